@@ -1,0 +1,111 @@
+"""SQLite as dsfn uses it: one writer per file, write-ahead log, SQL in named queries.
+
+Commits are written before an answer leaves, so they survive `kill -9` at any
+instruction; a checkpoint thread syncs them to the disk within
+`CHECKPOINT_EVERY_S`, which is all that a loss of power can take. The writer
+itself never waits for the disk. apsw carries its own SQLite, because builds
+before 3.51.3 can lose commits in WAL mode with two connections
+(https://sqlite.org/wal.html#walresetbug).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import apsw
+
+from dsfn.functions.errors import StorageFull, UsageError
+
+CHECKPOINT_EVERY_S = 1.0
+BUSY_TIMEOUT_MS = 5_000
+_MARK = "-- name:"
+
+
+def load_queries(package: str, resource: str) -> Mapping[str, str]:
+    """The statements of a `.sql` file by name; each follows a line `-- name: NAME`."""
+    queries: dict[str, str] = {}
+    text = files(package).joinpath(resource).read_text(encoding="utf-8")
+    for block in text.split(_MARK)[1:]:
+        name, _, body = block.partition("\n")
+        queries[name.strip()] = body.strip()
+    return queries
+
+
+def connect(path: Path, schema: str) -> apsw.Connection:
+    """Opens (or makes) the database at `path` and applies `schema`, which must be idempotent.
+
+    Raises `UsageError` when the file is no database, `StorageFull` when the disk has no room.
+    """
+    with storage_errors(path):
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(schema)
+    return connection
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[apsw.Connection]:
+    """All of the block or nothing. Raises `StorageFull` when the disk has no room."""
+    path = Path(connection.filename)
+    with storage_errors(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns SQLite's storage failures into errors of the tree."""
+    try:
+        yield
+    except (apsw.FullError, apsw.IOError) as error:
+        raise StorageFull(f"There is no room left on the disk to write {path.name}.") from error
+    except apsw.NotADBError as error:
+        raise UsageError(f"{path} is not a database of dsfn; move it away.") from error
+
+
+class Checkpointer:
+    """A thread that moves committed pages from the log into the database, synced.
+
+    It has its own connection, so that the writer never waits for the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"checkpoint-{path.name}", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Checkpoints once more and ends the thread."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        connection = apsw.Connection(str(self._path))
+        connection.set_busy_timeout(0)
+        while not self._stop.wait(CHECKPOINT_EVERY_S):
+            self._checkpoint(connection)
+        self._checkpoint(connection)
+        connection.close()
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError):
+            # The log keeps every commit; a checkpoint that cannot run now runs a second later.
+            return

@@ -1,0 +1,25 @@
+"""Serverless functions for models: deploy, call, scale to zero, come back, bill."""
+
+from __future__ import annotations
+
+from dsfn.functions.errors import DsfnError
+from dsfn.functions.event import Event
+from dsfn.functions.function import function, on
+from dsfn.functions.parts import Audio, File, Image, Json, Tensor, Text, Video
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Audio",
+    "DsfnError",
+    "Event",
+    "File",
+    "Image",
+    "Json",
+    "Tensor",
+    "Text",
+    "Video",
+    "__version__",
+    "function",
+    "on",
+]

@@ -1,0 +1,6 @@
+"""`python -m dsfn`: the command line."""
+
+from dsfn.runtime.cli.app import main
+
+if __name__ == "__main__":
+    main()

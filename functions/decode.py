@@ -1,0 +1,213 @@
+"""From a request body to a function's arguments, without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from dsfn.functions.errors import (
+    InvalidInput,
+    MalformedBody,
+    NotFound,
+    PayloadTooLarge,
+)
+from dsfn.functions.event import Event, from_document
+from dsfn.functions.from_bytes import from_base64, part_of, text_of, unsupported
+from dsfn.functions.interface import (
+    EVENT_CONTENT_TYPE,
+    JSON_CONTENT_TYPE,
+    MULTIPART_CONTENT_TYPE,
+)
+from dsfn.functions.invalid import invalid
+from dsfn.functions.jsonbody import parse_json, read_json
+from dsfn.functions.limits import Limits
+from dsfn.functions.media import OCTET_STREAM, parse_content_type
+from dsfn.functions.multipart import Field, read_form
+from dsfn.functions.parts import Part, Text
+from dsfn.functions.signature import Parameter, Signature
+
+Fetch = Callable[[str], tuple[bytes, str]]
+
+_CHARSETS = ("utf-8", "us-ascii", "iso-8859-1", "utf-16")
+_STANDARD = Limits()
+
+
+def decode_arguments(
+    signature: Signature,
+    content_type: str,
+    body: bytes | memoryview,
+    fetch: Fetch,
+    limits: Limits = _STANDARD,
+) -> dict[str, object]:
+    """The arguments by name; a parameter that is not given is left to its default.
+
+    `fetch` gives the bytes and content type of a `$ref`. Raises `MalformedBody`,
+    `InvalidInput` (with the `field`), `UnsupportedMediaType`, `PayloadTooLarge`.
+    """
+    if len(body) > limits.max_body_bytes:
+        raise _too_large(limits)
+    data = body if isinstance(body, bytes) else bytes(body)
+    if content_type == JSON_CONTENT_TYPE and data and signature.json_only:
+        return read_json(signature.body_adapter, data, limits)  # type: ignore[no-any-return]
+    return _Decoder(signature, fetch, limits).decode(content_type, data)
+
+
+@dataclass(slots=True)
+class _Decoder:
+    """One body; counts what its `$ref`s bring."""
+
+    signature: Signature
+    fetch: Fetch
+    limits: Limits
+    fetched_bytes: int = 0
+
+    def decode(self, content_type: str, body: bytes) -> dict[str, object]:
+        signature = self.signature
+        media, options = parse_content_type(content_type)
+        if not body and media in ("", JSON_CONTENT_TYPE):
+            return self._nothing()
+        if media == JSON_CONTENT_TYPE:
+            return self._object(body)
+        if media == EVENT_CONTENT_TYPE:
+            return self._event(from_document(parse_json(body, self.limits, "event")))
+        parts = signature.part_parameters
+        if len(signature.parameters) == 1 and parts:
+            return {parts[0].name: self._part(parts[0], body, content_type)}
+        if media == MULTIPART_CONTENT_TYPE and parts:
+            return self._form(read_form(options, body))
+        raise unsupported(content_type, signature.request_content_types)
+
+    def _nothing(self) -> dict[str, object]:
+        missing = [p.name for p in self.signature.parameters if p.required]
+        if missing:
+            raise _missing(missing)
+        return {}
+
+    def _object(self, body: bytes) -> dict[str, object]:
+        document = parse_json(body, self.limits)
+        if not isinstance(document, dict):
+            raise invalid("body", "must be a JSON object of the function's parameters")
+        given: dict[str, object] = {}
+        for parameter in self.signature.parameters:
+            if parameter.kind != "json" and parameter.name in document:
+                given[parameter.name] = self._value(parameter, document.pop(parameter.name))
+        # Checks what is left, and refuses names that nothing takes.
+        plain = read_json(self.signature.body_adapter, to_json(document), self.limits)
+        return self._complete({**given, **plain})
+
+    def _event(self, event: Event) -> dict[str, object]:
+        parameter = self.signature.event_parameter
+        given: dict[str, object] = {} if parameter is None else {parameter.name: event}
+        others = self.signature.without_event
+        if parameter is not None and not others.parameters:
+            return given
+        content_type, data = event.datacontenttype or "", event.data
+        reference = event.attribute("dataref")
+        if reference is not None and not data:
+            data, content_type = self._fetch("dataref", reference)
+        if data and not content_type:
+            content_type = JSON_CONTENT_TYPE
+        return {**_Decoder(others, self.fetch, self.limits).decode(content_type, data), **given}
+
+    def _form(self, fields: list[Field]) -> dict[str, object]:
+        given: dict[str, object] = {}
+        for field in fields:
+            parameter = self.signature.by_name.get(field.name)
+            if parameter is None:
+                raise invalid(field.name, "is not something that the function takes")
+            if field.name in given:
+                raise invalid(field.name, "is there more than once")
+            if parameter.kind == "json":
+                given[field.name] = self._form_json(field)
+            elif parameter.kind == "event":
+                document = parse_json(field.data, self.limits, field.name)
+                given[field.name] = from_document(document)
+            else:
+                content_type = field.content_type or _default_content_type(parameter)
+                given[field.name] = self._part(parameter, field.data, content_type, field.filename)
+        return self._complete(given)
+
+    def _form_json(self, field: Field) -> object:
+        adapter = self.signature.parameter_adapter(field.name)
+        if field.content_type.startswith(JSON_CONTENT_TYPE):
+            return read_json(adapter, field.data, self.limits, field.name)
+        try:
+            return read_json(adapter, field.data, self.limits, field.name)
+        except (MalformedBody, InvalidInput) as error:
+            # A form's plain text, such as `hello`, is the string that it looks like.
+            quoted = to_json(text_of(field.data, "utf-8", field.name))
+            try:
+                return read_json(adapter, quoted, self.limits, field.name)
+            except InvalidInput as second:
+                raise second if isinstance(error, MalformedBody) else error from None
+
+    def _complete(self, given: dict[str, object]) -> dict[str, object]:
+        missing = [p.name for p in self.signature.parameters if p.required and p.name not in given]
+        if missing:
+            raise _missing(missing)
+        return given
+
+    def _value(self, parameter: Parameter, value: Any) -> object:
+        """A part or event inside JSON."""
+        name = parameter.name
+        if value is None and parameter.optional:
+            return None
+        if parameter.kind == "event":
+            return from_document(value)
+        if isinstance(value, str):
+            if parameter.kind == "text":
+                return Text(value)
+            return self._part(parameter, from_base64(value, name), "")
+        if isinstance(value, Mapping) and isinstance(value.get("$ref"), str) and len(value) == 1:
+            data, content_type = self._fetch(name, value["$ref"])
+            return self._part(parameter, data, "" if content_type == OCTET_STREAM else content_type)
+        if isinstance(value, Mapping) and isinstance(value.get("base64"), str):
+            return self._embedded(parameter, value)
+        text = "a text" if parameter.kind == "text" else "base64 text"
+        raise invalid(name, f'must be {text}, {{"$ref": ...}} or {{"base64": ...}}')
+
+    def _embedded(self, parameter: Parameter, value: Mapping[str, Any]) -> object:
+        unknown = set(value) - {"base64", "content_type", "name"}
+        content_type, filename = value.get("content_type", ""), value.get("name")
+        texts = isinstance(content_type, str) and isinstance(filename, str | None)
+        if unknown or not texts:
+            raise invalid(parameter.name, "takes 'base64', 'content_type' and 'name', all texts")
+        data = from_base64(value["base64"], parameter.name)
+        return self._part(parameter, data, content_type, filename)
+
+    def _fetch(self, field: str, reference: str) -> tuple[bytes, str]:
+        try:
+            data, content_type = self.fetch(reference)
+        except NotFound as error:
+            raise invalid(field, f"refers to {reference!r}, which does not exist") from error
+        self.fetched_bytes += len(data)
+        if self.fetched_bytes > self.limits.max_body_bytes:
+            raise _too_large(self.limits)
+        return data, content_type
+
+    def _part(
+        self, parameter: Parameter, data: bytes, content_type: str, filename: str | None = None
+    ) -> Part:
+        alone = len(self.signature.parameters) == 1
+        expected = self.signature.request_content_types if alone else ()
+        kind: type[Part] = parameter.annotation
+        return part_of(kind, parameter.name, data, content_type, filename, expected)
+
+
+def _default_content_type(parameter: Parameter) -> str:
+    return "text/plain" if parameter.kind == "text" else ""
+
+
+def _missing(names: list[str]) -> InvalidInput:
+    errors = [{"field": name, "message": "is missing"} for name in names]
+    return InvalidInput(f"'{names[0]}' is missing.", field=names[0], errors=errors)
+
+
+def _too_large(limits: Limits) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"The body, with what it refers to, is over the limit of {limits.max_body_bytes} bytes.",
+        limit_bytes=limits.max_body_bytes,
+    )

@@ -1,0 +1,200 @@
+"""Every error that dsfn raises, as one tree.
+
+    DsfnError
+    ├── RequestError                 the caller's mistake
+    │   ├── InvalidInput             a value does not fit the function's signature (`field` says which)
+    │   ├── MalformedBody            the bytes are not what their content type says
+    │   ├── UnsupportedMediaType     the content type is not one the function takes
+    │   ├── NotAcceptable            the result cannot be given in the type asked for
+    │   ├── PayloadTooLarge          the body is over a limit
+    │   ├── NotFound                 no such function, revision, invocation, ...
+    │   ├── Conflict                 the request does not fit the state of what it names
+    │   └── IdempotencyMismatch      the same key again with another body
+    ├── DeployError                  the author's mistake, found while deploying (`traceback` is their own)
+    │   ├── BundleError              what was sent is not a deployable file or directory
+    │   ├── DefinitionError          a decorator's arguments or a signature make no sense
+    │   ├── SourceError              importing the file failed
+    │   └── SetupError               `setup()` raised, hung or exited
+    ├── FunctionError                the function failed while it ran a call
+    │   ├── HandlerRaised            user code raised
+    │   ├── HandlerTimedOut          user code took longer than `timeout`
+    │   ├── HandlerCrashed           the worker's process ended under the call
+    │   ├── OutOfMemory              the call went over the function's `memory`
+    │   ├── OutputTooLarge           printed or returned more than the limit
+    │   └── CallCancelled            the client went away, or the call was cancelled
+    ├── Unavailable                  cannot be served now (`retry_after_s` says when to try again)
+    │   ├── QueueFull                too many calls wait already
+    │   ├── QueueTimeout             no replica came before the deadline
+    │   ├── ReplicaStartFailed       a replica could not be started
+    │   └── ShuttingDown             the node is draining
+    ├── StorageFull                  the disk has no room: nothing was done
+    ├── SnapshotError                a snapshot cannot be captured, is damaged, or does not fit
+    │   ├── CaptureError             the state holds something that cannot be captured
+    │   └── CorruptSnapshot          bytes differ from what was captured
+    └── UsageError                   the command line or configuration is wrong (exit code 2)
+
+Errors are values: a sentence and JSON-able fields. They cross processes as
+`to_document()` / `from_document()`; only the gateway turns them into HTTP statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+
+class DsfnError(Exception):
+    """Root of the tree.
+
+    `message` is a complete sentence for a person; `fields` are JSON-able facts
+    that a program can use.
+    """
+
+    def __init__(self, message: str, **fields: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: Mapping[str, object] = fields
+
+    def to_document(self) -> dict[str, object]:
+        """This error as a JSON-able document that `from_document` reads back."""
+        return {"error": type(self).__name__, "message": self.message, "fields": dict(self.fields)}
+
+
+class RequestError(DsfnError):
+    """The caller's mistake."""
+
+
+class InvalidInput(RequestError):
+    """A value does not fit the signature. Fields: `field`, `errors` (list of {field, message})."""
+
+
+class MalformedBody(RequestError):
+    """The bytes are not what their content type says. Fields: `field`."""
+
+
+class UnsupportedMediaType(RequestError):
+    """Fields: `content_type`, `expected` (list of content types)."""
+
+
+class NotAcceptable(RequestError):
+    """Fields: `accept`, `available`."""
+
+
+class PayloadTooLarge(RequestError):
+    """Fields: `limit_bytes`."""
+
+
+class NotFound(RequestError):
+    """Fields: `kind`, `name`."""
+
+
+class Conflict(RequestError):
+    """The request does not fit the state of what it names."""
+
+
+class IdempotencyMismatch(RequestError):
+    """Fields: `key`."""
+
+
+class DeployError(DsfnError):
+    """The author's mistake. Fields: `function`, `traceback` (frames of the author's own code)."""
+
+
+class BundleError(DeployError):
+    """What was sent is not a deployable file or directory."""
+
+
+class DefinitionError(DeployError):
+    """A decorator's arguments or a signature make no sense."""
+
+
+class SourceError(DeployError):
+    """Importing the author's file failed."""
+
+
+class SetupError(DeployError):
+    """`setup()` raised, hung or exited."""
+
+
+class FunctionError(DsfnError):
+    """The function failed while it ran a call."""
+
+
+class HandlerRaised(FunctionError):
+    """Fields: `exception` (type's name), `traceback`."""
+
+
+class HandlerTimedOut(FunctionError):
+    """Fields: `timeout_s`."""
+
+
+class HandlerCrashed(FunctionError):
+    """Fields: `exit_code` or `signal`."""
+
+
+class OutOfMemory(FunctionError):
+    """Fields: `limit_bytes`."""
+
+
+class OutputTooLarge(FunctionError):
+    """Fields: `limit_bytes`."""
+
+
+class CallCancelled(FunctionError):
+    """The client went away, or the call was cancelled."""
+
+
+class Unavailable(DsfnError):
+    """Cannot be served now. Fields: `retry_after_s`."""
+
+
+class QueueFull(Unavailable):
+    """Too many calls wait already. Fields: `max_queue`, `retry_after_s`."""
+
+
+class QueueTimeout(Unavailable):
+    """No replica came before the deadline. Fields: `waited_s`, `retry_after_s`."""
+
+
+class ReplicaStartFailed(Unavailable):
+    """A replica could not be started. Fields: `reason`, `retry_after_s`."""
+
+
+class ShuttingDown(Unavailable):
+    """The node is draining. Fields: `retry_after_s`."""
+
+
+class StorageFull(DsfnError):
+    """The disk has no room: nothing was done."""
+
+
+class SnapshotError(DsfnError):
+    """A snapshot cannot be captured, is damaged, or does not fit."""
+
+
+class CaptureError(SnapshotError):
+    """Fields: `path` (of the attribute that cannot be captured), `reason`."""
+
+
+class CorruptSnapshot(SnapshotError):
+    """Fields: `digest`, `reason`."""
+
+
+class UsageError(DsfnError):
+    """The command line or configuration is wrong."""
+
+
+def from_document(document: Mapping[str, object]) -> DsfnError:
+    """Rebuilds an error from `DsfnError.to_document()`; unknown names become `DsfnError`."""
+    kind = _BY_NAME.get(str(document.get("error")), DsfnError)
+    fields = document.get("fields")
+    known = {str(k): v for k, v in fields.items()} if isinstance(fields, Mapping) else {}
+    return kind(str(document.get("message", "")), **known)
+
+
+def _tree(kind: type[DsfnError]) -> Iterator[type[DsfnError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+_BY_NAME = {kind.__name__: kind for kind in _tree(DsfnError)}

@@ -1,0 +1,194 @@
+"""`@function` and `@on`: how an author says that something is to be deployed."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, update_wrapper
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from dsfn.functions.errors import DefinitionError
+from dsfn.functions.event import Filter
+from dsfn.functions.interface import Interface
+from dsfn.functions.option_values import options_of
+from dsfn.functions.options import Options
+from dsfn.functions.shape import call_of, check_shape, required_names
+from dsfn.functions.signature import Signature, signature_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_TRIGGERS = "__dsfn_triggers__"
+_HOOKS = ("setup", "after_restore")
+_ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
+
+
+class Function(Generic[P, R]):
+    """Something to deploy. Calling it runs the plain function, without any checking.
+
+    `target` is what was decorated; a class is instantiated (and set up) at the first call.
+    """
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[P, R]
+
+    def __init__(
+        self, target: Callable[P, R], options: Options, triggers: tuple[Filter, ...] = ()
+    ) -> None:
+        update_wrapper(self, target, updated=())
+        self.target = target
+        self.options = options
+        self.triggers = triggers
+        self._lock = threading.Lock()
+        self._instance: Callable[P, R] | None = None
+
+    @property
+    def is_class(self) -> bool:
+        """Whether the target is a class with `__call__`."""
+        return isinstance(self.target, type)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What it takes and gives. Raises `DefinitionError`."""
+        return signature_of(self.target)
+
+    def interface(self) -> Interface:
+        """Signature, docstring and triggers as a document. Raises `DefinitionError`."""
+        return self.signature.interface(inspect.cleandoc(self.__doc__ or ""), self.triggers)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not self.is_class:
+            return self.target(*args, **kwargs)
+        return self._ready_instance()(*args, **kwargs)
+
+    def __reduce__(self) -> str:
+        # Pickled by name, as the plain function would be.
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<dsfn function {self.options.name!r}>"
+
+    def _ready_instance(self) -> Callable[P, R]:
+        with self._lock:
+            if self._instance is None:
+                instance = cast("Callable[[], Any]", self.target)()
+                if hasattr(instance, "setup"):
+                    instance.setup()
+                self._instance = instance
+            return self._instance
+
+
+@overload
+def function(target: type[Any], /) -> Function[..., Any]: ...
+
+
+@overload
+def function(target: Callable[P, R], /) -> Function[P, R]: ...
+
+
+@overload
+def function(
+    *,
+    name: str | None = None,
+    gpu: float = 0.0,
+    memory: int | str | None = None,
+    concurrency: int = 1,
+    min_replicas: int = 0,
+    max_replicas: int = 8,
+    park_after: float | str = 60.0,
+    remove_after: float | str = 600.0,
+    timeout: float | str = 300.0,
+    max_queue: int = 1000,
+    env: Mapping[str, str] | None = None,
+    requirements: Sequence[str] = (),
+) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+
+
+def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Makes a function, async function, generator or class deployable.
+
+    Bare or with options: `name` (default: the target's, in kebab-case), `gpu` (a count
+    or a fraction), `memory` (bytes or "2GiB"), `concurrency`, `min_replicas`,
+    `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
+    `max_queue`, `env`, `requirements`. A class may have `setup()` and `after_restore()`
+    and must have `__call__`. Raises `DefinitionError`.
+    """
+    if target is not None and options:
+        raise DefinitionError("@function takes its options by name, and nothing else.")
+    if target is not None:
+        return _make(target, {})
+    return lambda decorated: _make(decorated, options)
+
+
+def on(
+    *,
+    prefix: Mapping[str, str] | None = None,
+    suffix: Mapping[str, str] | None = None,
+    **exact: str,
+) -> Callable[[T], T]:
+    """Calls the function for events whose attributes fit: `@on(type="photo.uploaded")`.
+
+    Keywords are attributes that must be equal; `prefix` and `suffix` map attributes
+    to how they begin and end. Goes above or below `@function`, any number of times:
+    one that fits is enough. Raises `DefinitionError`.
+    """
+    trigger = Filter(exact, dict(prefix or {}), dict(suffix or {}))
+    conditions = [*exact.items(), *trigger.prefix.items(), *trigger.suffix.items()]
+    if not conditions:
+        raise DefinitionError("@on needs a condition, such as type='photo.uploaded'.")
+    for attribute, text in conditions:
+        if not _ATTRIBUTE.fullmatch(attribute):
+            raise DefinitionError(f"@on: {attribute!r} is not the name of an event's attribute.")
+        if not isinstance(text, str) or not text:
+            raise DefinitionError(f"@on: {attribute} must be a text that is not empty.")
+
+    def add(decorated: T) -> T:
+        if isinstance(decorated, Function):
+            decorated.triggers = (trigger, *decorated.triggers)
+        else:
+            triggers = vars(decorated).get(_TRIGGERS, ())
+            setattr(decorated, _TRIGGERS, (trigger, *triggers))
+        return decorated
+
+    return add
+
+
+def _make(target: Any, options: Mapping[str, Any]) -> Function[..., Any]:
+    if isinstance(target, Function):
+        raise DefinitionError(f"'{target.__name__}' is decorated with @function twice.")
+    if not isinstance(target, type) and not inspect.isroutine(target):
+        raise DefinitionError(
+            f"@function goes on a function or a class, not on a {type(target).__name__}."
+        )
+    if isinstance(target, type):
+        _check_class(target)
+    else:
+        found = inspect.signature(target)
+        check_shape(target.__name__, list(found.parameters.values()), found.return_annotation)
+    triggers = vars(target).get(_TRIGGERS, ())
+    return Function(target, options_of(target.__name__, **options), triggers)
+
+
+def _check_class(target: type) -> None:
+    name = target.__name__
+    found = inspect.signature(call_of(target))
+    check_shape(name, list(found.parameters.values())[1:], found.return_annotation)
+    needed = required_names(getattr(target, "__init__"), skip=1)  # noqa: B009
+    if needed:
+        raise DefinitionError(
+            f"Class '{name}' needs {needed} to be made; a deployed class takes no arguments,"
+            " load what it needs in setup().",
+            function=name,
+        )
+    for hook in _HOOKS:
+        method = getattr(target, hook, None)
+        if method is None:
+            continue
+        if not callable(method) or inspect.iscoroutinefunction(method):
+            raise DefinitionError(f"{hook} of '{name}' must be a plain method.", function=name)
+        if required_names(method, skip=1):
+            raise DefinitionError(f"{hook} of '{name}' takes no arguments.", function=name)

@@ -1,0 +1,60 @@
+"""The arguments of `@function`, checked and put into `Options`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsfn.functions.errors import DefinitionError
+from dsfn.functions.options import Options, parse_bytes, parse_seconds
+
+
+def options_of(
+    target_name: str,
+    *,
+    name: str | None = None,
+    memory: int | str | None = None,
+    env: Mapping[str, str] | None = None,
+    requirements: Sequence[str] = (),
+    **others: Any,
+) -> Options:
+    values: dict[str, Any] = {"name": name if name is not None else kebab(target_name)}
+    if memory is not None:
+        values["memory_bytes"] = parse_bytes(_expect("memory", memory, (int, str)))
+    if env is not None:
+        pairs = _expect("env", env, (Mapping,)).items()
+        values["env"] = tuple(sorted((_text("env", k), _text("env", v)) for k, v in pairs))
+    if isinstance(requirements, str):
+        raise DefinitionError("requirements must be a list of texts, such as ['httpx>=0.27'].")
+    values["requirements"] = tuple(_text("requirements", r) for r in requirements)
+    for option, value in others.items():
+        if option in ("park_after", "remove_after", "timeout"):
+            seconds = _expect(option, value, (int, float, str))
+            values[f"{option}_s"] = parse_seconds(seconds, option)
+        elif option == "gpu":
+            values[option] = float(_expect(option, value, (int, float)))
+        elif option in ("concurrency", "min_replicas", "max_replicas", "max_queue"):
+            values[option] = _expect(option, value, (int,))
+        else:
+            raise DefinitionError(f"@function has no option '{option}'.")
+    return Options(**values)
+
+
+def kebab(name: str) -> str:
+    """A Python name as a function's name: `ImageTagger2` -> `image-tagger2`."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
+    return re.sub(r"[-_]+", "-", parted).strip("-").lower()
+
+
+def _expect(option: str, value: Any, kinds: tuple[type, ...]) -> Any:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise DefinitionError(f"{option} must be of type {wanted}, not {type(value).__name__}.")
+    return value
+
+
+def _text(option: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise DefinitionError(f"{option} must hold texts only, not {type(value).__name__}.")
+    return value

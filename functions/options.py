@@ -1,0 +1,105 @@
+"""What an author may say about a function beside its code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from dsfn.functions.errors import DefinitionError
+
+NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A function's options; the defaults are what a function without any gets.
+
+    `gpu`: GPUs held while loaded, a count or a fraction of one. `memory_bytes`:
+    what a replica may allocate on top of its snapshot. `concurrency`: calls that
+    one replica runs at once. `park_after_s`: idle seconds until a replica gives
+    its device memory back; `remove_after_s`: until its process ends. `timeout_s`:
+    of one call. `max_queue`: calls that may wait for a replica.
+    """
+
+    name: str
+    gpu: float = 0.0
+    memory_bytes: int | None = None
+    concurrency: int = 1
+    min_replicas: int = 0
+    max_replicas: int = 8
+    park_after_s: float = 60.0
+    remove_after_s: float = 600.0
+    timeout_s: float = 300.0
+    max_queue: int = 1000
+    env: tuple[tuple[str, str], ...] = ()
+    requirements: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(
+            NAME_PATTERN.match(self.name) is not None,
+            f"name {self.name!r} must be lower-case letters, digits and '-', start with a letter,"
+            " and have at most 63 characters",
+        )
+        _require(self.gpu >= 0, "gpu must not be negative")
+        _require(self.gpu <= 1 or self.gpu == int(self.gpu), "gpu above 1 must be a whole number")
+        _require(self.memory_bytes is None or self.memory_bytes > 0, "memory must be positive")
+        _require(1 <= self.concurrency <= 1000, "concurrency must be from 1 to 1000")
+        _require(self.min_replicas >= 0, "min_replicas must not be negative")
+        _require(
+            max(1, self.min_replicas) <= self.max_replicas <= 1000,
+            "max_replicas must be from min_replicas (at least 1) to 1000",
+        )
+        _require(self.park_after_s >= 0, "park_after must not be negative")
+        _require(
+            self.remove_after_s >= self.park_after_s, "remove_after must not be before park_after"
+        )
+        _require(0 < self.timeout_s <= 86_400, "timeout must be above 0 and at most a day")
+        _require(0 <= self.max_queue <= 100_000, "max_queue must be from 0 to 100000")
+
+    def to_document(self) -> dict[str, object]:
+        """These options as a JSON-able document, the keys being the fields' names."""
+        document: dict[str, object] = asdict(self)
+        document["env"] = dict(self.env)
+        document["requirements"] = list(self.requirements)
+        return document
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, object]) -> Options:
+        """Reads back what `to_document` wrote. Raises `DefinitionError`."""
+        known = {f.name for f in fields(cls)}
+        values = {k: v for k, v in document.items() if k in known}
+        env = values.get("env", {})
+        requirements = values.get("requirements", [])
+        if not isinstance(env, Mapping) or not isinstance(requirements, list):
+            raise DefinitionError("These options are not a document of dsfn options.")
+        values["env"] = tuple(sorted((str(k), str(v)) for k, v in env.items()))
+        values["requirements"] = tuple(str(r) for r in requirements)
+        return cls(**values)  # type: ignore[arg-type]  # checked in __post_init__
+
+
+def parse_bytes(value: int | str) -> int:
+    """Bytes from a number or a text such as "512MiB" or "2GB". Raises `DefinitionError`."""
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value)
+    if match is None or match[2] not in _UNITS:
+        raise DefinitionError(f"memory {value!r} is not a size; write it like '512MiB' or '2GB'.")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def parse_seconds(value: float | str, option: str) -> float:
+    """Seconds from a number or a text such as "90s", "5m", "1h". Raises `DefinitionError`."""
+    if isinstance(value, int | float):
+        return float(value)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)\s*", value)
+    if match is None:
+        raise DefinitionError(f"{option} {value!r} is not a duration; write it like '90s' or '5m'.")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise DefinitionError(f"In the function's options, {sentence}.")

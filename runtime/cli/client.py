@@ -1,0 +1,285 @@
+"""A typed client of a node's HTTP API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlsplit
+
+from dsfn.functions.errors import DsfnError, Unavailable, UsageError, from_document
+from dsfn.runtime.cli.documents import (
+    FunctionDocument,
+    InvocationDocument,
+    LogDocument,
+    RevisionDocument,
+    RollbackDocument,
+    StageDocument,
+    StatementDocument,
+    StatusDocument,
+    SubscriptionDocument,
+    SummaryDocument,
+    TrafficDocument,
+)
+from dsfn.runtime.cli.reply import Reply, reply_from
+
+if TYPE_CHECKING:
+    import httpx
+
+CONNECT_TIMEOUT_S = 5.0
+ADMIN_TIMEOUT_S = 30.0
+# The node ends every call, deployment step and log stream by limits of its own; a
+# client that gives up earlier would only lose the answer. A day is the longest `timeout`.
+CALL_TIMEOUT_S = 86_400.0 + 60.0
+
+BUNDLE_CONTENT_TYPE = "application/vnd.dsfn.bundle+gzip"
+
+
+class Client:
+    """One node. Every method raises the `DsfnError` that the node answered with,
+    and `Unavailable` when no node answers."""
+
+    def __init__(self, url: str) -> None:
+        import httpx
+
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"DSFN_URL {url!r} is not an http or https URL.")
+        self._url = url
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=httpx.Timeout(ADMIN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            # Loading the certificates takes longer than most answers of a local node.
+            verify=parts.scheme == "https",
+            # A proxy cannot reach this machine's own loopback address.
+            trust_env=parts.hostname not in ("127.0.0.1", "localhost", "::1"),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def ready(self) -> bool:
+        """Whether the node takes calls."""
+        try:
+            with self._open("GET", "/health/readiness"):
+                return True
+        except DsfnError:
+            return False
+
+    def status(self) -> StatusDocument:
+        """How the node is."""
+        document: StatusDocument = self._json("GET", "/status")
+        return document
+
+    def deploy(self, bundle: bytes, entry: str) -> Iterator[StageDocument]:
+        """Sends a bundle and yields the steps of its deployment as they happen."""
+        headers = {"Content-Type": BUNDLE_CONTENT_TYPE}
+        with self._open(
+            "POST",
+            "/deployments",
+            params={"entry": entry},
+            content=bundle,
+            headers=headers,
+            timeout_s=CALL_TIMEOUT_S,
+        ) as response:
+            yield from _json_lines(response)
+
+    def functions(self) -> list[SummaryDocument]:
+        """Every deployed function."""
+        functions: list[SummaryDocument] = self._json("GET", "/functions")["functions"]
+        return functions
+
+    def function(self, name: str) -> FunctionDocument:
+        """One function in full."""
+        document: FunctionDocument = self._json("GET", _path(name))
+        return document
+
+    def delete(self, name: str) -> None:
+        """Removes a function and its revisions."""
+        self._json("DELETE", _path(name))
+
+    def history(self, name: str) -> list[RevisionDocument]:
+        """The function's revisions, newest first."""
+        revisions: list[RevisionDocument] = self._json("GET", _path(name, "history"))["revisions"]
+        return revisions
+
+    def rollback(self, name: str, revision: str | None) -> RollbackDocument:
+        """Sends all calls to `revision`, or to the one before the present one."""
+        document: RollbackDocument = self._json(
+            "POST", _path(name, "rollback"), body={"revision": revision}
+        )
+        return document
+
+    def set_traffic(self, name: str, traffic: Mapping[str, int]) -> TrafficDocument:
+        """Shares calls among revisions; the percentages add up to 100."""
+        document: TrafficDocument = self._json(
+            "PUT", _path(name, "traffic"), body={"traffic": dict(traffic)}
+        )
+        return document
+
+    def logs(self, name: str, since_s: float | None, follow: bool) -> Iterator[LogDocument]:
+        """What the function printed, oldest first; with `follow` it goes on."""
+        params = {"follow": "true"} if follow else {}
+        if since_s is not None:
+            params["since"] = f"{since_s:g}"
+        timeout_s = CALL_TIMEOUT_S if follow else ADMIN_TIMEOUT_S
+        with self._open("GET", _path(name, "logs"), params=params, timeout_s=timeout_s) as response:
+            yield from _json_lines(response)
+
+    def subscribe(
+        self, name: str, filters: Mapping[str, Mapping[str, str]]
+    ) -> SubscriptionDocument:
+        """Routes events to a function; `filters` maps exact, prefix, suffix to attributes."""
+        document: SubscriptionDocument = self._json(
+            "POST", "/subscriptions", body={"function": name, **filters}
+        )
+        return document
+
+    def unsubscribe(self, subscription: str) -> None:
+        """Ends a subscription."""
+        self._json("DELETE", f"/subscriptions/{quote(subscription, safe='')}")
+
+    def bill(self, month: str | None, by: str) -> StatementDocument:
+        """A month's statement; the present month without one."""
+        statement: StatementDocument = self._json("GET", "/bill", params=_bill_query(month, by))
+        return statement
+
+    def bill_csv(self, month: str | None, by: str) -> str:
+        """A month's statement as CSV."""
+        with self._open(
+            "GET", "/bill", params=_bill_query(month, by), headers={"Accept": "text/csv"}
+        ) as response:
+            response.read()
+            return response.text
+
+    @contextmanager
+    def call(self, name: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Reply]:
+        """Calls a function; the reply's chunks are read inside the `with`."""
+        with self._open(
+            "POST", _path(name), content=body, headers=headers, timeout_s=CALL_TIMEOUT_S
+        ) as response:
+            yield reply_from(response.headers, response.iter_bytes())
+
+    def call_later(self, name: str, body: bytes, headers: Mapping[str, str]) -> str:
+        """Queues a call and returns the invocation's id."""
+        with self._open(
+            "POST", _path(name), content=body, headers={**headers, "Prefer": "respond-async"}
+        ) as response:
+            response.read()
+            location: str = response.headers.get("location", "")
+            return location.rpartition("/")[2]
+
+    def invocation(self, call_id: str) -> InvocationDocument:
+        """How far an asynchronous call is."""
+        document: InvocationDocument = self._json("GET", f"/invocations/{quote(call_id, safe='')}")
+        return document
+
+    @contextmanager
+    def result(self, call_id: str) -> Iterator[Reply]:
+        """The stored answer of an asynchronous call that succeeded."""
+        path = f"/invocations/{quote(call_id, safe='')}/result"
+        with self._open("GET", path) as response:
+            yield reply_from(response.headers, response.iter_bytes())
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        with self._open(method, path, params=params, content=content, headers=headers) as response:
+            return _document(response.read()) if response.status_code != 204 else None
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ADMIN_TIMEOUT_S,
+    ) -> Iterator[httpx.Response]:
+        import httpx
+
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        with (
+            self._sentences(),
+            self._http.stream(
+                method, path, params=params, content=content, headers=headers, timeout=timeout
+            ) as response,
+        ):
+            if response.status_code >= 300:
+                raise _refusal(response.status_code, response.read())
+            yield response
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turns the transport's errors into sentences."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unavailable(
+                f"No node answers at {self._url}. Start one with `dsfn up`."
+            ) from error
+        except httpx.TimeoutException as error:
+            raise Unavailable(f"The node at {self._url} took too long to answer.") from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"The connection to the node at {self._url} broke before the answer was complete."
+            ) from error
+
+
+def problem_error(problem: Mapping[str, Any]) -> DsfnError:
+    """A problem document as its own class of error, its extension members as fields."""
+    slug = str(problem.get("type", "")).rpartition("/")[2]
+    known = ("type", "title", "status", "detail")
+    return from_document(
+        {
+            "error": "".join(word.capitalize() for word in slug.split("-")),
+            "message": problem.get("detail", "The node gave no reason."),
+            "fields": {k: v for k, v in problem.items() if k not in known},
+        }
+    )
+
+
+def _refusal(status: int, body: bytes) -> DsfnError:
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        problem = None
+    if isinstance(problem, dict) and "detail" in problem:
+        return problem_error(problem)
+    return DsfnError(f"The server answered with HTTP status {status}; is it a dsfn node?")
+
+
+def _path(name: str, *more: str) -> str:
+    return "/".join(("/functions", quote(name, safe=""), *more))
+
+
+def _bill_query(month: str | None, by: str) -> dict[str, str]:
+    return {"by": by} if month is None else {"by": by, "month": month}
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise DsfnError("The server's answer is not JSON; is it a dsfn node?") from None
+
+
+def _json_lines(response: httpx.Response) -> Iterator[Any]:
+    for line in response.iter_lines():
+        if line:
+            yield _document(line.encode())

@@ -1,0 +1,87 @@
+"""`dsfn deploy`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsfn.functions.errors import DsfnError
+from dsfn.runtime.cli.client import problem_error
+from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
+from dsfn.runtime.cli.options import JsonOption, connect
+from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
+
+
+def deploy(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A Python file, or a directory with app.py.", show_default=False
+        ),
+    ],
+    json_output: JsonOption = False,
+) -> None:
+    """Deploy the functions of a file or directory."""
+    from dsfn.runtime.deploy.bundle import pack
+
+    bundle = pack(path)
+    with connect() as client, _progress(quiet=json_output) as show:
+        deployed = _last(client.deploy(bundle.data, bundle.entry), show)
+    if json_output:
+        print_json(deployed)
+    else:
+        print_table(
+            (Column("name"), Column("revision"), Column("snapshot"), Column("url")),
+            [(d["name"], _revision(d), _snapshot(d), d["url"]) for d in deployed],
+            empty="The file holds no function.",
+        )
+
+
+def _last(
+    stages: Iterable[StageDocument], show: Callable[[StageDocument], None]
+) -> list[DeployedDocument]:
+    """Shows each stage and gives what the last one says. Raises the deployment's error."""
+    for stage in stages:
+        if stage["stage"] == "failed":
+            raise problem_error(stage["problem"])
+        if stage["stage"] == "done":
+            return stage["result"]
+        show(stage)
+    raise DsfnError("The node broke off the deployment; its log says why.")
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[StageDocument], None]]:
+    """Shows stages on standard error: one line that changes on a terminal, else a line each."""
+    if quiet:
+        yield lambda stage: None
+    elif not sys.stderr.isatty():
+        yield lambda stage: complain(_words(stage))
+    else:
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(stderr=True).status("Sending") as status:
+            yield lambda stage: status.update(Text(_words(stage)))
+
+
+def _words(stage: StageDocument) -> str:
+    function = stage.get("function")
+    message = stage.get("message", "")
+    return f"{stage['stage']}: {f'{function}: ' if function else ''}{message}"
+
+
+def _revision(deployed: DeployedDocument) -> str:
+    return deployed["revision"] + ("" if deployed["created"] else " (unchanged)")
+
+
+def _snapshot(deployed: DeployedDocument) -> str:
+    snapshot = deployed["snapshot"]
+    if snapshot is not None:
+        return size(snapshot["bytes"])
+    return f"none: {deployed['snapshot_reason']}"

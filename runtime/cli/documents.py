@@ -1,0 +1,224 @@
+"""The shapes of the JSON documents that a node answers with and the command line prints."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class SnapshotDocument(TypedDict):
+    """A published snapshot."""
+
+    digest: str
+    bytes: int
+
+
+class DeployedDocument(TypedDict):
+    """One function of a deployment. `created` is false when this very revision was there."""
+
+    name: str
+    revision: str
+    url: str
+    snapshot: SnapshotDocument | None
+    snapshot_reason: str | None
+    created: bool
+
+
+class SummaryDocument(TypedDict):
+    """One line of `dsfn list`."""
+
+    name: str
+    revision: str
+    state: str
+    replica_count: int
+    url: str
+    created_at: str
+
+
+class ReplicaDocument(TypedDict):
+    """One running instance of a function."""
+
+    pid: int
+    revision: str
+    state: str
+    idle_s: float
+
+
+class FunctionDocument(SummaryDocument):
+    """All that a node tells of one function."""
+
+    description: str
+    options: dict[str, Any]
+    interface: dict[str, Any]
+    traffic: dict[str, int]
+    snapshot: SnapshotDocument | None
+    snapshot_reason: str | None
+    replicas: list[ReplicaDocument]
+    subscriptions: list[SubscriptionDocument]
+
+
+class RevisionDocument(TypedDict):
+    """One line of `dsfn history`, newest first."""
+
+    revision: str
+    created_at: str
+    traffic_percent: int
+    snapshot: SnapshotDocument | None
+
+
+class RollbackDocument(TypedDict):
+    """What `dsfn rollback` did."""
+
+    name: str
+    revision: str
+
+
+class TrafficDocument(TypedDict):
+    """How the calls of a function are shared among its revisions, in percent."""
+
+    name: str
+    traffic: dict[str, int]
+
+
+class LogDocument(TypedDict):
+    """One line that a function printed. `replica` is the pid of the worker."""
+
+    time: str
+    revision: str
+    replica: int
+    stream: str
+    text: str
+
+
+class SubscriptionDocument(TypedDict):
+    """A trigger: events whose attributes fit all three filters go to `function`.
+
+    `origin`: "decorator" (in the function's source) or "user" (`dsfn subscribe`).
+    """
+
+    id: str
+    function: str
+    exact: dict[str, str]
+    prefix: dict[str, str]
+    suffix: dict[str, str]
+    origin: str
+
+
+class EventCounts(TypedDict):
+    """Events that a node holds: waiting for delivery, and given up."""
+
+    queued: int
+    dead: int
+
+
+class StatusDocument(TypedDict):
+    """`dsfn status`. `replicas` counts them by state."""
+
+    url: str
+    pid: int
+    version: str
+    started_at: str
+    data_dir: str
+    functions: int
+    replicas: dict[str, int]
+    device_class: str
+    events: EventCounts
+
+
+class InvocationDocument(TypedDict):
+    """How far an asynchronous call is. `result` is the path of its answer."""
+
+    id: str
+    function: str
+    revision: str | None
+    state: str
+    attempts: int
+    created_at: str
+    finished_at: str | None
+    error: dict[str, Any] | None
+    result: str | None
+
+
+class ChargeDocument(TypedDict):
+    """What a call used and costs, in microseconds and nano-units of `currency`."""
+
+    device_class: str
+    busy_us: int
+    held_us: int
+    gpu_us: int
+    cost_nano: int
+    currency: str
+
+
+class ResultDocument(TypedDict):
+    """`dsfn invoke`. `result` is a JSON value, a text, a CloudEvent in the JSON format, or
+    the list of a stream's items; other bytes are in `result_base64` or in the file `output`.
+
+    `phases_us` are the node's, `total_us` is what the caller waited.
+    """
+
+    id: str
+    function: str
+    revision: str
+    content_type: str
+    bytes: int
+    result: Any
+    result_base64: str | None
+    output: str | None
+    replayed: bool
+    phases_us: dict[str, int]
+    total_us: int
+    charge: ChargeDocument | None
+
+
+class StageDocument(TypedDict):
+    """One line of a deployment's progress; the last has `result` or `problem`."""
+
+    stage: str
+    function: NotRequired[str | None]
+    message: NotRequired[str]
+    result: NotRequired[list[DeployedDocument]]
+    problem: NotRequired[dict[str, Any]]
+
+
+class BillLineDocument(TypedDict):
+    """One line of a bill; `revision` and `day` only where it is by them.
+
+    `amount_minor` is what is due, in the currency's minor units; `amount_nano`
+    the same less rounded.
+    """
+
+    tenant: str
+    function: str
+    revision: NotRequired[str]
+    day: NotRequired[str]
+    device_class: str
+    requests: int
+    quantity_us: int
+    busy_us: int
+    held_us: int
+    restore_us: int
+    amount_nano: int
+    amount_minor: int
+
+
+class DeviceTimeDocument(TypedDict):
+    """A device class's time in a month: held = requests + restore + idle."""
+
+    device_class: str
+    held_us: int
+    requests_us: int
+    restore_us: int
+    idle_us: int
+
+
+class StatementDocument(TypedDict):
+    """`dsfn bill report`. `exponent`: decimals of the currency's minor unit."""
+
+    month: str
+    by: str
+    status: str
+    currency: str
+    exponent: int
+    total_minor: int
+    lines: list[BillLineDocument]
+    devices: list[DeviceTimeDocument]

@@ -1,0 +1,39 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dsfn.runtime.cli.client import Client
+from dsfn.runtime.cli.place import node_url
+
+
+def connect() -> Client:
+    """A client of the chosen node."""
+    return Client(node_url())
+
+
+def _deployed_names(incomplete: str) -> list[str]:
+    """Completes a function's name; the shell shows nothing when no node answers."""
+    from dsfn.functions.errors import DsfnError
+
+    try:
+        with connect() as client:
+            names = [f["name"] for f in client.functions()]
+    except DsfnError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The function's name.",
+        autocompletion=_deployed_names,
+        show_default=False,
+    ),
+]

@@ -1,0 +1,108 @@
+"""The body and headers of a call, from the options of `dsfn invoke`."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from dsfn.functions.errors import UsageError
+from dsfn.functions.media import OCTET_STREAM, is_json, parse_content_type
+
+JSON = "application/json"
+DEFAULT_TYPE = "dev.dsfn.invoke"
+DEFAULT_SOURCE = "/dsfn/cli"
+
+# What mimetypes does not know, or names as no one else does.
+_CONTENT_TYPES = {
+    ".safetensors": "application/vnd.safetensors",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".webp": "image/webp",
+    ".md": "text/markdown",
+}
+# RFC 3986's unreserved characters and those that the CloudEvents HTTP binding leaves as they are.
+_PLAIN_IN_HEADERS = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """What is sent to a function."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EventOptions:
+    """Attributes of the CloudEvent to send; None where the person chose none."""
+
+    type: str | None
+    source: str | None
+    id: str | None
+
+
+def request_from(
+    data: str | None, file: Path | None, content_type: str | None, event: EventOptions | None
+) -> CallRequest:
+    """The request. An empty JSON object when neither `data` nor `file` is given.
+
+    Raises `UsageError`.
+    """
+    if data is not None and file is not None:
+        raise UsageError("Choose one of --data and --file.")
+    if file is not None:
+        body, guessed = _read(file), _content_type(file)
+    else:
+        body, guessed = _data(data), JSON
+    chosen = content_type or guessed
+    if data is not None and is_json(parse_content_type(chosen)[0]):
+        _check_json(body)
+    headers = {"Content-Type": chosen}
+    if event is not None:
+        headers |= _event_headers(event)
+    return CallRequest(body, headers)
+
+
+def _data(data: str | None) -> bytes:
+    if data is None:
+        return b"{}"
+    return _read(Path(data[1:])) if data.startswith("@") else data.encode()
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file; `-` is standard input."""
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _content_type(path: Path) -> str:
+    known = _CONTENT_TYPES.get(path.suffix.lower())
+    return known or mimetypes.guess_type(path.name)[0] or OCTET_STREAM
+
+
+def _check_json(body: bytes) -> None:
+    try:
+        json.loads(body)
+    except ValueError as error:
+        raise UsageError(
+            f"--data is not JSON ({error}); for other content use --content-type or --file."
+        ) from error
+
+
+def _event_headers(event: EventOptions) -> dict[str, str]:
+    """The attributes as the HTTP binding's binary mode has them."""
+    attributes = {
+        "specversion": "1.0",
+        "type": event.type or DEFAULT_TYPE,
+        "source": event.source or DEFAULT_SOURCE,
+        "id": event.id or str(uuid.uuid4()),
+    }
+    return {f"ce-{k}": quote(v, safe=_PLAIN_IN_HEADERS) for k, v in attributes.items()}

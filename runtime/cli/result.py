@@ -1,0 +1,154 @@
+"""The body of an answer: printed as it comes, or collected for a JSON document."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsfn.functions.errors import DsfnError
+from dsfn.functions.media import is_json
+from dsfn.runtime.cli.client import problem_error
+from dsfn.runtime.cli.output import complain, on_terminal, say
+from dsfn.runtime.cli.reply import Reply
+
+EVENT_STREAM = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A whole result: `value` where it is JSON, text or a stream of them, else `data`."""
+
+    value: Any
+    data: bytes | None
+    bytes: int
+
+
+def write_result(reply: Reply, path: Path) -> int:
+    """Writes the body to a file and gives its size in bytes."""
+    written = 0
+    try:
+        with path.open("wb") as file:
+            for chunk in reply.chunks:
+                written += file.write(chunk)
+    except OSError as error:
+        raise DsfnError(f"{path} cannot be written: {error.strerror}.") from error
+    return written
+
+
+def collect_result(reply: Reply) -> Collected:
+    """Reads the whole body."""
+    if reply.media_type == EVENT_STREAM:
+        items = [_value(data) for data in server_sent(reply.chunks)]
+        return Collected(items, None, sum(len(json.dumps(item)) for item in items))
+    body = b"".join(reply.chunks)
+    event = _event(reply.headers, body)
+    if event is not None:
+        return Collected(event, None, len(body))
+    if is_json(reply.media_type):
+        return Collected(_parsed(body), None, len(body))
+    if reply.media_type.startswith("text/"):
+        return Collected(body.decode(errors="replace"), None, len(body))
+    return Collected(None, body, len(body))
+
+
+def print_result(reply: Reply, streams_text: Callable[[], bool]) -> None:
+    """Prints the body: JSON indented, text and streams as they come, other bytes only
+    where no terminal would show them. `streams_text` tells, of a stream of events,
+    whether they are pieces of one text."""
+    if reply.media_type == EVENT_STREAM:
+        _print_stream(reply.chunks, streams_text())
+    elif _is_event(reply.headers) or is_json(reply.media_type):
+        value = collect_result(reply).value
+        say(json.dumps(value, indent=2 if on_terminal() else None, ensure_ascii=False))
+    elif reply.media_type.startswith("text/"):
+        _print_text(reply.chunks)
+    elif on_terminal():
+        size = sum(len(chunk) for chunk in reply.chunks)
+        complain(f"{size} bytes of {reply.media_type}; use --output FILE.")
+    else:
+        for chunk in reply.chunks:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+def server_sent(chunks: Iterator[bytes]) -> Iterator[str]:
+    """The data of each server-sent event. Raises the error that an `error` event tells of."""
+    kind, lines = "message", []
+    for line in _lines(chunks):
+        if line.startswith("event:"):
+            kind = line[6:].strip()
+        elif line.startswith("data:"):
+            lines.append(line[5:].removeprefix(" "))
+        elif not line and lines:
+            data = "\n".join(lines)
+            if kind == "error":
+                raise problem_error(json.loads(data))
+            yield data
+            kind, lines = "message", []
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace").removesuffix("\r") for line in lines)
+
+
+def _print_stream(chunks: Iterator[bytes], as_text: bool) -> None:
+    for data in server_sent(chunks):
+        say(data, end="" if as_text else "\n", flush=True)
+    if as_text:
+        say()
+
+
+def _print_text(chunks: Iterator[bytes]) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    last = ""
+    for chunk in chunks:
+        text = decoder.decode(chunk)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        last = text[-1:] or last
+    if on_terminal() and last != "\n":
+        say()
+
+
+def _value(data: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise DsfnError("The function's answer says it is JSON and is not.") from None
+
+
+def _is_event(headers: Mapping[str, str]) -> bool:
+    return "ce-specversion" in headers
+
+
+def _event(headers: Mapping[str, str], body: bytes) -> dict[str, Any] | None:
+    """A CloudEvent in binary mode, as the JSON format has it."""
+    if not _is_event(headers):
+        return None
+    from urllib.parse import unquote
+
+    from dsfn.functions.event import from_document, to_document
+
+    document: dict[str, Any] = {
+        name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")
+    }
+    if body:
+        document["datacontenttype"] = headers.get("content-type", "")
+        document["data_base64"] = base64.b64encode(body).decode()
+    return to_document(from_document(document))

@@ -1,0 +1,114 @@
+"""Configuration, read once: arguments, then environment, then DIR/config.toml, then defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dsfn.functions.errors import UsageError
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8700
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every limit of a node; `[limits]` of config.toml overrides them by name.
+
+    `queue_timeout_s`: how long a call waits for a replica. `start_timeout_s`: how
+    long a replica may take to start. `body_timeout_s`: how long a request's body
+    may take to arrive. `cancel_grace_s`: how long user code may go on after its
+    call was cancelled, before its replica is killed. `max_output_bytes`: what one
+    call may print. `spares`: workers forked ahead. `max_connections`: open at once.
+    """
+
+    max_body_bytes: int = 64 << 20
+    max_result_bytes: int = 64 << 20
+    max_waiting_bytes: int = 1 << 30
+    max_output_bytes: int = 16 << 20
+    max_connections: int = 4096
+    queue_timeout_s: float = 30.0
+    start_timeout_s: float = 600.0
+    discover_timeout_s: float = 60.0
+    setup_timeout_s: float = 600.0
+    body_timeout_s: float = 60.0
+    cancel_grace_s: float = 2.0
+    shutdown_timeout_s: float = 30.0
+    spares: int = 2
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if getattr(self, f.name) < 0:
+                raise UsageError(f"The limit {f.name} must not be negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a node needs to know before it starts. `rates` is the raw `[rates]` table."""
+
+    data_dir: Path
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    tenant: str = "default"
+    limits: Limits = Limits()
+    rates: Mapping[str, Any] = field(default_factory=dict)
+
+
+def default_data_dir() -> Path:
+    """DSFN_DATA, or `dsfn` in the user's data directory."""
+    chosen = os.environ.get("DSFN_DATA")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "dsfn"
+
+
+def load_settings(
+    host: str | None = None, port: int | None = None, data_dir: Path | None = None
+) -> Settings:
+    """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
+    directory = (data_dir or default_data_dir()).expanduser().absolute()
+    table = _read_toml(directory / "config.toml")
+    known = {"host", "port", "tenant", "limits", "rates"}
+    if unknown := sorted(set(table) - known):
+        raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
+    chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
+    if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
+        raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
+    return Settings(
+        data_dir=directory,
+        host=str(host or table.get("host", DEFAULT_HOST)),
+        port=chosen_port,
+        tenant=str(table.get("tenant", "default")),
+        limits=_limits(table.get("limits", {})),
+        rates=table.get("rates", {}),
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _limits(table: object) -> Limits:
+    if not isinstance(table, Mapping):
+        raise UsageError("[limits] in config.toml must be a table.")
+    kinds = {f.name: type(getattr(Limits(), f.name)) for f in fields(Limits)}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in kinds:
+            raise UsageError(f"config.toml has an unknown limit {name!r}.")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UsageError(f"The limit {name} must be a number.")
+        values[name] = kinds[name](value)
+    return Limits(**values)

@@ -1,0 +1,58 @@
+"""A node's data directory: one node at a time, and how others find that node."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsfn.functions.errors import StorageFull, UsageError
+
+
+@dataclass(eq=False)
+class DataDirectory:
+    """The directory, locked for as long as this lives."""
+
+    path: Path
+    _lock: int
+
+    @classmethod
+    def lock(cls, path: Path) -> DataDirectory:
+        """Makes the directory if need be and locks it.
+
+        Raises `UsageError` when another node has it or it cannot be used, `StorageFull`.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(path / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno == 28:
+                raise StorageFull(f"There is no room left on the disk of {path}.") from error
+            raise UsageError(
+                f"{path} cannot be used as a data directory: {error.strerror}."
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise UsageError(
+                f"Another node already uses {path}; stop it with `dsfn down` or choose another"
+                " directory with --data."
+            ) from None
+        return cls(path, lock)
+
+    def announce(self, url: str, started_at: str) -> None:
+        """Writes `node.json`, by which the command line finds the node."""
+        document = {"url": url, "pid": os.getpid(), "started_at": started_at}
+        temporary = self.path / ".node.json"
+        temporary.write_text(json.dumps(document), encoding="utf-8")
+        temporary.replace(self.path / "node.json")
+
+    def release(self) -> None:
+        """Takes `node.json` away and unlocks the directory."""
+        with suppress(FileNotFoundError):
+            (self.path / "node.json").unlink()
+        os.close(self._lock)

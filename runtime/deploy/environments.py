@@ -1,0 +1,147 @@
+"""Python environments for functions with requirements of their own.
+
+    DIR/environments/<digest>/bin/python
+    DIR/environments/<digest>/.complete        written last
+
+A venv sees what is installed next to the node, through a .pth file (a venv made
+in a venv would see only the base interpreter's packages), and puts what it
+installs itself in front of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import platform
+import shutil
+import site
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from dsfn.functions.errors import DefinitionError, NotFound, StorageFull
+from dsfn.runtime.deploy.commands import CommandFailed, run_command
+from dsfn.runtime.disk import full_disk_errors
+
+INSTALL_TIMEOUT_S = 600.0
+_COMPLETE = ".complete"
+_LINK = "dsfn-node.pth"
+_FULL_DISK = "No space left on device"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An interpreter with a set of packages; "" is the digest of the node's own."""
+
+    digest: str
+    python: Path
+
+
+class Environments:
+    """The environments of a node, below `root`."""
+
+    def __init__(self, root: Path, install_timeout_s: float = INSTALL_TIMEOUT_S) -> None:
+        self._root = root
+        self._install_timeout_s = install_timeout_s
+        self._lock = asyncio.Lock()
+
+    async def ensure(
+        self, requirements: tuple[str, ...], progress: Callable[[str], None]
+    ) -> Environment:
+        """The environment with these requirements, made when it is not there yet.
+
+        `progress` gets a sentence for each step that takes time. Raises
+        `DefinitionError` with pip's own words when they cannot be installed, and
+        `StorageFull`.
+        """
+        if not requirements:
+            return Environment("", Path(sys.executable))
+        wanted = sorted(set(requirements))
+        digest = _digest(wanted)
+        async with self._lock:
+            path = self._root / digest
+            if not (path / _COMPLETE).exists():
+                await self._make(path, wanted, progress)
+        return Environment(digest, self.python(digest))
+
+    def python(self, digest: str) -> Path:
+        """The interpreter of an environment. Raises `NotFound`."""
+        if not digest:
+            return Path(sys.executable)
+        path = self._root / digest
+        if not (path / _COMPLETE).exists():
+            raise NotFound(f"There is no environment {digest!r}.", kind="environment", name=digest)
+        return path / "bin" / "python"
+
+    def clean(self) -> None:
+        """Drops what a killed node left half made, and shows the rest where this node's
+        packages are. Call at a node's start."""
+        for path in self._root.glob("*/"):
+            if (path / _COMPLETE).exists():
+                _link(path)
+            else:
+                shutil.rmtree(path)
+
+    async def _make(
+        self, path: Path, requirements: list[str], progress: Callable[[str], None]
+    ) -> None:
+        """Makes a venv in its final place, since it cannot be moved; the marker comes last."""
+        with full_disk_errors("the environment"):
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                await self._install(path, requirements, progress)
+                (path / _COMPLETE).write_text("\n".join(requirements) + "\n", encoding="utf-8")
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+
+    async def _install(
+        self, path: Path, requirements: list[str], progress: Callable[[str], None]
+    ) -> None:
+        names = ", ".join(requirements)
+        progress(f"Installing {names}.")
+        # The node's own pip serves when there is one: a copy costs seconds.
+        flags = ("--without-pip",) if find_spec("pip") else ()
+        pip = ("install", "--no-input", "--disable-pip-version-check", "--no-warn-script-location")
+        try:
+            async with asyncio.timeout(self._install_timeout_s):
+                await run_command(sys.executable, "-m", "venv", *flags, str(path))
+                _link(path)
+                python = str(path / "bin" / "python")
+                await run_command(python, "-m", "pip", *pip, "--", *requirements, on_line=progress)
+        except TimeoutError:
+            raise DefinitionError(
+                f"Installing {names} took longer than {self._install_timeout_s:g} s.",
+                requirements=requirements,
+            ) from None
+        except CommandFailed as error:
+            if _FULL_DISK in error.output:
+                raise StorageFull(
+                    "There is no room left on the disk for the environment."
+                ) from None
+            raise DefinitionError(
+                f"pip could not install {names}:\n{error.output}", requirements=requirements
+            ) from None
+
+
+def _link(path: Path) -> None:
+    """Shows a venv the packages next to the node, the .pth files among them included."""
+    lines = [f"import site; site.addsitedir({str(directory)!r})" for directory in _site_dirs()]
+    for packages in path.glob("lib/python*/site-packages"):
+        (packages / _LINK).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _site_dirs() -> Iterator[Path]:
+    directories = site.getsitepackages()
+    if site.ENABLE_USER_SITE:
+        directories.append(site.getusersitepackages())
+    return (Path(d) for d in directories if Path(d).is_dir())
+
+
+def _digest(requirements: list[str]) -> str:
+    content = json.dumps([requirements, platform.python_version()], separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()[:32]

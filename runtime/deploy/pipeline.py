@@ -1,0 +1,247 @@
+"""From a bundle to functions that serve: all of them, or none and the old ones go on.
+
+    unpack -> environment -> discover -> for each function: setup, verify -> publish
+
+Everything that can fail comes before the one transaction that makes the new
+revisions live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from dsfn.functions.errors import BundleError, DefinitionError, Unavailable
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.deploy.identity import Platform, revision_id, this_platform
+from dsfn.runtime.deploy.imports import declared_requirements
+from dsfn.runtime.deploy.jobs import Jobs
+from dsfn.runtime.deploy.sources import with_siblings
+from dsfn.runtime.deploy.stages import Definition, Source, Stages
+from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
+from dsfn.runtime.model import Revision, SnapshotRef
+from dsfn.runtime.registry import Registry
+from dsfn.snapshots.store import FileStore
+
+MAX_WAITING = 4
+WAIT_TIMEOUT_S = 600.0
+
+Stage = Literal["environment", "discover", "setup", "verify", "publish", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A function that serves now. `created` is false when this very revision was there."""
+
+    revision: Revision
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step of a deployment. The last one has the stage "done" and the result."""
+
+    stage: Stage
+    function: str | None
+    message: str
+    result: tuple[Deployed, ...] = ()
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A revision before publication; `staging` holds its snapshot, None when it has none."""
+
+    revision: Revision
+    created: bool
+    staging: Path | None = None
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """The deployments of a node, one at a time."""
+
+    bundles: Path
+    snapshots: FileStore
+    environments: Environments
+    registry: Registry
+    jobs: Jobs
+    clock: Clock
+    discover_timeout_s: float = 60.0
+    setup_timeout_s: float = 600.0
+    _platform: Platform = field(default_factory=this_platform)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: int = 0
+
+    async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
+        """Deploys the functions of file `entry` in a bundle, step by step.
+
+        Raises `DeployError` for the author's mistakes, `Unavailable` when too many
+        deployments wait, `StorageFull`; in each case nothing has changed. Closing the
+        generator stops the deployment, unless it is live already.
+        """
+        steps: asyncio.Queue[Progress | None] = asyncio.Queue()
+        work = asyncio.create_task(self._deploy(data, entry, steps.put_nowait))
+        work.add_done_callback(lambda _: steps.put_nowait(None))
+        try:
+            while (step := await steps.get()) is not None:
+                yield step
+            result = await work
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+        yield Progress("done", None, "Deployed.", result)
+
+    def clean(self) -> None:
+        """Drops what a killed node left half done. Call at a node's start."""
+        for path in self.bundles.glob(f"{STAGING_PREFIX}*"):
+            shutil.rmtree(path)
+        self.snapshots.clean()
+        self.environments.clean()
+
+    async def _deploy(self, data: bytes, entry: str, report: Report) -> tuple[Deployed, ...]:
+        async with self._turn(report):
+            digest = await asyncio.to_thread(unpack, data, self.bundles)
+            source, found = await self._discover(self.bundles / digest, entry, report)
+            with ExitStack() as stagings:
+                drafts = [
+                    await self._draft(source, definition, stagings, report) for definition in found
+                ]
+                return await self._publish(source, drafts, report)
+
+    @asynccontextmanager
+    async def _turn(self, report: Report) -> AsyncIterator[None]:
+        """Waits until no other deployment runs. Raises `Unavailable`."""
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("Too many deployments wait already.", retry_after_s=10)
+        if self._lock.locked():
+            report(Progress("environment", None, "Waiting for another deployment to end."))
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_TIMEOUT_S):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                "Another deployment has not ended in time.", retry_after_s=60
+            ) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    async def _discover(
+        self, bundle: Path, entry: str, report: Report
+    ) -> tuple[Source, tuple[Definition, ...]]:
+        """The functions of a file, found in an environment that has all that they require.
+
+        What the source spells out is installed before it is imported. What only the
+        import can tell is installed after, and the source imported again.
+        """
+        stages = self._stages()
+        wanted = await asyncio.to_thread(_declared, _entry_path(bundle, entry))
+        for _ in range(2):
+            environment = await self.environments.ensure(
+                tuple(sorted(wanted)),
+                lambda line: report(Progress("environment", None, line)),
+            )
+            source = Source(bundle, entry, environment)
+            report(Progress("discover", None, f"Importing {entry}."))
+            found = await stages.discover(source)
+            asked = {r for definition in found for r in definition.options.requirements}
+            if asked <= wanted:
+                return source, found
+            wanted |= asked
+        raise DefinitionError(f"The requirements in {entry} change with every import.")
+
+    async def _draft(
+        self, source: Source, definition: Definition, stagings: ExitStack, report: Report
+    ) -> _Draft:
+        """The revision of one function, found in the registry or captured and verified."""
+        options, interface = definition.options, definition.interface
+        digest = source.bundle.name
+        id_ = revision_id(digest, source.entry, options, interface, self._platform)
+        known = self.registry.find(id_)
+        if known is not None:
+            return _Draft(known, created=False)
+        stages, name = self._stages(), options.name
+        staging = self.snapshots.stage()
+        stagings.callback(shutil.rmtree, staging, ignore_errors=True)
+        report(Progress("setup", name, f"Running setup() of {name} and capturing its memory."))
+        captured = await stages.capture(source, options, staging)
+        reason = captured.reason
+        if captured.snapshot:
+            report(Progress("verify", name, f"Restoring {name} in a fresh process."))
+            reason = await stages.verify(source, options, staging)
+        revision = Revision(
+            id=id_,
+            function=name,
+            bundle_digest=digest,
+            entry=source.entry,
+            environment=source.environment.digest,
+            snapshot=None,
+            snapshot_reason=reason,
+            created_at_us=self.clock.now_us(),
+            options=options,
+            interface=interface,
+            modules=captured.modules,
+        )
+        keep = captured.snapshot and reason is None
+        return _Draft(revision, created=True, staging=staging if keep else None)
+
+    async def _publish(
+        self, source: Source, drafts: list[_Draft], report: Report
+    ) -> tuple[Deployed, ...]:
+        """Makes all drafts live in one transaction."""
+        deployed: list[Deployed] = []
+        for draft in drafts:
+            revision = draft.revision
+            report(Progress("publish", revision.function, _publication(draft)))
+            if draft.staging is not None:
+                published = await asyncio.to_thread(self.snapshots.publish, draft.staging)
+                snapshot = SnapshotRef(published.digest, published.bytes)
+                revision = replace(revision, snapshot=snapshot)
+            deployed.append(Deployed(revision, draft.created))
+        # In the order in which the source asked for them, which is known to work.
+        modules = dict.fromkeys(m for d in deployed for m in d.revision.modules)
+        if modules:
+            await self.jobs.preload(source.environment, list(modules))
+        self.registry.register(*(d.revision for d in deployed))
+        return tuple(deployed)
+
+    def _stages(self) -> Stages:
+        return Stages(self.jobs, self.discover_timeout_s, self.setup_timeout_s)
+
+
+def _declared(entry: Path) -> set[str]:
+    """The requirements spelt out in the entry and what it imports from its bundle."""
+    files = (path for path in with_siblings(entry) if path.suffix == ".py")
+    return {requirement for path in files for requirement in declared_requirements(path)}
+
+
+def _entry_path(bundle: Path, entry: str) -> Path:
+    path = PurePosixPath(entry)
+    inside = not path.is_absolute() and ".." not in path.parts
+    if not inside or path.suffix != ".py" or not (bundle / path).is_file():
+        raise BundleError(f"The bundle has no Python file {entry!r}.")
+    return bundle / path
+
+
+def _publication(draft: _Draft) -> str:
+    revision = draft.revision
+    if not draft.created:
+        return f"{revision.id} is deployed already."
+    if draft.staging is not None:
+        return f"{revision.id} starts from its snapshot."
+    if revision.snapshot_reason is not None:
+        return f"{revision.id} starts by running setup(): {revision.snapshot_reason}"
+    return f"{revision.id} has no state to restore."

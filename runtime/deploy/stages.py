@@ -1,0 +1,154 @@
+"""The stages of a deployment that run the author's code, each in a worker of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsfn.functions.errors import (
+    DefinitionError,
+    DeployError,
+    FunctionError,
+    HandlerCrashed,
+    HandlerTimedOut,
+    SetupError,
+    SnapshotError,
+    SourceError,
+)
+from dsfn.functions.interface import Interface
+from dsfn.functions.options import Options
+from dsfn.runtime.deploy.environments import Environment
+from dsfn.runtime.deploy.jobs import Jobs
+from dsfn.runtime.worker.messages import Capture, Discover, Verify
+
+MAX_FUNCTIONS = 200
+_OUTPUT_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An unpacked bundle and the interpreter that runs it."""
+
+    bundle: Path
+    entry: str
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A function that was found in the source."""
+
+    options: Options
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What became of `setup()`. Without a snapshot `reason` says why; it is None when the
+    function has no state to capture. `modules`: installed ones that the source imports."""
+
+    snapshot: bool
+    reason: str | None
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Runs the stages within their time limits."""
+
+    jobs: Jobs
+    discover_timeout_s: float
+    setup_timeout_s: float
+
+    async def discover(self, source: Source) -> tuple[Definition, ...]:
+        """The functions of the source. Raises `DeployError`."""
+        job = Discover(bundle=str(source.bundle), entry=source.entry)
+        with _blamed(SourceError, f"Importing {source.entry}", self.discover_timeout_s):
+            result = await self.jobs.run(source.environment, job, self.discover_timeout_s)
+        found = tuple(
+            Definition(
+                Options.from_document(document["options"]),
+                Interface.from_document(document["interface"]),
+            )
+            for document in result.document["functions"]
+        )
+        _check(source.entry, found)
+        return found
+
+    async def capture(self, source: Source, options: Options, staging: Path) -> Captured:
+        """Runs `setup()` and captures into `staging`. Raises `DeployError`."""
+        name = options.name
+        job = Capture(
+            bundle=str(source.bundle),
+            entry=source.entry,
+            function=name,
+            staging=str(staging),
+            env=dict(options.env),
+        )
+        with _blamed(SetupError, f"setup() of {name}", self.setup_timeout_s, name):
+            result = await self.jobs.run(source.environment, job, self.setup_timeout_s)
+        document = result.document
+        return Captured(document["captured"], document["reason"], tuple(document["modules"]))
+
+    async def verify(self, source: Source, options: Options, staging: Path) -> str | None:
+        """Restores the snapshot in a fresh worker; why it cannot be used, None when it can.
+
+        A snapshot that does not come back whole must never be published, but the
+        function can do without. Raises `DeployError` where the author's code failed.
+        """
+        job = Verify(
+            bundle=str(source.bundle),
+            entry=source.entry,
+            function=options.name,
+            snapshot=str(staging),
+            env=dict(options.env),
+        )
+        try:
+            await self.jobs.run(source.environment, job, self.setup_timeout_s)
+        except (SnapshotError, FunctionError) as error:
+            return f"the snapshot could not be restored: {_uncapitalised(error.message)}"
+        return None
+
+
+@contextmanager
+def _blamed(
+    kind: type[DeployError], what: str, timeout_s: float, function: str | None = None
+) -> Iterator[None]:
+    """Says which of the author's code hung or ended its process, with its last words."""
+    try:
+        yield
+    except FunctionError as error:
+        printed = str(error.fields.get("output", "")).splitlines()[-_OUTPUT_LINES:]
+        raise kind(
+            f"{what} {_fate(error, timeout_s)}.", function=function, output="\n".join(printed)
+        ) from error
+
+
+def _fate(error: FunctionError, timeout_s: float) -> str:
+    fields = error.fields
+    if isinstance(error, HandlerTimedOut):
+        return f"took longer than {timeout_s:g} s"
+    if isinstance(error, HandlerCrashed) and "exit_code" in fields:
+        return f"ended the process with exit code {fields['exit_code']}"
+    if isinstance(error, HandlerCrashed) and "signal" in fields:
+        return f"was ended by signal {fields['signal']}"
+    return f"failed: {_uncapitalised(error.message).removesuffix('.')}"
+
+
+def _uncapitalised(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _check(entry: str, found: tuple[Definition, ...]) -> None:
+    names = [definition.options.name for definition in found]
+    if not names:
+        raise DefinitionError(f"{entry} defines no function; put @dsfn.function above one.")
+    if len(names) > MAX_FUNCTIONS:
+        raise DefinitionError(f"{entry} defines more than {MAX_FUNCTIONS} functions.")
+    for name in names:
+        if names.count(name) > 1:
+            raise DefinitionError(
+                f"{entry} defines two functions with the name {name!r}.", function=name
+            )

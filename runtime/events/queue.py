@@ -1,0 +1,257 @@
+"""The durable queue: asynchronous calls and events on their way, in the node's database.
+
+All methods belong to the event loop's thread, as the database's connection does.
+Those that write take part in the caller's transaction when they say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection
+
+import apsw
+
+from dsfn.billing.sqlite import load_queries, transaction
+from dsfn.functions.errors import DsfnError, IdempotencyMismatch, NotFound, Unavailable
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.events.delivery import (
+    Delivery,
+    DeliveryKind,
+    DeliveryState,
+    Invocation,
+    NewDelivery,
+)
+from dsfn.runtime.events.stored import (
+    StoredBody,
+    answer_document,
+    load_body,
+    read_answer,
+    request_digest,
+    store_body,
+)
+from dsfn.runtime.model import Answer, Call
+
+MAX_QUEUED = 100_000
+KEEP_RESULTS_S = 24 * 3600
+KEEP_DEAD_S = 14 * 24 * 3600
+_PRUNE_ROWS = 1000
+_FULL_RETRY_AFTER_S = 5.0
+_QUERIES = load_queries("dsfn.runtime.events", "sql/queue.sql")
+
+
+class Queue:
+    """Deliveries on disk, in order of arrival for each function."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        blobs: BlobStore,
+        clock: Clock,
+        max_queued: int = MAX_QUEUED,
+    ) -> None:
+        self._connection = connection
+        self._blobs = blobs
+        self._clock = clock
+        self._max_queued = max_queued
+        # Set when something may be due; who waits for it clears it.
+        self.arrived = asyncio.Event()
+        with transaction(connection):
+            connection.execute(_QUERIES["schema"])
+
+    async def put(self, call: Call) -> str:
+        """Stores an asynchronous call and gives its invocation id.
+
+        A repeat of an idempotency key gives the first call's id. Raises
+        `Unavailable` when the queue is full, `IdempotencyMismatch`, `StorageFull`.
+        """
+        delivery = NewDelivery(
+            id=call.id,
+            kind=DeliveryKind.CALL,
+            function=call.function,
+            revision=call.revision,
+            tenant=call.tenant,
+            caller=call.caller,
+            idempotency_key=call.idempotency_key or f"async:{call.id}",
+            content_type=call.content_type,
+            accept=call.accept,
+            digest=request_digest(call.content_type, call.body),
+            body=await store_body(self._blobs, call.body, call.content_type),
+        )
+        with transaction(self._connection):
+            if (first := self._first(delivery)) is not None:
+                return first
+            self.require_room(1)
+            self.insert(delivery)
+        return delivery.id
+
+    def insert(self, delivery: NewDelivery) -> bool:
+        """Queues a delivery, inside the caller's transaction; False when its key is there."""
+        now_us = self._clock.now_us()
+        self._connection.execute(
+            _QUERIES["insert"],
+            (
+                delivery.id,
+                delivery.kind,
+                delivery.function,
+                delivery.revision,
+                delivery.tenant,
+                delivery.caller,
+                delivery.idempotency_key,
+                delivery.content_type,
+                delivery.accept,
+                delivery.digest,
+                delivery.body.inline,
+                delivery.body.ref,
+                now_us,
+                now_us,
+            ),
+        )
+        self.arrived.set()
+        return self._connection.changes() == 1
+
+    def require_room(self, deliveries: int, internal: bool = False) -> None:
+        """Raises `Unavailable` unless so many more fit.
+
+        The node's own events may use as much again as callers may: a queue that
+        callers keep full must still be able to shrink.
+        """
+        limit = self._max_queued * 2 if internal else self._max_queued
+        if self._count(DeliveryState.QUEUED) + deliveries > limit:
+            raise Unavailable(
+                f"The queue holds {self._max_queued} deliveries, which is its limit.",
+                retry_after_s=_FULL_RETRY_AFTER_S,
+            )
+
+    def due_functions(self) -> list[str]:
+        """The functions for which something is due, in alphabetical order."""
+        found = self._connection.execute(_QUERIES["due_functions"], (self._clock.now_us(),))
+        return [name for (name,) in found]
+
+    def claim(self, function: str) -> Delivery | None:
+        """Hands out the function's next due delivery, which is running from then on."""
+        with transaction(self._connection) as connection:
+            row = connection.execute(_QUERIES["claim"], (function, self._clock.now_us())).fetchone()
+        if row is None:
+            return None
+        return Delivery(
+            id=row[0],
+            kind=DeliveryKind(row[1]),
+            function=row[2],
+            revision=row[3],
+            tenant=row[4],
+            caller=row[5],
+            idempotency_key=row[6],
+            content_type=row[7],
+            accept=row[8],
+            body=StoredBody(row[9], row[10]),
+            tries=row[11],
+            attempts=row[12],
+            created_at_us=row[13],
+        )
+
+    def requeue(self, id: str, after_us: int, error: DsfnError | None) -> None:
+        """Gives a delivery back unserved, inside the caller's transaction."""
+        not_before_us = self._clock.now_us() + after_us
+        self._connection.execute(_QUERIES["requeue"], (id, not_before_us, _error_text(error)))
+
+    def retry(self, id: str, after_us: int, error: DsfnError) -> None:
+        """Counts a failed attempt and queues the next, inside the caller's transaction."""
+        not_before_us = self._clock.now_us() + after_us
+        self._connection.execute(_QUERIES["retry"], (id, not_before_us, _error_text(error)))
+
+    def succeed(self, id: str, answer: Answer, body: StoredBody) -> None:
+        """Keeps the answer of a delivery, inside the caller's transaction."""
+        document = json.dumps(answer_document(answer))
+        now_us = self._clock.now_us()
+        self._connection.execute(_QUERIES["succeed"], (id, now_us, document, body.inline, body.ref))
+
+    def fail(self, id: str, error: DsfnError) -> None:
+        """Ends an asynchronous call in failure, inside the caller's transaction."""
+        self._connection.execute(_QUERIES["fail"], (id, self._clock.now_us(), _error_text(error)))
+
+    def bury(self, id: str, error: DsfnError, attempts: int) -> None:
+        """Gives an event's delivery up after `attempts` more, inside the caller's transaction."""
+        self._connection.execute(
+            _QUERIES["bury"], (id, self._clock.now_us(), _error_text(error), attempts)
+        )
+
+    def recover(self, running: Collection[str] = ()) -> int:
+        """Queues again what is marked as running and is not in `running`; gives their number.
+
+        They are left behind by a crash, or by an outcome that found the disk full.
+        """
+        with transaction(self._connection) as connection:
+            marked = [id for (id,) in connection.execute(_QUERIES["running"])]
+            lost = [id for id in marked if id not in running]
+            for id in lost:
+                self.requeue(id, 0, None)
+        return len(lost)
+
+    def get(self, id: str) -> Invocation:
+        """What is known of an invocation. Raises `NotFound`."""
+        row = self._connection.execute(_QUERIES["get"], (id,)).fetchone()
+        if row is None:
+            raise _no_such_invocation(id)
+        answer = json.loads(row[8]) if row[8] else None
+        return Invocation(
+            id=row[0],
+            function=row[1],
+            revision=answer["revision"] if answer else row[2],
+            state=DeliveryState(row[3]),
+            attempts=row[4],
+            created_at_us=row[5],
+            finished_at_us=row[6],
+            error=json.loads(row[7]) if row[7] else None,
+        )
+
+    async def result(self, id: str) -> Answer:
+        """The answer of an invocation that succeeded. Raises `NotFound`."""
+        row = self._connection.execute(_QUERIES["result"], (id,)).fetchone()
+        if row is None:
+            raise _no_such_invocation(id, "result")
+        body = await load_body(self._blobs, StoredBody(row[1], row[2]))
+        return read_answer(json.loads(row[0]), body)
+
+    def queued_count(self) -> int:
+        """How many deliveries wait."""
+        return self._count(DeliveryState.QUEUED)
+
+    def dead_count(self) -> int:
+        """How many events could not be delivered and are still kept."""
+        return self._count(DeliveryState.DEAD)
+
+    def prune(self) -> int:
+        """Drops some of what ended longer ago than it is kept; gives their number."""
+        now_us = self._clock.now_us()
+        with transaction(self._connection) as connection:
+            connection.execute(
+                _QUERIES["prune"],
+                (now_us - KEEP_RESULTS_S * 10**6, now_us - KEEP_DEAD_S * 10**6, _PRUNE_ROWS),
+            )
+            return connection.changes()
+
+    def _first(self, delivery: NewDelivery) -> str | None:
+        key = (delivery.tenant, delivery.function, delivery.idempotency_key)
+        row = self._connection.execute(_QUERIES["by_key"], key).fetchone()
+        if row is None:
+            return None
+        if row[1] != delivery.digest:
+            raise IdempotencyMismatch(
+                f"The idempotency key {delivery.idempotency_key!r} came before with another body.",
+                key=delivery.idempotency_key,
+            )
+        return str(row[0])
+
+    def _count(self, state: DeliveryState) -> int:
+        row = self._connection.execute(_QUERIES["count"], (state,)).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _error_text(error: DsfnError | None) -> str | None:
+    return None if error is None else json.dumps(error.to_document(), default=str)
+
+
+def _no_such_invocation(id: str, kind: str = "invocation") -> NotFound:
+    return NotFound(f"There is no {kind} {id!r}.", kind=kind, name=id)

@@ -1,0 +1,173 @@
+"""The router: an event is stored with a delivery for each function that subscribed to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from dsfn.billing.sqlite import load_queries, transaction
+from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
+from dsfn.functions.event import Event, Filter
+from dsfn.functions.interface import EVENT_CONTENT_TYPE
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
+from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.results import MAX_HOPS, event_body, event_key, hops_of
+from dsfn.runtime.events.stored import INLINE_BYTES, StoredBody, request_digest, store_body
+from dsfn.runtime.registry import Subscription
+
+# As long as first answers are kept: two months, of which the later may still be open.
+KEEP_EVENTS_S = 62 * 24 * 3600
+_MAX_CALLER_CHARS = 256
+_PRUNE_ROWS = 1000
+_QUERIES = load_queries("dsfn.runtime.events", "sql/router.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """An event with the functions that it goes to, ready to be stored.
+
+    `body` is the event in structured mode; it is not kept when nobody subscribed.
+    """
+
+    event: Event
+    functions: tuple[str, ...]
+    digest: bytes
+    body: StoredBody
+
+
+class Router:
+    """Matches events with subscriptions. Belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        queue: Queue,
+        blobs: BlobStore,
+        clock: Clock,
+        subscriptions: Callable[[], Sequence[Subscription]],
+        new_id: Callable[[int], str],
+        tenant: str,
+        max_body_bytes: int,
+    ) -> None:
+        """`new_id` makes an invocation id from the time in microseconds."""
+        self._connection = connection
+        self._queue = queue
+        self._blobs = blobs
+        self._clock = clock
+        self._subscriptions = subscriptions
+        self._new_id = new_id
+        self._tenant = tenant
+        self._max_body_bytes = max_body_bytes
+        with transaction(connection):
+            connection.execute(_QUERIES["schema"])
+
+    async def accept(self, events: Sequence[Event]) -> int:
+        """Stores events that came from outside, all or none, and gives the number of deliveries.
+
+        An event that was accepted before makes none. When this returns, the
+        deliveries survive `kill -9`. Raises `Conflict` when an event has the source and id
+        of an earlier one and says something else, `Unavailable` when the queue is
+        full, `PayloadTooLarge`, `InvalidInput`, `StorageFull`.
+        """
+        routed = [await self.prepare(event) for event in events]
+        with transaction(self._connection):
+            self._queue.require_room(sum(len(one.functions) for one in routed))
+            return sum(self._store_first(one) for one in routed)
+
+    def subscribers(self, event: Event) -> tuple[str, ...]:
+        """The functions that subscribed to an event, each once."""
+        matching = (
+            one.function for one in self._subscriptions() if Filter.of(one.filter).matches(event)
+        )
+        return tuple(dict.fromkeys(matching))
+
+    async def prepare(self, event: Event) -> Routed:
+        """Finds an event's functions and keeps its body, so that `store` need not wait.
+
+        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`.
+        """
+        functions = self.subscribers(event)
+        body = await self._encode(event)
+        digest = request_digest(EVENT_CONTENT_TYPE, body)
+        stored = StoredBody(None)
+        if functions:
+            stored = await store_body(self._blobs, body, EVENT_CONTENT_TYPE)
+        return Routed(event, functions, digest, stored)
+
+    def store(self, routed: Routed) -> int:
+        """Stores an event and its deliveries inside the caller's transaction; gives their number.
+
+        0 when its source and id are known: of events with the same ones, the first is kept.
+        """
+        event = routed.event
+        if self._known(event) is not None:
+            return 0
+        now_us = self._clock.now_us()
+        self._connection.execute(
+            _QUERIES["insert"], (event.source, event.id, routed.digest, now_us)
+        )
+        return sum(self._deliver(routed, function, now_us) for function in routed.functions)
+
+    def prune(self) -> int:
+        """Forgets some of the events that are older than they are kept; gives their number."""
+        before_us = self._clock.now_us() - KEEP_EVENTS_S * 1_000_000
+        with transaction(self._connection) as connection:
+            connection.execute(_QUERIES["prune"], (before_us, _PRUNE_ROWS))
+            return connection.changes()
+
+    def _deliver(self, routed: Routed, function: str, now_us: int) -> bool:
+        event = routed.event
+        delivery = NewDelivery(
+            id=self._new_id(now_us),
+            kind=DeliveryKind.EVENT,
+            function=function,
+            revision=None,
+            tenant=self._tenant,
+            caller=event.source[:_MAX_CALLER_CHARS],
+            idempotency_key=event_key(event, function),
+            content_type=EVENT_CONTENT_TYPE,
+            accept="*/*",
+            digest=routed.digest,
+            body=routed.body,
+        )
+        is_new = self._queue.insert(delivery)
+        if is_new and hops_of(event) > MAX_HOPS:
+            reason = DsfnError(
+                f"The event comes from a chain of more than {MAX_HOPS} functions that call each"
+                " other, which is taken for a loop.",
+                hops=hops_of(event),
+            )
+            self._queue.bury(delivery.id, reason, attempts=0)
+        return is_new
+
+    def _known(self, event: Event) -> bytes | None:
+        row = self._connection.execute(_QUERIES["digest"], (event.source, event.id)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _store_first(self, routed: Routed) -> int:
+        known = self._known(routed.event)
+        if known is not None and known != routed.digest:
+            raise Conflict(
+                f"Another event {routed.event.id!r} of {routed.event.source!r} came before.",
+                field="id",
+                source=routed.event.source,
+                id=routed.event.id,
+            )
+        return self.store(routed)
+
+    async def _encode(self, event: Event) -> bytes:
+        if len(event.data) <= INLINE_BYTES:
+            body = event_body(event)
+        else:
+            body = await asyncio.to_thread(event_body, event)
+        if len(body) > self._max_body_bytes:
+            raise PayloadTooLarge(
+                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes as JSON.",
+                limit_bytes=self._max_body_bytes,
+            )
+        return body

@@ -1,0 +1,68 @@
+"""Bodies and answers as rows keep them: small bodies inline, large ones in the blob store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dsfn.runtime.blobs import BlobStore, digest_of
+from dsfn.runtime.model import Answer, Charge, Phases
+
+INLINE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBody:
+    """A body inline, or the reference of its blob; neither when it is no longer kept."""
+
+    inline: bytes | None
+    ref: str | None = None
+
+
+async def store_body(blobs: BlobStore, body: bytes, content_type: str) -> StoredBody:
+    """Keeps a body. Raises `StorageFull`."""
+    if len(body) <= INLINE_BYTES:
+        return StoredBody(body)
+    return StoredBody(None, await asyncio.to_thread(blobs.put, body, content_type))
+
+
+async def load_body(blobs: BlobStore, stored: StoredBody) -> bytes:
+    """The bytes that were kept. Raises `NotFound` when their blob is gone."""
+    if stored.ref is None:
+        return stored.inline or b""
+    body, _ = await asyncio.to_thread(blobs.get, digest_of(stored.ref))
+    return body
+
+
+def answer_document(answer: Answer) -> dict[str, object]:
+    """An answer without its body, as a JSON-able document."""
+    return {
+        "call_id": answer.call_id,
+        "revision": answer.revision,
+        "content_type": answer.content_type,
+        "phases": asdict(answer.phases),
+        "charge": asdict(answer.charge),
+    }
+
+
+def read_answer(document: Mapping[str, Any], body: bytes) -> Answer:
+    """Reads back what `answer_document` wrote."""
+    return Answer(
+        call_id=document["call_id"],
+        revision=document["revision"],
+        content_type=document["content_type"],
+        phases=Phases(**document["phases"]),
+        charge=Charge(**document["charge"]),
+        body=body,
+    )
+
+
+def request_digest(content_type: str, body: bytes) -> bytes:
+    """What two requests with one idempotency key must share: content type and body."""
+    kind = content_type.encode()
+    digest = hashlib.sha256(len(kind).to_bytes(4) + kind)
+    digest.update(body)
+    return digest.digest()

@@ -1,0 +1,86 @@
+"""The documents in which the admin API shows functions and revisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+
+from dsfn.runtime.clock import rfc3339
+from dsfn.runtime.model import Revision
+from dsfn.runtime.registry import FunctionRecord, HistoryEntry, Subscription
+from dsfn.runtime.replicas.pools import ReplicaView
+from dsfn.runtime.services import Services
+
+
+def function_url(request: Request, name: str) -> str:
+    """Where to call a function, from where this request came."""
+    return f"{request.base_url}functions/{name}"
+
+
+def snapshot_document(revision: Revision) -> dict[str, Any] | None:
+    """The snapshot of a revision, None when it has none."""
+    snapshot = revision.snapshot
+    return {"digest": snapshot.digest, "bytes": snapshot.bytes} if snapshot else None
+
+
+def summary_document(request: Request, record: FunctionRecord) -> dict[str, Any]:
+    """A function in a line."""
+    services: Services = request.app.state.services
+    return {
+        "name": record.name,
+        "revision": record.current.id,
+        "state": services.pools.state(record.name).value,
+        "replica_count": len(services.pools.replicas(record.name)),
+        "url": function_url(request, record.name),
+        "created_at": rfc3339(record.created_at_us),
+    }
+
+
+def function_document(request: Request, record: FunctionRecord) -> dict[str, Any]:
+    """All about a function."""
+    services: Services = request.app.state.services
+    revision = record.current
+    subscriptions = (s for s in services.registry.subscriptions() if s.function == record.name)
+    return {
+        **summary_document(request, record),
+        "description": revision.interface.description,
+        "options": revision.options.to_document(),
+        "interface": revision.interface.to_document(),
+        "traffic": dict(record.traffic),
+        "snapshot": snapshot_document(revision),
+        "snapshot_reason": revision.snapshot_reason,
+        "replicas": [_replica_document(r) for r in services.pools.replicas(record.name)],
+        "subscriptions": [subscription_document(s) for s in subscriptions],
+    }
+
+
+def revision_document(entry: HistoryEntry) -> dict[str, Any]:
+    """A revision in a line of a function's history."""
+    return {
+        "revision": entry.revision.id,
+        "created_at": rfc3339(entry.revision.created_at_us),
+        "traffic_percent": entry.traffic_percent,
+        "snapshot": snapshot_document(entry.revision),
+    }
+
+
+def subscription_document(subscription: Subscription) -> dict[str, Any]:
+    """A subscription and where it comes from."""
+    return {
+        "id": subscription.id,
+        "function": subscription.function,
+        "exact": dict(subscription.filter.exact),
+        "prefix": dict(subscription.filter.prefix),
+        "suffix": dict(subscription.filter.suffix),
+        "origin": subscription.origin,
+    }
+
+
+def _replica_document(view: ReplicaView) -> dict[str, Any]:
+    return {
+        "pid": view.pid,
+        "revision": view.revision,
+        "state": view.state.value,
+        "idle_s": round(view.idle_s, 3),
+    }

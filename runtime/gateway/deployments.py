@@ -1,0 +1,105 @@
+"""Uploads: bundles to deploy, and blobs that calls refer to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dsfn.functions.errors import DsfnError, InvalidInput, UnsupportedMediaType
+from dsfn.runtime.blobs import DEFAULT_CONTENT_TYPE
+from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, MAX_TAR_BYTES
+from dsfn.runtime.deploy.pipeline import Deployed, Progress
+from dsfn.runtime.gateway.admin_documents import function_url, snapshot_document
+from dsfn.runtime.gateway.ndjson import NdjsonResponse, ndjson_line
+from dsfn.runtime.gateway.request import BodyReader, headers_of
+from dsfn.runtime.problems import problem_document
+from dsfn.runtime.services import Services
+
+UPLOAD_TIMEOUT_S = 600.0
+
+
+async def deploy(request: Request) -> Response:
+    """POST /deployments?entry=FILE: deploys a bundle, a line of JSON for each step."""
+    services: Services = request.app.state.services
+    entry = request.query_params.get("entry")
+    if not entry:
+        raise InvalidInput(
+            "Name the file that holds the functions, as in /deployments?entry=app.py.",
+            field="entry",
+        )
+    content_type = request.headers.get("content-type", "")
+    if content_type != BUNDLE_CONTENT_TYPE:
+        raise UnsupportedMediaType(
+            f"A bundle has the content type {BUNDLE_CONTENT_TYPE}.",
+            content_type=content_type,
+            expected=[BUNDLE_CONTENT_TYPE],
+        )
+    limits = replace(
+        services.settings.limits, max_body_bytes=MAX_TAR_BYTES, body_timeout_s=UPLOAD_TIMEOUT_S
+    )
+    data = await BodyReader(limits).read(headers_of(request.scope), request.receive)
+    return NdjsonResponse(_steps(request, data, entry))
+
+
+async def put_blob(request: Request) -> Response:
+    """POST /blobs: keeps the body and answers with its reference."""
+    services: Services = request.app.state.services
+    data = await BodyReader(services.settings.limits).read(
+        headers_of(request.scope), request.receive
+    )
+    content_type = request.headers.get("content-type", DEFAULT_CONTENT_TYPE)
+    ref = await asyncio.to_thread(services.blobs.put, data, content_type)
+    return JSONResponse({"ref": ref, "bytes": len(data)}, status_code=201)
+
+
+async def get_blob(request: Request) -> Response:
+    """GET /blobs/{digest}: the bytes with the content type they came with."""
+    services: Services = request.app.state.services
+    data, content_type = await asyncio.to_thread(services.blobs.get, request.path_params["digest"])
+    # Whoever put a blob chose its type; a browser must not make a page of it by guessing.
+    headers = {"Content-Type": content_type, "X-Content-Type-Options": "nosniff"}
+    return Response(data, headers=headers)
+
+
+async def _steps(request: Request, data: bytes, entry: str) -> AsyncGenerator[bytes, None]:
+    services: Services = request.app.state.services
+    async with aclosing(services.pipeline.deploy(data, entry)) as steps:
+        try:
+            async for step in steps:
+                if step.stage == "done":
+                    services.pools.reconcile()
+                yield ndjson_line(_step_document(request, step))
+        except DsfnError as error:
+            yield ndjson_line({"stage": "failed", "problem": problem_document(error)})
+
+
+def _step_document(request: Request, step: Progress) -> dict[str, Any]:
+    if step.stage == "done":
+        return {"stage": "done", "result": [_deployed(request, d) for d in step.result]}
+    return {"stage": step.stage, "function": step.function, "message": step.message}
+
+
+def _deployed(request: Request, deployed: Deployed) -> dict[str, Any]:
+    revision = deployed.revision
+    return {
+        "name": revision.function,
+        "revision": revision.id,
+        "url": function_url(request, revision.function),
+        "snapshot": snapshot_document(revision),
+        "snapshot_reason": revision.snapshot_reason,
+        "created": deployed.created,
+    }
+
+
+ROUTES = [
+    Route("/deployments", deploy, methods=["POST"]),
+    Route("/blobs", put_blob, methods=["POST"]),
+    Route("/blobs/{digest}", get_blob, methods=["GET"]),
+]

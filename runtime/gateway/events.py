@@ -1,0 +1,98 @@
+"""POST /events, and the subscriptions that say where events go."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dsfn.functions.errors import InvalidInput, MalformedBody
+from dsfn.functions.interface import FilterInterface
+from dsfn.runtime.events.binding import answer_event, event_of_request, events_of_request
+from dsfn.runtime.events.results import event_body, event_key
+from dsfn.runtime.gateway.admin_documents import subscription_document
+from dsfn.runtime.gateway.request import BodyReader, headers_of
+from dsfn.runtime.services import Services
+
+__all__ = ["ROUTES", "answer_event", "event_body", "event_key", "event_of_request"]
+
+_ATTRIBUTE = re.compile("[a-z0-9]{1,64}")
+_DIALECTS = ("exact", "prefix", "suffix")
+
+
+async def accept(request: Request) -> Response:
+    """POST /events: 202 once the events are stored with their deliveries, whose number it gives."""
+    services: Services = request.app.state.services
+    events = events_of_request(headers_of(request.scope), await _body(request))
+    deliveries = await services.router.accept(events)
+    return JSONResponse({"events": len(events), "deliveries": deliveries}, status_code=202)
+
+
+async def subscribe(request: Request) -> Response:
+    """POST /subscriptions: has the events that match the filters call a function."""
+    services: Services = request.app.state.services
+    try:
+        document = json.loads(await _body(request))
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody(f"The body is not JSON ({error}).") from error
+    if not isinstance(document, dict):
+        raise MalformedBody("The body must be a JSON object.")
+    if unknown := sorted(set(document) - {"function", *_DIALECTS}):
+        raise _invalid(unknown[0], "is not part of a subscription")
+    function = document.get("function")
+    if not isinstance(function, str):
+        raise _invalid("function", "must name a function")
+    filters = {dialect: _conditions(document, dialect) for dialect in _DIALECTS}
+    if not any(filters.values()):
+        raise _invalid("exact", "needs a condition, as 'prefix' or 'suffix' may have instead")
+    subscription = services.registry.subscribe(function, FilterInterface(**filters))
+    return JSONResponse(subscription_document(subscription), status_code=201)
+
+
+async def subscriptions(request: Request) -> Response:
+    """GET /subscriptions: every subscription."""
+    services: Services = request.app.state.services
+    found = [subscription_document(s) for s in services.registry.subscriptions()]
+    return JSONResponse({"subscriptions": found})
+
+
+async def unsubscribe(request: Request) -> Response:
+    """DELETE /subscriptions/{id}: 204 once no event goes that way any more."""
+    services: Services = request.app.state.services
+    services.registry.unsubscribe(request.path_params["id"])
+    return Response(status_code=204)
+
+
+async def _body(request: Request) -> bytes:
+    services: Services = request.app.state.services
+    reader = BodyReader(services.settings.limits)
+    return await reader.read(headers_of(request.scope), request.receive)
+
+
+def _conditions(document: Mapping[str, object], dialect: str) -> dict[str, str]:
+    conditions = document.get(dialect, {})
+    if not isinstance(conditions, dict):
+        raise _invalid(dialect, "must be an object of attributes and texts")
+    for attribute, text in conditions.items():
+        if not _ATTRIBUTE.fullmatch(attribute):
+            raise _invalid(f"{dialect}.{attribute}", "is not the name of an event's attribute")
+        if not isinstance(text, str) or not text:
+            raise _invalid(f"{dialect}.{attribute}", "must be a text that is not empty")
+    return conditions
+
+
+def _invalid(field: str, problem: str) -> InvalidInput:
+    sentence = f"'{field}' {problem}."
+    return InvalidInput(sentence, field=field, errors=[{"field": field, "message": sentence}])
+
+
+ROUTES = [
+    Route("/events", accept, methods=["POST"]),
+    Route("/subscriptions", subscribe, methods=["POST"]),
+    Route("/subscriptions", subscriptions, methods=["GET"]),
+    Route("/subscriptions/{id}", unsubscribe, methods=["DELETE"]),
+]

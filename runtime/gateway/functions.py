@@ -1,0 +1,201 @@
+"""POST /functions/{name}: a request becomes a call, its answer a response.
+
+Written against ASGI itself, since every call passes here and a request object
+costs more than the rest of the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from dsfn.functions.errors import DsfnError
+from dsfn.functions.event import Event
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
+from dsfn.runtime.events.binding import answer_event, event_of_request
+from dsfn.runtime.events.results import event_body, event_key
+from dsfn.runtime.gateway.request import BodyReader, ClientGone, headers_of
+from dsfn.runtime.invoke import new_call_id
+from dsfn.runtime.model import Answer, Call
+from dsfn.runtime.problems import problem_document, problem_response
+from dsfn.runtime.services import Services
+
+# A call that is over sooner is not worth a task that watches for its client.
+WATCH_CLIENT_AFTER_S = 0.05
+
+Headers = list[tuple[bytes, bytes]]
+_JSON = JSON_CONTENT_TYPE.encode()
+
+
+@dataclass(eq=False)
+class FunctionsEndpoint:
+    """The ASGI application behind the route."""
+
+    services: Services
+    bodies: BodyReader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        call_id = new_call_id(self.services.clock.now_us())
+        try:
+            await self._serve(call_id, scope, receive, send)
+        except ClientGone:
+            return
+        except DsfnError as error:
+            await problem_response(error, call_id)(scope, receive, send)
+
+    async def _serve(self, call_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = headers_of(scope)
+        body = await self.bodies.read(headers, receive)
+        event = event_of_request(headers, body)
+        call = self._call(call_id, scope, headers, body, event)
+        if b"respond-async" in headers.get(b"prefer", b""):
+            await self._accept(call, send)
+            return
+        async with ClientWatch(receive):
+            answer = await self.services.invoker.invoke(call)
+            if answer.stream is not None:
+                await _send_stream(send, answer, answer.stream)
+            elif event is not None:
+                own_headers, own_body = answer_event(answer, event, headers)
+                await _send(send, 200, [*_answer_headers(answer), *own_headers], own_body)
+            else:
+                headers_out = _answer_headers(answer)
+                headers_out.append(_content_type(answer))
+                await _send(send, 200, headers_out, answer.body)
+
+    def _call(
+        self,
+        call_id: str,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        event: Event | None,
+    ) -> Call:
+        function: str = scope["path_params"]["name"]
+        client = scope.get("client")
+        key = headers.get(b"idempotency-key")
+        if event is not None:
+            content_type, body = EVENT_CONTENT_TYPE, event_body(event)
+            idempotency_key: str | None = event_key(event, function)
+        else:
+            content_type = _text(headers.get(b"content-type", _JSON))
+            idempotency_key = None if key is None else "key:" + _text(key)
+        return Call(
+            id=call_id,
+            function=function,
+            body=body,
+            content_type=content_type,
+            accept=_text(headers.get(b"accept", b"*/*")),
+            tenant=self.services.settings.tenant,
+            caller=client[0] if client else "",
+            idempotency_key=idempotency_key,
+            received_at_us=self.services.clock.now_us(),
+        )
+
+    async def _accept(self, call: Call, send: Send) -> None:
+        """Stores a call for later and says where its answer will be."""
+        revision = self.services.registry.route(call.function)
+        call_id = await self.services.queue.put(call)
+        self.services.dispatcher.wake()
+        headers = [
+            (b"location", f"/invocations/{call_id}".encode()),
+            (b"dsfn-invocation-id", call_id.encode()),
+            (b"dsfn-revision", revision.id.encode()),
+            (b"preference-applied", b"respond-async"),
+        ]
+        await _send(send, 202, headers, b"")
+
+
+class ClientWatch:
+    """Cancels the task inside when the client goes away; the block then ends in `ClientGone`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(WATCH_CLIENT_AFTER_S, self._start)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._gone and isinstance(error, asyncio.CancelledError):
+            assert self._task is not None
+            self._task.uncancel()
+            raise ClientGone("The client closed the connection.")
+
+    def _start(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._task is not None:
+            self._gone = True
+            self._task.cancel()
+
+
+def _answer_headers(answer: Answer) -> Headers:
+    charge = answer.charge
+    gpu_us = 0 if charge.device_class == "cpu" else charge.held_us
+    headers = [
+        (b"server-timing", answer.phases.server_timing().encode()),
+        (b"dsfn-invocation-id", answer.call_id.encode()),
+        (b"dsfn-revision", answer.revision.encode()),
+        (b"dsfn-device-class", charge.device_class.encode("latin-1", "replace")),
+        (b"dsfn-busy-us", b"%d" % charge.busy_us),
+        (b"dsfn-held-us", b"%d" % charge.held_us),
+        (b"dsfn-gpu-us", b"%d" % gpu_us),
+        (b"dsfn-cost-nano", b"%d" % charge.cost_nano),
+        (b"dsfn-currency", charge.currency.encode()),
+    ]
+    if answer.replayed:
+        headers.append((b"dsfn-replayed", b"true"))
+    return headers
+
+
+def _content_type(answer: Answer) -> tuple[bytes, bytes]:
+    return (b"content-type", answer.content_type.encode("latin-1"))
+
+
+async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_stream(send: Send, answer: Answer, stream: AsyncGenerator[bytes, None]) -> None:
+    """Passes a stream on. What fails after the first byte can only cut it off; the reason is
+    in the ledger and the metrics, and, for server-sent events, in a last event `error`."""
+    headers = _answer_headers(answer)
+    headers.append(_content_type(answer))
+    headers.append((b"cache-control", b"no-store"))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async with aclosing(stream):
+        try:
+            async for chunk in stream:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except DsfnError as error:
+            if answer.content_type.startswith("text/event-stream"):
+                await send({"type": "http.response.body", "body": _error_event(error)})
+            # A body that is not ended properly is closed by the server: the client sees a cut.
+            return
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _error_event(error: DsfnError) -> bytes:
+    """The last server-sent event of a stream that failed: `error`, with the problem as data."""
+    return b"event: error\ndata: " + json.dumps(problem_document(error)).encode() + b"\n\n"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")

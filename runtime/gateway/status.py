@@ -1,0 +1,78 @@
+"""What a node says of itself: health, status, metrics, OpenAPI."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+import dsfn
+from dsfn.functions.errors import ShuttingDown
+from dsfn.runtime.clock import rfc3339
+from dsfn.runtime.gateway.openapi import openapi_document
+from dsfn.runtime.problems import problem_response
+from dsfn.runtime.services import Services
+
+
+async def liveness(request: Request) -> Response:
+    """200 while the node's event loop turns."""
+    return PlainTextResponse("ok")
+
+
+async def readiness(request: Request) -> Response:
+    """200 while the node takes calls, 503 while it starts or drains."""
+    services: Services = request.app.state.services
+    if not services.life.accepts_calls:
+        return problem_response(ShuttingDown("The node is not taking calls.", retry_after_s=1))
+    return PlainTextResponse("ok")
+
+
+async def status(request: Request) -> Response:
+    """The node in one document."""
+    services: Services = request.app.state.services
+    replicas: Counter[str] = Counter()
+    for (_, state), number in services.pools.counts().items():
+        replicas[state] += number
+    return JSONResponse(
+        {
+            "url": services.life.url,
+            "pid": os.getpid(),
+            "version": dsfn.__version__,
+            "started_at": rfc3339(services.life.started_at_us),
+            "data_dir": str(services.settings.data_dir),
+            "functions": len(services.registry.functions()),
+            "replicas": dict(replicas),
+            "device_class": "cpu",
+            "events": {
+                "queued": services.queue.queued_count(),
+                "dead": services.queue.dead_count(),
+            },
+        }
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus exposition."""
+    services: Services = request.app.state.services
+    return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+
+async def openapi(request: Request) -> Response:
+    """The OpenAPI description of every deployed function."""
+    services: Services = request.app.state.services
+    registry = services.registry
+    serving = [registry.route(record.name) for record in registry.functions()]
+    pairs = [(revision.options, revision.interface) for revision in serving]
+    return JSONResponse(openapi_document(pairs, dsfn.__version__, services.life.url))
+
+
+ROUTES = [
+    Route("/health/liveness", liveness, methods=["GET"]),
+    Route("/health/readiness", readiness, methods=["GET"]),
+    Route("/status", status, methods=["GET"]),
+    Route("/metrics", metrics, methods=["GET"]),
+    Route("/openapi.json", openapi, methods=["GET"]),
+]

@@ -1,0 +1,242 @@
+"""The spine: what happens to a call, from its arrival to its answer, every branch of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import count
+from os import urandom
+
+from dsfn.billing.rates import RateCard
+from dsfn.billing.usage import Status, Usage
+from dsfn.functions.errors import (
+    CallCancelled,
+    DsfnError,
+    FunctionError,
+    OutputTooLarge,
+    RequestError,
+)
+from dsfn.runtime.answers import Answers, Claim
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.config import Limits
+from dsfn.runtime.gateway.metrics import Metrics
+from dsfn.runtime.metering import Meter
+from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
+from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.channel import Reply
+from dsfn.runtime.replicas.pool import Lease
+from dsfn.runtime.replicas.pools import Pools
+
+_NODE_NONCE = urandom(5).hex()
+_CALL_NUMBERS = count()
+
+
+def new_call_id(now_us: int) -> str:
+    """An id for a call: sorts by time, unique across nodes (14 + 6 + 10 hex digits)."""
+    return f"{now_us:014x}{next(_CALL_NUMBERS) & 0xFFFFFF:06x}{_NODE_NONCE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Invoker:
+    """Runs calls. Every way into a function goes through `invoke`."""
+
+    registry: Registry
+    pools: Pools
+    meter: Meter
+    card: RateCard
+    answers: Answers
+    metrics: Metrics
+    clock: Clock
+    limits: Limits
+
+    async def invoke(self, call: Call) -> Answer:
+        """The answer to a call; its usage row is committed when this returns.
+
+        A call with an idempotency key runs once: a repeat gets the first answer, or the
+        error that the function itself gave. Raises the tree's errors.
+        """
+        revision = self._revision(call)
+        if call.idempotency_key is not None:
+            return await self._invoke_once(call, revision)
+        answer, usage = await self._run(call, revision)
+        if answer.stream is None:
+            await self.meter.post(usage)
+        return answer
+
+    async def _invoke_once(self, call: Call, revision: Revision) -> Answer:
+        """A call with a key: the first answer is stored with its usage before the ledger has
+        the row, so that a crash between the two can be mended at the next start."""
+        claim = await self.answers.claim(call)
+        if claim.answer is not None:
+            if claim.unposted is not None:
+                await self._post_first(claim, claim.unposted)
+            return claim.answer
+        try:
+            answer, usage = await self._run(call, revision, whole=True)
+        except DsfnError as error:
+            self.answers.refuse(claim, error)
+            raise
+        except BaseException:
+            self.answers.release(claim)
+            raise
+        await self.answers.complete(claim, answer, usage)
+        await self._post_first(claim, usage)
+        return answer
+
+    async def _post_first(self, claim: Claim, usage: Usage) -> None:
+        await self.meter.post(usage)
+        self.answers.posted([claim.key])
+
+    def _revision(self, call: Call) -> Revision:
+        if call.revision is not None:
+            return self.registry.revision(call.revision)
+        return self.registry.route(call.function)
+
+    async def _run(
+        self, call: Call, revision: Revision, whole: bool = False
+    ) -> tuple[Answer, Usage]:
+        """Runs a call on a replica; `whole` collects a stream into one body.
+
+        The row of a failure is posted here; that of a success is returned, or, for a
+        stream, posted when the stream ends.
+        """
+        lease = await self.pools.acquire(revision)
+        began_ns = self.clock.monotonic_ns()
+        self.pools.call_began()
+        try:
+            reply = await lease.replica.call(call, self.pools.threads_for_call())
+            if whole:
+                await self._collect(reply)
+            stream = await _begin(reply) if reply.stream is not None else None
+        except BaseException as error:
+            held_us = (self.clock.monotonic_ns() - began_ns) // 1000
+            await self._post_failure(call, lease, held_us, error)
+            raise
+        finally:
+            self.pools.call_ended()
+        held_us = (self.clock.monotonic_ns() - began_ns) // 1000
+        usage = self._usage(call, lease, reply.busy_us, held_us)
+        answer = self._answer(lease, reply, usage)
+        if stream is not None:
+            metered = self._metered(stream, call, lease, began_ns)
+            return replace(answer, stream=metered), usage
+        self.metrics.answered(call.function, answer)
+        return answer, usage
+
+    async def _collect(self, reply: Reply) -> None:
+        """Turns a streaming reply into one with a body, within the limit of results."""
+        stream, reply.stream = reply.stream, None
+        if stream is None:
+            return
+        chunks, size = [], 0
+        async with aclosing(stream):
+            async for chunk in stream:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > self.limits.max_result_bytes:
+                    raise OutputTooLarge(
+                        f"The result is larger than {self.limits.max_result_bytes} bytes.",
+                        limit_bytes=self.limits.max_result_bytes,
+                    )
+        reply.body = b"".join(chunks)
+
+    async def _metered(
+        self, stream: Stream, call: Call, lease: Lease, began_ns: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Passes a stream on; its row is committed before its last chunk's end is told."""
+        try:
+            async with aclosing(stream.chunks) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except BaseException as error:
+            held_us = (self.clock.monotonic_ns() - began_ns) // 1000
+            await self._post_failure(call, lease, held_us, error)
+            raise
+        held_us = (self.clock.monotonic_ns() - began_ns) // 1000
+        usage = self._usage(call, lease, stream.reply.busy_us, held_us)
+        self.metrics.answered(call.function, self._answer(lease, stream.reply, usage))
+        await self.meter.post(usage)
+
+    async def _post_failure(
+        self, call: Call, lease: Lease, held_us: int, error: BaseException
+    ) -> None:
+        """Commits the row of a call that gave no answer."""
+        kind = type(error) if isinstance(error, DsfnError) else CallCancelled
+        usage = replace(
+            self._usage(call, lease, held_us, held_us), status=_status(kind), error=kind.__name__
+        )
+        self.metrics.failed(call.function, usage.error, usage.status)
+        await self.meter.post(usage)
+
+    def _usage(self, call: Call, lease: Lease, busy_us: int, held_us: int) -> Usage:
+        ready = lease.replica.ready
+        assert ready is not None
+        return Usage(
+            invocation_id=call.id,
+            tenant=call.tenant,
+            caller=call.caller,
+            function=call.function,
+            revision=lease.replica.revision.id,
+            device_class=ready.device_class,
+            started_at_us=self.clock.now_us() - held_us,
+            busy_us=min(busy_us, held_us),
+            held_us=held_us,
+            restore_us=lease.restore_us,
+            status="succeeded",
+            idempotency_key=call.idempotency_key or "",
+        )
+
+    def _answer(self, lease: Lease, reply: Reply, usage: Usage) -> Answer:
+        charge = Charge(
+            device_class=usage.device_class,
+            busy_us=usage.busy_us,
+            held_us=usage.held_us,
+            restore_us=usage.restore_us,
+            cost_nano=self.card.cost_nano(usage),
+            currency=self.card.currency,
+        )
+        phases = Phases(lease.queue_us, lease.start_us, lease.restore_us, usage.held_us)
+        return Answer(
+            call_id=usage.invocation_id,
+            revision=usage.revision,
+            content_type=reply.content_type,
+            phases=phases,
+            charge=charge,
+            body=reply.body,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream whose first chunk has arrived."""
+
+    reply: Reply
+    chunks: AsyncGenerator[bytes, None]
+
+
+async def _begin(reply: Reply) -> Stream:
+    """Waits for the first chunk, so that a function that fails before it can still answer
+    with a status, and so that closing the stream always reaches the worker."""
+    assert reply.stream is not None
+    first = await anext(reply.stream, None)
+    return Stream(reply, _rest(first, reply.stream))
+
+
+async def _rest(
+    first: bytes | None, stream: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    if first is None:
+        return
+    async with aclosing(stream):
+        yield first
+        async for chunk in stream:
+            yield chunk
+
+
+def _status(kind: type[DsfnError]) -> Status:
+    if issubclass(kind, RequestError):
+        return "rejected"
+    if issubclass(kind, CallCancelled):
+        return "cancelled"
+    return "failed" if issubclass(kind, FunctionError) else "platform"

@@ -1,0 +1,116 @@
+"""The values that travel between the rooms of a node: one call in, one answer out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dsfn.functions.interface import Interface
+from dsfn.functions.options import Options
+
+
+class ReplicaState(StrEnum):
+    """The life of a replica; `absent` is the state of a function with none."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    PARKED = "parked"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a function, whoever made it.
+
+    `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
+    microseconds since the epoch (for the books).
+    """
+
+    id: str
+    function: str
+    body: bytes
+    content_type: str
+    accept: str = "*/*"
+    tenant: str = "default"
+    caller: str = ""
+    idempotency_key: str | None = None
+    revision: str | None = None
+    received_at_us: int = 0
+    received_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Where the time of one call went, in microseconds. They add up to the whole wait."""
+
+    queue_us: int = 0
+    start_us: int = 0
+    restore_us: int = 0
+    execute_us: int = 0
+
+    def server_timing(self) -> str:
+        """The phases as a `Server-Timing` header (milliseconds, as the W3C has it)."""
+        return (
+            f"queue;dur={self.queue_us / 1000:.3f}, start;dur={self.start_us / 1000:.3f}, "
+            f"restore;dur={self.restore_us / 1000:.3f}, execute;dur={self.execute_us / 1000:.3f}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one call used and costs. Money in nano-units of `currency`."""
+
+    device_class: str
+    busy_us: int
+    held_us: int
+    restore_us: int
+    cost_nano: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call came to. `stream` is set instead of `body` when the function streams;
+    its charge and phases are then those known at its start."""
+
+    call_id: str
+    revision: str
+    content_type: str
+    phases: Phases
+    charge: Charge
+    body: bytes = b""
+    stream: AsyncGenerator[bytes, None] | None = field(default=None, compare=False)
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRef:
+    """A published snapshot. `bytes` is the size of its slab and objects together."""
+
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """An immutable build of a function: code, snapshot, options, each by digest.
+
+    `entry` is the Python file inside the bundle, `environment` the digest of the
+    function's own requirements ("" when it has none). `snapshot_reason` says why
+    there is no snapshot, `modules` names the installed modules that its code imports.
+    The node never holds user types, only their interface.
+    """
+
+    id: str
+    function: str
+    bundle_digest: str
+    entry: str
+    environment: str
+    snapshot: SnapshotRef | None
+    snapshot_reason: str | None
+    created_at_us: int
+    options: Options
+    interface: Interface
+    modules: tuple[str, ...] = ()

@@ -1,0 +1,243 @@
+"""A node: puts its parts together, serves until it is told to stop, takes them apart."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+import uvloop
+
+from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.rates import RateCard
+from dsfn.billing.sqlite import Checkpointer, connect
+from dsfn.functions.errors import UsageError
+from dsfn.runtime.answers import Answers
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import SystemClock, rfc3339
+from dsfn.runtime.config import Settings
+from dsfn.runtime.data_directory import DataDirectory
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.deploy.pipeline import Pipeline
+from dsfn.runtime.events.dispatcher import Dispatcher
+from dsfn.runtime.events.outcomes import Outcomes
+from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.router import Router
+from dsfn.runtime.gateway.app import build_app
+from dsfn.runtime.gateway.metrics import Gauges, Metrics
+from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.logs import LogStore
+from dsfn.runtime.metering import Meter
+from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.jobs import Jobs
+from dsfn.runtime.replicas.launcher import Launcher
+from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.services import Life, Services
+from dsfn.snapshots.store import FileStore
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+
+
+def run_node(settings: Settings) -> int:
+    """Runs a node until SIGTERM or SIGINT; 0 when it has stopped in order.
+
+    Raises `UsageError` when the data directory is in use or the port is taken.
+    """
+    directory = DataDirectory.lock(settings.data_dir)
+    try:
+        listener = _listen(settings)
+        with listener:
+            _raise_descriptor_limit()
+            uvloop.run(_serve(settings, directory, listener))
+    finally:
+        directory.release()
+    return 0
+
+
+async def _serve(settings: Settings, directory: DataDirectory, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    async with _node(settings, url) as services:
+        config = uvicorn.Config(
+            build_app(services),
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+            limit_concurrency=settings.limits.max_connections,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(settings.limits.shutdown_timeout_s),
+        )
+        server = NodeServer(config, services.life)
+        directory.announce(url, rfc3339(services.life.started_at_us))
+        services.life.accepts_calls = True
+        sys.stdout.write(f"dsfn listens on {url}, data in {settings.data_dir}\n")
+        sys.stdout.flush()
+        # What lives now lives for ever: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await server.serve(sockets=[listener])
+
+
+@asynccontextmanager
+async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
+    """The parts of a node, recovered from what is stored, and stopped at the end."""
+    clock, data_dir = SystemClock(), settings.data_dir
+    connection = connect(data_dir / "node.db", "")
+    checkpointer = Checkpointer(data_dir / "node.db")
+    ledger = SqliteLedger(data_dir / "ledger.db")
+    card = RateCard.from_document(settings.rates)
+    blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
+    registry = Registry(connection, clock)
+    environments = Environments(data_dir / "environments")
+    launcher = Launcher(settings.limits.spares)
+    pools = Pools(settings, clock, registry, environments, launcher, logs)
+    answers = Answers(connection, blobs, clock)
+    metrics = Metrics()
+    meter = Meter(ledger)
+    invoker = Invoker(registry, pools, meter, card, answers, metrics, clock, settings.limits)
+    queue = Queue(connection, blobs, clock)
+    router = Router(
+        connection,
+        queue,
+        blobs,
+        clock,
+        registry.subscriptions,
+        new_call_id,
+        settings.tenant,
+        settings.limits.max_body_bytes,
+    )
+    dispatcher = Dispatcher(
+        queue,
+        Outcomes(connection, queue, router, blobs, clock),
+        blobs,
+        invoker.invoke,
+        clock,
+        sweeps=(queue.prune, router.prune, answers.prune),
+    )
+    pipeline = Pipeline(
+        data_dir / "bundles",
+        FileStore(data_dir / "snapshots"),
+        environments,
+        registry,
+        Jobs(launcher),
+        clock,
+        settings.limits.discover_timeout_s,
+        settings.limits.setup_timeout_s,
+    )
+    services = Services(
+        settings=settings,
+        clock=clock,
+        life=Life(url, clock.now_us()),
+        registry=registry,
+        pipeline=pipeline,
+        environments=environments,
+        pools=pools,
+        invoker=invoker,
+        blobs=blobs,
+        logs=logs,
+        queue=queue,
+        router=router,
+        dispatcher=dispatcher,
+        answers=answers,
+        ledger=ledger,
+        card=card,
+        metrics=metrics,
+    )
+    metrics.watch(
+        lambda: Gauges(
+            pools.counts(), pools.queue_depths(), queue.queued_count(), queue.dead_count()
+        )
+    )
+    _recover(ledger, answers, pipeline)
+    try:
+        pools.start()
+        dispatcher.start()
+        yield services
+    finally:
+        services.life.accepts_calls = False
+        await dispatcher.close()
+        await pools.close()
+        ledger.close()
+        connection.close()
+        checkpointer.close()
+
+
+def _recover(ledger: SqliteLedger, answers: Answers, pipeline: Pipeline) -> None:
+    """Finishes what a node that was killed had begun."""
+    unposted = list(answers.unposted())
+    ledger.post([usage for _, usage in unposted])
+    answers.posted(key for key, _ in unposted)
+    pipeline.clean()
+
+
+class NodeServer(uvicorn.Server):
+    """uvicorn's server, told to stop by the signals of this process, which it does not repeat:
+    what comes after it is stopped in order, too."""
+
+    def __init__(self, config: uvicorn.Config, life: Life) -> None:
+        super().__init__(config)
+        self._life = life
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops on SIGTERM and SIGINT; a second one does not wait for open connections."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._life.accepts_calls = False
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise UsageError(f"{settings.host!r} is not an address of this machine.") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"The node cannot listen on {settings.host} port {settings.port}:"
+            f" {(error.strerror or str(error)).lower()}. Choose another with --port."
+        ) from error
+    return listener
+
+
+def _raise_descriptor_limit() -> None:
+    """Every replica costs two descriptors and every client one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+logging.getLogger("uvicorn").setLevel(logging.WARNING)

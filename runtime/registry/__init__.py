@@ -1,0 +1,8 @@
+"""What is deployed on a node: functions, their revisions, traffic and subscriptions."""
+
+from __future__ import annotations
+
+from dsfn.runtime.registry.registry import Registry
+from dsfn.runtime.registry.values import FunctionRecord, HistoryEntry, Origin, Subscription
+
+__all__ = ["FunctionRecord", "HistoryEntry", "Origin", "Registry", "Subscription"]

@@ -1,0 +1,45 @@
+"""The values that the registry gives out, beside `Revision`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dsfn.functions.interface import FilterInterface
+from dsfn.runtime.model import Revision
+
+Origin = Literal["decorator", "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRecord:
+    """A deployed function. `traffic` is percent by revision id and sums to 100;
+    `current` is the revision with the largest share, the newest of equals."""
+
+    name: str
+    created_at_us: int
+    traffic: Mapping[str, int]
+    current: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A revision and the share of calls that it gets now."""
+
+    revision: Revision
+    traffic_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Events that match `filter` call `function`.
+
+    Those of origin "decorator" come and go with the serving revision, those of
+    origin "user" stay until they are taken back or the function is deleted.
+    """
+
+    id: str
+    function: str
+    filter: FilterInterface
+    origin: Origin

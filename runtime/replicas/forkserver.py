@@ -1,0 +1,255 @@
+"""The node's handle on a fork server: asks for workers, hears of their ends."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import dsfn
+from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.runtime.worker.messages import Exited, Preload, Preloaded, Spawn, Spawned, SpawnFailed
+
+SPAWN_TIMEOUT_S = 60.0
+PRELOAD_TIMEOUT_S = 120.0
+_MAX_MESSAGE_BYTES = 1 << 16
+
+
+@dataclass(eq=False, slots=True)
+class WorkerProcess:
+    """A worker fresh from the fork. `socket` and `output` belong to whoever adopts it;
+    `exited` gives the exit code (negative: the signal that ended it)."""
+
+    pid: int
+    socket: socket.socket
+    output: int
+    exited: asyncio.Future[int]
+
+    def kill(self) -> None:
+        """Ends the worker and all that it started."""
+        if self.exited.done():
+            return
+        for send in (os.killpg, os.kill):
+            try:
+                send(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the worker alone."""
+        if not self.exited.done():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return
+
+    def close(self) -> None:
+        """Gives the descriptors back, where no one has adopted the worker."""
+        self.socket.close()
+        os.close(self.output)
+
+
+@dataclass(eq=False, slots=True)
+class _Birth:
+    socket: socket.socket
+    output: int
+    born: asyncio.Future[WorkerProcess]
+
+
+@dataclass(eq=False)
+class ForkServer:
+    """One fork server process; started on first use and again whenever it has died."""
+
+    python: Path
+    _process: subprocess.Popen[bytes] | None = None
+    _socket: socket.socket | None = None
+    _ids: count[int] = field(default_factory=lambda: count(1))
+    _births: dict[int, _Birth] = field(default_factory=dict)
+    _alive: dict[int, WorkerProcess] = field(default_factory=dict)
+    _modules: set[str] = field(default_factory=set)
+    _preloading: asyncio.Future[Preloaded] | None = None
+
+    async def spawn(self) -> WorkerProcess:
+        """A new worker, waiting for its first frame. Raises `ReplicaStartFailed`."""
+        loop = asyncio.get_running_loop()
+        control = self._ensure_started()
+        ours, theirs = socket.socketpair()
+        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(write_end, True)
+        ours.setblocking(False)
+        birth = _Birth(ours, read_end, loop.create_future())
+        number = next(self._ids)
+        self._births[number] = birth
+        try:
+            message = json.dumps(Spawn(number).to_document()).encode()
+            await _send(control, message, (theirs.fileno(), write_end))
+            return await asyncio.wait_for(birth.born, SPAWN_TIMEOUT_S)
+        except BaseException as error:
+            ours.close()
+            os.close(read_end)
+            if isinstance(error, (OSError, TimeoutError)):
+                raise _not_started("the fork server does not answer") from error
+            raise
+        finally:
+            self._births.pop(number, None)
+            theirs.close()
+            os.close(write_end)
+
+    async def preload(self, modules: list[str]) -> bool:
+        """Has the fork server import what is safe to import; True when it imported anything."""
+        wanted = sorted(set(modules) - self._modules)
+        if not wanted:
+            return False
+        self._modules.update(wanted)
+        return await self._preload(wanted)
+
+    async def _preload(self, modules: list[str]) -> bool:
+        control = self._ensure_started()
+        while self._preloading is not None:
+            await asyncio.wait({self._preloading})
+        self._preloading = asyncio.get_running_loop().create_future()
+        try:
+            await _send(control, json.dumps(Preload(modules).to_document()).encode())
+            answer = await asyncio.wait_for(self._preloading, PRELOAD_TIMEOUT_S)
+            return bool(answer.modules)
+        except (OSError, TimeoutError, ReplicaStartFailed):
+            # Preloading only saves time: without it a replica imports for itself.
+            return False
+        finally:
+            self._preloading = None
+
+    async def close(self) -> None:
+        """Ends the fork server and with it every worker."""
+        if self._process is None:
+            return
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait, 10)
+        self._lost()
+
+    def _ensure_started(self) -> socket.socket:
+        if self._socket is not None:
+            return self._socket
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            self._process = subprocess.Popen(
+                [self.python, "-m", "dsfn.runtime.worker.forkserver", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,
+            )
+        self._socket = ours
+        asyncio.get_running_loop().add_reader(ours, self._receive)
+        return ours
+
+    def _receive(self) -> None:
+        assert self._socket is not None
+        handlers: dict[str, Callable[[dict[str, object]], None]] = {
+            "spawned": self._on_spawned,
+            "spawn_failed": self._on_spawn_failed,
+            "exited": self._on_exited,
+            "preloaded": self._on_preloaded,
+        }
+        while True:
+            try:
+                data = self._socket.recv(_MAX_MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                self._lost()
+                return
+            document = json.loads(data)
+            handlers[document["op"]](document)
+
+    def _on_spawned(self, document: dict[str, object]) -> None:
+        spawned = Spawned.from_document(document)
+        birth = self._births.get(spawned.id)
+        if birth is None or birth.born.done():
+            return
+        exited = asyncio.get_running_loop().create_future()
+        worker = WorkerProcess(spawned.pid, birth.socket, birth.output, exited)
+        self._alive[spawned.pid] = worker
+        birth.born.set_result(worker)
+
+    def _on_spawn_failed(self, document: dict[str, object]) -> None:
+        failed = SpawnFailed.from_document(document)
+        birth = self._births.get(failed.id)
+        if birth is not None and not birth.born.done():
+            birth.born.set_exception(_not_started(failed.reason))
+
+    def _on_exited(self, document: dict[str, object]) -> None:
+        exited = Exited.from_document(document)
+        worker = self._alive.pop(exited.pid, None)
+        if worker is not None:
+            worker.exited.set_result(exited.status)
+
+    def _on_preloaded(self, document: dict[str, object]) -> None:
+        if self._preloading is not None and not self._preloading.done():
+            self._preloading.set_result(Preloaded.from_document(document))
+
+    def _lost(self) -> None:
+        """The fork server is gone; its workers die with it (PR_SET_PDEATHSIG)."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+        for birth in self._births.values():
+            if not birth.born.done():
+                birth.born.set_exception(_not_started("the fork server ended"))
+        for worker in self._alive.values():
+            worker.exited.set_result(-signal.SIGKILL)
+        self._alive.clear()
+        if self._preloading is not None and not self._preloading.done():
+            self._preloading.set_exception(_not_started("the fork server ended"))
+        self._modules.clear()
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a fork server: this package importable, NumPy's BLAS without threads,
+    since a process with threads cannot be forked safely."""
+    home = str(Path(dsfn.__file__).parent.parent)
+    path = os.environ.get("PYTHONPATH", "")
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home,
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+async def _send(control: socket.socket, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
+    ancillary = []
+    if descriptors:
+        packed = array.array("i", descriptors)
+        ancillary.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, packed.tobytes()))
+    deadline = asyncio.get_running_loop().time() + SPAWN_TIMEOUT_S
+    while True:
+        try:
+            control.sendmsg([data], ancillary)
+            return
+        except BlockingIOError:
+            # The fork server is still importing and its queue is full of earlier requests.
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError from None
+            await asyncio.sleep(0.01)
+
+
+def _not_started(reason: str) -> ReplicaStartFailed:
+    return ReplicaStartFailed(
+        f"A worker could not be started: {reason}.", reason=reason, retry_after_s=1
+    )

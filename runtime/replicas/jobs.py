@@ -1,0 +1,101 @@
+"""One-shot workers: discovery, capture and verification of what is being deployed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+from dsfn.functions.errors import HandlerCrashed, HandlerTimedOut
+from dsfn.runtime.deploy.environments import Environment
+from dsfn.runtime.deploy.jobs import JobResult
+from dsfn.runtime.replicas.channel import Channel
+from dsfn.runtime.replicas.forkserver import WorkerProcess
+from dsfn.runtime.replicas.launcher import Launcher
+from dsfn.runtime.worker.frames import Kind
+from dsfn.runtime.worker.messages import Message
+
+MAX_OUTPUT_BYTES = 64 << 10
+_EXIT_TIMEOUT_S = 5.0
+
+
+@dataclass(eq=False)
+class Jobs:
+    """Runs jobs, each in a worker of its own that ends with it."""
+
+    launcher: Launcher
+
+    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
+        """Runs a job to its end.
+
+        Raises what the job raised, `HandlerTimedOut` when it hung, `HandlerCrashed`
+        (with `output`, the last that it printed) when its process ended.
+        """
+        nursery = self.launcher.nursery(environment.digest, environment.python)
+        worker = await nursery.adopt()
+        output = OutputTail(worker.output)
+        channel = await Channel.open(worker.socket)
+        channel.lost = lambda: channel.fail(HandlerCrashed("The job's process ended."))
+        try:
+            document = await channel.request(Kind.JOB, job.to_document(), timeout_s)
+        except TimeoutError:
+            raise HandlerTimedOut(
+                f"It took longer than {timeout_s:g} s.", timeout_s=timeout_s, output=output.text()
+            ) from None
+        except ConnectionError:
+            raise await _crash(worker, output) from None
+        finally:
+            channel.close()
+            worker.kill()
+            output.close()
+        return JobResult(document, output.text())
+
+    async def preload(self, environment: Environment, modules: list[str]) -> None:
+        """Has later workers of this environment born with these modules imported."""
+        await self.launcher.nursery(environment.digest, environment.python).preload(modules)
+
+
+class OutputTail:
+    """The last bytes that a worker printed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._tail = bytearray()
+        asyncio.get_running_loop().add_reader(descriptor, self._read)
+
+    def text(self) -> str:
+        """What there is so far."""
+        self._read()
+        return self._tail.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Stops reading and closes the descriptor."""
+        if self._descriptor >= 0:
+            self._read()
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._descriptor, MAX_OUTPUT_BYTES) if self._descriptor >= 0 else b""
+        except BlockingIOError:
+            return
+        if not data and self._descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+        self._tail += data
+        del self._tail[:-MAX_OUTPUT_BYTES]
+
+
+async def _crash(worker: WorkerProcess, output: OutputTail) -> HandlerCrashed:
+    await asyncio.wait({worker.exited}, timeout=_EXIT_TIMEOUT_S)
+    if not worker.exited.done():
+        return HandlerCrashed("Its process closed the connection.", output=output.text())
+    code = worker.exited.result()
+    if code >= 0:
+        return HandlerCrashed(
+            f"It ended the process with exit code {code}.", exit_code=code, output=output.text()
+        )
+    return HandlerCrashed(
+        f"Its process was killed by signal {-code}.", signal=-code, output=output.text()
+    )

@@ -1,0 +1,108 @@
+"""Workers ready to be adopted: fork servers, one for each environment, and their spares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.runtime.replicas.forkserver import ForkServer, WorkerProcess
+
+# A refill right after an adoption would take the processor from the call that is waiting.
+REFILL_AFTER_S = 0.25
+
+
+@dataclass(eq=False)
+class Nursery:
+    """One environment's fork server with `size` spares: workers forked ahead of need."""
+
+    python: Path
+    size: int
+    _server: ForkServer = field(init=False)
+    _spares: deque[WorkerProcess] = field(default_factory=deque)
+    _refill: asyncio.Task[None] | None = None
+    _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._server = ForkServer(self.python)
+
+    async def adopt(self) -> WorkerProcess:
+        """A worker that waits for its first frame: a spare, or a fresh fork when there is none.
+
+        Raises `ReplicaStartFailed`.
+        """
+        worker = self._take()
+        if worker is None:
+            worker = await self._server.spawn()
+        self._refill_later(REFILL_AFTER_S)
+        return worker
+
+    def warm(self) -> None:
+        """Starts the fork server and its spares now, in the background."""
+        self._refill_later(0)
+
+    async def preload(self, modules: list[str]) -> None:
+        """Has future workers born with these installed modules imported."""
+        if await self._server.preload(modules):
+            while (spare := self._take()) is not None:
+                spare.kill()
+                spare.close()
+            self._refill_later(0)
+
+    async def close(self) -> None:
+        """Ends the fork server and every worker born from it."""
+        self._closed = True
+        if self._refill is not None:
+            self._refill.cancel()
+            await asyncio.gather(self._refill, return_exceptions=True)
+        while self._spares:
+            self._spares.popleft().close()
+        await self._server.close()
+
+    def _take(self) -> WorkerProcess | None:
+        while self._spares:
+            worker = self._spares.popleft()
+            if not worker.exited.done():
+                return worker
+            worker.close()
+        return None
+
+    def _refill_later(self, delay_s: float) -> None:
+        if self._closed or (self._refill is not None and not self._refill.done()):
+            return
+        self._refill = asyncio.create_task(self._fill(delay_s))
+
+    async def _fill(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        while len(self._spares) < self.size:
+            try:
+                self._spares.append(await self._server.spawn())
+            except ReplicaStartFailed:
+                # The next call that needs a worker forks its own and reports what fails.
+                return
+
+
+@dataclass(eq=False)
+class Launcher:
+    """The nurseries of a node by environment digest ("" is the node's own environment)."""
+
+    spares: int
+    _nurseries: dict[str, Nursery] = field(default_factory=dict)
+
+    def nursery(self, digest: str, python: Path) -> Nursery:
+        """The nursery of one environment, made on first use."""
+        found = self._nurseries.get(digest)
+        if found is None:
+            found = self._nurseries[digest] = Nursery(python, self.spares)
+        return found
+
+    async def keep(self, digests: frozenset[str]) -> None:
+        """Closes the nurseries of environments that no function uses any more."""
+        for digest in set(self._nurseries) - digests:
+            await self._nurseries.pop(digest).close()
+
+    async def close(self) -> None:
+        """Ends every fork server and worker."""
+        await self.keep(frozenset())

@@ -1,0 +1,233 @@
+"""Every pool of a node: made on demand, ticked, retired when nothing serves from them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsfn.functions.errors import ReplicaStartFailed, SnapshotError
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.config import Settings
+from dsfn.runtime.cpus import available_cpus
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.logs import LogStore
+from dsfn.runtime.model import ReplicaState, Revision
+from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.launcher import Launcher, Nursery
+from dsfn.runtime.replicas.pool import Lease, Pool
+from dsfn.runtime.replicas.replica import Replica
+from dsfn.runtime.replicas.scaler import TICK_S
+from dsfn.runtime.worker.messages import Load
+
+SHRINK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """What `describe` shows of one replica."""
+
+    pid: int
+    revision: str
+    state: ReplicaState
+    idle_s: float
+
+
+@dataclass(eq=False)
+class Pools:
+    """The pools of a node by revision."""
+
+    settings: Settings
+    clock: Clock
+    registry: Registry
+    environments: Environments
+    launcher: Launcher
+    logs: LogStore
+    restore_failures: Counter[str] = field(default_factory=Counter)
+    _pools: dict[str, Pool] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _ticker: asyncio.Task[None] | None = None
+    _cpus: int = field(default_factory=available_cpus)
+    _running: int = 0
+
+    def start(self) -> None:
+        """Starts the background work and the replicas that must always be there."""
+        self._ticker = asyncio.create_task(self._tick_forever())
+        self._keep_minimums()
+        self._nursery("").warm()
+        for revision_id in self.registry.serving():
+            self._spawn(self._preload(self.registry.revision(revision_id)))
+
+    async def acquire(self, revision: Revision) -> Lease:
+        """A slot of a replica of `revision`. Raises as `Pool.acquire`."""
+        pool = self._pools.get(revision.id)
+        if pool is None:
+            pool = self._pool(revision)
+        return await pool.acquire()
+
+    def threads_for_call(self) -> int:
+        """The CPU threads that one more call may use: a fair share of the machine."""
+        return max(1, self._cpus // max(1, self.busy_count() + 1))
+
+    def busy_count(self) -> int:
+        """Replicas that run a call now."""
+        return self._running
+
+    def call_began(self) -> None:
+        """A call was sent to a replica."""
+        self._running += 1
+
+    def call_ended(self) -> None:
+        """A call's caller has its answer."""
+        self._running -= 1
+
+    def replicas(self, function: str) -> list[ReplicaView]:
+        """The replicas of a function, of every revision."""
+        now_s = asyncio.get_running_loop().time()
+        return [
+            ReplicaView(r.worker.pid, r.revision.id, r.state, max(0.0, now_s - r.used_at_s))
+            for pool in self._of(function)
+            for r in pool.replicas
+        ]
+
+    def state(self, function: str) -> ReplicaState:
+        """The state of the function's liveliest replica."""
+        pools = self._of(function)
+        states = {r.state for pool in pools for r in pool.replicas}
+        if any(pool.start_count for pool in pools):
+            states.add(ReplicaState.STARTING)
+        order = (ReplicaState.BUSY, ReplicaState.READY, ReplicaState.STARTING, ReplicaState.PARKED)
+        return next((state for state in order if state in states), ReplicaState.ABSENT)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Replicas by function and state, for the metrics."""
+        found: Counter[tuple[str, str]] = Counter()
+        for pool in self._pools.values():
+            for replica in pool.replicas:
+                found[pool.revision.function, replica.state.value] += 1
+        return dict(found)
+
+    def queue_depths(self) -> dict[str, int]:
+        """Calls that wait for a replica, by function."""
+        found: Counter[str] = Counter()
+        for pool in self._pools.values():
+            found[pool.revision.function] += pool.queue_depth
+        return dict(found)
+
+    def reconcile(self) -> None:
+        """Makes the pools agree with the registry: retires revisions that serve no more."""
+        serving = self.registry.serving()
+        for revision_id, pool in self._pools.items():
+            pool.retired = revision_id not in serving
+        self._keep_minimums()
+
+    async def close(self) -> None:
+        """Ends every replica."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        await asyncio.gather(*(pool.stop() for pool in self._pools.values()))
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self.settings.limits.cancel_grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self.launcher.close()
+
+    def _of(self, function: str) -> list[Pool]:
+        return [p for p in self._pools.values() if p.revision.function == function]
+
+    def _pool(self, revision: Revision) -> Pool:
+        pool = self._pools.get(revision.id)
+        if pool is None:
+            queue_timeout_s = self.settings.limits.queue_timeout_s
+            pool = Pool(revision, self.clock, self._launch, self._spawn, queue_timeout_s)
+            pool.retired = revision.id not in self.registry.serving()
+            self._pools[revision.id] = pool
+        return pool
+
+    def _keep_minimums(self) -> None:
+        for revision_id in self.registry.serving():
+            revision = self.registry.revision(revision_id)
+            if revision.options.min_replicas > 0:
+                self._pool(revision).tick()
+
+    async def _preload(self, revision: Revision) -> None:
+        if revision.modules:
+            await self._nursery(revision.environment).preload(list(revision.modules))
+
+    async def _tick_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        scale_at_s = loop.time() + TICK_S
+        while True:
+            await asyncio.sleep(SHRINK_EVERY_S)
+            now_s = loop.time()
+            scales = now_s >= scale_at_s
+            if scales:
+                scale_at_s = now_s + TICK_S
+            for pool in list(self._pools.values()):
+                if scales:
+                    pool.tick()
+                pool.shrink(now_s)
+            if scales:
+                await self._drop_retired()
+
+    async def _drop_retired(self) -> None:
+        for revision_id, pool in list(self._pools.items()):
+            if pool.retired and pool.is_empty():
+                del self._pools[revision_id]
+        used = {pool.revision.environment for pool in self._pools.values()}
+        used |= {self.registry.revision(r).environment for r in self.registry.serving()}
+        await self.launcher.keep(frozenset(used | {""}))
+
+    async def _launch(self, pool: Pool) -> Replica:
+        """A loaded replica. A snapshot that does not restore is left out: `setup()` runs."""
+        revision = pool.revision
+        snapshot = self._snapshot_path(revision)
+        try:
+            return await self._load(pool, snapshot)
+        except SnapshotError:
+            self.restore_failures[revision.id] += 1
+            return await self._load(pool, None)
+
+    async def _load(self, pool: Pool, snapshot: Path | None) -> Replica:
+        revision = pool.revision
+        worker = await self._nursery(revision.environment).adopt()
+        replica = Replica(
+            revision, worker, self.settings.limits, released=pool.released, ended=pool.ended
+        )
+        if worker.exited.done():
+            raise ReplicaStartFailed("The worker ended before it was used.", retry_after_s=1)
+        await replica.load(self.logs, self._load_message(revision, snapshot))
+        return replica
+
+    def _load_message(self, revision: Revision, snapshot: Path | None) -> Load:
+        directory, limits = self.settings.data_dir, self.settings.limits
+        return Load(
+            bundle=str(directory / "bundles" / revision.bundle_digest),
+            entry=revision.entry,
+            function=revision.function,
+            revision=revision.id,
+            snapshot=str(snapshot) if snapshot else None,
+            blobs=str(directory / "blobs"),
+            concurrency=revision.options.concurrency,
+            memory_bytes=revision.options.memory_bytes,
+            env=dict(revision.options.env),
+            max_body_bytes=limits.max_body_bytes,
+            max_result_bytes=limits.max_result_bytes,
+        )
+
+    def _snapshot_path(self, revision: Revision) -> Path | None:
+        if revision.snapshot is None:
+            return None
+        return self.settings.data_dir / "snapshots" / revision.snapshot.digest
+
+    def _nursery(self, digest: str) -> Nursery:
+        return self.launcher.nursery(digest, self.environments.python(digest))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

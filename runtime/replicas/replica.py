@@ -1,0 +1,259 @@
+"""One replica: a worker that runs one revision, and what the node knows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from dsfn.functions.errors import (
+    CallCancelled,
+    DsfnError,
+    HandlerCrashed,
+    HandlerTimedOut,
+    OutputTooLarge,
+    ReplicaStartFailed,
+)
+from dsfn.runtime.config import Limits
+from dsfn.runtime.logs import LogStore, Pump
+from dsfn.runtime.model import Call, ReplicaState, Revision
+from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
+from dsfn.runtime.replicas.forkserver import WorkerProcess
+from dsfn.runtime.worker.frames import Kind
+from dsfn.runtime.worker.messages import Load, Ready
+
+PARK_TIMEOUT_S = 10.0
+EXIT_TIMEOUT_S = 5.0
+
+
+@dataclass(eq=False)
+class Replica:
+    """A worker that became a replica. `released` runs whenever it has finished a call,
+    `ended` once, when its process has gone."""
+
+    revision: Revision
+    worker: WorkerProcess
+    limits: Limits
+    released: Callable[[Replica], None]
+    ended: Callable[[Replica], None]
+    state: ReplicaState = ReplicaState.STARTING
+    in_flight: int = 0
+    used_at_s: float = 0.0
+    ready: Ready | None = None
+    _channel: Channel = field(init=False)
+    _pump: Pump = field(init=False)
+    _doom: DsfnError | None = None
+    _funeral: asyncio.Task[None] | None = None
+
+    async def load(self, logs: LogStore, load: Load) -> Ready:
+        """Makes the worker a replica. Raises what the worker said, or `ReplicaStartFailed`."""
+        self._pump = logs.pump(
+            self.worker.output,
+            function=self.revision.function,
+            revision=self.revision.id,
+            replica=self.worker.pid,
+            limit_bytes=self.limits.max_output_bytes,
+            on_limit=self._printed_too_much,
+        )
+        self._channel = await Channel.open(self.worker.socket)
+        self._channel.lost = self._lost
+        try:
+            document = await self._channel.request(
+                Kind.LOAD, load.to_document(), self.limits.start_timeout_s
+            )
+        except DsfnError:
+            self.kill()
+            raise
+        except (TimeoutError, ConnectionError) as error:
+            self.kill()
+            raise self._start_failed(error) from error
+        self.ready = Ready.from_document(document)
+        self._become_free()
+        return self.ready
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether calls can still be sent to it."""
+        return self._channel.is_open and self._doom is None
+
+    def takes_calls(self) -> bool:
+        """Whether it is loaded and has a free slot."""
+        return (
+            self.state in (ReplicaState.READY, ReplicaState.BUSY)
+            and self.in_flight < self.revision.options.concurrency
+            and self._doom is None
+            and self._channel.is_open
+        )
+
+    def reserve(self) -> None:
+        """Takes one slot, which `call` or `unreserve` gives back."""
+        self.in_flight += 1
+        self.state = ReplicaState.BUSY
+
+    def unreserve(self) -> None:
+        """Gives a slot back that was reserved and not used."""
+        self._release()
+
+    async def call(self, call: Call, threads: int) -> Reply:
+        """Runs a call in the slot that was reserved.
+
+        Raises what the function raised, `HandlerTimedOut`, or `HandlerCrashed` and its
+        kin when the process ended under it. The slot is free again when the worker has
+        finished, which may be after the caller has gone.
+        """
+        loop = asyncio.get_running_loop()
+        self._pump.mark()
+        pending = self._channel.begin_call(
+            threads, call.content_type, call.accept, call.body, self._finished
+        )
+        pending.timer = loop.call_later(self.revision.options.timeout_s, self._expire, pending)
+        try:
+            reply = await pending.reply
+        except asyncio.CancelledError:
+            self._abandon(pending)
+            raise
+        if reply.stream is not None:
+            reply.stream = self._watched(pending, reply.stream)
+        return reply
+
+    async def park(self) -> None:
+        """Gives the device memory back; the process stays. Only for a replica at rest."""
+        self.state = ReplicaState.STARTING
+        try:
+            await self._channel.request(Kind.PARK, {}, PARK_TIMEOUT_S)
+        except (DsfnError, TimeoutError, ConnectionError):
+            # A replica that cannot be parked is worth less than the memory it holds.
+            self.kill()
+            return
+        self.state = ReplicaState.PARKED
+
+    async def unpark(self) -> int:
+        """Takes the device memory again; microseconds that it took.
+
+        Raises `ReplicaStartFailed`, and kills the replica, when that fails.
+        """
+        self.state = ReplicaState.STARTING
+        try:
+            document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
+        except (DsfnError, TimeoutError, ConnectionError) as error:
+            self.kill()
+            raise self._start_failed(error) from error
+        self._become_free()
+        return int(document["restore_us"])
+
+    def kill(self, reason: DsfnError | None = None) -> None:
+        """Ends the process now; `reason` becomes the error of the calls it was running."""
+        self._doom = self._doom or reason or CallCancelled("The replica was stopped.")
+        self.worker.kill()
+
+    async def stop(self) -> None:
+        """Lets running calls finish, then ends the process."""
+        self._doom = self._doom or CallCancelled("The replica was stopped.")
+        self._channel.send_stop()
+        _, running = await asyncio.wait(
+            {self.worker.exited}, timeout=self.limits.shutdown_timeout_s
+        )
+        if running:
+            self.kill()
+        if self._funeral is not None:
+            await self._funeral
+
+    def _become_free(self) -> None:
+        self.state = ReplicaState.READY
+        self.used_at_s = asyncio.get_running_loop().time()
+
+    def _finished(self, pending: PendingCall) -> None:
+        if pending.timer is not None:
+            pending.timer.cancel()
+        self._release()
+
+    def _release(self) -> None:
+        self.in_flight -= 1
+        if self.in_flight == 0 and self.state is ReplicaState.BUSY:
+            self._become_free()
+        self.released(self)
+
+    def _expire(self, pending: PendingCall) -> None:
+        timeout_s = self.revision.options.timeout_s
+        pending.give_up(
+            HandlerTimedOut(
+                f"The function did not answer within its timeout of {timeout_s:g} s.",
+                timeout_s=timeout_s,
+            )
+        )
+        self._abandon(pending)
+
+    def _abandon(self, pending: PendingCall) -> None:
+        """Nobody waits for this call: stop it gently, then by ending the process."""
+        if pending.number not in self._channel.pending:
+            return
+        self._channel.cancel_call(pending)
+        # A handler that blocks its loop hears a signal, not a frame.
+        self.worker.signal(signal.SIGUSR1)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.limits.cancel_grace_s, self._kill_if_running, pending)
+
+    def _kill_if_running(self, pending: PendingCall) -> None:
+        if pending.number in self._channel.pending:
+            self.kill(
+                HandlerCrashed("The replica was replaced: another of its calls would not stop.")
+            )
+
+    async def _watched(
+        self, pending: PendingCall, stream: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            async with aclosing(stream):
+                async for chunk in stream:
+                    yield chunk
+        finally:
+            self._abandon(pending)
+
+    def _printed_too_much(self) -> None:
+        limit = self.limits.max_output_bytes
+        self.kill(
+            OutputTooLarge(
+                f"The function printed more than {limit} bytes in one call.", limit_bytes=limit
+            )
+        )
+
+    def _lost(self) -> None:
+        self.state = ReplicaState.ABSENT
+        self._funeral = asyncio.create_task(self._bury())
+
+    async def _bury(self) -> None:
+        await asyncio.wait({self.worker.exited}, timeout=EXIT_TIMEOUT_S)
+        self.worker.kill()
+        self._channel.fail(self._doom or self._crash())
+        self._pump.close()
+        self.ended(self)
+
+    def _crash(self) -> DsfnError:
+        if not self.worker.exited.done():
+            return HandlerCrashed("The function's process closed its connection to the node.")
+        code = self.worker.exited.result()
+        if code >= 0:
+            return HandlerCrashed(
+                f"The function's process ended with exit code {code} while it ran the call.",
+                exit_code=code,
+            )
+        name = signal.Signals(-code).name
+        hint = "; the kernel does this when memory runs out" if code == -signal.SIGKILL else ""
+        return HandlerCrashed(
+            f"The function's process was killed by {name} while it ran the call{hint}.",
+            signal=name,
+        )
+
+    def _start_failed(self, error: Exception) -> ReplicaStartFailed:
+        reason = (
+            f"it was not ready within {self.limits.start_timeout_s:g} s"
+            if isinstance(error, TimeoutError)
+            else "its process ended while it started"
+        )
+        return ReplicaStartFailed(
+            f"A replica of {self.revision.id} could not be started: {reason}.",
+            reason=reason,
+            retry_after_s=1,
+        )

@@ -1,0 +1,54 @@
+"""What a node is made of, in one value that its routes are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.rates import RateCard
+from dsfn.runtime.answers import Answers
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.config import Settings
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.deploy.pipeline import Pipeline
+from dsfn.runtime.events.dispatcher import Dispatcher
+from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.router import Router
+from dsfn.runtime.gateway.metrics import Metrics
+from dsfn.runtime.invoke import Invoker
+from dsfn.runtime.logs import LogStore
+from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.pools import Pools
+
+
+@dataclass(slots=True)
+class Life:
+    """Where the node is in its life; the one thing about it that changes."""
+
+    url: str
+    started_at_us: int
+    accepts_calls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of a node."""
+
+    settings: Settings
+    clock: Clock
+    life: Life
+    registry: Registry
+    pipeline: Pipeline
+    environments: Environments
+    pools: Pools
+    invoker: Invoker
+    blobs: BlobStore
+    logs: LogStore
+    queue: Queue
+    router: Router
+    dispatcher: Dispatcher
+    answers: Answers
+    ledger: SqliteLedger
+    card: RateCard
+    metrics: Metrics

@@ -1,0 +1,125 @@
+"""What user code raised, as an error of the tree, with the author's own frames alone."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from traceback import FrameSummary, TracebackException
+
+from dsfn.functions.errors import (
+    CallCancelled,
+    DeployError,
+    DsfnError,
+    FunctionError,
+    HandlerRaised,
+    OutOfMemory,
+    RequestError,
+)
+from dsfn.runtime.worker.interrupts import Interrupted
+
+MAX_MESSAGE_CHARS = 2000
+MAX_TRACEBACK_CHARS = 20_000
+
+_OURS = str(Path(__file__).parents[2])
+_MACHINERY = ("<frozen importlib", "<frozen runpy")
+# What C++ says where Python has no MemoryError for it.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "cannot allocate memory")
+
+
+def call_fault(error: BaseException, bundle: Path, memory_bytes: int | None) -> DsfnError:
+    """The error of a call from whatever came out of it."""
+    if isinstance(error, Interrupted):
+        return CallCancelled("The call was cancelled.")
+    if isinstance(error, RequestError | FunctionError):
+        return error
+    if is_out_of_memory(error):
+        # The frames hold what filled the memory, and memory is needed to answer.
+        traceback.clear_frames(error.__traceback__)
+        limit = "" if memory_bytes is None else f" of {memory_bytes} bytes"
+        return OutOfMemory(
+            f"The function needs more memory than its limit{limit}.", limit_bytes=memory_bytes
+        )
+    return HandlerRaised(
+        describe(error),
+        exception=type(error).__qualname__,
+        traceback=author_traceback(error, bundle),
+    )
+
+
+def author_fault(
+    kind: type[DeployError], what: str, error: BaseException, bundle: Path, function: str | None
+) -> DeployError:
+    """An author's mistake: `what` failed, because of `error`."""
+    shown = author_traceback(error, bundle)
+    if isinstance(error, DeployError):
+        fields = {"function": function, "traceback": shown, **error.fields}
+        return type(error)(error.message, **fields)
+    sentence = f"{what} failed: {describe(error)}"
+    return kind(sentence, function=function, traceback=shown)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, in Python or below it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _NO_MEMORY)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, such as "ValueError: too short"."""
+    name = type(error).__qualname__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  an author's __str__ may raise anything
+        text = "(its text cannot be shown)"
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = text[:MAX_MESSAGE_CHARS] + "..."
+    return f"{name}: {text}" if text else name
+
+
+def author_traceback(error: BaseException, bundle: Path) -> str:
+    """The traceback as Python prints it, files named as they are in the bundle.
+
+    Frames outside the bundle are left out, unless there are none inside.
+    """
+    picture = TracebackException.from_exception(error, compact=True)
+    root = f"{bundle}/"
+    for part in _linked(picture):
+        own = [f for f in part.stack if f.filename.startswith(root)]
+        foreign = [f for f in part.stack if not _is_ours(f.filename)]
+        part.stack[:] = [_renamed(frame, root) for frame in own or foreign]
+        if isinstance(getattr(part, "filename", None), str):  # a SyntaxError's file
+            part.filename = part.filename.removeprefix(root)
+    text = "".join(picture.format())
+    if len(text) <= MAX_TRACEBACK_CHARS:
+        return text
+    head, tail = MAX_TRACEBACK_CHARS // 4, MAX_TRACEBACK_CHARS * 3 // 4
+    return f"{text[:head]}\n  ...\n{text[-tail:]}"
+
+
+def _linked(picture: TracebackException) -> Iterator[TracebackException]:
+    yield picture
+    for other in (picture.__cause__, picture.__context__, *(picture.exceptions or ())):
+        if other is not None:
+            yield from _linked(other)
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith((_OURS, *_MACHINERY))
+
+
+def _renamed(frame: FrameSummary, root: str) -> FrameSummary:
+    return FrameSummary(
+        frame.filename.removeprefix(root),
+        frame.lineno,
+        frame.name,
+        lookup_line=False,
+        line=frame.line,
+        end_lineno=frame.end_lineno,
+        colno=frame.colno,
+        end_colno=frame.end_colno,
+    )

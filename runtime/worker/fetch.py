@@ -1,0 +1,75 @@
+"""What a `$ref` points to: a blob of the node's store, or something on the web."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsfn.functions.errors import NotFound, PayloadTooLarge
+from dsfn.functions.invalid import invalid
+from dsfn.functions.media import OCTET_STREAM
+
+FETCH_TIMEOUT_S = 30.0
+
+_BLOB = re.compile(r"blob:sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Gets references. `blobs` is the directory `<2 hex>/<sha256 hex>`; the content type of a
+    blob is in a file of the same name with `.type` behind it, where it is known."""
+
+    blobs: Path
+    max_bytes: int
+
+    def __call__(self, reference: str) -> tuple[bytes, str]:
+        """The bytes and their content type.
+
+        Raises `NotFound`, `InvalidInput`, `PayloadTooLarge`.
+        """
+        blob = _BLOB.fullmatch(reference)
+        if blob is not None:
+            return self._read_blob(reference, self.blobs / blob[1][:2] / blob[1])
+        if reference.startswith(("http://", "https://")):
+            return self._download(reference)
+        raise invalid("$ref", f"is {reference!r}, not a blob:sha256:... or a http(s) URL")
+
+    def _read_blob(self, reference: str, path: Path) -> tuple[bytes, str]:
+        try:
+            with path.open("rb") as file:
+                data = file.read(self.max_bytes + 1)
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no {reference}.", kind="blob", name=reference) from error
+        if len(data) > self.max_bytes:
+            raise self._too_large(reference)
+        try:
+            return data, path.with_name(path.name + ".type").read_text().strip()
+        except FileNotFoundError:
+            return data, OCTET_STREAM
+
+    def _download(self, url: str) -> tuple[bytes, str]:
+        import httpx
+
+        deadline_s = time.monotonic() + FETCH_TIMEOUT_S
+        data = bytearray()
+        try:
+            with httpx.stream("GET", url, timeout=10.0, follow_redirects=True) as response:
+                if response.status_code in (404, 410):
+                    raise NotFound(f"There is no {url}.", kind="url", name=url)
+                response.raise_for_status()
+                for piece in response.iter_bytes():
+                    data += piece
+                    if len(data) > self.max_bytes:
+                        raise self._too_large(url)
+                    if time.monotonic() > deadline_s:
+                        raise invalid("$ref", f"takes over {FETCH_TIMEOUT_S:g} s to get: {url}")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise invalid("$ref", f"cannot be fetched from {url}: {error}") from error
+        return bytes(data), response.headers.get("content-type", OCTET_STREAM)
+
+    def _too_large(self, reference: str) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"{reference} is over the limit of {self.max_bytes} bytes.", limit_bytes=self.max_bytes
+        )

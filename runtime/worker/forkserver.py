@@ -1,0 +1,180 @@
+"""The fork server: `python -m dsfn.runtime.worker.forkserver FD`.
+
+One thread, torch and everything else that a worker needs imported, no GPU ever touched:
+a fork of it is a worker within milliseconds. FD is a SOCK_SEQPACKET socket to the node;
+the messages are `Spawn` and `Preload`, answered by `Spawned`, `Exited` and `Preloaded`.
+It ends, and all its workers with it, when the node does.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import selectors
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
+
+from dsfn.runtime.worker.linux import die_with_parent, kill_group, settle_heap
+from dsfn.runtime.worker.messages import Exited, Message, Preload, Spawn, Spawned, SpawnFailed
+from dsfn.runtime.worker.preload import Preloading, Trial
+
+_MAX_MESSAGE_BYTES = 1 << 18
+
+# Whatever a worker needs between its birth and its first answer.
+_FURNITURE = (
+    "torch",
+    "numpy",
+    "PIL.Image",
+    "soundfile",
+    "safetensors",
+    "dsfn",
+    "dsfn.runtime.worker.main",
+)
+
+
+class ForkServer:
+    """Serves one node until its socket closes."""
+
+    def __init__(self, node: socket.socket) -> None:
+        self._node = node
+        self._pid = os.getpid()
+        # poll() has no descriptor of its own that a child would inherit.
+        self._selector = selectors.PollSelector()
+        self._workers: dict[int, int] = {}  # pidfd -> pid
+        self._preloads: deque[Preload] = deque()
+        self._preloading: Preloading | None = None
+        self._trial: Trial | None = None
+        self._selector.register(node, selectors.EVENT_READ, self._receive)
+
+    def serve(self) -> NoReturn:
+        """Works until the node goes away, then ends every worker and this process."""
+        while True:
+            for key, _ in self._selector.select(self._patience_s()):
+                handle: Callable[[int], None] = key.data
+                handle(key.fd)
+            if self._trial is not None and time.monotonic() >= self._trial.deadline_s:
+                self._end_trial(self._trial.verdict)
+
+    def _receive(self, _: int) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._node, _MAX_MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._shut_down()
+        document = json.loads(data)
+        if document["op"] == "spawn":
+            self._spawn(Spawn.from_document(document), *descriptors)
+        else:
+            self._preloads.append(Preload.from_document(document))
+            self._continue_preloading()
+
+    def _spawn(self, request: Spawn, connection: int, output: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._send(SpawnFailed(request.id, f"fork: {error.strerror}"))
+        else:
+            if pid == 0:
+                self._become_worker(connection, output)
+            self._send(Spawned(request.id, pid))
+            pidfd = os.pidfd_open(pid)
+            self._workers[pidfd] = pid
+            self._selector.register(pidfd, selectors.EVENT_READ, self._reap)
+        os.close(connection)
+        os.close(output)
+
+    def _become_worker(self, connection: int, output: int) -> NoReturn:
+        try:
+            for descriptor in self._descriptors():
+                os.close(descriptor)
+            main = importlib.import_module("dsfn.runtime.worker.main")
+            main.become(self._pid, connection, output)
+        except BaseException:  # noqa: BLE001  nothing may unwind into the fork server's loop
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _reap(self, pidfd: int) -> None:
+        pid = self._workers.pop(pidfd)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        kill_group(pid)  # what it has started; its own number is free only once it was waited for
+        _, status = os.waitpid(pid, 0)
+        self._send(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+    def _continue_preloading(self) -> None:
+        while self._trial is None and (self._preloading is not None or self._preloads):
+            if self._preloading is None:
+                self._preloading = Preloading(self._preloads.popleft())
+            group = self._preloading.next_group()
+            if group is None:
+                settle_heap()
+                self._send(self._preloading.answer())
+                self._preloading = None
+                continue
+            timeout_s = self._preloading.request.timeout_s
+            self._trial = Trial.start(group, timeout_s, self._descriptors())
+            self._selector.register(self._trial.verdict, selectors.EVENT_READ, self._end_trial)
+
+    def _end_trial(self, verdict: int) -> None:
+        assert self._trial is not None and self._preloading is not None
+        self._selector.unregister(verdict)
+        trial, self._trial = self._trial, None
+        self._preloading.judge(trial.modules, trial.end())
+        self._continue_preloading()
+
+    def _descriptors(self) -> list[int]:
+        """What is this process's own and must not live on in a child."""
+        trial = [self._trial.verdict] if self._trial is not None else []
+        return [self._node.fileno(), *self._workers, *trial]
+
+    def _patience_s(self) -> float | None:
+        if self._trial is None:
+            return None
+        return max(0.0, self._trial.deadline_s - time.monotonic())
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._node.send(json.dumps(message.to_document()).encode())
+        except ConnectionError:
+            self._shut_down()
+
+    def _shut_down(self) -> NoReturn:
+        for pid in self._workers.values():
+            kill_group(pid)
+        if self._trial is not None:
+            kill_group(self._trial.pid)
+        os._exit(0)
+
+
+def main() -> NoReturn:
+    """The program."""
+    die_with_parent()
+    if not sys.flags.safe_path:
+        sys.path.pop(0)  # the node's working directory, which is none of a function's business
+    # OpenBLAS starts its threads when it is loaded, OpenMP when it is first used. Threads of
+    # OpenMP that spin long at a barrier starve other workers: 100 us of it is enough.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    for module in _FURNITURE:
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            importlib.import_module(module)
+    rehearse()
+    settle_heap()
+    gc.disable()  # workers turn it on again for themselves
+    ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
+
+
+if __name__ == "__main__":
+    main()

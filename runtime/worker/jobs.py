@@ -1,0 +1,120 @@
+"""One-shot work for a deploy: discover functions, capture a snapshot, verify it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from dsfn.functions.errors import CaptureError, DefinitionError
+from dsfn.runtime.worker.faults import author_fault
+from dsfn.runtime.worker.messages import Capture, Discover, Verify
+from dsfn.runtime.worker.replica import (
+    bare_instance,
+    device_memory,
+    has_torch,
+    refresh,
+    restore_instance,
+    set_up,
+)
+from dsfn.runtime.worker.source import Source, import_source
+
+MAX_MODULES = 1000
+
+Document = dict[str, Any]
+
+
+def run_job(document: Mapping[str, Any]) -> Document:
+    """Runs the job that a JOB frame describes; its result is as `messages` says.
+
+    Raises `DeployError`, `SnapshotError`, `StorageFull`, `NotFound`.
+    """
+    jobs: dict[str, Callable[[Mapping[str, Any]], Document]] = {
+        "discover": lambda d: discover(Discover.from_document(d)),
+        "capture": lambda d: capture(Capture.from_document(d)),
+        "verify": lambda d: verify(Verify.from_document(d)),
+    }
+    return jobs[document["job"]](document)
+
+
+def discover(job: Discover) -> Document:
+    """Finds the functions of a file."""
+    bundle = Path(job.bundle).resolve()
+    source = import_source(bundle, job.entry, {})
+    described = []
+    for name, function in source.functions.items():
+        try:
+            interface = function.interface()
+        except DefinitionError as error:
+            what = f"Reading {name!r}"
+            raise author_fault(DefinitionError, what, error, bundle, name) from error
+        described.append(
+            {"options": function.options.to_document(), "interface": interface.to_document()}
+        )
+    return {"functions": described}
+
+
+def capture(job: Capture) -> Document:
+    """Runs `setup()` and writes a snapshot, if there is a state that can be captured."""
+    before = frozenset(sys.modules)
+    bundle = Path(job.bundle).resolve()
+    source = import_source(bundle, job.entry, job.env)
+    function = source.function(job.function)
+    began_ns = perf_counter_ns()
+    instance = set_up(function, bundle)
+    setup_us = (perf_counter_ns() - began_ns) // 1000
+    modules = installed_modules(before)
+    reason = None if instance is None else _write_snapshot(instance, source, Path(job.staging))
+    return {
+        "captured": instance is not None and reason is None,
+        "reason": reason,
+        "setup_us": setup_us,
+        "modules": modules,
+    }
+
+
+def _write_snapshot(instance: object, source: Source, staging: Path) -> str | None:
+    """Why there is no snapshot, None when there is one. Raises `StorageFull`."""
+    if not has_torch():
+        return "Snapshots need torch, which is not installed."
+    from dsfn.snapshots.capture import capture
+
+    try:
+        capture(instance, source.classes, staging)
+    except CaptureError as error:
+        return error.message
+    return None
+
+
+def verify(job: Verify) -> Document:
+    """Compares a snapshot, restored here, with what was captured; tries `after_restore()`."""
+    from dsfn.snapshots.verify import verify as compare
+
+    bundle = Path(job.bundle).resolve()
+    source = import_source(bundle, job.entry, job.env)
+    function = source.function(job.function)
+    snapshot = Path(job.snapshot)
+    verified = compare(snapshot, source.classes, device_memory(), bare_instance(function))
+    # Anew, since nothing may be read any more from what was compared.
+    instance, _ = restore_instance(function, source, snapshot)
+    refresh(function, instance, bundle)
+    return {"tensors": verified.tensors, "bytes": verified.bytes}
+
+
+def installed_modules(before: Collection[str]) -> list[str]:
+    """The installed modules that were not loaded `before`, by dotted name, in the order in
+    which they were first asked for; of too many only the top-level ones."""
+    found = [
+        name
+        for name, module in sys.modules.items()
+        if name not in before and _is_installed(name, getattr(module, "__file__", None))
+    ]
+    return found if len(found) <= MAX_MODULES else [name for name in found if "." not in name]
+
+
+def _is_installed(name: str, file: object) -> bool:
+    if not isinstance(file, str) or name.partition(".")[0] in ("dsfn", "__main__"):
+        return False
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)

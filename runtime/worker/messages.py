@@ -1,0 +1,154 @@
+"""The JSON documents that node, fork server and worker exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A document whose keys are the fields' names."""
+
+    def to_document(self) -> dict[str, Any]:
+        """This message as a JSON-able document."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Reads back what `to_document` wrote; unknown keys are ignored."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in document.items() if k in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Message):
+    """LOAD: become a replica of one revision.
+
+    `bundle` is the directory of the unpacked source, `snapshot` that of the
+    published snapshot or None (then `setup()` runs), `blobs` that of the node's
+    blob store (for `$ref`).
+    """
+
+    bundle: str
+    entry: str
+    function: str
+    revision: str
+    snapshot: str | None
+    blobs: str
+    concurrency: int
+    memory_bytes: int | None
+    env: dict[str, str]
+    max_body_bytes: int
+    max_result_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message):
+    """READY: how long becoming a replica took. `import_us` user code's import,
+    `restore_us` the snapshot's restore with `after_restore()`, `setup_us` `setup()`
+    (0 when restored)."""
+
+    import_us: int
+    restore_us: int
+    setup_us: int
+    device_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discover(Message):
+    """JOB "discover": find the functions of a file.
+
+    Result: {"functions": [{"options": {...}, "interface": {...}}]}.
+    """
+
+    bundle: str
+    entry: str
+    job: str = "discover"
+
+
+@dataclass(frozen=True, slots=True)
+class Capture(Message):
+    """JOB "capture": run `setup()` and write a snapshot into the empty directory `staging`.
+
+    Result: {"captured": bool, "reason": str | None, "setup_us": int, "modules": [str]}: the
+    top-level installed modules that user code imported, for the fork server to preload.
+    """
+
+    bundle: str
+    entry: str
+    function: str
+    staging: str
+    env: dict[str, str]
+    job: str = "capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Verify(Message):
+    """JOB "verify": restore the snapshot in `snapshot` and compare every tensor's bytes.
+
+    Result: {"tensors": int, "bytes": int}. Raises `CorruptSnapshot`.
+    """
+
+    bundle: str
+    entry: str
+    function: str
+    snapshot: str
+    env: dict[str, str]
+    job: str = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn(Message):
+    """To the fork server, with two descriptors: the worker's socket and its output pipe."""
+
+    id: int
+    op: str = "spawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Preload(Message):
+    """To the fork server: import these installed modules, in this order, if a trial child
+    finds it safe within `timeout_s`. Names may be dotted."""
+
+    modules: list[str]
+    timeout_s: float = 30.0
+    op: str = "preload"
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned(Message):
+    """From the fork server: the worker of `Spawn.id` lives."""
+
+    id: int
+    pid: int
+    op: str = "spawned"
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed(Message):
+    """From the fork server: there is no worker for `Spawn.id`, and why."""
+
+    id: int
+    reason: str
+    op: str = "spawn_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Exited(Message):
+    """From the fork server: a worker ended; `status` as of `os.waitstatus_to_exitcode`."""
+
+    pid: int
+    status: int
+    op: str = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Preloaded(Message):
+    """From the fork server: what it imported, and why it did not import the rest (by
+    top-level name)."""
+
+    modules: list[str]
+    rejected: dict[str, str]
+    op: str = "preloaded"

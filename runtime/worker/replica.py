@@ -1,0 +1,145 @@
+"""A worker's function: brought up from a snapshot or by `setup()`, parked and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from dsfn.functions.codec import Limits
+from dsfn.functions.errors import SetupError
+from dsfn.functions.function import Function
+from dsfn.runtime.worker.endpoint import Endpoint
+from dsfn.runtime.worker.faults import author_fault
+from dsfn.runtime.worker.fetch import Fetcher
+from dsfn.runtime.worker.linux import give_memory_back
+from dsfn.runtime.worker.messages import Load, Ready
+from dsfn.runtime.worker.source import Source, import_source
+
+if TYPE_CHECKING:
+    from dsfn.snapshots.memory import Memory, Slab
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A loaded function. `slab` is where its tensors lie, when it came from a snapshot."""
+
+    endpoint: Endpoint
+    ready: Ready
+    after_restore: Callable[[], None]
+    slab: Slab | None
+
+    def park(self) -> None:
+        """Gives the device's memory back; no call may run."""
+        if self.slab is not None:
+            self.slab.park()
+        give_memory_back()
+
+    def unpark(self) -> int:
+        """Takes the device's memory again; microseconds that it took. Raises `SetupError`."""
+        began_ns = perf_counter_ns()
+        if self.slab is not None:
+            self.slab.unpark()
+        self.after_restore()
+        return _since_us(began_ns)
+
+
+def load(request: Load) -> Replica:
+    """Brings a function up in this process.
+
+    Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`.
+    """
+    began_ns = perf_counter_ns()
+    bundle = Path(request.bundle).resolve()
+    source = import_source(bundle, request.entry, request.env)
+    function = source.function(request.function)
+    function.signature.prepare()
+    import_us, began_ns = _since_us(began_ns), perf_counter_ns()
+    slab: Slab | None = None
+    restore_us = setup_us = 0
+    if request.snapshot is not None:
+        instance, slab = restore_instance(function, source, Path(request.snapshot))
+    else:
+        instance = set_up(function, bundle)
+        setup_us, began_ns = _since_us(began_ns), perf_counter_ns()
+    after_restore = partial(refresh, function, instance, bundle)
+    after_restore()
+    restore_us = _since_us(began_ns)
+    endpoint = Endpoint(
+        handler=function.target if instance is None else instance,
+        signature=function.signature,
+        bundle=bundle,
+        fetch=Fetcher(Path(request.blobs), request.max_body_bytes),
+        limits=Limits(max_body_bytes=request.max_body_bytes),
+        max_result_bytes=request.max_result_bytes,
+        memory_bytes=request.memory_bytes,
+    )
+    ready = Ready(import_us, restore_us, setup_us, device_class())
+    return Replica(endpoint, ready, after_restore, slab)
+
+
+def set_up(function: Function[..., Any], bundle: Path) -> Any:
+    """A new instance after its `setup()`; None for a plain function. Raises `SetupError`."""
+    if not function.is_class:
+        return None
+    name = function.options.name
+    try:
+        instance = function.target()
+        if hasattr(instance, "setup"):
+            instance.setup()
+    except BaseException as error:  # whatever an author's code raises, sys.exit() included
+        raise author_fault(SetupError, f"setup() of {name!r}", error, bundle, name) from error
+    return instance
+
+
+def restore_instance(
+    function: Function[..., Any], source: Source, snapshot: Path
+) -> tuple[Any, Slab]:
+    """An instance as it was captured. Raises `SnapshotError`."""
+    from dsfn.snapshots.restore import restore
+
+    instance = bare_instance(function)
+    return instance, restore(snapshot, source.classes, device_memory(), instance).slab
+
+
+def bare_instance(function: Function[..., Any]) -> Any:
+    """An instance without any attributes, for a snapshot to fill."""
+    target: Any = function.target
+    return target.__new__(target)
+
+
+def refresh(function: Function[..., Any], instance: Any, bundle: Path) -> None:
+    """Runs `after_restore()`, if there is one. Raises `SetupError`."""
+    if not hasattr(instance, "after_restore"):
+        return
+    name = function.options.name
+    try:
+        instance.after_restore()
+    except BaseException as error:  # as in `set_up`
+        what = f"after_restore() of {name!r}"
+        raise author_fault(SetupError, what, error, bundle, name) from error
+
+
+def device_memory() -> Memory:
+    """The memory of the device that this worker runs on."""
+    from dsfn.snapshots.cpu import CpuMemory
+
+    return CpuMemory()
+
+
+def device_class() -> str:
+    """What the device that this worker runs on is billed as."""
+    return device_memory().device_class if has_torch() else "cpu"
+
+
+def has_torch() -> bool:
+    """Whether torch, and with it snapshots, can be used here."""
+    return find_spec("torch") is not None
+
+
+def _since_us(began_ns: int) -> int:
+    return (perf_counter_ns() - began_ns) // 1000

@@ -1,0 +1,128 @@
+"""The worker's side of its socket: frames in, frames out."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from dsfn.functions.errors import DsfnError
+from dsfn.runtime.worker import frames
+from dsfn.runtime.worker.endpoint import Answer
+from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
+from dsfn.runtime.worker.jobs import run_job
+from dsfn.runtime.worker.linux import limit_memory
+from dsfn.runtime.worker.messages import Load
+from dsfn.runtime.worker.replica import Replica, load
+from dsfn.runtime.worker.runners import Runner, runner_for
+
+
+class Server(asyncio.Protocol):
+    """Serves one node: a replica after LOAD, one job after JOB; the process ends with it."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport
+        self._replica: Replica
+        self._runner: Runner
+        self._stopping = False
+        self._on: Mapping[Kind, Callable[[Frame], None]] = {
+            Kind.LOAD: self._on_load,
+            Kind.JOB: self._on_job,
+            Kind.CALL: self._on_call,
+            Kind.CANCEL: lambda frame: self._runner.cancel(frame.call),
+            Kind.ACK: self._on_ack,
+            Kind.PARK: self._on_park,
+            Kind.UNPARK: self._on_unpark,
+            Kind.STOP: self._on_stop,
+        }
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `asyncio.Protocol`."""
+        for frame in self._reader.feed(data):
+            self._on[frame.kind](frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The node has gone, or all is said: this is the end of the process."""
+        sys.stdout.flush()
+        os._exit(0)
+
+    def _on_load(self, frame: Frame) -> None:
+        request = Load.from_document(frame.json())
+        try:
+            self._replica = load(request)
+        except DsfnError as error:
+            self._fail(error)
+            return
+        self._runner = runner_for(
+            self._replica.endpoint,
+            request.concurrency,
+            self._loop,
+            self._transport.write,
+            self._finish,
+        )
+        # What was loaded stays: the collector need not look at it again.
+        gc.freeze()
+        gc.enable()
+        if request.memory_bytes is not None:
+            limit_memory(request.memory_bytes, request.concurrency)
+        self._send(Kind.READY, self._replica.ready.to_document())
+
+    def _on_job(self, frame: Frame) -> None:
+        gc.enable()
+        try:
+            result = run_job(frame.json())
+        except DsfnError as error:
+            self._fail(error)
+            return
+        self._send(Kind.DONE, result)
+        self._transport.close()
+
+    def _on_call(self, frame: Frame) -> None:
+        self._runner.start(frame.call, frames.decode_call(frame.payload))
+
+    def _on_ack(self, frame: Frame) -> None:
+        self._runner.acknowledge(frame.call, frames.decode_ack(frame.payload))
+
+    def _on_park(self, _: Frame) -> None:
+        self._replica.park()
+        self._send(Kind.PARKED, {})
+
+    def _on_unpark(self, _: Frame) -> None:
+        try:
+            restore_us = self._replica.unpark()
+        except DsfnError as error:
+            self._fail(error)
+            return
+        self._send(Kind.UNPARKED, {"restore_us": restore_us})
+
+    def _on_stop(self, _: Frame) -> None:
+        self._stopping = True
+        self._end_if_idle()
+
+    def _finish(self, answer: Answer) -> None:
+        self._transport.write(answer.frame)
+        self._stopping = self._stopping or answer.fatal
+        if self._stopping:
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._runner.running == 0:
+            self._transport.close()  # once all is written
+
+    def _fail(self, error: DsfnError) -> None:
+        """Says why it cannot go on, and ends."""
+        self._send(Kind.FAILED, error.to_document())
+        self._transport.close()
+
+    def _send(self, kind: Kind, document: Mapping[str, object]) -> None:
+        self._transport.write(frames.encode_json(kind, document))

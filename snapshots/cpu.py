@@ -1,0 +1,61 @@
+"""Memory of the CPU: the slab file is mapped, and every process shares its pages."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import torch
+
+_MAP_NORESERVE = 0x4000  # Linux on x86 and Arm; the mmap module has no name for it
+
+
+class CpuSlab:
+    """A private mapping of a slab file: a page is shared by all until somebody writes to it."""
+
+    def __init__(self, path: Path, data_offset: int) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # NORESERVE: weights are hardly ever written, so they must not count as committed.
+            self._mapping = mmap.mmap(
+                fd,
+                0,
+                flags=mmap.MAP_PRIVATE | _MAP_NORESERVE,
+                prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            )
+        finally:
+            os.close(fd)
+        self._data_offset = data_offset
+
+    def storage(self, offset: int, size_bytes: int) -> torch.UntypedStorage:
+        """See `dsfn.snapshots.memory.Slab`. The storage keeps the mapping alive."""
+        if not size_bytes:
+            return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]  # torch leaves it so
+        return torch.frombuffer(
+            self._mapping, dtype=torch.uint8, count=size_bytes, offset=self._data_offset + offset
+        ).untyped_storage()
+
+    def park(self) -> None:
+        """Drops the pages: private copies end, and a later read finds the file's bytes."""
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+
+    def unpark(self) -> None:
+        """Asks for the file's pages ahead of their use."""
+        self._mapping.madvise(mmap.MADV_WILLNEED)
+
+    def close(self) -> None:
+        """Drops the pages; the mapping itself ends with the last tensor over it."""
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class CpuMemory:
+    """Maps slabs into this process."""
+
+    device_class = "cpu"
+
+    def map(self, path: Path, data_offset: int) -> CpuSlab:
+        """See `dsfn.snapshots.memory.Memory`."""
+        slab = CpuSlab(path, data_offset)
+        slab.unpark()
+        return slab

@@ -1,0 +1,219 @@
+"""Reads a snapshot's manifest; nothing of it is used before all of it is validated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from dsfn.snapshots.format import (
+    ALIGNMENT_BYTES,
+    FORMAT_VERSION,
+    FRAME_BODY_AT,
+    FRAME_HEAD,
+    FRAME_MIDDLE,
+    FRAME_TAIL,
+    ITEM_BYTES,
+    MANIFEST_FILE,
+    MAX_DIMENSIONS,
+    MAX_MANIFEST_BYTES,
+    OBJECTS_FILE,
+    PAGE_BYTES,
+    SLAB_FILE,
+    SLAB_ITEM_BYTES,
+    Manifest,
+    Sealed,
+    Storage,
+    TensorEntry,
+    corrupt,
+    is_digest,
+)
+
+
+def decode_manifest(data: bytes) -> tuple[str, Manifest]:
+    """The digest and the manifest of a `manifest.json`, all of it validated.
+
+    Raises `CorruptSnapshot`.
+    """
+    digest = str(data[len(FRAME_HEAD) : len(FRAME_HEAD) + 64], "latin-1")
+    framed = data.startswith(FRAME_HEAD) and data.endswith(FRAME_TAIL)
+    if not framed or data[FRAME_BODY_AT - len(FRAME_MIDDLE) : FRAME_BODY_AT] != FRAME_MIDDLE:
+        corrupt("the manifest is not framed as the format says", digest)
+    body = data[FRAME_BODY_AT : -len(FRAME_TAIL)]
+    if sha256(body).hexdigest() != digest:
+        corrupt("the manifest's bytes differ from its digest", digest)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        corrupt(f"the manifest is not JSON ({error})", digest)
+    return digest, _manifest(document)
+
+
+def read_manifest(directory: Path) -> tuple[str, Manifest]:
+    """The digest and the manifest of the snapshot in `directory`; the other files' sizes fit.
+
+    Raises `CorruptSnapshot`.
+    """
+    data = _read(directory / MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    digest, manifest = decode_manifest(data)
+    if is_digest(directory.name) and directory.name != digest:
+        corrupt("the manifest is another snapshot's than the directory's name says", digest)
+    for name, sealed in ((SLAB_FILE, manifest.slab), (OBJECTS_FILE, manifest.objects)):
+        try:
+            size = (directory / name).stat().st_size
+        except FileNotFoundError:
+            corrupt(f"{name} is missing", digest)
+        if size != sealed.size_bytes:
+            corrupt(f"{name} has {size} bytes instead of {sealed.size_bytes}", digest)
+    return digest, manifest
+
+
+def _read(path: Path, limit_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit_bytes + 1)
+    except FileNotFoundError:
+        corrupt(f"{path.name} is missing")
+    if len(data) > limit_bytes:
+        corrupt(f"{path.name} is over the limit of {limit_bytes} bytes")
+    return data
+
+
+def _manifest(document: object) -> Manifest:
+    row = _row(document)
+    if row.get("format_version") != FORMAT_VERSION:
+        corrupt(f"format version {row.get('format_version')!r} is not {FORMAT_VERSION}")
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        device_class=_text(row, "device_class"),
+        python=_text(row, "python"),
+        torch=_text(row, "torch"),
+        slab=_sealed(row.get("slab")),
+        data_offset=_count(row, "data_offset"),
+        objects=_sealed(row.get("objects")),
+        storages=tuple(map(_storage, _list(row, "storages"))),
+        tensors=tuple(map(_tensor, _list(row, "tensors"))),
+    )
+    _check_storages(manifest)
+    _check_tensors(manifest)
+    return manifest
+
+
+def _check_storages(manifest: Manifest) -> None:
+    if manifest.data_offset % PAGE_BYTES or not manifest.data_offset:
+        corrupt(f"the slab's data begins at {manifest.data_offset}, which is no page")
+    end, names = 0, set()
+    for storage in manifest.storages:
+        if storage.offset != end + -end % ALIGNMENT_BYTES:
+            corrupt(f"storage {storage.name!r} is not where the one before it ends")
+        if storage.name in names or storage.name.startswith("__"):
+            corrupt(f"storage name {storage.name!r} is taken")
+        size = SLAB_ITEM_BYTES.get(storage.dtype)
+        if size is None:
+            corrupt(f"storage {storage.name!r} has the unknown dtype {storage.dtype!r}")
+        for length in storage.shape:
+            size *= length
+        if size != storage.size_bytes:
+            corrupt(
+                f"storage {storage.name!r} has {storage.size_bytes} bytes, its shape says {size}"
+            )
+        end = storage.offset + storage.size_bytes
+        names.add(storage.name)
+    if manifest.data_offset + end != manifest.slab.size_bytes:
+        corrupt("the storages do not fill the slab")
+
+
+def _check_tensors(manifest: Manifest) -> None:
+    storages = manifest.storages
+    for index, tensor in enumerate(manifest.tensors):
+        item_bytes = ITEM_BYTES.get(tensor.dtype)
+        if item_bytes is None:
+            corrupt(f"tensor {index} has the unknown dtype {tensor.dtype!r}")
+        if len(tensor.shape) != len(tensor.stride) or len(tensor.shape) > MAX_DIMENSIONS:
+            corrupt(f"tensor {index} has a stride that does not fit its shape")
+        if tensor.storage >= len(storages):
+            corrupt(f"tensor {index} is in storage {tensor.storage}, which there is not")
+        end = tensor.offset
+        if 0 not in tensor.shape:
+            end += 1
+            for length, step in zip(tensor.shape, tensor.stride, strict=True):
+                end += (length - 1) * step
+        if end * item_bytes > storages[tensor.storage].size_bytes:
+            corrupt(f"tensor {index} reaches beyond its storage")
+
+
+def _storage(document: object) -> Storage:
+    row = _row(document)
+    return Storage(
+        name=_text(row, "name"),
+        offset=_count(row, "offset"),
+        size_bytes=_count(row, "size_bytes"),
+        dtype=_text(row, "dtype"),
+        shape=_counts(row, "shape"),
+    )
+
+
+def _tensor(document: object) -> TensorEntry:
+    row = _row(document)
+    return TensorEntry(
+        storage=_count(row, "storage"),
+        dtype=_text(row, "dtype"),
+        shape=_counts(row, "shape"),
+        stride=_counts(row, "stride"),
+        offset=_count(row, "offset"),
+        requires_grad=_flag(row, "requires_grad"),
+        parameter=_flag(row, "parameter"),
+    )
+
+
+def _sealed(document: object) -> Sealed:
+    row = _row(document)
+    sealed = Sealed(digest=_text(row, "digest"), size_bytes=_count(row, "size_bytes"))
+    if not is_digest(sealed.digest):
+        corrupt(f"{sealed.digest!r} is not a sha256")
+    return sealed
+
+
+def _row(value: object) -> Mapping[str, object]:
+    if type(value) is not dict:
+        corrupt("the manifest has something else where an object belongs")
+    return value
+
+
+def _list(row: Mapping[str, object], key: str) -> Sequence[object]:
+    value = row.get(key)
+    if type(value) is not list:
+        corrupt(f"{key!r} is not an array")
+    return value
+
+
+def _text(row: Mapping[str, object], key: str) -> str:
+    value = row.get(key)
+    if type(value) is not str:
+        corrupt(f"{key!r} is not a string")
+    return value
+
+
+def _count(row: Mapping[str, object], key: str) -> int:
+    value = row.get(key)
+    if type(value) is not int or value < 0 or value >= 1 << 62:
+        corrupt(f"{key!r} is not a count")
+    return value
+
+
+def _flag(row: Mapping[str, object], key: str) -> bool:
+    value = row.get(key)
+    if type(value) is not bool:
+        corrupt(f"{key!r} is not true or false")
+    return value
+
+
+def _counts(row: Mapping[str, object], key: str) -> tuple[int, ...]:
+    values = row.get(key)
+    if type(values) is not list:
+        corrupt(f"{key!r} is not an array")
+    for value in values:
+        if type(value) is not int or value < 0 or value >= 1 << 62:
+            corrupt(f"{key!r} is not an array of counts")
+    return tuple(values)

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.usage import STATUSES, Usage
+from dsfn.functions.errors import Conflict, StorageFull, UsageError
+
+MakeUsage = Callable[..., Usage]
+FOREVER = (0, 2**62)
+
+
+def test_what_was_posted_is_read_back_field_for_field(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    row = make_usage(
+        caller="frontend", status="failed", error="HandlerRaised", idempotency_key="日本-1"
+    )
+    ledger.post([row])
+    assert ledger.usage("i-1") == row
+    assert ledger.usage("i-2") is None
+
+
+def test_every_status_can_be_posted(ledger: SqliteLedger, make_usage: MakeUsage) -> None:
+    rows = [make_usage(invocation_id=status, status=status) for status in STATUSES]
+    ledger.post(rows)
+    assert list(ledger.between(*FOREVER)) == rows
+
+
+def test_posting_nothing_writes_nothing(ledger: SqliteLedger) -> None:
+    ledger.post([])
+    assert list(ledger.between(*FOREVER)) == []
+
+
+def test_posting_the_same_row_again_changes_nothing(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    row = make_usage(idempotency_key="k")
+    ledger.post([row])
+    ledger.post([row, row])
+    assert list(ledger.between(*FOREVER)) == [row]
+
+
+def test_a_repeat_does_not_keep_new_rows_of_its_batch_out(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    first, second = make_usage(), make_usage(invocation_id="i-2")
+    ledger.post([first])
+    ledger.post([first, second])
+    assert list(ledger.between(*FOREVER)) == [first, second]
+
+
+def test_another_body_under_the_same_id_is_refused_and_the_first_kept(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    ledger.post([make_usage()])
+    with pytest.raises(Conflict) as refused:
+        ledger.post([make_usage(invocation_id="i-2"), make_usage(held_us=201)])
+    assert refused.value.fields == {"invocation_id": "i-1"}
+    assert list(ledger.between(*FOREVER)) == [make_usage()]
+
+
+def test_one_key_succeeds_once(ledger: SqliteLedger, make_usage: MakeUsage) -> None:
+    ledger.post([make_usage(idempotency_key="k")])
+    with pytest.raises(Conflict) as refused:
+        ledger.post([make_usage(invocation_id="i-2", idempotency_key="k")])
+    assert refused.value.fields == {"invocation_id": "i-2", "idempotency_key": "k"}
+    assert ledger.usage("i-2") is None
+
+
+def test_a_key_may_fail_before_and_after_it_succeeds(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    statuses = ["failed", "platform", "succeeded", "failed"]
+    rows = [
+        make_usage(invocation_id=f"i-{n}", status=status, idempotency_key="k")
+        for n, status in enumerate(statuses)
+    ]
+    for row in rows:
+        ledger.post([row])
+    assert list(ledger.between(*FOREVER)) == rows
+
+
+@pytest.mark.parametrize(
+    "other", [{"tenant": "t2"}, {"function": "f2"}, {"idempotency_key": "k2"}], ids=str
+)
+def test_a_key_belongs_to_one_tenant_and_function(
+    ledger: SqliteLedger, make_usage: MakeUsage, other: dict[str, str]
+) -> None:
+    ledger.post([make_usage(idempotency_key="k")])
+    ledger.post([make_usage(**{"invocation_id": "i-2", "idempotency_key": "k", **other})])
+    assert len(list(ledger.between(*FOREVER))) == 2
+
+
+def test_rows_come_by_their_start_from_a_half_open_range(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    rows = [make_usage(invocation_id=f"i-{at}", started_at_us=at) for at in (30, 10, 20, 40)]
+    ledger.post(rows)
+    assert [row.started_at_us for row in ledger.between(10, 40)] == [10, 20, 30]
+
+
+def test_sums_are_by_revision_device_status_and_utc_day(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    day = 86_400_000_000
+    ledger.post(
+        [
+            make_usage(invocation_id="a", started_at_us=day - 1, restore_us=7),
+            make_usage(invocation_id="b", started_at_us=day),
+            make_usage(invocation_id="c", started_at_us=2 * day - 1, held_us=300),
+            make_usage(invocation_id="d", started_at_us=day, status="platform"),
+        ]
+    )
+    sums = ledger.sums(*FOREVER)
+    assert [(s.status, s.day, s.requests, s.busy_us, s.held_us, s.restore_us) for s in sums] == [
+        ("platform", 1, 1, 100, 200, 0),
+        ("succeeded", 0, 1, 100, 200, 7),
+        ("succeeded", 1, 2, 200, 500, 0),
+    ]
+
+
+def test_the_books_are_there_after_closing_and_opening(
+    tmp_path: Path, make_usage: MakeUsage
+) -> None:
+    first = SqliteLedger(tmp_path / "ledger.db")
+    first.post([make_usage()])
+    first.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.db"]
+    second = SqliteLedger(tmp_path / "ledger.db")
+    assert second.usage("i-1") == make_usage()
+    second.close()
+
+
+ZEROED = (
+    " device_class, started_at_us, 0, 0, 0, status, error, idempotency_key FROM usage WHERE true"
+)
+SAME_ROW = " usage SELECT seq, invocation_id, tenant, caller, function, revision," + ZEROED
+SAME_ID = " usage SELECT NULL, invocation_id, tenant, caller, function, revision," + ZEROED
+SAME_KEY = " usage SELECT NULL, 'other', tenant, caller, function, revision," + ZEROED
+TAMPERING = {
+    "update": "UPDATE usage SET held_us = 0",
+    "delete": "DELETE FROM usage",
+    "replace the row": "REPLACE INTO" + SAME_ROW,
+    "replace by id": "REPLACE INTO" + SAME_ID,
+    "replace by key": "REPLACE INTO" + SAME_KEY,
+    "upsert": "INSERT INTO" + SAME_ROW + " ON CONFLICT DO UPDATE SET held_us = 0",
+}
+
+
+@pytest.mark.parametrize("statement", TAMPERING.values(), ids=TAMPERING)
+def test_the_database_itself_keeps_a_row_as_it_was_posted(
+    tmp_path: Path, make_usage: MakeUsage, statement: str
+) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.post([make_usage(idempotency_key="k")])
+    ledger.close()
+    # Python's own SQLite, with none of the ledger's settings.
+    other = sqlite3.connect(tmp_path / "ledger.db")
+    try:
+        other.execute(statement)
+        other.commit()
+    except sqlite3.IntegrityError as refused:
+        assert "ledger is never" in str(refused)
+    other.close()
+    again = SqliteLedger(tmp_path / "ledger.db")
+    assert list(again.between(*FOREVER)) == [make_usage(idempotency_key="k")]
+    again.close()
+
+
+@pytest.mark.parametrize("column", ["held_us = -1", "held_us = 1.5", "status = 'free'"])
+def test_the_database_itself_refuses_a_row_that_makes_no_sense(tmp_path: Path, column: str) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.close()
+    name, _, value = column.partition(" = ")
+    values = {
+        "invocation_id": "'i'", "tenant": "'t'", "caller": "''", "function": "'f'",
+        "revision": "'r'", "device_class": "'cpu'", "started_at_us": "0", "busy_us": "0",
+        "held_us": "0", "restore_us": "0", "status": "'succeeded'", "error": "''",
+        "idempotency_key": "''",
+    } | {name: value}  # fmt: skip
+    connection = apsw.Connection(str(tmp_path / "ledger.db"))
+    with pytest.raises(apsw.ConstraintError):
+        connection.execute(
+            f"INSERT INTO usage ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+        )
+    connection.close()
+
+
+def test_a_file_that_is_no_ledger_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"this is a text file\n" * 100)
+    with pytest.raises(UsageError, match="not a database"):
+        SqliteLedger(tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    mount = shutil.which("mount")
+    target = tmp_path / "disk"
+    target.mkdir()
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(target)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root and the right to mount")
+    yield target
+    subprocess.run(["umount", str(target)], check=True)
+
+
+def test_a_full_disk_refuses_the_row_and_keeps_the_others(
+    small_disk: Path, make_usage: MakeUsage
+) -> None:
+    ledger = SqliteLedger(small_disk / "ledger.db")
+    posted = []
+    with pytest.raises(StorageFull, match=r"no room left on the disk to write ledger\.db"):
+        for n in range(10_000):
+            row = make_usage(invocation_id=f"i-{n:05}", started_at_us=n)
+            ledger.post([row])
+            posted.append(row)
+    assert 10 < len(posted) < 10_000
+    assert list(ledger.between(*FOREVER)) == posted
+    ledger.close()
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    again = SqliteLedger(small_disk / "ledger.db")
+    assert list(again.between(*FOREVER)) == posted
+    again.post([make_usage(invocation_id="after", started_at_us=len(posted))])
+    assert again.usage("after") is not None
+    again.close()

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dsfn.billing.money import atto_per_minor, half_even, minor_text
+
+
+@given(st.integers(-(10**60), 10**60), st.integers(1, 10**20))
+@example(5, 10)
+@example(15, 10)
+@example(-5, 10)
+@example(-15, 10)
+@example(25, 10)
+def test_rounding_agrees_with_decimal(amount: int, unit: int) -> None:
+    with localcontext() as context:
+        context.prec = 200
+        exact = Decimal(amount) / Decimal(unit)
+        assert half_even(amount, unit) == int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+@given(st.integers(0, 10**27), st.integers(0, 9))
+def test_a_minor_amount_reads_as_its_decimal(amount: int, exponent: int) -> None:
+    text = minor_text(amount, exponent)
+    assert Decimal(text).scaleb(exponent) == amount
+    assert len(text.partition(".")[2]) == exponent
+    assert minor_text(-amount, exponent) == ("-" + text if amount else text)
+
+
+@pytest.mark.parametrize(("exponent", "atto"), [(0, 10**18), (2, 10**16), (9, 10**9)])
+def test_a_minor_unit_is_so_many_atto(exponent: int, atto: int) -> None:
+    assert atto_per_minor(exponent) == atto

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dsfn.billing.rates import EXAMPLE_CPU, EXAMPLE_GPU, Rate, RateCard
+from dsfn.billing.usage import STATUSES, Usage
+from dsfn.functions.errors import UsageError
+
+MakeUsage = Callable[..., Usage]
+
+CONFIGURATION = """
+[billing]
+currency = "EUR"
+exponent = 2
+billed = ["succeeded", "failed"]
+
+[billing.default]
+pico_per_second = 2_000_000_000
+
+[billing.devices.cpu]
+pico_per_second = 20_000_000
+basis = "busy"
+pico_per_request = 200_000
+
+[billing.devices."NVIDIA H100 80GB HBM3"]
+pico_per_second = 1_097_000_000
+basis = "held+restore"
+"""
+
+
+def test_a_card_is_read_from_the_configuration() -> None:
+    card = RateCard.from_document(tomllib.loads(CONFIGURATION)["billing"])
+    assert card == RateCard(
+        currency="EUR",
+        exponent=2,
+        devices={
+            "cpu": Rate(20_000_000, "busy", 200_000),
+            "NVIDIA H100 80GB HBM3": Rate(1_097_000_000, "held+restore"),
+        },
+        default=Rate(2_000_000_000),
+        billed=frozenset({"succeeded", "failed"}),
+    )
+    assert card.rate("NVIDIA L4") == Rate(2_000_000_000)
+
+
+def test_without_configuration_the_example_card_is_in_force() -> None:
+    assert RateCard.from_document({}) == RateCard()
+    assert RateCard().rate("cpu") == EXAMPLE_CPU
+    assert RateCard().rate("NVIDIA B200") == EXAMPLE_GPU
+
+
+def test_a_rate_for_a_gpu_leaves_the_cpu_its_example_rate() -> None:
+    card = RateCard.from_document({"devices": {"NVIDIA L4": {"pico_per_second": 1}}})
+    assert card.rate("cpu") == EXAMPLE_CPU
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"curency": "USD"}, "billing.curency"),
+        ({"currency": "usd"}, "billing.currency"),
+        ({"currency": 1}, "billing.currency"),
+        ({"exponent": 2.0}, "billing.exponent"),
+        ({"exponent": 10}, "billing.exponent"),
+        ({"exponent": True}, "billing.exponent"),
+        ({"billed": ["platform"]}, "billing.billed"),
+        ({"billed": ["rejected"]}, "billing.billed"),
+        ({"billed": "failed"}, "billing.billed"),
+        ({"devices": []}, "billing.devices"),
+        ({"devices": {"cpu": 5}}, "billing.devices.cpu"),
+        ({"devices": {"cpu": {}}}, "billing.devices.cpu.pico_per_second"),
+        ({"devices": {"cpu": {"pico_per_second": 0.5}}}, "billing.devices.cpu.pico_per_second"),
+        ({"default": {"pico_per_second": -1}}, "billing.default.pico_per_second"),
+        ({"default": {"pico_per_second": 1, "basis": "idle"}}, "billing.default.basis"),
+        ({"default": {"pico_per_second": 1, "basis": []}}, "billing.default.basis"),
+        ({"default": {"pico_per_second": 1, "per_call": 1}}, "billing.default.per_call"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(document: dict[str, Any], key: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        RateCard.from_document(document)
+    assert refused.value.message.startswith(f"{key} ")
+
+
+@pytest.mark.parametrize(("basis", "cost_nano"), [("busy", 3), ("held", 4), ("held+restore", 7)])
+def test_the_basis_says_which_time_is_billed(
+    make_usage: MakeUsage, basis: Any, cost_nano: int
+) -> None:
+    card = RateCard(default=Rate(1_000, basis))
+    usage = make_usage(
+        device_class="gpu", busy_us=3_000_000, held_us=4_000_000, restore_us=3_500_000
+    )
+    assert card.cost_nano(usage) == cost_nano
+
+
+def test_a_cost_is_truncated_to_nano_and_has_the_fee(make_usage: MakeUsage) -> None:
+    card = RateCard(devices={"cpu": Rate(1_999, "held", 2_000)})
+    assert card.cost_nano(make_usage(held_us=999_999)) == 3
+    assert card.cost_nano(make_usage(held_us=1_000_501)) == 4
+
+
+def test_the_platforms_faults_and_refused_calls_cost_nothing(make_usage: MakeUsage) -> None:
+    costs = {
+        status: RateCard().cost_nano(make_usage(held_us=10**6, status=status))
+        for status in STATUSES
+    }
+    assert costs == {
+        "succeeded": 11_500,
+        "failed": 11_500,
+        "cancelled": 11_500,
+        "rejected": 0,
+        "platform": 0,
+    }

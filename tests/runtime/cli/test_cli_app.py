@@ -1,0 +1,158 @@
+"""What every command does alike: exit codes, sentences, weight."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli_runs import Dsfn
+from dsfn.runtime.cli import app as cli
+
+HEAVY = ("httpx", "numpy", "pydantic", "rich", "starlette", "torch", "uvicorn")
+
+MISTAKES = {
+    "no-such-command": "No such command 'no-such-command'.",
+    "invoke": "Missing argument 'NAME'.",
+    "list --no-such-option": "No such option: --no-such-option.",
+    "bill": "Missing command.",
+    "bill report --by hour": None,
+    "bill report --csv --json": "Choose one of --csv and --json.",
+    "invoke a --data {": None,
+    "invoke a --data {} --file b": "Choose one of --data and --file.",
+    "invoke a --data @missing": "missing cannot be read: No such file or directory.",
+    "invoke a --type b": "--type, --source and --id are attributes of an event: add --event.",
+    "invoke a --wait": "--wait belongs to --async.",
+    "invoke a --async --timing": (
+        "--timing cannot be with --async: only a direct answer tells its phases."
+    ),
+    "logs a --since soon": "--since 'soon' is not a duration; write it like '90s' or '5m'.",
+    "subscribe a": "Say which events: give --exact, --prefix or --suffix at least once.",
+    "subscribe a --exact b": (
+        "--exact 'b' is not ATTRIBUTE=VALUE, such as type=order.created."
+    ),
+    "traffic a b": "'b' is not REVISION=PERCENT, such as embed-0a1b2c3d4e=90.",
+    "traffic a b=60 c=30": "The shares add up to 90 instead of 100 percent.",
+    "traffic a b=50 b=50": "The revision b is given twice.",
+    "up --port 70000": "70000 is not a port; choose one from 0 to 65535.",
+    "init Hello": None,
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_usage_mistake_is_one_sentence_and_exit_code_2(
+    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DSFN_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("DSFN_DATA", str(tmp_path))
+    assert cli.run(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    if MISTAKES[line] is not None:
+        assert captured.err == f"{MISTAKES[line]}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "status",
+        "list",
+        "describe a",
+        "invoke a",
+        "invoke a --async",
+        "logs a",
+        "logs a -f",
+        "history a",
+        "rollback a",
+        "traffic a b=100",
+        "delete a",
+        "subscribe a --exact type=b",
+        "unsubscribe a",
+        "bill report",
+        "bill report --csv",
+    ],
+)
+def test_without_a_node_every_command_says_how_to_start_one(
+    line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSFN_URL", "http://127.0.0.1:9")
+    assert cli.run([*line.split(), "--json"][: None if "--csv" not in line else -1]) == 1
+    captured = capsys.readouterr()
+    sentence = "No node answers at http://127.0.0.1:9. Start one with `dsfn up`.\n"
+    assert (captured.out, captured.err) == ("", sentence)
+
+
+def test_an_unexpected_exception_is_a_sentence_and_its_traceback_is_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault() -> str:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setenv("DSFN_DATA", str(tmp_path))
+    monkeypatch.setattr("dsfn.runtime.cli.options.node_url", fault)
+    assert cli.run(["list"]) == 1
+    log = tmp_path / "cli.log"
+    assert capsys.readouterr().err == (
+        "dsfn failed unexpectedly (ZeroDivisionError: a fault of ours);"
+        f" the traceback is in {log}.\n"
+    )
+    assert "Traceback" in log.read_text()
+
+
+def test_ctrl_c_exits_with_130_and_prints_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dsfn.runtime.cli.options.node_url", interrupt)
+    assert cli.run(["list"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_arguments_dsfn_shows_its_commands(dsfn: Dsfn) -> None:
+    run = dsfn()
+    assert run.code == 0
+    assert "deploy" in run.out
+
+
+def test_the_version_is_the_packages(dsfn: Dsfn) -> None:
+    import dsfn as package
+
+    assert dsfn("--version").out == f"dsfn {package.__version__}\n"
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_heavy(option: str) -> None:
+    script = (
+        "import sys\n"
+        "from dsfn.runtime.cli.app import run\n"
+        f"assert run([{option!r}]) == 0\n"
+        f"sys.exit(', '.join(set({HEAVY!r}) & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_completion_is_offered_for_commands_and_shells(dsfn: Dsfn) -> None:
+    asked = Dsfn(
+        dsfn.directory,
+        {
+            **dsfn.variables,
+            "_DSFN_COMPLETE": "complete_bash",
+            "COMP_WORDS": "dsfn de",
+            "COMP_CWORD": "1",
+        },
+    )
+    assert asked().out.split() == ["deploy", "describe", "delete"]
+    assert "_DSFN_COMPLETE" in dsfn("--show-completion", "bash").out
+
+
+def test_a_reader_that_stops_early_causes_no_traceback(dsfn: Dsfn) -> None:
+    command = f"{sys.executable} -m dsfn --help | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""

@@ -1,0 +1,50 @@
+"""docs/cli.md names every command and every option."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from dsfn.runtime.cli.app import app
+
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
+
+
+def _commands() -> dict[str, list[str]]:
+    """Every command's options by its full name."""
+    found: dict[str, list[str]] = {}
+    waiting = [("dsfn", typer.main.get_command(app))]
+    while waiting:
+        name, command = waiting.pop()
+        children = getattr(command, "commands", None)
+        if children is None:
+            found[name] = [opt for p in command.params for opt in p.opts if opt.startswith("-")]
+        else:
+            waiting += [(f"{name} {child}", each) for child, each in children.items()]
+    return found
+
+
+def _section(name: str) -> str:
+    match = re.search(rf"^### {re.escape(name)}\n(.*?)(?=^##|\Z)", DOCS.read_text(), re.M | re.S)
+    return match[1] if match else ""
+
+
+@pytest.mark.parametrize("name", _commands())
+def test_every_command_and_option_is_documented(name: str) -> None:
+    section = _section(name)
+    assert section, f"docs/cli.md has no section on `{name}`"
+    missing = [option for option in _commands()[name] if f"`{option}`" not in section]
+    assert not missing
+
+
+def test_no_command_is_documented_that_does_not_exist() -> None:
+    assert set(re.findall(r"^### (.*)$", DOCS.read_text(), re.M)) == set(_commands())
+
+
+@pytest.mark.parametrize("name", _commands())
+def test_every_command_takes_json_and_shows_the_document(name: str) -> None:
+    assert "--json" in _commands()[name]
+    assert "```json" in _section(name)

@@ -1,0 +1,253 @@
+"""Abuse of a snapshot's files: each is refused before anything of it is used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from snapshot_app import small_transformer
+
+from dsfn.functions.errors import CorruptSnapshot, SnapshotError
+from dsfn.snapshots.capture import capture
+from dsfn.snapshots.classes import Classes
+from dsfn.snapshots.cpu import CpuMemory
+from dsfn.snapshots.format import (
+    MANIFEST_FILE,
+    OBJECTS_FILE,
+    SLAB_FILE,
+    Manifest,
+    encode_manifest,
+)
+from dsfn.snapshots.reading import decode_manifest
+from dsfn.snapshots.restore import restore
+from dsfn.snapshots.verify import verify
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound snapshot of a model, a view and an empty tensor. Not to be written to."""
+    directory = tmp_path_factory.mktemp("sound")
+    state = {
+        "model": small_transformer(),
+        "view": torch.arange(100)[10:20],
+        "empty": torch.empty(0, 2),
+    }
+    capture(state, Classes(), directory)
+    return directory
+
+
+@pytest.fixture
+def copy(sound: Path, tmp_path: Path) -> Path:
+    """A copy of the sound snapshot that may be damaged."""
+    return copytree(sound, tmp_path / "copy")
+
+
+def check(directory: Path) -> None:
+    verify(directory, Classes(), CpuMemory())
+
+
+def read(directory: Path) -> Manifest:
+    return decode_manifest((directory / MANIFEST_FILE).read_bytes())[1]
+
+
+def test_a_fresh_process_finds_the_snapshot_sound(sound: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from dsfn.snapshots.classes import Classes;"
+        "from dsfn.snapshots.cpu import CpuMemory; from dsfn.snapshots.verify import verify;"
+        "print(verify(Path(sys.argv[1]), Classes(), CpuMemory()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(sound)],
+        env={"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    size = (sound / SLAB_FILE).stat().st_size
+    assert run.stdout.strip() == f"Verified(tensors=27, bytes={size})"
+
+
+@pytest.mark.parametrize("name", [SLAB_FILE, OBJECTS_FILE, MANIFEST_FILE])
+def test_any_flipped_bit_is_found(name: str, copy: Path) -> None:
+    data = bytearray((copy / name).read_bytes())
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, len(data) - 1), st.integers(0, 7))
+    def flip(at: int, bit: int) -> None:
+        data[at] ^= 1 << bit
+        (copy / name).write_bytes(data)
+        data[at] ^= 1 << bit
+        with pytest.raises(CorruptSnapshot):
+            check(copy)
+
+    flip()
+    (copy / name).write_bytes(data)
+    check(copy)
+
+
+def test_padding_that_is_not_zero_is_found(copy: Path) -> None:
+    manifest = read(copy)
+    ends = [s.offset + s.size_bytes for s in manifest.storages]
+    end = next(end for end in ends if end % 64)
+    data = bytearray((copy / SLAB_FILE).read_bytes())
+    data[manifest.data_offset + end] = 1
+    (copy / SLAB_FILE).write_bytes(data)
+    with pytest.raises(CorruptSnapshot, match="padding"):
+        check(copy)
+
+
+@pytest.mark.parametrize("name", [SLAB_FILE, OBJECTS_FILE, MANIFEST_FILE])
+@pytest.mark.parametrize("change", [-1, 1, None], ids=["shorter", "longer", "missing"])
+def test_a_file_of_another_size_is_refused_by_restore_itself(
+    name: str, change: int | None, copy: Path
+) -> None:
+    data = (copy / name).read_bytes()
+    (copy / name).unlink()
+    if change is not None:
+        (copy / name).write_bytes(data[:-1] if change < 0 else data + b"\0")
+    with pytest.raises(CorruptSnapshot):
+        restore(copy, Classes(), CpuMemory())
+
+
+@pytest.mark.parametrize("name", [OBJECTS_FILE, MANIFEST_FILE])
+def test_flipped_objects_and_manifests_are_refused_by_restore_itself(name: str, copy: Path) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(CorruptSnapshot):
+        restore(copy, Classes(), CpuMemory())
+
+
+def test_a_snapshot_under_anothers_digest_is_refused(sound: Path, tmp_path: Path) -> None:
+    other = copytree(sound, tmp_path / ("0" * 64))
+    with pytest.raises(CorruptSnapshot, match="another snapshot"):
+        restore(other, Classes(), CpuMemory())
+
+
+def test_a_slab_whose_header_says_something_else_is_refused(copy: Path) -> None:
+    data = (copy / SLAB_FILE).read_bytes().replace(b"model.embedding", b"model.EMBEDDING", 1)
+    (copy / SLAB_FILE).write_bytes(data)
+    manifest = read(copy)
+    sealed = replace(manifest.slab, digest=sha256(data).hexdigest())
+    (copy / MANIFEST_FILE).write_bytes(encode_manifest(replace(manifest, slab=sealed)))
+    with pytest.raises(CorruptSnapshot, match="header"):
+        check(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        (lambda m: replace(m, torch="0.1"), SnapshotError, "captured with torch 0.1"),
+        (lambda m: replace(m, python="2.7"), SnapshotError, "captured with Python 2.7"),
+        (lambda m: replace(m, device_class="abacus"), SnapshotError, "device abacus"),
+        (lambda m: replace(m, format_version=2), CorruptSnapshot, "format version 2"),
+    ],
+)
+def test_a_snapshot_of_another_world_is_refused(
+    change: Callable[[Manifest], Manifest], kind: type[SnapshotError], words: str, copy: Path
+) -> None:
+    (copy / MANIFEST_FILE).write_bytes(encode_manifest(change(read(copy))))
+    with pytest.raises(kind, match=words):
+        restore(copy, Classes(), CpuMemory())
+
+
+def with_storage(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
+    def change(manifest: Manifest) -> Manifest:
+        rows = list(manifest.storages)
+        rows[index] = replace(rows[index], **fields)
+        return replace(manifest, storages=tuple(rows))
+
+    return change
+
+
+def with_tensor(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
+    def change(manifest: Manifest) -> Manifest:
+        rows = list(manifest.tensors)
+        rows[index] = replace(rows[index], **fields)
+        return replace(manifest, tensors=tuple(rows))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_storage(1, offset=0), "not where"),
+        (with_storage(1, offset=1 << 40), "not where"),
+        (with_storage(1, offset=-64), "not a count"),
+        (with_storage(-1, offset=1.5), "not a count"),
+        (with_storage(1, name="model.embedding.weight"), "taken"),
+        (with_storage(1, name="__pad.0"), "taken"),
+        (with_storage(1, name=7), "not a string"),
+        (with_storage(1, dtype="F7"), "unknown dtype"),
+        (with_storage(1, shape=(1,)), "its shape says"),
+        (with_storage(1, shape=(-1,)), "array of counts"),
+        (with_storage(1, shape=(True,)), "array of counts"),
+        (with_storage(1, size_bytes=1), "its shape says"),
+        (lambda m: replace(m, storages=m.storages[:-2]), "do not fill"),
+        (lambda m: replace(m, data_offset=0), "no page"),
+        (lambda m: replace(m, data_offset=100), "no page"),
+        (lambda m: replace(m, data_offset=m.data_offset + 4096), "do not fill"),
+        (lambda m: replace(m, slab=replace(m.slab, digest="../../etc")), "not a sha256"),
+        (with_tensor(0, dtype="float33"), "unknown dtype"),
+        (with_tensor(0, dtype="complex128"), "beyond its storage"),
+        (with_tensor(0, storage=999), "which there is not"),
+        (with_tensor(0, offset=1), "beyond its storage"),
+        (with_tensor(0, offset=-1), "not a count"),
+        (with_tensor(0, stride=(25, 1)), "beyond its storage"),
+        (with_tensor(0, stride=(1,)), "does not fit its shape"),
+        (with_tensor(0, shape=(1,) * 65, stride=(1,) * 65), "does not fit its shape"),
+        (with_tensor(0, shape=(1 << 61, 1 << 61)), "beyond its storage"),
+        (with_tensor(0, requires_grad=1), "not true or false"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(
+    change: Callable[[Manifest], Manifest], words: str, sound: Path
+) -> None:
+    with pytest.raises(CorruptSnapshot, match=words):
+        decode_manifest(encode_manifest(change(read(sound))))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"nonsense", b"[" * 100_000, b'{"format_version":1}', b"\xff"]
+)
+def test_a_manifest_that_is_none_is_refused(body: bytes) -> None:
+    framed = b'{"digest":"%s","manifest":%s}\n' % (sha256(body).hexdigest().encode(), body)
+    for data in (body, framed):
+        with pytest.raises(CorruptSnapshot):
+            decode_manifest(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_manifest_with_any_value_replaced_is_read_or_refused(
+    sound: Path, data: st.DataObject
+) -> None:
+    body = json.loads(read(sound).canonical())
+    target: Any = body
+    while True:
+        keys = sorted(target) if isinstance(target, dict) else list(range(len(target)))
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(target[key], dict | list) or not target[key] or data.draw(st.booleans()):
+            break
+        target = target[key]
+    values = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False)
+    target[key] = data.draw(values | st.lists(values, max_size=2))
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    encoded = text.encode()
+    framed = b'{"digest":"%s","manifest":%s}\n' % (sha256(encoded).hexdigest().encode(), encoded)
+    with suppress(CorruptSnapshot):
+        decode_manifest(framed)
