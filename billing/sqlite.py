@@ -22,6 +22,10 @@ from dsfn.functions.errors import StorageFull, UsageError
 
 CHECKPOINT_EVERY_S = 1.0
 BUSY_TIMEOUT_MS = 5_000
+# A log that has grown over this is begun anew as soon as no reader stands in the way. Waiting
+# for readers holds the writer up, too: hence the short timeout.
+RESTART_LOG_PAGES = 4096
+RESTART_TIMEOUT_MS = 20
 _MARK = "-- name:"
 
 
@@ -53,8 +57,7 @@ def connect(path: Path, schema: str) -> apsw.Connection:
 @contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[apsw.Connection]:
     """All of the block or nothing. Raises `StorageFull` when the disk has no room."""
-    path = Path(connection.filename)
-    with storage_errors(path):
+    with storage_errors(connection.filename):
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -66,12 +69,14 @@ def transaction(connection: apsw.Connection) -> Iterator[apsw.Connection]:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path | str) -> Iterator[None]:
     """Turns SQLite's storage failures into errors of the tree."""
     try:
         yield
     except (apsw.FullError, apsw.IOError) as error:
-        raise StorageFull(f"There is no room left on the disk to write {path.name}.") from error
+        raise StorageFull(
+            f"There is no room left on the disk to write {Path(path).name}."
+        ) from error
     except apsw.NotADBError as error:
         raise UsageError(f"{path} is not a database of dsfn; move it away.") from error
 
@@ -97,7 +102,10 @@ class Checkpointer:
 
     def _run(self) -> None:
         connection = apsw.Connection(str(self._path))
-        connection.set_busy_timeout(0)
+        connection.set_busy_timeout(RESTART_TIMEOUT_MS)
+        # Until it has read the file once, a connection does not know that there is a log, and
+        # its checkpoints do nothing.
+        connection.execute("PRAGMA journal_mode").fetchall()
         while not self._stop.wait(CHECKPOINT_EVERY_S):
             self._checkpoint(connection)
         self._checkpoint(connection)
@@ -105,7 +113,11 @@ class Checkpointer:
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if pages > RESTART_LOG_PAGES:
+                # A passive checkpoint never reaches the end of a log that is being written. Nearly
+                # all of it has just been moved: this one holds the writer up for a moment.
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
         except (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError):
             # The log keeps every commit; a checkpoint that cannot run now runs a second later.
             return

@@ -48,14 +48,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node needs to know before it starts. `rates` is the raw `[rates]` table."""
+    """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     tenant: str = "default"
     limits: Limits = Limits()
-    rates: Mapping[str, Any] = field(default_factory=dict)
+    billing: Mapping[str, Any] = field(default_factory=dict)
 
 
 def default_data_dir() -> Path:
@@ -73,7 +73,7 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "rates"}
+    known = {"host", "port", "tenant", "limits", "billing"}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
@@ -84,8 +84,8 @@ def load_settings(
         host=str(host or table.get("host", DEFAULT_HOST)),
         port=chosen_port,
         tenant=str(table.get("tenant", "default")),
-        limits=_limits(table.get("limits", {})),
-        rates=table.get("rates", {}),
+        limits=_limits(_table(table, "limits")),
+        billing=_table(table, "billing"),
     )
 
 
@@ -100,9 +100,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _limits(table: object) -> Limits:
+def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = document.get(name, {})
     if not isinstance(table, Mapping):
-        raise UsageError("[limits] in config.toml must be a table.")
+        raise UsageError(f"[{name}] in config.toml must be a table.")
+    return table
+
+
+def _limits(table: Mapping[str, Any]) -> Limits:
     kinds = {f.name: type(getattr(Limits(), f.name)) for f in fields(Limits)}
     values: dict[str, Any] = {}
     for name, value in table.items():

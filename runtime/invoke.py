@@ -101,7 +101,12 @@ class Invoker:
         The row of a failure is posted here; that of a success is returned, or, for a
         stream, posted when the stream ends.
         """
-        lease = await self.pools.acquire(revision)
+        try:
+            lease = await self.pools.acquire(revision)
+        except DsfnError as error:
+            # Nothing ran: there is nothing for the books, but it must be seen.
+            self.metrics.failed(call.function, type(error).__name__, "rejected")
+            raise
         began_ns = self.clock.monotonic_ns()
         self.pools.call_began()
         try:

@@ -75,6 +75,7 @@ async def _serve(settings: Settings, directory: DataDirectory, listener: socket.
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             backlog=BACKLOG,
@@ -100,7 +101,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
     connection = connect(data_dir / "node.db", "")
     checkpointer = Checkpointer(data_dir / "node.db")
     ledger = SqliteLedger(data_dir / "ledger.db")
-    card = RateCard.from_document(settings.rates)
+    card = RateCard.from_document(settings.billing)
     blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")

@@ -36,7 +36,7 @@ def capture(state: object, classes: Classes, staging: Path) -> Manifest:
     Raises `CaptureError` that names the attribute which cannot be captured, and
     `StorageFull`.
     """
-    attributes = dict(state) if isinstance(state, Mapping) else dict(vars(state))
+    attributes = _attributes(state)
     instance = None if isinstance(state, Mapping) else state
     table = TensorTable()
     try:
@@ -83,6 +83,17 @@ def _write_file(path: Path, data: bytes | memoryview) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _attributes(state: object) -> dict[str, object]:
+    if isinstance(state, Mapping):
+        return dict(state)
+    # What `object` itself says: the attributes, or a pair of those and the slots.
+    found = object.__getstate__(state)
+    merged: dict[str, object] = {}
+    for part in found if isinstance(found, tuple) else (found,):
+        merged.update(part or {})
+    return merged
 
 
 def _names(attributes: Mapping[str, object], instance: object) -> dict[int, str]:

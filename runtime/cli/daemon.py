@@ -38,18 +38,28 @@ def start(arguments: Sequence[str], directory: Path) -> NodeFile:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    node = None
+    try:
+        node = _await_ready(process, directory)
+    finally:
+        # Whoever presses Ctrl-C now wants no node either.
+        if node is None:
+            process.kill()
+            process.wait()
+    if node is not None:
+        return node
+    raise DsfnError(f"{_tail(log, begin)}\nThe node did not start.".lstrip())
+
+
+def _await_ready(process: subprocess.Popen[bytes], directory: Path) -> NodeFile | None:
+    """The node once it takes calls; None when it has ended or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DsfnError(f"{_tail(log, begin)}\nThe node ended while it started.".lstrip())
+    while process.poll() is None and time.monotonic() < deadline:
         node = read_node_file(directory)
         if node is not None and node.pid == process.pid and is_ready(node.url):
             return node
         time.sleep(_POLL_S)
-    process.kill()
-    raise DsfnError(
-        f"{_tail(log, begin)}\nThe node was not ready within {START_TIMEOUT_S:.0f} s.".lstrip()
-    )
+    return None
 
 
 def is_ready(url: str) -> bool:

@@ -110,6 +110,14 @@ class EventCounts(TypedDict):
     dead: int
 
 
+class UpDocument(TypedDict):
+    """`dsfn up`: the node that takes calls now."""
+
+    url: str
+    pid: int
+    data_dir: str
+
+
 class StatusDocument(TypedDict):
     """`dsfn status`. `replicas` counts them by state."""
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from dsfn.runtime.cli import daemon
-from dsfn.runtime.cli.documents import StatusDocument
+from dsfn.runtime.cli.documents import StatusDocument, UpDocument
 from dsfn.runtime.cli.options import JsonOption, connect
-from dsfn.runtime.cli.output import complain, local_time, print_fields, print_json, say
+from dsfn.runtime.cli.output import complain, json_text, local_time, print_fields, print_json, say
 from dsfn.runtime.cli.place import data_dir, read_node_file
 from dsfn.runtime.config import DEFAULT_HOST, DEFAULT_PORT, Settings, load_settings
 
@@ -39,14 +42,18 @@ def up(
     settings = load_settings(host, port, data)
     if detach:
         node = daemon.start(_arguments(settings), settings.data_dir)
-        _announce(node.url, node.pid, settings.data_dir, json_output)
+        if json_output:
+            print_json(_up_document(node.url, node.pid, settings.data_dir))
+        else:
+            say(f"dsfn listens on {node.url} (pid {node.pid}), data in {settings.data_dir}")
         return
     from dsfn.runtime.node import run_node
 
-    threading.Thread(
-        target=_announce_when_ready, args=(settings.data_dir, json_output), daemon=True
-    ).start()
-    code = run_node(settings)
+    if json_output:
+        with _only_json(settings.data_dir):
+            code = run_node(settings)
+    else:
+        code = run_node(settings)
     if code:
         raise typer.Exit(code)
 
@@ -83,19 +90,27 @@ def _arguments(settings: Settings) -> list[str]:
     ]
 
 
-def _announce(url: str, pid: int, directory: Path, json_output: bool) -> None:
-    if json_output:
-        print_json({"url": url, "pid": pid, "data_dir": str(directory)})
-    else:
-        say(f"The node answers at {url} (pid {pid}, data in {directory}).", flush=True)
+def _up_document(url: str, pid: int, directory: Path) -> UpDocument:
+    return {"url": url, "pid": pid, "data_dir": str(directory)}
 
 
-def _announce_when_ready(directory: Path, json_output: bool) -> None:
-    """Runs beside the node, which blocks; a node that cannot start ends the process."""
+@contextmanager
+def _only_json(directory: Path) -> Iterator[None]:
+    """Runs a node inside, whose own words go to standard error; once it takes calls, the
+    document of `up --json` goes to standard output."""
+    out = sys.stdout
+    threading.Thread(target=_announce_when_ready, args=(directory, out), daemon=True).start()
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def _announce_when_ready(directory: Path, out: TextIO) -> None:
+    """Runs beside the node, which blocks; it ends with the process at the latest."""
     while True:
         node = read_node_file(directory)
         if node is not None and node.pid == os.getpid() and daemon.is_ready(node.url):
-            _announce(node.url, node.pid, directory, json_output)
+            out.write(json_text(_up_document(node.url, node.pid, directory)) + "\n")
+            out.flush()
             return
         time.sleep(_POLL_S)
 

@@ -40,9 +40,14 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def json_text(document: object) -> str:
+    """A document as `--json` shows it."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
 def print_json(document: object) -> None:
     """The one document of a command called with `--json`."""
-    say(json.dumps(document, indent=2, ensure_ascii=False))
+    say(json_text(document))
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], empty: str) -> None:

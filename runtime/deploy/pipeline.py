@@ -97,7 +97,7 @@ class Pipeline:
             result = await work
         finally:
             work.cancel()
-            await asyncio.wait({work})
+            await asyncio.gather(work, return_exceptions=True)
         yield Progress("done", None, "Deployed.", result)
 
     def clean(self) -> None:
@@ -157,6 +157,7 @@ class Pipeline:
             source = Source(bundle, entry, environment)
             report(Progress("discover", None, f"Importing {entry}."))
             found = await stages.discover(source)
+            _require_devices(found)
             asked = {r for definition in found for r in definition.options.requirements}
             if asked <= wanted:
                 return source, found
@@ -179,7 +180,7 @@ class Pipeline:
         report(Progress("setup", name, f"Running setup() of {name} and capturing its memory."))
         captured = await stages.capture(source, options, staging)
         reason = captured.reason
-        if captured.snapshot:
+        if reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
             reason = await stages.verify(source, options, staging)
         revision = Revision(
@@ -195,8 +196,7 @@ class Pipeline:
             interface=interface,
             modules=captured.modules,
         )
-        keep = captured.snapshot and reason is None
-        return _Draft(revision, created=True, staging=staging if keep else None)
+        return _Draft(revision, created=True, staging=staging if reason is None else None)
 
     async def _publish(
         self, source: Source, drafts: list[_Draft], report: Report
@@ -222,6 +222,17 @@ class Pipeline:
         return Stages(self.jobs, self.discover_timeout_s, self.setup_timeout_s)
 
 
+def _require_devices(found: tuple[Definition, ...]) -> None:
+    """Refuses what this node could only pretend to run."""
+    for definition in found:
+        if definition.options.gpu > 0:
+            raise DefinitionError(
+                f"{definition.options.name} asks for {definition.options.gpu:g} GPUs;"
+                " this node runs functions on its processors.",
+                function=definition.options.name,
+            )
+
+
 def _declared(entry: Path) -> set[str]:
     """The requirements spelt out in the entry and what it imports from its bundle."""
     files = (path for path in with_siblings(entry) if path.suffix == ".py")
@@ -240,8 +251,6 @@ def _publication(draft: _Draft) -> str:
     revision = draft.revision
     if not draft.created:
         return f"{revision.id} is deployed already."
-    if draft.staging is not None:
-        return f"{revision.id} starts from its snapshot."
-    if revision.snapshot_reason is not None:
-        return f"{revision.id} starts by running setup(): {revision.snapshot_reason}"
-    return f"{revision.id} has no state to restore."
+    if draft.staging is None:
+        return f"{revision.id} starts without a snapshot. {revision.snapshot_reason}"
+    return f"{revision.id} starts from its snapshot."

@@ -25,6 +25,7 @@ from dsfn.runtime.worker.messages import Capture, Discover, Verify
 
 MAX_FUNCTIONS = 200
 _OUTPUT_LINES = 20
+_STATELESS = "A plain function has no state to capture."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,9 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What became of `setup()`. Without a snapshot `reason` says why; it is None when the
-    function has no state to capture. `modules`: installed ones that the source imports."""
+    """What became of `setup()`. `reason` says why there is no snapshot, None when there is.
+    `modules`: the installed ones that the source imports, in its order."""
 
-    snapshot: bool
     reason: str | None
     modules: tuple[str, ...]
 
@@ -90,7 +90,8 @@ class Stages:
         with _blamed(SetupError, f"setup() of {name}", self.setup_timeout_s, name):
             result = await self.jobs.run(source.environment, job, self.setup_timeout_s)
         document = result.document
-        return Captured(document["captured"], document["reason"], tuple(document["modules"]))
+        reason = None if document["captured"] else document["reason"] or _STATELESS
+        return Captured(reason, tuple(document["modules"]))
 
     async def verify(self, source: Source, options: Options, staging: Path) -> str | None:
         """Restores the snapshot in a fresh worker; why it cannot be used, None when it can.
@@ -108,7 +109,7 @@ class Stages:
         try:
             await self.jobs.run(source.environment, job, self.setup_timeout_s)
         except (SnapshotError, FunctionError) as error:
-            return f"the snapshot could not be restored: {_uncapitalised(error.message)}"
+            return f"The snapshot could not be restored: {_uncapitalised(error.message)}"
         return None
 
 
@@ -120,10 +121,12 @@ def _blamed(
     try:
         yield
     except FunctionError as error:
-        printed = str(error.fields.get("output", "")).splitlines()[-_OUTPUT_LINES:]
-        raise kind(
-            f"{what} {_fate(error, timeout_s)}.", function=function, output="\n".join(printed)
-        ) from error
+        lines = str(error.fields.get("output", "")).splitlines()[-_OUTPUT_LINES:]
+        printed = "\n".join(lines)
+        words = f"{what} {_fate(error, timeout_s)}."
+        if printed:
+            words += f" The last that it printed:\n{printed}"
+        raise kind(words, function=function, output=printed) from error
 
 
 def _fate(error: FunctionError, timeout_s: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import apsw
 
-from dsfn.functions.errors import DsfnError, StorageFull
+from dsfn.functions.errors import DsfnError, RequestError, StorageFull, Unavailable
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import Delivery
@@ -118,10 +118,13 @@ class Dispatcher:
         task = asyncio.create_task(self._deliver(delivery), name=f"delivery-{delivery.id}")
         self._running[delivery.id] = task
 
-        def ended(_: asyncio.Task[None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
             del self._running[delivery.id]
             self._busy[function] -= 1
             self.queue.arrived.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                # It stays marked as running without running, which the next sweep sets right.
+                _LOG.error("The outcome of %s is not stored.", delivery.id, exc_info=error)
 
         task.add_done_callback(ended)
 
@@ -131,22 +134,25 @@ class Dispatcher:
         except asyncio.CancelledError:
             self.outcomes.abandoned(delivery)
             raise
-        except StorageFull as error:
-            # It stays marked as running without running, which the next sweep sets right.
-            _LOG.warning("The outcome of %s could not be stored: %s", delivery.id, error)
 
     async def _call(self, delivery: Delivery) -> None:
         try:
             body = await load_body(self.blobs, delivery.body)
             call = delivery.call(body, self.clock.now_us(), self.clock.monotonic_ns())
             answer = await self.invoke(call)
-            await self.outcomes.succeeded(delivery, answer)
         except DsfnError as error:
             await self.outcomes.failed(delivery, error)
+            return
         except Exception as error:  # noqa: BLE001
-            # A fault of the node's own must cost this delivery an attempt, not all of them theirs.
+            # A fault of the node's own: the function may have run, so it is no new attempt.
             _LOG.exception("Delivering %s failed.", delivery.id)
-            await self.outcomes.failed(delivery, DsfnError(f"The node itself failed: {error!r}."))
+            await self.outcomes.failed(delivery, Unavailable(f"The node itself failed: {error!r}."))
+            return
+        try:
+            await self.outcomes.succeeded(delivery, answer)
+        except (RequestError, Unavailable) as error:
+            # It ran, but the event that follows from its answer cannot go on, or not now.
+            await self.outcomes.failed(delivery, error)
 
     def _sweep(self) -> None:
         now_us = self.clock.now_us()

@@ -1,12 +1,14 @@
-"""The gateway: every route of a node in one Starlette application."""
+"""The gateway: every route of a node in one ASGI application."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import bill, deployments, events, functions_admin, invocations, status
@@ -15,13 +17,35 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
 
+FUNCTIONS_PATH = "/functions/"
 
-def build_app(services: Services) -> Starlette:
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The ASGI application of a node.
+
+    Calls of functions go straight to their endpoint: routing and middleware would
+    cost them more than the gateway's own work. Everything else is Starlette's.
+    """
+
+    calls: FunctionsEndpoint
+    rest: Starlette
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path: str = scope["path"]
+            name = path.removeprefix(FUNCTIONS_PATH)
+            if name != path and "/" not in name:
+                await self.calls.serve(name, scope, receive, send)
+                return
+        await self.rest(scope, receive, send)
+
+
+def build_app(services: Services) -> Gateway:
     """The application over a node's parts."""
-    calls = FunctionsEndpoint(services, BodyReader(services.settings.limits))
     app = Starlette(
         routes=[
-            Route("/functions/{name}", calls, methods=["POST"]),
             *events.ROUTES,
             *invocations.ROUTES,
             *functions_admin.ROUTES,
@@ -36,7 +60,7 @@ def build_app(services: Services) -> Starlette:
         },
     )
     app.state.services = services
-    return app
+    return Gateway(FunctionsEndpoint(services, BodyReader(services.settings.limits)), app)
 
 
 async def _known_error(request: Request, error: Exception) -> Response:

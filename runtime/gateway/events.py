@@ -12,13 +12,10 @@ from starlette.routing import Route
 
 from dsfn.functions.errors import InvalidInput, MalformedBody
 from dsfn.functions.interface import FilterInterface
-from dsfn.runtime.events.binding import answer_event, event_of_request, events_of_request
-from dsfn.runtime.events.results import event_body, event_key
+from dsfn.runtime.events.binding import events_of_request
 from dsfn.runtime.gateway.admin_documents import subscription_document
 from dsfn.runtime.gateway.request import BodyReader, headers_of
 from dsfn.runtime.services import Services
-
-__all__ = ["ROUTES", "answer_event", "event_body", "event_key", "event_of_request"]
 
 _ATTRIBUTE = re.compile("[a-z0-9]{1,64}")
 _DIALECTS = ("exact", "prefix", "suffix")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from dsfn.functions.errors import DsfnError
+from dsfn.functions.errors import DsfnError, InvalidInput
 from dsfn.functions.event import Event
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
 from dsfn.runtime.events.binding import answer_event, event_of_request
@@ -27,6 +27,7 @@ from dsfn.runtime.services import Services
 
 # A call that is over sooner is not worth a task that watches for its client.
 WATCH_CLIENT_AFTER_S = 0.05
+MAX_IDEMPOTENCY_KEY_CHARS = 255
 
 Headers = list[tuple[bytes, bytes]]
 _JSON = JSON_CONTENT_TYPE.encode()
@@ -34,26 +35,28 @@ _JSON = JSON_CONTENT_TYPE.encode()
 
 @dataclass(eq=False)
 class FunctionsEndpoint:
-    """The ASGI application behind the route."""
+    """Serves calls of functions."""
 
     services: Services
     bodies: BodyReader
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+    async def serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request to the function `name`."""
         call_id = new_call_id(self.services.clock.now_us())
         try:
-            await self._serve(call_id, scope, receive, send)
+            await self._serve(call_id, name, scope, receive, send)
         except ClientGone:
             return
         except DsfnError as error:
             await problem_response(error, call_id)(scope, receive, send)
 
-    async def _serve(self, call_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, call_id: str, name: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         headers = headers_of(scope)
         body = await self.bodies.read(headers, receive)
         event = event_of_request(headers, body)
-        call = self._call(call_id, scope, headers, body, event)
+        call = self._call(call_id, name, scope, headers, body, event)
         if b"respond-async" in headers.get(b"prefer", b""):
             await self._accept(call, send)
             return
@@ -72,12 +75,12 @@ class FunctionsEndpoint:
     def _call(
         self,
         call_id: str,
+        function: str,
         scope: Scope,
         headers: dict[bytes, bytes],
         body: bytes,
         event: Event | None,
     ) -> Call:
-        function: str = scope["path_params"]["name"]
         client = scope.get("client")
         key = headers.get(b"idempotency-key")
         if event is not None:
@@ -85,7 +88,7 @@ class FunctionsEndpoint:
             idempotency_key: str | None = event_key(event, function)
         else:
             content_type = _text(headers.get(b"content-type", _JSON))
-            idempotency_key = None if key is None else "key:" + _text(key)
+            idempotency_key = None if key is None else _idempotency_key(_text(key))
         return Call(
             id=call_id,
             function=function,
@@ -195,6 +198,16 @@ async def _send_stream(send: Send, answer: Answer, stream: AsyncGenerator[bytes,
 def _error_event(error: DsfnError) -> bytes:
     """The last server-sent event of a stream that failed: `error`, with the problem as data."""
     return b"event: error\ndata: " + json.dumps(problem_document(error)).encode() + b"\n\n"
+
+
+def _idempotency_key(header: str) -> str:
+    if not 0 < len(header) <= MAX_IDEMPOTENCY_KEY_CHARS:
+        raise InvalidInput(
+            f"Idempotency-Key must have from 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters.",
+            field="Idempotency-Key",
+        )
+    # Prefixed, so that no client's key can be taken for that of an event.
+    return f"key:{header}"
 
 
 def _text(value: bytes) -> str:

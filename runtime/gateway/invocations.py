@@ -33,7 +33,7 @@ async def result(request: Request) -> Response:
     if found.error is not None:
         raise from_document(found.error)
     answer = await services.queue.result(found.id)
-    response = Response(answer.body)
+    response = Response(answer.body, headers={"Content-Type": answer.content_type})
     response.raw_headers.extend(_answer_headers(answer))
     return response
 

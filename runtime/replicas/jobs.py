@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from dataclasses import dataclass
 
 from dsfn.functions.errors import HandlerCrashed, HandlerTimedOut
@@ -31,8 +32,11 @@ class Jobs:
         Raises what the job raised, `HandlerTimedOut` when it hung, `HandlerCrashed`
         (with `output`, the last that it printed) when its process ended.
         """
-        nursery = self.launcher.nursery(environment.digest, environment.python)
-        worker = await nursery.adopt()
+        with self.launcher.hold(environment.digest):
+            nursery = self.launcher.nursery(environment.digest, environment.python)
+            return await self._run(await nursery.adopt(), job, timeout_s)
+
+    async def _run(self, worker: WorkerProcess, job: Message, timeout_s: float) -> JobResult:
         output = OutputTail(worker.output)
         channel = await Channel.open(worker.socket)
         channel.lost = lambda: channel.fail(HandlerCrashed("The job's process ended."))
@@ -52,7 +56,8 @@ class Jobs:
 
     async def preload(self, environment: Environment, modules: list[str]) -> None:
         """Has later workers of this environment born with these modules imported."""
-        await self.launcher.nursery(environment.digest, environment.python).preload(modules)
+        with self.launcher.hold(environment.digest):
+            await self.launcher.nursery(environment.digest, environment.python).preload(modules)
 
 
 class OutputTail:
@@ -96,6 +101,5 @@ async def _crash(worker: WorkerProcess, output: OutputTail) -> HandlerCrashed:
         return HandlerCrashed(
             f"It ended the process with exit code {code}.", exit_code=code, output=output.text()
         )
-    return HandlerCrashed(
-        f"Its process was killed by signal {-code}.", signal=-code, output=output.text()
-    )
+    name = signal.Signals(-code).name
+    return HandlerCrashed(f"Its process was killed by {name}.", signal=name, output=output.text())

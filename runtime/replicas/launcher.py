@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,6 +92,7 @@ class Launcher:
 
     spares: int
     _nurseries: dict[str, Nursery] = field(default_factory=dict)
+    _held: Counter[str] = field(default_factory=Counter)
 
     def nursery(self, digest: str, python: Path) -> Nursery:
         """The nursery of one environment, made on first use."""
@@ -98,11 +101,22 @@ class Launcher:
             found = self._nurseries[digest] = Nursery(python, self.spares)
         return found
 
+    @contextmanager
+    def hold(self, digest: str) -> Iterator[None]:
+        """Keeps an environment's nursery inside the block, whether a function uses it or not."""
+        self._held[digest] += 1
+        try:
+            yield
+        finally:
+            self._held[digest] -= 1
+
     async def keep(self, digests: frozenset[str]) -> None:
-        """Closes the nurseries of environments that no function uses any more."""
-        for digest in set(self._nurseries) - digests:
+        """Closes the nurseries of environments that neither a function nor a job uses."""
+        held = {digest for digest, holders in self._held.items() if holders}
+        for digest in set(self._nurseries) - digests - held:
             await self._nurseries.pop(digest).close()
 
     async def close(self) -> None:
         """Ends every fork server and worker."""
+        self._held.clear()
         await self.keep(frozenset())

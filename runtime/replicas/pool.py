@@ -126,8 +126,7 @@ class Pool:
     def tick(self) -> None:
         """Once a scaler tick: measures, and starts what is wanted."""
         average = self._meter.take_average(self.clock.monotonic_ns())
-        wanted = self._scaler.tick(average, len(self.replicas))
-        self._wanted = 0 if self.retired else wanted
+        self._wanted = self._scaler.tick(average, len(self.replicas))
         self._grow()
 
     def is_empty(self) -> bool:
@@ -213,8 +212,15 @@ class Pool:
                 self._waiting.remove(waiter)
 
     def _grow(self) -> None:
-        """Unparks or starts replicas up to what is wanted: at least one when a call waits."""
-        wanted = max(self._wanted, 1 if self._waiting else 0)
+        """Unparks or starts replicas up to what is wanted: at least one when a call waits.
+
+        The scaler looks back over minutes; while nobody calls, its wish must not bring
+        back what was parked or removed.
+        """
+        wanted = 0 if self.retired else self.revision.options.min_replicas
+        if self._meter.value > 0:
+            wanted = max(wanted, self._wanted)
+        wanted = max(wanted, 1 if self._waiting else 0)
         wanted = min(wanted, self.revision.options.max_replicas)
         active = self._starting + sum(1 for r in self.replicas if r.state in _ACTIVE)
         parked = [r for r in self.replicas if r.state is ReplicaState.PARKED]

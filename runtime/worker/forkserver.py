@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.util
 import json
 import os
 import selectors
@@ -25,19 +24,9 @@ from typing import NoReturn
 from dsfn.runtime.worker.linux import die_with_parent, kill_group, settle_heap
 from dsfn.runtime.worker.messages import Exited, Message, Preload, Spawn, Spawned, SpawnFailed
 from dsfn.runtime.worker.preload import Preloading, Trial
+from dsfn.runtime.worker.rehearsal import rehearse
 
 _MAX_MESSAGE_BYTES = 1 << 18
-
-# Whatever a worker needs between its birth and its first answer.
-_FURNITURE = (
-    "torch",
-    "numpy",
-    "PIL.Image",
-    "soundfile",
-    "safetensors",
-    "dsfn",
-    "dsfn.runtime.worker.main",
-)
 
 
 class ForkServer:
@@ -167,9 +156,6 @@ def main() -> NoReturn:
     # OpenMP that spin long at a barrier starve other workers: 100 us of it is enough.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    for module in _FURNITURE:
-        if importlib.util.find_spec(module.partition(".")[0]) is not None:
-            importlib.import_module(module)
     rehearse()
     settle_heap()
     gc.disable()  # workers turn it on again for themselves

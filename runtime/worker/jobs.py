@@ -62,16 +62,19 @@ def capture(job: Capture) -> Document:
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
+    imported = installed_modules(before)
     began_ns = perf_counter_ns()
     instance = set_up(function, bundle)
     setup_us = (perf_counter_ns() - began_ns) // 1000
-    modules = installed_modules(before)
+    everything = installed_modules(before)
     reason = None if instance is None else _write_snapshot(instance, source, Path(job.staging))
+    captured = instance is not None and reason is None
     return {
-        "captured": instance is not None and reason is None,
+        "captured": captured,
         "reason": reason,
         "setup_us": setup_us,
-        "modules": modules,
+        # What setup() alone needs, often by far the most, is not needed where it is not run.
+        "modules": imported if captured else everything,
     }
 
 
@@ -92,6 +95,7 @@ def verify(job: Verify) -> Document:
     """Compares a snapshot, restored here, with what was captured; tries `after_restore()`."""
     from dsfn.snapshots.verify import verify as compare
 
+    before = frozenset(sys.modules)
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
@@ -100,7 +104,11 @@ def verify(job: Verify) -> Document:
     # Anew, since nothing may be read any more from what was compared.
     instance, _ = restore_instance(function, source, snapshot)
     refresh(function, instance, bundle)
-    return {"tensors": verified.tensors, "bytes": verified.bytes}
+    return {
+        "tensors": verified.tensors,
+        "bytes": verified.bytes,
+        "modules": installed_modules(before),
+    }
 
 
 def installed_modules(before: Collection[str]) -> list[str]:

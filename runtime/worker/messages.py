@@ -73,7 +73,8 @@ class Capture(Message):
     """JOB "capture": run `setup()` and write a snapshot into the empty directory `staging`.
 
     Result: {"captured": bool, "reason": str | None, "setup_us": int, "modules": [str]}: the
-    top-level installed modules that user code imported, for the fork server to preload.
+    installed modules (dotted names) that a start of the function imports, as far as is known
+    before `verify`, for the fork server to preload in this order.
     """
 
     bundle: str
@@ -88,7 +89,8 @@ class Capture(Message):
 class Verify(Message):
     """JOB "verify": restore the snapshot in `snapshot` and compare every tensor's bytes.
 
-    Result: {"tensors": int, "bytes": int}. Raises `CorruptSnapshot`.
+    Result: {"tensors": int, "bytes": int, "modules": [str]}, the modules as for `Capture`,
+    all that a restore imports. Raises `CorruptSnapshot`.
     """
 
     bundle: str

@@ -1,9 +1,7 @@
-"""What is done ahead, while nobody waits for it.
+"""What a fresh fork does while nobody waits for it: new random numbers, warm kernels.
 
-The fork server rehearses a call, so that what is imported and built on first use is there
-in every worker. A fresh fork draws new random numbers and runs torch's usual kernels:
-threads do not survive a fork, and pages of code that never ran are not mapped, so that the
-first inference of a cold worker takes more than twice as long as that of a warm one.
+Threads do not survive a fork, and pages of code that never ran are not mapped: the first
+inference of a cold worker takes more than twice as long as that of a warm one.
 """
 
 from __future__ import annotations
@@ -11,30 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 
-from dsfn.functions.codec import decode_arguments, encode_result
-from dsfn.functions.errors import NotFound
-from dsfn.functions.interface import JSON_CONTENT_TYPE
-from dsfn.functions.signature import signature_of
+from dsfn.runtime.worker.rehearsal import scenes
 
 Step = Callable[[], object]
-
-
-def rehearse() -> None:
-    """Reads, describes, decodes and encodes once what a function may take and give."""
-    signature = signature_of(_specimen)
-    signature.prepare()
-    signature.interface("")
-    arguments = decode_arguments(signature, JSON_CONTENT_TYPE, b'{"text":"a"}', _no_reference)
-    encode_result(signature, _specimen(**arguments))  # type: ignore[arg-type]  # as decoded
-
-
-def _specimen(text: str, numbers: list[float] | None = None) -> dict[str, int]:
-    return {text: len(numbers or ())}
-
-
-def _no_reference(reference: str) -> tuple[bytes, str]:
-    raise NotFound(f"There is no {reference}.", kind="blob", name=reference)
 
 
 def reseed() -> None:
@@ -51,19 +30,16 @@ def reseed() -> None:
 
 
 def warm_up(stop: Callable[[], bool]) -> None:
-    """Runs each of torch's usual kernels once, until `stop()` says that work has come."""
-    if "torch" not in sys.modules:
-        return
-    import torch
-
-    with torch.inference_mode():
-        for step in _steps():
-            if stop():
-                break
-            step()
+    """Runs what calls are made of once, until `stop()` says that work has come."""
+    steps = scenes() if "torch" not in sys.modules else chain(scenes(), _kernels())
+    for step in steps:
+        if stop():
+            return
+        step()
 
 
-def _steps() -> Iterator[Step]:
+def _kernels() -> Iterator[Step]:
+    """torch's usual kernels."""
     import torch
     from torch.nn import functional as nn
 

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -125,6 +126,20 @@ def test_sums_are_by_revision_device_status_and_utc_day(
         ("succeeded", 0, 1, 100, 200, 7),
         ("succeeded", 1, 2, 200, 500, 0),
     ]
+
+
+def test_reading_in_another_thread_does_not_hold_posting_up(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    rows = [make_usage(invocation_id=f"i-{n:03}", started_at_us=n) for n in range(300)]
+    ledger.post(rows[:100])
+    with ThreadPoolExecutor(1) as threads:
+        reading = ledger.between(*FOREVER)
+        assert threads.submit(next, reading).result() == rows[0]
+        ledger.post(rows[100:])
+        # A read sees the books of the instant at which it began.
+        assert threads.submit(list, reading).result() == rows[1:100]
+        assert threads.submit(ledger.sums, *FOREVER).result()[0].requests == 300
 
 
 def test_the_books_are_there_after_closing_and_opening(

@@ -256,41 +256,35 @@ def test_a_line_that_a_crash_cut_short_is_dropped_and_the_log_goes_on(
 
 
 def test_following_gives_what_is_there_and_what_comes_across_rotations(
-    store: LogStore, tmp_path: Path
+    store: LogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Two lines fill a file.
+    monkeypatch.setattr("dsfn.runtime.logfile.ROTATE_BYTES", 300)
+
+    async def write(writing: int) -> None:
+        for n in range(3, 8):
+            await asyncio.sleep(1.5 * POLL_S)
+            os.write(writing, b"%d\n" % n)
+
     async def run() -> list[str]:
         found: list[str] = []
-        pump, writing = open_pump(store, limit_bytes=1 << 30)
-        os.write(writing, b"0\n")
-        await asyncio.sleep(0.01)
-        async with aclosing(store.follow("echo")) as chunks:
+        pump, writing = open_pump(store)
+        for n in range(3):
+            os.write(writing, b"%d\n" % n)
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20), aclosing(store.follow("echo")) as chunks:
             writer = asyncio.create_task(write(writing))
             async for chunk in chunks:
                 found += [json.loads(line)["text"] for line in chunk.splitlines()]
-                if found[-1] == "end":
+                if found[-1] == "7":
                     break
             await writer
         os.close(writing)
         pump.close()
         return found
 
-    async def write(writing: int) -> None:
-        current = tmp_path / "logs/echo/current.jsonl"
-        for n in range(1, 4):
-            await asyncio.sleep(1.5 * POLL_S)
-            os.write(writing, b"%d\n" % n)
-            await asyncio.sleep(0.01)
-            if n == 2:
-                with current.open("ab") as file:
-                    file.truncate(ROTATE_BYTES - 1)
-        os.write(writing, b"end\n")
-
-    async def limited() -> list[str]:
-        async with asyncio.timeout(20):
-            return await run()
-
-    # The padding up to the rotation is one line without an end, which is never shown.
-    assert asyncio.run(limited()) == ["0", "1", "2", "3", "end"]
+    assert asyncio.run(run()) == [str(n) for n in range(8)]
+    assert texts(store) == ["4", "5", "6", "7"]
 
 
 def test_following_waits_for_a_function_that_has_not_printed_yet(store: LogStore) -> None:

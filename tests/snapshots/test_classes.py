@@ -16,6 +16,14 @@ from dsfn.snapshots.restore import restore
 CLASSES = Classes({"Embed": EmbedClass, "shout": shout.target})
 
 
+class Slotted:
+    __slots__ = ("me", "weight")
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.me = self
+        self.weight = weight
+
+
 def test_an_instance_of_a_decorated_class_comes_back_with_what_it_says_of_itself(
     staging: Path,
 ) -> None:
@@ -31,6 +39,15 @@ def test_an_instance_of_a_decorated_class_comes_back_with_what_it_says_of_itself
     assert instance.torch is torch
     assert instance("hello") == live("hello")
     assert restored.state["model"] is instance.model
+
+
+def test_slots_are_attributes_too(staging: Path) -> None:
+    live = Slotted(torch.ones(2))
+    capture(live, CLASSES, staging)
+    instance = Slotted.__new__(Slotted)
+    restore(staging, CLASSES, CpuMemory(), instance)
+    assert torch.equal(instance.weight, torch.ones(2))
+    assert instance.me is instance
 
 
 def test_plain_functions_behind_wrappers_are_named_too(staging: Path) -> None:

@@ -1,17 +1,17 @@
-"""Runs `dsfn` as a person does: a process of its own, its output not a terminal."""
+"""Runs `dsfn` in this process, its output not a terminal."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 120
+from dsfn.runtime.cli import app
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,18 @@ class Run:
     """What a command came to."""
 
     code: int
-    out: str
+    raw: bytes
     err: str
+
+    @property
+    def out(self) -> str:
+        """Its standard output as text."""
+        return self.raw.decode()
 
     def json(self) -> Any:
         """The one document of a command that worked."""
         assert self.code == 0, self.err
-        return json.loads(self.out)
+        return json.loads(self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +40,27 @@ class Dsfn:
     directory: Path
     variables: Mapping[str, str]
 
-    def __call__(self, *arguments: str, stdin: bytes = b"") -> Run:
+    def __call__(self, *arguments: str) -> Run:
         """Runs one command."""
-        done = subprocess.run(
-            [sys.executable, "-m", "dsfn", *arguments],
-            cwd=self.directory,
-            env=environment(self.variables),
-            input=stdin,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-        )
-        return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with self._surroundings(), redirect_stdout(out), redirect_stderr(err):
+            code = app.run(list(arguments))
+        out.flush()
+        assert isinstance(out.buffer, io.BytesIO)
+        return Run(code, out.buffer.getvalue(), err.getvalue())
 
+    def given(self, **variables: str) -> Dsfn:
+        """The same with more variables."""
+        return replace(self, variables={**self.variables, **variables})
 
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with only these of dsfn's own variables."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("DSFN_")}
-    return {**kept, **variables}
+    @contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        here, before = Path.cwd(), dict(os.environ)
+        os.chdir(self.directory)
+        os.environ.update(self.variables)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            os.environ.clear()
+            os.environ.update(before)

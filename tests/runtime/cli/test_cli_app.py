@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from cli_runs import Dsfn
+
 from dsfn.runtime.cli import app as cli
 
 HEAVY = ("httpx", "numpy", "pydantic", "rich", "starlette", "torch", "uvicorn")
@@ -30,9 +30,7 @@ MISTAKES = {
     ),
     "logs a --since soon": "--since 'soon' is not a duration; write it like '90s' or '5m'.",
     "subscribe a": "Say which events: give --exact, --prefix or --suffix at least once.",
-    "subscribe a --exact b": (
-        "--exact 'b' is not ATTRIBUTE=VALUE, such as type=order.created."
-    ),
+    "subscribe a --exact b": ("--exact 'b' is not ATTRIBUTE=VALUE, such as type=order.created."),
     "traffic a b": "'b' is not REVISION=PERCENT, such as embed-0a1b2c3d4e=90.",
     "traffic a b=60 c=30": "The shares add up to 90 instead of 100 percent.",
     "traffic a b=50 b=50": "The revision b is given twice.",
@@ -139,15 +137,7 @@ def test_help_and_version_load_nothing_heavy(option: str) -> None:
 
 
 def test_completion_is_offered_for_commands_and_shells(dsfn: Dsfn) -> None:
-    asked = Dsfn(
-        dsfn.directory,
-        {
-            **dsfn.variables,
-            "_DSFN_COMPLETE": "complete_bash",
-            "COMP_WORDS": "dsfn de",
-            "COMP_CWORD": "1",
-        },
-    )
+    asked = dsfn.given(_DSFN_COMPLETE="complete_bash", COMP_WORDS="dsfn de", COMP_CWORD="1")
     assert asked().out.split() == ["deploy", "describe", "delete"]
     assert "_DSFN_COMPLETE" in dsfn("--show-completion", "bash").out
 

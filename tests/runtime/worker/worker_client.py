@@ -71,6 +71,10 @@ class Worker:
         self.send(frames.encode_json(Kind.JOB, job.to_document()))
         return self.receive()
 
+    def request(self, kind: Kind) -> None:
+        """Sends a frame about the worker as a whole."""
+        self.send(frames.encode_json(kind, {}))
+
     def begin(self, body: bytes, content_type: str = "application/json", threads: int = 1) -> int:
         """Sends CALL and gives its number."""
         self.numbers += 1

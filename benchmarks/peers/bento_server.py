@@ -1,0 +1,38 @@
+"""BentoML as its documentation has it: a Service with an API, batchable for the model.
+
+https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html
+    bentoml serve bento_server:Echo|Embed --port PORT
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bentoml
+
+QUIET = {"access": {"enabled": False}}
+
+
+@bentoml.service(workers=1, logging=QUIET)
+class Echo:
+    """Gives the text back."""
+
+    @bentoml.api
+    async def predict(self, text: str) -> dict[str, str]:
+        return {"text": text}
+
+
+@bentoml.service(workers=1, logging=QUIET)
+class Embed:
+    """MiniLM with BentoML's adaptive batching."""
+
+    def __init__(self) -> None:
+        from dsfn.functions.library.embed import Embed as Model
+
+        self.model: Any = Model.target()
+        self.model.setup()
+
+    @bentoml.api(batchable=True, max_batch_size=16)
+    def predict(self, texts: list[str]) -> list[list[float]]:
+        vectors: list[list[float]] = self.model(texts)
+        return vectors

@@ -1,0 +1,80 @@
+"""Everything that a function's first call would import or build, done once ahead of all.
+
+Much of pydantic, Pillow and the like is loaded when it is first used. What the fork server
+has used, every worker has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+
+from dsfn.functions.codec import decode_arguments, encode_result
+from dsfn.functions.errors import NotFound
+from dsfn.functions.function import function
+from dsfn.functions.interface import JSON_CONTENT_TYPE
+from dsfn.functions.parts import Audio, Image, Tensor
+
+_LIBRARIES = ("torch", "numpy", "PIL.Image", "soundfile", "safetensors")
+_OURS = ("dsfn", "dsfn.runtime.worker.main")
+_OURS_OVER_TORCH = ("dsfn.snapshots.cpu", "dsfn.snapshots.restore")
+
+
+def rehearse() -> None:
+    """Imports what a worker needs, as far as it is installed, and uses it."""
+    found = [m for m in _LIBRARIES if importlib.util.find_spec(m.partition(".")[0]) is not None]
+    ours = (*_OURS, *_OURS_OVER_TORCH) if "torch" in found else _OURS
+    for module in (*found, *ours):
+        importlib.import_module(module)
+    for scene in scenes():
+        scene()
+
+
+def scenes() -> Iterator[Callable[[], None]]:
+    """What is rehearsed. A fork that runs them again has its own copy of the pages that
+    a call writes to, reference counts above all, before the call comes."""
+    yield _run_json
+    if "PIL.Image" in sys.modules:
+        yield _run_image
+    if "numpy" in sys.modules and "soundfile" in sys.modules:
+        yield _run_audio
+    if "numpy" in sys.modules and "safetensors" in sys.modules:
+        yield _run_tensor
+
+
+def _run_json() -> None:
+    specimen = function(_Specimen)
+    specimen.interface()
+    signature = specimen.signature
+    signature.prepare()
+    arguments = decode_arguments(signature, JSON_CONTENT_TYPE, b'{"text":"a"}', _no_reference)
+    encode_result(signature, _Specimen()(**arguments))  # type: ignore[arg-type]  # as decoded
+
+
+def _run_image() -> None:
+    import PIL.Image
+
+    Image.of(PIL.Image.new("RGB", (8, 8)), "JPEG").check("image")
+
+
+def _run_audio() -> None:
+    import numpy as np
+
+    Audio.of(np.zeros(80), 8000).samples()
+
+
+def _run_tensor() -> None:
+    import numpy as np
+
+    Tensor.decoded(Tensor.of(np.zeros(8)).encoded()).numpy()
+
+
+class _Specimen:
+    def __call__(self, text: str, numbers: list[float] | None = None) -> dict[str, int]:
+        return {text: len(numbers or ())}
+
+
+def _no_reference(reference: str) -> tuple[bytes, str]:
+    raise NotFound(f"There is no {reference}.", kind="blob", name=reference)

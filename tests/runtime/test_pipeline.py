@@ -1,0 +1,464 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from revisions import make_revision
+from wheels import make_wheel
+
+from dsfn.billing.sqlite import connect
+from dsfn.functions.errors import (
+    BundleError,
+    DefinitionError,
+    DsfnError,
+    SetupError,
+    SourceError,
+    StorageFull,
+    Unavailable,
+)
+from dsfn.runtime.clock import SystemClock
+from dsfn.runtime.deploy import pipeline as pipeline_module
+from dsfn.runtime.deploy.bundle import pack
+from dsfn.runtime.deploy.environments import Environment, Environments
+from dsfn.runtime.deploy.jobs import JobResult, Jobs
+from dsfn.runtime.deploy.pipeline import Deployed, Pipeline, Progress
+from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.jobs import Jobs as WorkerJobs
+from dsfn.runtime.replicas.launcher import Launcher
+from dsfn.runtime.worker.messages import Capture, Message
+from dsfn.snapshots.store import FileStore
+
+T = TypeVar("T")
+Run = Callable[[Coroutine[Any, Any, T]], T]
+
+ECHO = '''
+import dsfn
+
+@dsfn.on(type="shout")
+@dsfn.function
+def echo(text: str) -> str:
+    """Says it again."""
+    return text
+'''
+WEIGHTS = """
+import dsfn
+import torch
+
+@dsfn.function
+class Scale:
+    def setup(self) -> None:
+        self.weight = torch.arange(1000, dtype=torch.float32)
+
+    def __call__(self, factor: float) -> float:
+        return float((self.weight * factor).sum())
+"""
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def jobs(loop: asyncio.Runner) -> Iterator[WorkerJobs]:
+    """Real workers; one fork server serves all tests, since it has torch to import."""
+    launcher = Launcher(spares=0)
+    yield WorkerJobs(launcher)
+    loop.run(launcher.close())
+
+
+@dataclass
+class Deployer:
+    """A pipeline on a directory of its own, and the source that is deployed."""
+
+    loop: asyncio.Runner
+    root: Path
+    pipeline: Pipeline
+
+    @property
+    def registry(self) -> Registry:
+        return self.pipeline.registry
+
+    def write(self, source: str, name: str = "app.py") -> Path:
+        path = self.root / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+        return path
+
+    def deploy(self, source: str) -> tuple[Deployed, ...]:
+        return self.steps(self.write(source))[-1].result
+
+    def steps(self, path: Path) -> list[Progress]:
+        bundle = pack(path)
+
+        async def collect() -> list[Progress]:
+            return [step async for step in self.pipeline.deploy(bundle.data, bundle.entry)]
+
+        return self.loop.run(asyncio.wait_for(collect(), 120))
+
+    def refused(self, source: str, kind: type[DsfnError]) -> DsfnError:
+        """The error of a deployment that must fail and change nothing."""
+        before = (self.registry.functions(), self.registry.subscriptions())
+        snapshots = self.pipeline.snapshots.digests()
+        with pytest.raises(kind) as caught:
+            self.deploy(source)
+        assert (self.registry.functions(), self.registry.subscriptions()) == before
+        assert self.pipeline.snapshots.digests() == snapshots
+        self.assert_nothing_staged()
+        return caught.value
+
+    def assert_nothing_staged(self) -> None:
+        assert not [p for p in self.root.rglob(".staging-*")]
+
+
+@pytest.fixture
+def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator[Deployer]:
+    connection = connect(tmp_path / "node.db", "")
+    pipeline = Pipeline(
+        bundles=tmp_path / "bundles",
+        snapshots=FileStore(tmp_path / "snapshots"),
+        environments=Environments(tmp_path / "environments"),
+        registry=Registry(connection, SystemClock()),
+        jobs=jobs,
+        clock=SystemClock(),
+    )
+    yield Deployer(loop, tmp_path, pipeline)
+    connection.close()
+
+
+def test_a_plain_function_is_live_with_its_options_interface_and_triggers(
+    deployer: Deployer,
+) -> None:
+    (deployed,) = deployer.deploy(ECHO)
+    revision = deployer.registry.route("echo")
+    assert deployed == Deployed(revision, created=True)
+    assert revision.id.startswith("echo-") and len(revision.id) == len("echo-") + 10
+    assert revision.snapshot is None
+    assert revision.snapshot_reason == "A plain function has no state to capture."
+    assert revision.interface.description == "Says it again."
+    assert [p.name for p in revision.interface.parameters] == ["text"]
+    (subscription,) = deployer.registry.subscriptions()
+    assert (subscription.origin, subscription.filter.exact) == ("decorator", {"type": "shout"})
+    assert (deployer.root / "bundles" / revision.bundle_digest / "app.py").read_text() == ECHO
+    deployer.assert_nothing_staged()
+
+
+def test_a_class_is_captured_verified_and_published_step_by_step(deployer: Deployer) -> None:
+    steps = deployer.steps(deployer.write(WEIGHTS))
+    assert [(step.stage, step.function) for step in steps] == [
+        ("discover", None),
+        ("setup", "scale"),
+        ("verify", "scale"),
+        ("publish", "scale"),
+        ("done", None),
+    ]
+    snapshot = deployer.registry.route("scale").snapshot
+    assert snapshot is not None and snapshot.bytes >= 4000
+    assert deployer.pipeline.snapshots.digests() == (snapshot.digest,)
+    deployer.assert_nothing_staged()
+
+
+def test_the_same_source_again_is_the_same_revision_and_captures_nothing(
+    deployer: Deployer,
+) -> None:
+    (first,) = deployer.deploy(WEIGHTS)
+    steps = deployer.steps(deployer.root / "source" / "app.py")
+    assert steps[-1].result == (Deployed(first.revision, created=False),)
+    assert "setup" not in {step.stage for step in steps}
+    assert len(deployer.registry.history("scale")) == 1
+
+
+def test_another_source_is_another_revision_and_the_old_one_can_come_back(
+    deployer: Deployer,
+) -> None:
+    (first,) = deployer.deploy(ECHO)
+    (second,) = deployer.deploy(ECHO.replace("return text", "return text * 2"))
+    assert second.revision.id != first.revision.id
+    assert deployer.registry.route("echo") == second.revision
+    (again,) = deployer.deploy(ECHO)
+    assert again == Deployed(first.revision, created=False)
+    assert deployer.registry.route("echo") == first.revision
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence", "shown"),
+    [
+        ("def f(:\n", "SyntaxError", "app.py"),
+        ("import dsfn\nimport no_such_module\n", "no_such_module", "app.py"),
+        ("x = 1\nprint('so far')\nraise ValueError('too late')", "too late", "line 3"),
+        ("import sys\nsys.exit(4)\n", "SystemExit: 4", "line 2"),
+    ],
+)
+def test_a_source_that_does_not_import_is_refused_with_the_authors_own_traceback(
+    deployer: Deployer, source: str, sentence: str, shown: str
+) -> None:
+    deployer.deploy(ECHO)
+    error = deployer.refused(source, SourceError)
+    assert sentence in error.message
+    assert shown in str(error.fields["traceback"])
+
+
+def test_an_import_that_ends_the_process_is_told_with_its_last_words(deployer: Deployer) -> None:
+    source = "import os\nprint('almost', flush=True)\nos._exit(3)\n"
+    error = deployer.refused(source, SourceError)
+    assert error.message == (
+        "Importing app.py ended the process with exit code 3. The last that it printed:\nalmost"
+    )
+    assert error.fields["output"] == "almost"
+    error = deployer.refused("import os\nos.kill(os.getpid(), 11)\n", SourceError)
+    assert error.message.startswith("Importing app.py was ended by signal")
+
+
+def test_an_import_that_hangs_is_stopped(deployer: Deployer) -> None:
+    deployer.pipeline.discover_timeout_s = 0.5
+    error = deployer.refused("print('waiting', flush=True)\nwhile True: pass\n", SourceError)
+    assert error.message.startswith("Importing app.py took longer than 0.5 s.")
+    assert error.fields["output"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise ValueError('no weights')", "ValueError: no weights"),
+        ("import os; os._exit(5)", "setup() of scale ended the process with exit code 5."),
+        ("while True: pass", "setup() of scale took longer than 0.5 s."),
+    ],
+)
+def test_a_setup_that_fails_is_told_and_the_old_revision_goes_on_serving(
+    deployer: Deployer, body: str, message: str
+) -> None:
+    (old,) = deployer.deploy(WEIGHTS)
+    if "while" in body:
+        deployer.pipeline.setup_timeout_s = 0.5
+    error = deployer.refused(
+        WEIGHTS.replace("self.weight =", f"{body}\n        self.weight ="), SetupError
+    )
+    assert message in error.message
+    assert error.fields["function"] == "scale"
+    assert deployer.registry.route("scale") == old.revision
+
+
+def test_one_function_that_fails_keeps_all_of_its_file_from_becoming_live(
+    deployer: Deployer,
+) -> None:
+    broken = """
+@dsfn.function
+class Broken:
+    def setup(self) -> None:
+        raise RuntimeError("no")
+
+    def __call__(self) -> str:
+        return ""
+"""
+    deployer.refused(WEIGHTS + broken, SetupError)
+    fine = broken.replace('raise RuntimeError("no")', "self.x = 1")
+    assert {d.revision.function for d in deployer.deploy(WEIGHTS + fine)} == {"scale", "broken"}
+    assert deployer.registry.serving() == {
+        d.id for d in map(deployer.registry.route, ("scale", "broken"))
+    }
+
+
+def test_a_state_that_cannot_be_captured_deploys_with_the_reason(deployer: Deployer) -> None:
+    source = WEIGHTS.replace("import torch", "import torch, threading").replace(
+        "self.weight =", "self.lock = threading.Lock()\n        self.weight ="
+    )
+    (deployed,) = deployer.deploy(source)
+    assert deployed.revision.snapshot is None
+    assert "lock" in str(deployed.revision.snapshot_reason)
+    assert deployer.pipeline.snapshots.digests() == ()
+    deployer.assert_nothing_staged()
+
+
+@dataclass
+class Between:
+    """Real jobs, with something done after each capture."""
+
+    jobs: Jobs
+    after_capture: Callable[[Path], None]
+
+    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
+        result = await self.jobs.run(environment, job, timeout_s)
+        if isinstance(job, Capture):
+            self.after_capture(Path(job.staging))
+        return result
+
+    async def preload(self, environment: Environment, modules: list[str]) -> None:
+        await self.jobs.preload(environment, modules)
+
+
+def test_a_snapshot_that_does_not_verify_is_never_published(deployer: Deployer) -> None:
+    def damage(staging: Path) -> None:
+        slab = staging / "slab.safetensors"
+        data = bytearray(slab.read_bytes())
+        data[-1] ^= 1
+        slab.write_bytes(data)
+
+    deployer.pipeline.jobs = Between(deployer.pipeline.jobs, damage)
+    (deployed,) = deployer.deploy(WEIGHTS)
+    assert deployed.revision.snapshot is None
+    assert str(deployed.revision.snapshot_reason).startswith("The snapshot could not be restored:")
+    assert deployer.registry.route("scale") == deployed.revision
+    assert deployer.pipeline.snapshots.digests() == ()
+    deployer.assert_nothing_staged()
+
+
+def test_a_directory_is_deployed_with_its_own_packages(deployer: Deployer) -> None:
+    deployer.write("SUFFIX = '!'\n", "words/__init__.py")
+    deployer.write(ECHO.replace("import dsfn", "import dsfn\nfrom words import SUFFIX"))
+    steps = deployer.steps(deployer.root / "source")
+    assert [d.revision.function for d in steps[-1].result] == ["echo"]
+
+
+def test_requirements_are_there_before_the_source_is_imported(deployer: Deployer) -> None:
+    spelt = make_wheel(deployer.root, "dsfn_spelt", "1.0", "")
+    computed = make_wheel(deployer.root, "dsfn_computed", "1.0", "")
+    source = f"""
+import dsfn
+import dsfn_spelt
+
+@dsfn.function(requirements=[{str(spelt)!r}])
+def one() -> str:
+    return ""
+
+@dsfn.function(requirements=[{str(computed)!r}.lower()])
+def other() -> str:
+    return ""
+"""
+    assert str(computed).islower(), "pytest names its directories in lower case"
+    steps = deployer.steps(deployer.write(source))
+    assert [step.stage for step in steps if step.stage == "discover"] == ["discover"] * 2
+    assert any("Successfully installed dsfn_spelt" in s.message.replace("-", "_") for s in steps)
+    revisions = [d.revision for d in steps[-1].result]
+    assert len({r.environment for r in revisions}) == 1, "one file, one environment"
+    assert deployer.pipeline.environments.python(revisions[0].environment).exists()
+
+
+def test_requirements_that_cannot_be_installed_are_told_in_pips_words(deployer: Deployer) -> None:
+    source = ECHO.replace("@dsfn.function", "@dsfn.function(requirements=['/no/such.whl'])")
+    assert "pip could not install /no/such.whl" in deployer.refused(source, DefinitionError).message
+
+
+def test_a_file_without_functions_is_refused(deployer: Deployer) -> None:
+    assert "app.py has no functions" in deployer.refused("x = 1\n", DefinitionError).message
+
+
+@pytest.mark.parametrize("entry", ["other.py", "", "../app.py", "/etc/passwd.py", "app", "\0.py"])
+def test_an_entry_that_is_not_in_the_bundle_is_refused(deployer: Deployer, entry: str) -> None:
+    data = pack(deployer.write(ECHO)).data
+
+    async def deploy() -> None:
+        async for _ in deployer.pipeline.deploy(data, entry):
+            pass
+
+    with pytest.raises(BundleError, match="no Python file"):
+        deployer.loop.run(deploy())
+
+
+def test_a_full_disk_stops_the_deployment_and_changes_nothing(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployer.deploy(ECHO)
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "rename", full)
+    deployer.refused(WEIGHTS, StorageFull)
+
+
+class Blocked:
+    """Jobs that never end."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+
+    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
+        self.started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def preload(self, environment: Environment, modules: list[str]) -> None:
+        raise AssertionError
+
+
+@asynccontextmanager
+async def deploying(pipeline: Pipeline, data: bytes) -> AsyncIterator[asyncio.Task[None]]:
+    async def consume() -> None:
+        async for _ in pipeline.deploy(data, "app.py"):
+            pass
+
+    task = asyncio.create_task(consume())
+    yield task
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def test_deployments_wait_for_each_other_within_limits(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "MAX_WAITING", 1)
+    data = pack(deployer.write(ECHO)).data
+    blocked = Blocked()
+    deployer.pipeline.jobs = blocked
+
+    async def crowd() -> None:
+        async with deploying(deployer.pipeline, data):
+            await asyncio.wait_for(blocked.started.wait(), 10)
+            waiting = deployer.pipeline.deploy(data, "app.py")
+            assert "Waiting for another" in (await anext(waiting)).message
+            with pytest.raises(Unavailable) as caught:
+                await anext(deployer.pipeline.deploy(data, "app.py"))
+            assert caught.value.fields["retry_after_s"] == 10
+            monkeypatch.setattr(pipeline_module, "WAIT_TIMEOUT_S", 0.01)
+            await waiting.aclose()
+            late = deployer.pipeline.deploy(data, "app.py")
+            await anext(late)
+            with pytest.raises(Unavailable, match="has not ended in time"):
+                await anext(late)
+
+    deployer.loop.run(crowd())
+
+
+def test_a_deployment_that_no_one_follows_any_more_is_stopped_and_the_next_goes_on(
+    deployer: Deployer, jobs: WorkerJobs
+) -> None:
+    data = pack(deployer.write(ECHO)).data
+    blocked = Blocked()
+    deployer.pipeline.jobs = blocked
+
+    async def leave() -> None:
+        async with deploying(deployer.pipeline, data):
+            await asyncio.wait_for(blocked.started.wait(), 10)
+
+    deployer.loop.run(leave())
+    deployer.assert_nothing_staged()
+    deployer.pipeline.jobs = jobs
+    assert deployer.deploy(ECHO)[0].created
+
+
+def test_what_a_killed_node_left_is_dropped_at_the_next_start(deployer: Deployer) -> None:
+    (deployed,) = deployer.deploy(ECHO)
+    stale = deployer.root / "bundles" / ".staging-left"
+    stale.mkdir()
+    (deployer.root / "environments" / "half" / "bin").mkdir(parents=True)
+    deployer.pipeline.snapshots.stage()
+    deployer.pipeline.clean()
+    deployer.assert_nothing_staged()
+    assert not (deployer.root / "environments" / "half").exists()
+    assert (deployer.root / "bundles" / deployed.revision.bundle_digest).exists()
+
+
+def test_deploying_gives_back_the_traffic_that_was_split(deployer: Deployer) -> None:
+    (first,) = deployer.deploy(ECHO)
+    other = make_revision(9)
+    deployer.registry.register(other)
+    deployer.registry.set_traffic("echo", {other.id: 50, first.revision.id: 50})
+    deployer.deploy(ECHO)
+    assert deployer.registry.function("echo").traffic == {first.revision.id: 100}

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from worker_client import ForkServer, Worker, fork_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServer]:
+    """One fork server for all tests: importing torch takes a second or two."""
+    with fork_server() as running:
+        yield running
+
+
+@pytest.fixture
+def spawn(server: ForkServer) -> Iterator[Callable[[], Worker]]:
+    """Makes workers, which end with the test."""
+    workers: list[Worker] = []
+
+    def make() -> Worker:
+        workers.append(server.spawn())
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()
+    for worker in workers:
+        server.exit_status(worker)
