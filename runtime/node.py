@@ -16,31 +16,14 @@ import uvicorn
 import uvloop
 
 from dsfn.billing.ledger import SqliteLedger
-from dsfn.billing.rates import RateCard
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.answers import Answers
-from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.assembly import assemble
 from dsfn.runtime.clock import SystemClock, rfc3339
 from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
-from dsfn.runtime.deploy.environments import Environments
-from dsfn.runtime.deploy.pipeline import Pipeline
-from dsfn.runtime.events.dispatcher import Dispatcher
-from dsfn.runtime.events.outcomes import Outcomes
-from dsfn.runtime.events.queue import Queue
-from dsfn.runtime.events.router import Router
 from dsfn.runtime.gateway.app import build_app
-from dsfn.runtime.gateway.metrics import Gauges, Metrics
-from dsfn.runtime.invoke import Invoker, new_call_id
-from dsfn.runtime.logs import LogStore
-from dsfn.runtime.metering import Meter
-from dsfn.runtime.registry import Registry
-from dsfn.runtime.replicas.jobs import Jobs
-from dsfn.runtime.replicas.launcher import Launcher
-from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.services import Life, Services
-from dsfn.snapshots.store import FileStore
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -97,93 +80,33 @@ async def _serve(settings: Settings, directory: DataDirectory, listener: socket.
 @asynccontextmanager
 async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
     """The parts of a node, recovered from what is stored, and stopped at the end."""
-    clock, data_dir = SystemClock(), settings.data_dir
-    connection = connect(data_dir / "node.db", "")
-    checkpointer = Checkpointer(data_dir / "node.db")
-    ledger = SqliteLedger(data_dir / "ledger.db")
-    card = RateCard.from_document(settings.billing)
-    blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
-    registry = Registry(connection, clock)
-    environments = Environments(data_dir / "environments")
-    launcher = Launcher(settings.limits.spares)
-    pools = Pools(settings, clock, registry, environments, launcher, logs)
-    answers = Answers(connection, blobs, clock)
-    metrics = Metrics()
-    meter = Meter(ledger)
-    invoker = Invoker(registry, pools, meter, card, answers, metrics, clock, settings.limits)
-    queue = Queue(connection, blobs, clock)
-    router = Router(
-        connection,
-        queue,
-        blobs,
-        clock,
-        registry.subscriptions,
-        new_call_id,
-        settings.tenant,
-        settings.limits.max_body_bytes,
-    )
-    dispatcher = Dispatcher(
-        queue,
-        Outcomes(connection, queue, router, blobs, clock),
-        blobs,
-        invoker.invoke,
-        clock,
-        sweeps=(queue.prune, router.prune, answers.prune),
-    )
-    pipeline = Pipeline(
-        data_dir / "bundles",
-        FileStore(data_dir / "snapshots"),
-        environments,
-        registry,
-        Jobs(launcher),
-        clock,
-        settings.limits.discover_timeout_s,
-        settings.limits.setup_timeout_s,
-    )
-    services = Services(
-        settings=settings,
-        clock=clock,
-        life=Life(url, clock.now_us()),
-        registry=registry,
-        pipeline=pipeline,
-        environments=environments,
-        pools=pools,
-        invoker=invoker,
-        blobs=blobs,
-        logs=logs,
-        queue=queue,
-        router=router,
-        dispatcher=dispatcher,
-        answers=answers,
-        ledger=ledger,
-        card=card,
-        metrics=metrics,
-    )
-    metrics.watch(
-        lambda: Gauges(
-            pools.counts(), pools.queue_depths(), queue.queued_count(), queue.dead_count()
-        )
-    )
-    _recover(ledger, answers, pipeline)
+    database = settings.data_dir / "node.db"
+    connection = connect(database, "")
+    checkpointer = Checkpointer(database)
+    ledger = SqliteLedger(settings.data_dir / "ledger.db")
     try:
-        pools.start()
-        dispatcher.start()
-        yield services
+        services = assemble(settings, url, SystemClock(), connection, ledger)
+        _recover(services)
+        services.pools.start()
+        services.dispatcher.start()
+        try:
+            yield services
+        finally:
+            services.life.accepts_calls = False
+            await services.dispatcher.close()
+            await services.pools.close()
     finally:
-        services.life.accepts_calls = False
-        await dispatcher.close()
-        await pools.close()
         ledger.close()
         connection.close()
         checkpointer.close()
 
 
-def _recover(ledger: SqliteLedger, answers: Answers, pipeline: Pipeline) -> None:
+def _recover(services: Services) -> None:
     """Finishes what a node that was killed had begun."""
-    unposted = list(answers.unposted())
-    ledger.post([usage for _, usage in unposted])
-    answers.posted(key for key, _ in unposted)
-    pipeline.clean()
+    unposted = list(services.answers.unposted())
+    services.ledger.post([usage for _, usage in unposted])
+    services.answers.posted(key for key, _ in unposted)
+    services.pipeline.clean()
 
 
 class NodeServer(uvicorn.Server):

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -79,29 +80,34 @@ class ForkServer:
 
     async def spawn(self) -> WorkerProcess:
         """A new worker, waiting for its first frame. Raises `ReplicaStartFailed`."""
-        loop = asyncio.get_running_loop()
+        try:
+            with ExitStack() as ours, ExitStack() as theirs:
+                worker = await self._spawn(ours, theirs)
+                ours.pop_all()
+                return worker
+        except (OSError, TimeoutError) as error:
+            raise _not_started(str(error) or "the fork server does not answer") from error
+
+    async def _spawn(self, ours: ExitStack, theirs: ExitStack) -> WorkerProcess:
+        """`ours` is closed when this fails, `theirs` in any case: the worker has copies."""
         control = self._ensure_started()
-        ours, theirs = socket.socketpair()
-        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(write_end, True)
-        ours.setblocking(False)
-        birth = _Birth(ours, read_end, loop.create_future())
+        near, far = socket.socketpair()
+        ours.enter_context(near)
+        theirs.enter_context(far)
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        ours.callback(os.close, read_end)
+        theirs.callback(os.close, write_end)
+        os.set_blocking(read_end, False)
+        near.setblocking(False)
+        birth = _Birth(near, read_end, asyncio.get_running_loop().create_future())
         number = next(self._ids)
         self._births[number] = birth
         try:
             message = json.dumps(Spawn(number).to_document()).encode()
-            await _send(control, message, (theirs.fileno(), write_end))
+            await _send(control, message, (far.fileno(), write_end))
             return await asyncio.wait_for(birth.born, SPAWN_TIMEOUT_S)
-        except BaseException as error:
-            ours.close()
-            os.close(read_end)
-            if isinstance(error, (OSError, TimeoutError)):
-                raise _not_started("the fork server does not answer") from error
-            raise
         finally:
-            self._births.pop(number, None)
-            theirs.close()
-            os.close(write_end)
+            del self._births[number]
 
     async def preload(self, modules: list[str]) -> bool:
         """Has the fork server import what is safe to import; True when it imported anything."""

@@ -241,6 +241,9 @@ class Pool:
             self._starting -= 1
             self._refuse_if_hopeless(error)
             return
+        except BaseException:
+            self._starting -= 1
+            raise
         self._starting -= 1
         assert replica.ready is not None
         restore_us = replica.ready.restore_us

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsfn.functions.errors import ReplicaStartFailed, SnapshotError
+from dsfn.functions.errors import SnapshotError
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.cpus import available_cpus
@@ -198,8 +198,6 @@ class Pools:
         replica = Replica(
             revision, worker, self.settings.limits, released=pool.released, ended=pool.ended
         )
-        if worker.exited.done():
-            raise ReplicaStartFailed("The worker ended before it was used.", retry_after_s=1)
         await replica.load(self.logs, self._load_message(revision, snapshot))
         return replica
 

@@ -44,7 +44,10 @@ class Dsfn:
         """Runs one command."""
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         with self._surroundings(), redirect_stdout(out), redirect_stderr(err):
-            code = app.run(list(arguments))
+            try:
+                code = app.run(list(arguments))
+            except SystemExit as end:  # typer's own, for completion
+                code = int(end.code or 0)
         out.flush()
         assert isinstance(out.buffer, io.BytesIO)
         return Run(code, out.buffer.getvalue(), err.getvalue())

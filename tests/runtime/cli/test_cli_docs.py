@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import typer.main
+from cli_documents import DOCS, section
 
 from dsfn.runtime.cli.app import app
-
-DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
 def _commands() -> dict[str, list[str]]:
@@ -27,14 +25,9 @@ def _commands() -> dict[str, list[str]]:
     return found
 
 
-def _section(name: str) -> str:
-    match = re.search(rf"^### {re.escape(name)}\n(.*?)(?=^##|\Z)", DOCS.read_text(), re.M | re.S)
-    return match[1] if match else ""
-
-
 @pytest.mark.parametrize("name", _commands())
 def test_every_command_and_option_is_documented(name: str) -> None:
-    section = _section(name)
+    section = section(name)
     assert section, f"docs/cli.md has no section on `{name}`"
     missing = [option for option in _commands()[name] if f"`{option}`" not in section]
     assert not missing
@@ -47,4 +40,4 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 @pytest.mark.parametrize("name", _commands())
 def test_every_command_takes_json_and_shows_the_document(name: str) -> None:
     assert "--json" in _commands()[name]
-    assert "```json" in _section(name)
+    assert "```json" in section(name)

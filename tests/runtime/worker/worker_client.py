@@ -139,8 +139,11 @@ class ForkServer:
         return Worker(spawned["pid"], ours, read_end)
 
     def preload(self, modules: list[str], timeout_s: float = 30.0) -> dict[str, Any]:
-        self.socket.send(json.dumps(Preload(modules, timeout_s).to_document()).encode())
+        self.begin_preload(modules, timeout_s)
         return self.hear("preloaded")
+
+    def begin_preload(self, modules: list[str], timeout_s: float) -> None:
+        self.socket.send(json.dumps(Preload(modules, timeout_s).to_document()).encode())
 
     def exit_status(self, worker: Worker) -> int:
         """The status that the fork server reports for a worker, once it has ended."""

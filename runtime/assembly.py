@@ -1,0 +1,117 @@
+"""Puts the parts of a node together. Nothing runs yet when this is done."""
+
+from __future__ import annotations
+
+import apsw
+
+from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.rates import RateCard
+from dsfn.runtime.answers import Answers
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.config import Settings
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.deploy.pipeline import Pipeline
+from dsfn.runtime.events.dispatcher import Dispatcher
+from dsfn.runtime.events.outcomes import Outcomes
+from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.router import Router
+from dsfn.runtime.gateway.metrics import Gauges, Metrics
+from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.logs import LogStore
+from dsfn.runtime.metering import Meter
+from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.jobs import Jobs
+from dsfn.runtime.replicas.launcher import Launcher
+from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.services import Life, Services
+from dsfn.snapshots.store import FileStore
+
+
+def assemble(
+    settings: Settings, url: str, clock: Clock, connection: apsw.Connection, ledger: SqliteLedger
+) -> Services:
+    """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
+    data_dir = settings.data_dir
+    card = RateCard.from_document(settings.billing)
+    blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
+    registry = Registry(connection, clock)
+    environments = Environments(data_dir / "environments")
+    launcher = Launcher(settings.limits.spares)
+    pools = Pools(settings, clock, registry, environments, launcher, logs)
+    answers, metrics = Answers(connection, blobs, clock), Metrics()
+    invoker = Invoker(
+        registry, pools, Meter(ledger), card, answers, metrics, clock, settings.limits
+    )
+    queue = Queue(connection, blobs, clock)
+    router = _router(settings, clock, connection, registry, blobs, queue)
+    metrics.watch(lambda: _gauges(pools, queue))
+    return Services(
+        settings=settings,
+        clock=clock,
+        life=Life(url, clock.now_us()),
+        registry=registry,
+        pipeline=_pipeline(settings, clock, registry, environments, launcher),
+        environments=environments,
+        pools=pools,
+        invoker=invoker,
+        blobs=blobs,
+        logs=logs,
+        queue=queue,
+        router=router,
+        dispatcher=Dispatcher(
+            queue,
+            Outcomes(connection, queue, router, blobs, clock),
+            blobs,
+            invoker.invoke,
+            clock,
+            sweeps=(queue.prune, router.prune, answers.prune),
+        ),
+        answers=answers,
+        ledger=ledger,
+        card=card,
+        metrics=metrics,
+    )
+
+
+def _router(
+    settings: Settings,
+    clock: Clock,
+    connection: apsw.Connection,
+    registry: Registry,
+    blobs: BlobStore,
+    queue: Queue,
+) -> Router:
+    return Router(
+        connection,
+        queue,
+        blobs,
+        clock,
+        registry.subscriptions,
+        new_call_id,
+        settings.tenant,
+        settings.limits.max_body_bytes,
+    )
+
+
+def _pipeline(
+    settings: Settings,
+    clock: Clock,
+    registry: Registry,
+    environments: Environments,
+    launcher: Launcher,
+) -> Pipeline:
+    return Pipeline(
+        settings.data_dir / "bundles",
+        FileStore(settings.data_dir / "snapshots"),
+        environments,
+        registry,
+        Jobs(launcher),
+        clock,
+        settings.limits.discover_timeout_s,
+        settings.limits.setup_timeout_s,
+    )
+
+
+def _gauges(pools: Pools, queue: Queue) -> Gauges:
+    return Gauges(pools.counts(), pools.queue_depths(), queue.queued_count(), queue.dead_count())

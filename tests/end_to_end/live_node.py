@@ -1,0 +1,227 @@
+"""A real node in a process of its own, and what a test may do with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+import httpx
+from deadlines import eventually
+
+from dsfn.billing.usage import Usage
+from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
+
+APPS = Path(__file__).parent / "apps"
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 90.0
+_MARK = "DSFN_TEST_MARK"
+_ROWS = """
+SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
+    busy_us, held_us, restore_us, status, error, idempotency_key
+FROM usage WHERE ?1 IN ('', function) ORDER BY seq
+"""
+
+Document = dict[str, Any]
+
+
+class DeployFailed(Exception):
+    """A deployment came to this problem."""
+
+    def __init__(self, problem: Document) -> None:
+        super().__init__(problem["detail"])
+        self.problem = problem
+
+
+@dataclass(eq=False)
+class LiveNode:
+    """A node that was started by this test run. Its processes are known by a mark that they
+    inherit, so that no other node on this machine is ever touched."""
+
+    place: Path
+    mark: str
+    process: subprocess.Popen[bytes]
+    url: str = ""
+    http: httpx.Client = field(default_factory=httpx.Client)
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.place / "data"
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.place / "node.log").read_text(encoding="utf-8")
+
+    # What a client does.
+
+    def deploy(self, path: Path) -> dict[str, Document]:
+        """Deploys a file or directory; the functions by name. Raises `DeployFailed`."""
+        last = self.deploy_steps(path)[-1]
+        if last["stage"] == "failed":
+            raise DeployFailed(last["problem"])
+        return {one["name"]: one for one in last["result"]}
+
+    def deploy_steps(self, path: Path) -> list[Document]:
+        """Deploys a file or directory; every step that the node told of."""
+        bundle = pack(path)
+        answer = self.http.post(
+            "/deployments",
+            params={"entry": bundle.entry},
+            content=bundle.data,
+            headers={"Content-Type": BUNDLE_CONTENT_TYPE},
+        )
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    def call(self, function: str, /, **arguments: object) -> httpx.Response:
+        """Calls a function with JSON arguments."""
+        return self.http.post(f"/functions/{function}", json=arguments)
+
+    def value(self, function: str, /, **arguments: object) -> Any:
+        """What a call gives, which must work."""
+        answer = self.call(function, **arguments)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def describe(self, function: str) -> Document:
+        """All that the node tells of a function."""
+        answer = self.http.get(f"/functions/{function}")
+        assert answer.status_code == 200, answer.text
+        document: Document = answer.json()
+        return document
+
+    def states(self, function: str) -> list[str]:
+        """The states of a function's replicas."""
+        return [replica["state"] for replica in self.describe(function)["replicas"]]
+
+    def pids(self, function: str) -> set[int]:
+        """The processes of a function's replicas."""
+        return {replica["pid"] for replica in self.describe(function)["replicas"]}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One number of /metrics; 0 while it is not there."""
+        pairs = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        head = f"{name}{{{pairs}}}" if labels else name
+        found = re.search(rf"^{re.escape(head)} (\S+)$", self.http.get("/metrics").text, re.M)
+        return float(found[1]) if found else 0.0
+
+    # What only this machine's owner sees.
+
+    def rows(self, function: str = "") -> list[Usage]:
+        """The rows of the ledger, of one function or of all, in the order of posting."""
+        with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            connection.set_busy_timeout(5000)
+            return [Usage(*row) for row in connection.execute(_ROWS, (function,))]
+
+    def row(self, answer: httpx.Response) -> Usage:
+        """The one row of a call."""
+        (row,) = self.rows_of(answer.headers["dsfn-invocation-id"])
+        return row
+
+    def rows_of(self, invocation: str) -> list[Usage]:
+        """The rows of an invocation: never more than one."""
+        return [row for row in self.rows() if row.invocation_id == invocation]
+
+    def processes(self) -> set[int]:
+        """The living processes of this node, its workers and all that they started."""
+        wanted = f"{_MARK}={self.mark}".encode()
+        found = set()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                variables = environ.read_bytes().split(b"\0")
+            except OSError:
+                continue  # it has ended meanwhile
+            if wanted in variables:
+                found.add(int(environ.parent.name))
+        return found
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Asks it to stop; its exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code once it has ended."""
+        code = self.process.wait(STOP_TIMEOUT_S)
+        self.http.close()
+        return code
+
+    def kill(self) -> None:
+        """kill -9, and waits until the kernel has taken all its processes."""
+        self.process.kill()
+        self.process.wait(STOP_TIMEOUT_S)
+        self.http.close()
+        eventually(lambda: not self.processes(), "the processes of a killed node to end")
+
+    def end(self) -> None:
+        """Ends it if it still lives, however that can be done."""
+        if self.process.poll() is None:
+            self.kill()
+
+
+def start_node(place: Path, *, port: int = 0, **limits: float) -> LiveNode:
+    """Starts a node whose data directory is `place`/data and waits until it takes calls."""
+    node = launch(place, port=port, **limits)
+    try:
+        eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
+    except BaseException:
+        node.end()
+        raise
+    return node
+
+
+def launch(place: Path, *, port: int = 0, **limits: float) -> LiveNode:
+    """Starts a node and does not wait."""
+    data = place / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    (place / "tmp").mkdir(exist_ok=True)
+    lines = (f"{name} = {value}\n" for name, value in limits.items())
+    (data / "config.toml").write_text("[limits]\n" + "".join(lines), encoding="utf-8")
+    mark = uuid.uuid4().hex
+    with (place / "node.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dsfn", "up", "--port", str(port), "--data", str(data)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment({_MARK: mark, "TMPDIR": str(place / "tmp")}),
+            start_new_session=True,
+        )
+    return LiveNode(place, mark, process)
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with only these of dsfn's own variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DSFN_")}
+    return {**kept, **variables}
+
+
+def _is_ready(node: LiveNode) -> bool:
+    assert node.process.poll() is None, f"The node ended while it started:\n{node.log}"
+    try:
+        told = json.loads((node.data / "node.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    if told["pid"] != node.process.pid:
+        return False
+    if not node.url:
+        node.url = told["url"]
+        node.http = httpx.Client(base_url=node.url, timeout=CALL_TIMEOUT_S, trust_env=False)
+    try:
+        return node.http.get("/health/readiness").status_code == 200
+    except httpx.TransportError:
+        return False

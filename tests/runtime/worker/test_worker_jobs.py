@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_client import ForkServer, Worker, write_app
+
+from dsfn.functions.interface import Interface
+from dsfn.functions.options import Options
+from dsfn.runtime.worker.frames import Frame, Kind
+from dsfn.runtime.worker.messages import Capture, Discover, Verify
+
+Spawn = Callable[[], Worker]
+
+MODEL = """
+    import torch
+
+    class Scale(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = torch.nn.Parameter(torch.full((1000,), 3.0))
+
+        def forward(self, x: float) -> float:
+            return (self.factor[0] * x).item()
+
+    @dsfn.function(env={"LOADED": "yes"})
+    class Model:
+        def setup(self) -> None:
+            print("setting up")
+            self.network = Scale()
+            self.restores = 0
+
+        def after_restore(self) -> None:
+            self.restores += 1
+
+        def __call__(self, x: float) -> list[float]:
+            return [self.network(x), self.restores]
+"""
+
+
+def _failure(frame: Frame) -> tuple[str, str, str]:
+    """Error, message and traceback of a FAILED frame."""
+    assert frame.kind is Kind.FAILED
+    document = frame.json()
+    return document["error"], document["message"], document["fields"].get("traceback") or ""
+
+
+def _done(frame: Frame) -> Any:
+    assert frame.kind is Kind.DONE, frame.json()
+    return frame.json()
+
+
+def _discover(spawn: Spawn, bundle: Path) -> Frame:
+    return spawn().job(Discover(str(bundle), "app.py"))
+
+
+def test_discovery_tells_options_and_interface_of_each_function(
+    server: ForkServer, spawn: Spawn, tmp_path: Path
+) -> None:
+    bundle = write_app(
+        tmp_path,
+        """
+        from other import second
+
+        @dsfn.function(concurrency=3)
+        @dsfn.on(type="a.b")
+        def first(text: str) -> int:
+            "Counts."
+            return len(text)
+        """,
+    )
+    write_app(
+        bundle,
+        """
+        @dsfn.function
+        def second(image: dsfn.Image) -> dsfn.Text:
+            return "a picture"
+        """,
+        "other.py",
+    )
+    worker = spawn()
+    found = _done(worker.job(Discover(str(bundle), "app.py")))["functions"]
+    options = [Options.from_document(each["options"]) for each in found]
+    interfaces = [Interface.from_document(each["interface"]) for each in found]
+    assert [o.name for o in options] == ["second", "first"]
+    assert options[1].concurrency == 3
+    assert interfaces[1].description == "Counts."
+    assert interfaces[1].triggers[0].exact == {"type": "a.b"}
+    assert interfaces[0].parameters[0].kind == "image"
+    with pytest.raises(EOFError):
+        worker.receive()
+    assert server.exit_status(worker) == 0
+
+
+def test_a_function_of_an_installed_package_is_not_the_authors(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    bundle = write_app(
+        tmp_path,
+        """
+        from dsfn.functions.library.speech import DetectSpeech
+
+        @dsfn.function
+        def own() -> None: ...
+        """,
+    )
+    found = _done(_discover(spawn, bundle))["functions"]
+    assert [each["options"]["name"] for each in found] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message", "trace"),
+    [
+        ("x = (", "SourceError", "SyntaxError: '(' was never closed", 'File "app.py", line 2'),
+        ("import no_such", "SourceError", "No module named 'no_such'", "import no_such"),
+        ("def f(): raise OSError('hm')\nf()", "SourceError", "OSError: hm", "in f"),
+        ("raise SystemExit(4)", "SourceError", "SystemExit: 4", "raise SystemExit"),
+        ("x = 1", "DefinitionError", "has no functions", ""),
+        (
+            "@dsfn.function\ndef f(x) -> int: ...",
+            "DefinitionError",
+            "'x' of 'f' has no annotation",
+            "@dsfn.function",
+        ),
+        (
+            "f = dsfn.function(name='f')(lambda: 1)\ndsfn.function(memory='9 XB')(f.target)",
+            "DefinitionError",
+            "is not a size",
+            "9 XB",
+        ),
+        (
+            "@dsfn.function(name='f')\ndef f() -> int: ...\n"
+            "@dsfn.function(name='f')\ndef g() -> int: ...",
+            "DefinitionError",
+            "two functions",
+            "",
+        ),
+        (
+            "class Odd: pass\n@dsfn.function\ndef f(x: Odd) -> int: ...",
+            "DefinitionError",
+            "'f'",
+            "",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be_deployed_is_explained(
+    spawn: Spawn, tmp_path: Path, source: str, error: str, message: str, trace: str
+) -> None:
+    bundle = write_app(tmp_path, source)
+    found, said, shown = _failure(_discover(spawn, bundle))
+    assert found == error
+    assert message in said
+    assert trace in shown
+    assert "dsfn/" not in shown
+
+
+def test_a_file_that_hides_a_module_must_be_renamed(spawn: Spawn, tmp_path: Path) -> None:
+    write_app(tmp_path, "", "random.py")
+    error, message, _ = _failure(spawn().job(Discover(str(tmp_path), "random.py")))
+    assert error == "SourceError"
+    assert "rename" in message
+
+
+def test_a_captured_state_comes_back_without_setup(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    bundle, staging = write_app(tmp_path / "bundle", MODEL), tmp_path / "staging"
+    staging.mkdir()
+    worker = spawn()
+    captured = _done(worker.job(Capture(str(bundle), "app.py", "model", str(staging), {})))
+    assert captured["captured"] is True and captured["reason"] is None
+    assert captured["setup_us"] > 0
+    assert "setting up" in worker.printed("setting up")
+    verified = _done(spawn().job(Verify(str(bundle), "app.py", "model", str(staging), {})))
+    assert verified["tensors"] == 1 and verified["bytes"] > 4000
+    replica = spawn()
+    ready = replica.load(bundle, "model", snapshot=str(staging)).json()
+    assert ready["setup_us"] == 0 and ready["restore_us"] > 0
+    assert replica.call(x=2.0) == [6.0, 1]
+    replica.request(Kind.PARK)
+    assert replica.receive().kind is Kind.PARKED
+    replica.request(Kind.UNPARK)
+    assert replica.receive().kind is Kind.UNPARKED
+    assert replica.call(x=2.0) == [6.0, 2]
+    os.set_blocking(replica.output, False)
+    with pytest.raises(BlockingIOError):
+        os.read(replica.output, 1)
+
+
+def test_a_damaged_snapshot_is_not_verified_and_not_loaded(spawn: Spawn, tmp_path: Path) -> None:
+    bundle, staging = write_app(tmp_path / "bundle", MODEL), tmp_path / "staging"
+    staging.mkdir()
+    _done(spawn().job(Capture(str(bundle), "app.py", "model", str(staging), {})))
+    slab = staging / "slab.safetensors"
+    slab.chmod(0o600)
+    data = bytearray(slab.read_bytes())
+    data[-1] ^= 1
+    slab.write_bytes(data)
+    verify = Verify(str(bundle), "app.py", "model", str(staging), {})
+    assert _failure(spawn().job(verify))[0] == "CorruptSnapshot"
+    slab.write_bytes(data[:-4])
+    assert _failure(spawn().load(bundle, "model", snapshot=str(staging)))[0] == "CorruptSnapshot"
+
+
+def test_a_plain_function_has_nothing_to_capture(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(tmp_path, "@dsfn.function\ndef f() -> int: return 1")
+    captured = _done(spawn().job(Capture(str(bundle), "app.py", "f", str(tmp_path / "s"), {})))
+    assert (captured["captured"], captured["reason"]) == (False, None)
+
+
+def test_a_state_that_cannot_be_captured_is_named(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(
+        tmp_path / "bundle",
+        """
+        import threading
+
+        @dsfn.function
+        class Locked:
+            def setup(self) -> None:
+                self.door = threading.Lock()
+
+            def __call__(self) -> None: ...
+        """,
+    )
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    captured = _done(spawn().job(Capture(str(bundle), "app.py", "locked", str(staging), {})))
+    assert captured["captured"] is False
+    assert "door" in captured["reason"]
+
+
+def test_the_installed_modules_that_a_start_needs_are_listed(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(
+        tmp_path / "bundle",
+        """
+        import yaml
+        import wave
+
+        @dsfn.function
+        class Model:
+            def setup(self) -> None:
+                import markdown_it.token
+                self.token = markdown_it.token.Token("a", "b", 0)
+                import pygments.lexers
+
+            def __call__(self) -> None: ...
+        """,
+    )
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    job = Capture(str(bundle), "app.py", "model", str(staging), {})
+    modules = _done(spawn().job(job))["modules"]
+    assert modules[0] == "yaml" and "yaml.loader" in modules
+    assert not {"wave", "app", "dsfn", "pygments"} & set(modules)
+    verified = _done(spawn().job(Verify(str(bundle), "app.py", "model", str(staging), {})))
+    assert {"yaml", "markdown_it.token"} <= set(verified["modules"])
+    assert not {"wave", "app", "dsfn", "pygments"} & set(verified["modules"])
+
+
+@pytest.mark.parametrize("hook", ["setup", "after_restore"])
+def test_a_hook_that_raises_fails_its_job(spawn: Spawn, tmp_path: Path, hook: str) -> None:
+    bundle = write_app(
+        tmp_path / "bundle",
+        f"""
+        @dsfn.function
+        class Broken:
+            def {hook}(self) -> None:
+                self.missing_attribute
+
+            def __call__(self) -> None: ...
+        """,
+    )
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    failed = spawn().job(Capture(str(bundle), "app.py", "broken", str(staging), {}))
+    if hook == "after_restore":
+        _done(failed)
+        failed = spawn().job(Verify(str(bundle), "app.py", "broken", str(staging), {}))
+    error, message, trace = _failure(failed)
+    assert error == "SetupError"
+    assert message.startswith(f"{hook}() of 'broken' failed: AttributeError")
+    assert "self.missing_attribute" in trace and "dsfn/" not in trace
+
+
+def test_an_unknown_function_is_not_found(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(tmp_path, "@dsfn.function\ndef f() -> int: return 1")
+    assert _failure(spawn().load(bundle, "g"))[0] == "NotFound"
