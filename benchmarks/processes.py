@@ -9,11 +9,15 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+START_S = 120.0
 STOP_S = 10.0
+REQUEST_S = 60.0
+JSON = "application/json"
 
 
 def free_port() -> int:
@@ -44,29 +48,46 @@ def running(
         _end(server)
 
 
-def post(port: int, path: str, body: bytes, timeout_s: float = 60.0) -> tuple[int, bytes]:
-    """One request on a connection of its own: the status and the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; the headers' names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def request(
+    port: int, method: str, path: str, body: bytes | None = None, content_type: str = JSON
+) -> Answer:
+    """One request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_S)
     try:
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, {"Content-Type": content_type} if body else {})
         response = connection.getresponse()
-        return response.status, response.read()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, response.read())
     finally:
         connection.close()
 
 
 def wait_for_answer(
-    server: subprocess.Popen[bytes], log: Path, port: int, path: str, body: bytes, limit_s: float
+    server: subprocess.Popen[bytes], log: Path, port: int, path: str, body: bytes | None
 ) -> bytes:
-    """The first answer with status 200. Raises `RuntimeError` with the log when none comes."""
-    deadline_s = time.monotonic() + limit_s
+    """The first answer with status 200 to a POST, or to a GET without a body.
+
+    Raises `RuntimeError` with the log when none comes.
+    """
+    deadline_s = time.monotonic() + START_S
     while time.monotonic() < deadline_s and server.poll() is None:
         with suppress(OSError, http.client.HTTPException):
-            status, answer = post(port, path, body)
-            if status == 200:
-                return answer
+            answer = request(port, "POST" if body else "GET", path, body)
+            if answer.status == 200:
+                return answer.body
         time.sleep(0.2)
-    raise RuntimeError(f"No answer from {server.args!r}:\n{log.read_text(errors='replace')[-3000:]}")
+    raise RuntimeError(
+        f"No answer from {server.args!r}:\n{log.read_text(errors='replace')[-3000:]}"
+    )
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

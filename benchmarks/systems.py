@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 from benchmarks.harness import ROOT
 from benchmarks.peers.setup import environment
-from benchmarks.processes import free_port, post, running, wait_for_answer
+from benchmarks.processes import free_port, request, running, wait_for_answer
 
 Workload = Literal["echo", "embed"]
 WORKLOADS: tuple[Workload, ...] = ("echo", "embed")
-START_S = 120.0
 
 SENTENCES = (
     "How do I reset my password?",
@@ -118,9 +117,10 @@ def check(workload: Workload, answer: bytes) -> None:
     while vector and isinstance(vector[0], list):
         vector = vector[0]
     golden = _golden()
-    assert len(vector) == len(golden) and max(
-        abs(a - b) for a, b in zip(vector, golden, strict=True)
-    ) < 1e-5, f"a wrong vector: {vector[:4]}"
+    assert (
+        len(vector) == len(golden)
+        and max(abs(a - b) for a, b in zip(vector, golden, strict=True)) < 1e-5
+    ), f"a wrong vector: {vector[:4]}"
 
 
 def bodies(workload: Workload, lists: bool) -> tuple[bytes, ...]:
@@ -152,7 +152,7 @@ def _peer(peer: Peer, workload: Workload, directory: Path) -> Iterator[Target]:
     target = Target(port, "/predict", bodies(workload, peer.lists))
     with running((str(tools / program), *arguments), _PEERS, variables, log) as server:
         first = target.bodies[0]
-        check(workload, wait_for_answer(server, log, port, target.path, first, START_S))
+        check(workload, wait_for_answer(server, log, port, target.path, first))
         yield target
 
 
@@ -163,7 +163,7 @@ def node(directory: Path) -> Iterator[int]:
     command = (sys.executable, "-m", "dsfn", "up", "--port", str(port))
     data = ("--data", str(directory / "data"))
     with running((*command, *data), ROOT, {}, log) as server:
-        wait_for_answer(server, log, port, "/health/readiness", b"", START_S)
+        wait_for_answer(server, log, port, "/health/readiness", None)
         yield port
 
 
@@ -182,7 +182,7 @@ def _dsfn(workload: Workload, directory: Path) -> Iterator[Target]:
     with node(directory) as port:
         deploy(port, _SOURCES[workload])
         target = Target(port, f"/functions/{workload}", bodies(workload, lists=False))
-        status, answer = post(port, target.path, target.bodies[0])
-        assert status == 200, answer
-        check(workload, answer)
+        answer = request(port, "POST", target.path, target.bodies[0])
+        assert answer.status == 200, answer
+        check(workload, answer.body)
         yield target

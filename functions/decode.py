@@ -22,7 +22,7 @@ from dsfn.functions.interface import (
     MULTIPART_CONTENT_TYPE,
 )
 from dsfn.functions.invalid import invalid
-from dsfn.functions.jsonbody import parse_json, read_json
+from dsfn.functions.jsonbody import BODY, parse_json, read_json
 from dsfn.functions.limits import Limits
 from dsfn.functions.media import OCTET_STREAM, parse_content_type
 from dsfn.functions.multipart import Field, read_form
@@ -48,7 +48,7 @@ def decode_arguments(
     `InvalidInput` (with the `field`), `UnsupportedMediaType`, `PayloadTooLarge`.
     """
     if len(body) > limits.max_body_bytes:
-        raise _too_large(limits)
+        raise _too_large(limits, BODY)
     data = body if isinstance(body, bytes) else bytes(body)
     if content_type == JSON_CONTENT_TYPE and data and signature.json_only:
         return read_json(signature.body_adapter, data, limits)  # type: ignore[no-any-return]
@@ -183,9 +183,14 @@ class _Decoder:
             data, content_type = self.fetch(reference)
         except NotFound as error:
             raise invalid(field, f"refers to {reference!r}, which does not exist") from error
+        except InvalidInput as error:
+            reason = error.message.removesuffix(".")
+            raise invalid(field, f"cannot be fetched: {reason}") from error
+        except PayloadTooLarge as error:
+            raise PayloadTooLarge(error.message, **{**error.fields, "field": field}) from error
         self.fetched_bytes += len(data)
         if self.fetched_bytes > self.limits.max_body_bytes:
-            raise _too_large(self.limits)
+            raise _too_large(self.limits, field)
         return data, content_type
 
     def _part(
@@ -206,8 +211,9 @@ def _missing(names: list[str]) -> InvalidInput:
     return InvalidInput(f"'{names[0]}' is missing.", field=names[0], errors=errors)
 
 
-def _too_large(limits: Limits) -> PayloadTooLarge:
+def _too_large(limits: Limits, field: str) -> PayloadTooLarge:
     return PayloadTooLarge(
         f"The body, with what it refers to, is over the limit of {limits.max_body_bytes} bytes.",
+        field=field,
         limit_bytes=limits.max_body_bytes,
     )

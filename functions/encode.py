@@ -85,7 +85,8 @@ def check_accept(signature: Signature, accept: str) -> None:
     if signature.result.streaming:
         choose(accept, (stream_content_type(signature),))
     else:
-        choose(accept, (CONTENT_TYPES[signature.result.kind], JSON_CONTENT_TYPE))
+        own = CONTENT_TYPES[signature.result.kind]
+        choose(accept, tuple(dict.fromkeys((own, JSON_CONTENT_TYPE))))
 
 
 def _json(signature: Signature, value: object) -> bytes:

@@ -80,7 +80,7 @@ class NotAcceptable(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """Fields: `limit_bytes`."""
+    """Fields: `field` ("body" or what a `$ref` stands for), `limit_bytes`."""
 
 
 class NotFound(RequestError):

@@ -8,8 +8,7 @@ import logging
 import resource
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -23,14 +22,15 @@ from dsfn.runtime.clock import SystemClock, rfc3339
 from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
+from dsfn.runtime.gateway.protocol import GatewayProtocol
 from dsfn.runtime.services import Life, Services
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 
 
-def run_node(settings: Settings) -> int:
-    """Runs a node until SIGTERM or SIGINT; 0 when it has stopped in order.
+def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls.
 
     Raises `UsageError` when the data directory is in use or the port is taken.
     """
@@ -39,13 +39,17 @@ def run_node(settings: Settings) -> int:
         listener = _listen(settings)
         with listener:
             _raise_descriptor_limit()
-            uvloop.run(_serve(settings, directory, listener))
+            uvloop.run(_serve(settings, directory, listener, on_ready))
     finally:
         directory.release()
-    return 0
 
 
-async def _serve(settings: Settings, directory: DataDirectory, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings,
+    directory: DataDirectory,
+    listener: socket.socket,
+    on_ready: Callable[[str], None],
+) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
@@ -53,7 +57,7 @@ async def _serve(settings: Settings, directory: DataDirectory, listener: socket.
         config = uvicorn.Config(
             build_app(services),
             loop="none",
-            http="httptools",
+            http=GatewayProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -66,15 +70,16 @@ async def _serve(settings: Settings, directory: DataDirectory, listener: socket.
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.limits.shutdown_timeout_s),
         )
-        server = NodeServer(config, services.life)
-        directory.announce(url, rfc3339(services.life.started_at_us))
-        services.life.accepts_calls = True
-        sys.stdout.write(f"dsfn listens on {url}, data in {settings.data_dir}\n")
-        sys.stdout.flush()
+
+        def ready() -> None:
+            services.life.accepts_calls = True
+            directory.announce(url, rfc3339(services.life.started_at_us))
+            on_ready(url)
+
         # What lives now lives for ever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        await server.serve(sockets=[listener])
+        await NodeServer(config, services.life, ready).serve(sockets=[listener])
 
 
 @asynccontextmanager
@@ -113,9 +118,15 @@ class NodeServer(uvicorn.Server):
     """uvicorn's server, told to stop by the signals of this process, which it does not repeat:
     what comes after it is stopped in order, too."""
 
-    def __init__(self, config: uvicorn.Config, life: Life) -> None:
+    def __init__(self, config: uvicorn.Config, life: Life, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._life = life
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to serve; only then, with signals heard, is the node ready."""
+        await super().startup(sockets)
+        self._ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

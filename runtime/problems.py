@@ -64,9 +64,12 @@ def problem_document(error: DsfnError, instance: str = "") -> dict[str, Any]:
     return {**error.fields, **document}
 
 
-def problem_response(error: DsfnError, instance: str = "") -> Response:
-    """The error as a response; `Retry-After` in whole seconds when the error knows it."""
+def problem_response(error: DsfnError, instance: str = "", status: int | None = None) -> Response:
+    """The error as a response, with its own status where none is given; `Retry-After` in whole
+    seconds when the error knows it."""
     document = problem_document(error, instance)
+    if status is not None:
+        document["status"] = status
     headers = {}
     retry_after_s = document.get("retry_after_s")
     if isinstance(retry_after_s, (int, float)):

@@ -1,6 +1,6 @@
 """The limit: one uvicorn process that does nothing but parse, run and answer.
 
-    uvicorn starlette_server:echo|embed --port PORT --http httptools --loop uvloop --no-access-log
+uvicorn starlette_server:echo|embed --port PORT --http httptools --loop uvloop --no-access-log
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from torch import nn
 
 import dsfn
 from dsfn.functions.invalid import invalid
@@ -24,7 +25,7 @@ from dsfn.functions.invalid import invalid
 RATE_HZ = 16_000
 RATE_HZ_MAX = 384_000
 WINDOW, CONTEXT = 512, 64  # samples that the model takes at a time, and sees again from before
-BATCH = 256
+BATCH, FEATURES = 256, 128
 SPEECH, SILENCE = 0.5, 0.35  # a probability above the one starts speech, below the other ends it
 SPEECH_MIN, SILENCE_MIN, PADDING = (RATE_HZ * ms // 1000 for ms in (250, 100, 30))
 
@@ -52,8 +53,15 @@ class DetectSpeech:
         if package is None or package.origin is None:
             raise ModuleNotFoundError("detect-speech needs the package silero-vad.")
         path = Path(package.origin).parent / "data" / "silero_vad.jit"
-        model = torch.jit.load(path)  # type: ignore[no-untyped-call]
-        self.network = model._model.eval()  # the half of it that takes 16 kHz
+        model = torch.jit.load(path)._model  # type: ignore[no-untyped-call]  # the 16 kHz half
+        self.spectrum, self.encoder = model.stft, model.encoder
+        # The model steps through a recording with an LSTM cell; an LSTM takes it in one call.
+        self.memory = nn.LSTM(FEATURES, FEATURES)
+        cell = model.decoder.rnn.named_parameters()
+        self.memory.load_state_dict({f"{name}_l0": weight for name, weight in cell})
+        self.head = nn.Linear(FEATURES, 1)
+        last = dict(model.decoder.decoder.named_parameters())
+        self.head.load_state_dict({"weight": last["2.weight"][:, :, 0], "bias": last["2.bias"]})
 
     def __call__(self, audio: dsfn.Audio) -> Speech:
         samples, rate_hz = audio.samples()
@@ -71,13 +79,11 @@ class DetectSpeech:
         """How likely each window of 512 samples is speech, from 0 to 1."""
         filled = np.pad(wave, (CONTEXT, -len(wave) % WINDOW))
         windows = torch.from_numpy(filled).unfold(0, CONTEXT + WINDOW, WINDOW)
-        state = torch.zeros(2, 1, 128)
-        outputs = []
+        state, outputs = None, []
         for at in range(0, len(windows), BATCH):
-            features = self.network.encoder(self.network.run_extractors(windows[at : at + BATCH]))
-            for window in features[:, None]:
-                output, state = self.network.decoder(window, state)
-                outputs.append(output)
+            features = self.encoder(self.spectrum(windows[at : at + BATCH]))
+            hidden, state = self.memory(features.squeeze(2), state)
+            outputs.append(self.head(hidden.relu()).sigmoid())
         probabilities: list[float] = torch.cat(outputs).flatten().tolist()
         return probabilities
 

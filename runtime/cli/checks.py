@@ -73,7 +73,7 @@ def torch() -> Finding:
     found = _version("torch")
     if found:
         return Finding("torch", "ok", found)
-    return Finding("torch", "fail", "not installed", "Run `pip install torch`.")
+    return Finding("torch", "fail", "not installed", "Run `pip install 'dsfn[torch]'`.")
 
 
 def gpu() -> Finding:
@@ -203,7 +203,7 @@ def _extra(check: str, package: str) -> Finding:
     found = _version(package)
     if found:
         return Finding(check, "ok", f"{package} {found}")
-    return Finding(check, "warn", f"no {package}", f"Run `pip install {package}`.")
+    return Finding(check, "warn", f"no {package}", "Run `pip install 'dsfn[media]'`.")
 
 
 def _version(package: str) -> str:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from dsfn.runtime.cli import daemon
 from dsfn.runtime.cli.documents import StatusDocument, UpDocument
 from dsfn.runtime.cli.options import JsonOption, connect
-from dsfn.runtime.cli.output import complain, json_text, local_time, print_fields, print_json, say
-from dsfn.runtime.cli.place import data_dir, read_node_file
+from dsfn.runtime.cli.output import complain, local_time, print_fields, print_json, say
+from dsfn.runtime.cli.place import data_dir
 from dsfn.runtime.config import DEFAULT_HOST, DEFAULT_PORT, Settings, load_settings
 
 _POLL_S = 0.05
@@ -47,15 +43,18 @@ def up(
         else:
             say(f"dsfn listens on {node.url} (pid {node.pid}), data in {settings.data_dir}")
         return
+    # If the node fails unexpectedly, `--data` is where its traceback belongs.
+    os.environ["DSFN_DATA"] = str(settings.data_dir)
     from dsfn.runtime.node import run_node
 
-    if json_output:
-        with _only_json(settings.data_dir):
-            code = run_node(settings)
-    else:
-        code = run_node(settings)
-    if code:
-        raise typer.Exit(code)
+    def announce(url: str) -> None:
+        if json_output:
+            print_json(_up_document(url, os.getpid(), settings.data_dir))
+        else:
+            say(f"dsfn listens on {url}, data in {settings.data_dir}")
+        sys.stdout.flush()
+
+    run_node(settings, announce)
 
 
 def down(json_output: JsonOption = False) -> None:
@@ -92,27 +91,6 @@ def _arguments(settings: Settings) -> list[str]:
 
 def _up_document(url: str, pid: int, directory: Path) -> UpDocument:
     return {"url": url, "pid": pid, "data_dir": str(directory)}
-
-
-@contextmanager
-def _only_json(directory: Path) -> Iterator[None]:
-    """Runs a node inside, whose own words go to standard error; once it takes calls, the
-    document of `up --json` goes to standard output."""
-    out = sys.stdout
-    threading.Thread(target=_announce_when_ready, args=(directory, out), daemon=True).start()
-    with redirect_stdout(sys.stderr):
-        yield
-
-
-def _announce_when_ready(directory: Path, out: TextIO) -> None:
-    """Runs beside the node, which blocks; it ends with the process at the latest."""
-    while True:
-        node = read_node_file(directory)
-        if node is not None and node.pid == os.getpid() and daemon.is_ready(node.url):
-            out.write(json_text(_up_document(node.url, node.pid, directory)) + "\n")
-            out.flush()
-            return
-        time.sleep(_POLL_S)
 
 
 def _rows(status: StatusDocument) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from dsfn.runtime.cli.output import complain, on_terminal, say
 from dsfn.runtime.cli.reply import Reply
 
 EVENT_STREAM = "text/event-stream"
+
+_INNERMOST_LIST = re.compile(r"\[\n[^\[\]{}]*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,10 @@ def write_result(reply: Reply, path: Path) -> int:
 
 def collect_result(reply: Reply) -> Collected:
     """Reads the whole body."""
-    if reply.media_type == EVENT_STREAM:
-        items = [_value(data) for data in server_sent(reply.chunks)]
-        return Collected(items, None, sum(len(json.dumps(item)) for item in items))
     body = b"".join(reply.chunks)
+    if reply.media_type == EVENT_STREAM:
+        items = [_value(data) for data in server_sent(iter((body,)))]
+        return Collected(items, None, len(body))
     event = _event(reply.headers, body)
     if event is not None:
         return Collected(event, None, len(body))
@@ -65,7 +68,7 @@ def print_result(reply: Reply, streams_text: Callable[[], bool]) -> None:
         _print_stream(reply.chunks, streams_text())
     elif _is_event(reply.headers) or is_json(reply.media_type):
         value = collect_result(reply).value
-        say(json.dumps(value, indent=2 if on_terminal() else None, ensure_ascii=False))
+        say(readable(value) if on_terminal() else json.dumps(value, ensure_ascii=False))
     elif reply.media_type.startswith("text/"):
         _print_text(reply.chunks)
     elif on_terminal():
@@ -75,6 +78,17 @@ def print_result(reply: Reply, streams_text: Callable[[], bool]) -> None:
         for chunk in reply.chunks:
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
+
+
+def readable(value: Any) -> str:
+    """JSON indented for people, but with lists of plain values on one line: an embedding has
+    hundreds of them."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _INNERMOST_LIST.sub(_on_one_line, text)
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return "[" + " ".join(line.strip() for line in found[0][1:-1].split("\n")).strip() + "]"
 
 
 def server_sent(chunks: Iterator[bytes]) -> Iterator[str]:

@@ -26,7 +26,8 @@ class Jobs(Protocol):
 
         Raises what the job raised, `HandlerTimedOut` when it took longer than
         `timeout_s` (its process is then gone), and `HandlerCrashed` when its process
-        ended. An error's field `output`, where there is one, is what was printed.
+        ended. An error's field `output`, where there is one, is what was printed, and
+        `traceback` where the author's code hung.
         """
         ...
 

@@ -117,7 +117,8 @@ class Stages:
 def _blamed(
     kind: type[DeployError], what: str, timeout_s: float, function: str | None = None
 ) -> Iterator[None]:
-    """Says which of the author's code hung or ended its process, with its last words."""
+    """Says which of the author's code hung (and where) or ended its process, with its last
+    words."""
     try:
         yield
     except FunctionError as error:
@@ -126,7 +127,8 @@ def _blamed(
         words = f"{what} {_fate(error, timeout_s)}."
         if printed:
             words += f" The last that it printed:\n{printed}"
-        raise kind(words, function=function, output=printed) from error
+        where = error.fields.get("traceback")
+        raise kind(words, function=function, output=printed, traceback=where) from error
 
 
 def _fate(error: FunctionError, timeout_s: float) -> str:

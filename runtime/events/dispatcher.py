@@ -21,7 +21,7 @@ from dsfn.runtime.events.stored import load_body
 from dsfn.runtime.model import Answer, Call
 
 PER_FUNCTION = 16
-TOTAL = 256
+TOTAL = 64
 CLOSE_GRACE_S = 10.0
 _POLL_S = 0.25
 _PAUSE_S = 1.0

@@ -74,8 +74,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         path = request.url.path
         return problem_response(NotFound(f"There is nothing at {path}.", kind="path", name=path))
-    response = problem_response(RequestError(f"{error.detail}."))
-    response.status_code = error.status_code
+    response = problem_response(RequestError(f"{error.detail}."), status=error.status_code)
     response.headers.update(error.headers or {})
     return response
 

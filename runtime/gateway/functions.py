@@ -66,9 +66,9 @@ class FunctionsEndpoint:
                 await _send_stream(send, answer, answer.stream)
             elif event is not None:
                 own_headers, own_body = answer_event(answer, event, headers)
-                await _send(send, 200, [*_answer_headers(answer), *own_headers], own_body)
+                await _send(send, 200, [*answer_headers(answer), *own_headers], own_body)
             else:
-                headers_out = _answer_headers(answer)
+                headers_out = answer_headers(answer)
                 headers_out.append(_content_type(answer))
                 await _send(send, 200, headers_out, answer.body)
 
@@ -147,7 +147,8 @@ class ClientWatch:
             self._task.cancel()
 
 
-def _answer_headers(answer: Answer) -> Headers:
+def answer_headers(answer: Answer) -> Headers:
+    """What every answer says of itself: phases, invocation, revision, usage and cost."""
     charge = answer.charge
     gpu_us = 0 if charge.device_class == "cpu" else charge.held_us
     headers = [
@@ -179,7 +180,7 @@ async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
 async def _send_stream(send: Send, answer: Answer, stream: AsyncGenerator[bytes, None]) -> None:
     """Passes a stream on. What fails after the first byte can only cut it off; the reason is
     in the ledger and the metrics, and, for server-sent events, in a last event `error`."""
-    headers = _answer_headers(answer)
+    headers = answer_headers(answer)
     headers.append(_content_type(answer))
     headers.append((b"cache-control", b"no-store"))
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from dsfn.functions.errors import Conflict, from_document
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.events.delivery import DeliveryState, Invocation
-from dsfn.runtime.gateway.functions import _answer_headers
+from dsfn.runtime.gateway.functions import answer_headers
 from dsfn.runtime.problems import problem_document
 from dsfn.runtime.services import Services
 
@@ -34,7 +34,7 @@ async def result(request: Request) -> Response:
         raise from_document(found.error)
     answer = await services.queue.result(found.id)
     response = Response(answer.body, headers={"Content-Type": answer.content_type})
-    response.raw_headers.extend(_answer_headers(answer))
+    response.raw_headers.extend(answer_headers(answer))
     return response
 
 

@@ -75,4 +75,6 @@ class BodyReader:
 
     def _too_large(self) -> PayloadTooLarge:
         limit = self.limits.max_body_bytes
-        return PayloadTooLarge(f"The body is larger than {limit} bytes.", limit_bytes=limit)
+        return PayloadTooLarge(
+            f"The body is larger than {limit} bytes.", field="body", limit_bytes=limit
+        )

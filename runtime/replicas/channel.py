@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, cast
 
 from dsfn.functions.errors import DsfnError, from_document
+from dsfn.runtime.coalescing import CoalescingTransport
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 
@@ -54,7 +55,7 @@ class Channel(asyncio.Protocol):
     pending: dict[int, PendingCall] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _reader: FrameReader = field(default_factory=FrameReader)
-    _transport: asyncio.Transport | None = None
+    _transport: CoalescingTransport | None = None
     _control: asyncio.Future[Any] | None = None
 
     @classmethod
@@ -66,7 +67,7 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = CoalescingTransport(cast(asyncio.Transport, transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""
@@ -135,8 +136,13 @@ class Channel(asyncio.Protocol):
             self._control.set_exception(ConnectionError(error.message))
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        if len(self.pending) > 1:
             self._transport.write(data)
+        else:
+            # A lone call has nothing to share its write with, and somebody waits for it.
+            self._transport.write_now(data)
 
     def _dispatch(self, frame: Frame) -> None:
         if frame.kind is Kind.RESULT:

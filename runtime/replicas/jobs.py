@@ -7,7 +7,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-from dsfn.functions.errors import HandlerCrashed, HandlerTimedOut
+from dsfn.functions.errors import DsfnError, HandlerCrashed, HandlerTimedOut
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
 from dsfn.runtime.replicas.channel import Channel
@@ -17,6 +17,8 @@ from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Message
 
 MAX_OUTPUT_BYTES = 64 << 10
+# How long a job that hangs has to say where.
+HANG_GRACE_S = 1.0
 _EXIT_TIMEOUT_S = 5.0
 
 
@@ -29,8 +31,9 @@ class Jobs:
     async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
         """Runs a job to its end.
 
-        Raises what the job raised, `HandlerTimedOut` when it hung, `HandlerCrashed`
-        (with `output`, the last that it printed) when its process ended.
+        Raises what the job raised, `HandlerTimedOut` when it hung (with the author's
+        `traceback`, where the job could still tell), `HandlerCrashed` when its process
+        ended; both with `output`, the last that it printed.
         """
         with self.launcher.hold(environment.digest):
             nursery = self.launcher.nursery(environment.digest, environment.python)
@@ -40,15 +43,20 @@ class Jobs:
         output = OutputTail(worker.output)
         channel = await Channel.open(worker.socket)
         channel.lost = lambda: channel.fail(HandlerCrashed("The job's process ended."))
+        loop = asyncio.get_running_loop()
+        hung_at_s = loop.time() + timeout_s
+        interrupt = loop.call_at(hung_at_s, worker.signal, signal.SIGUSR1)
         try:
-            document = await channel.request(Kind.JOB, job.to_document(), timeout_s)
-        except TimeoutError:
-            raise HandlerTimedOut(
-                f"It took longer than {timeout_s:g} s.", timeout_s=timeout_s, output=output.text()
-            ) from None
-        except ConnectionError:
-            raise await _crash(worker, output) from None
+            patience_s = timeout_s + HANG_GRACE_S
+            document = await channel.request(Kind.JOB, job.to_document(), patience_s)
+        except (DsfnError, TimeoutError, ConnectionError) as error:
+            if loop.time() >= hung_at_s:
+                raise _hung(timeout_s, error, output) from None
+            if isinstance(error, ConnectionError):
+                raise await _crash(worker, output) from None
+            raise
         finally:
+            interrupt.cancel()
             channel.close()
             worker.kill()
             output.close()
@@ -90,6 +98,17 @@ class OutputTail:
             asyncio.get_running_loop().remove_reader(self._descriptor)
         self._tail += data
         del self._tail[:-MAX_OUTPUT_BYTES]
+
+
+def _hung(timeout_s: float, error: Exception, output: OutputTail) -> HandlerTimedOut:
+    """`error` is what came of the interrupt."""
+    where = error.fields.get("traceback") if isinstance(error, DsfnError) else None
+    return HandlerTimedOut(
+        f"It took longer than {timeout_s:g} s.",
+        timeout_s=timeout_s,
+        traceback=where,
+        output=output.text(),
+    )
 
 
 async def _crash(worker: WorkerProcess, output: OutputTail) -> HandlerCrashed:

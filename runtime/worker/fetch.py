@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import NotFound, PayloadTooLarge
 from dsfn.functions.invalid import invalid
 from dsfn.functions.media import OCTET_STREAM
+
+if TYPE_CHECKING:
+    import httpx
 
 FETCH_TIMEOUT_S = 30.0
 
@@ -55,7 +60,7 @@ class Fetcher:
         deadline_s = time.monotonic() + FETCH_TIMEOUT_S
         data = bytearray()
         try:
-            with httpx.stream("GET", url, timeout=10.0, follow_redirects=True) as response:
+            with _client().stream("GET", url) as response:
                 if response.status_code in (404, 410):
                     raise NotFound(f"There is no {url}.", kind="url", name=url)
                 response.raise_for_status()
@@ -67,9 +72,17 @@ class Fetcher:
                         raise invalid("$ref", f"takes over {FETCH_TIMEOUT_S:g} s to get: {url}")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise invalid("$ref", f"cannot be fetched from {url}: {error}") from error
-        return bytes(data), response.headers.get("content-type", OCTET_STREAM)
+        return bytes(data), str(response.headers.get("content-type", OCTET_STREAM))
 
     def _too_large(self, reference: str) -> PayloadTooLarge:
         return PayloadTooLarge(
             f"{reference} is over the limit of {self.max_bytes} bytes.", limit_bytes=self.max_bytes
         )
+
+
+@cache
+def _client() -> httpx.Client:
+    """One for all: making it reads the machine's certificates."""
+    import httpx
+
+    return httpx.Client(timeout=10.0, follow_redirects=True)

@@ -112,8 +112,8 @@ def verify(job: Verify) -> Document:
 
 
 def installed_modules(before: Collection[str]) -> list[str]:
-    """The installed modules that were not loaded `before`, by dotted name, in the order in
-    which they were first asked for; of too many only the top-level ones."""
+    """The installed modules that were not loaded `before`, by dotted name, each after those
+    that it needed; of too many only the top-level ones."""
     found = [
         name
         for name, module in sys.modules.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import resource
@@ -31,6 +32,7 @@ def become(parent: int, connection: int, output: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is a call for it to stop
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.enable()  # a crash in native code leaves its Python stack in the logs
     gc.disable()  # until it is a replica: nothing of what a load makes is garbage
     reseed()
     serve(socket.socket(fileno=connection))

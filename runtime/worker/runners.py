@@ -8,11 +8,13 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from dsfn.functions.errors import CallCancelled
+from dsfn.runtime.cpus import available_cpus
 from dsfn.runtime.worker.endpoint import Answer, Endpoint, Stopwatch, use_threads
 from dsfn.runtime.worker.frames import CallFrame
 from dsfn.runtime.worker.interrupts import Interrupted, SignalInterrupt, ThreadInterrupt
@@ -25,8 +27,29 @@ Send = Callable[[bytes], object]
 Finish = Callable[[Answer], None]
 
 
+@contextmanager
+def outside(loop: AbstractEventLoop) -> Iterator[None]:
+    """Hides the running loop from plain code, which may want to use `asyncio.run()`."""
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+def flush_output() -> None:
+    """Sends what was printed on its way, as far as user code has left that possible."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+
+
 class Runner(ABC):
-    """Runs the calls of one replica. `send` takes a frame; `finish` takes the last of a call."""
+    """Runs the calls of one replica. `send` takes a frame; `finish` takes the last of a call.
+
+    `threads`: how many threads, torch's included, its calls may come to run in.
+    """
+
+    threads = available_cpus()
 
     def __init__(
         self, endpoint: Endpoint, loop: AbstractEventLoop, send: Send, finish: Finish
@@ -55,7 +78,7 @@ class Runner(ABC):
 
     def _end(self, answer: Answer) -> None:
         self.running -= 1
-        sys.stdout.flush()
+        flush_output()
         self._finish(answer)
 
 
@@ -75,7 +98,9 @@ class InlineRunner(Runner):
         """Nothing: there are no streams here."""
 
     def _start(self, number: int, call: CallFrame) -> None:
-        self._end(self.endpoint.run(number, call, self._interrupt))
+        with outside(self.loop):
+            answer = self.endpoint.run(number, call, self._interrupt)
+        self._end(answer)
 
 
 class ThreadRunner(Runner):
@@ -85,6 +110,7 @@ class ThreadRunner(Runner):
         self, endpoint: Endpoint, loop: AbstractEventLoop, send: Send, finish: Finish, threads: int
     ) -> None:
         super().__init__(endpoint, loop, send, finish)
+        self.threads = threads * (1 + available_cpus())
         self._threads = ThreadPoolExecutor(threads, "call")
         self._interrupts: dict[int, ThreadInterrupt] = {}
         self._streams: dict[int, ThreadStream] = {}
@@ -124,6 +150,8 @@ class ThreadRunner(Runner):
 
 class TaskRunner(Runner):
     """Calls of an async function, as tasks on the loop."""
+
+    threads = available_cpus() + min(32, available_cpus() + 4)  # asyncio's own for to_thread()
 
     def __init__(
         self, endpoint: Endpoint, loop: AbstractEventLoop, send: Send, finish: Finish

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
+import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -18,7 +18,7 @@ from dsfn.runtime.worker.jobs import run_job
 from dsfn.runtime.worker.linux import limit_memory
 from dsfn.runtime.worker.messages import Load
 from dsfn.runtime.worker.replica import Replica, load
-from dsfn.runtime.worker.runners import Runner, runner_for
+from dsfn.runtime.worker.runners import Runner, flush_output, outside, runner_for
 
 
 class Server(asyncio.Protocol):
@@ -29,13 +29,13 @@ class Server(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport
         self._replica: Replica
-        self._runner: Runner
+        self._runner: Runner | None = None
         self._stopping = False
         self._on: Mapping[Kind, Callable[[Frame], None]] = {
             Kind.LOAD: self._on_load,
             Kind.JOB: self._on_job,
             Kind.CALL: self._on_call,
-            Kind.CANCEL: lambda frame: self._runner.cancel(frame.call),
+            Kind.CANCEL: self._on_cancel,
             Kind.ACK: self._on_ack,
             Kind.PARK: self._on_park,
             Kind.UNPARK: self._on_unpark,
@@ -53,13 +53,14 @@ class Server(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The node has gone, or all is said: this is the end of the process."""
-        sys.stdout.flush()
+        flush_output()
         os._exit(0)
 
     def _on_load(self, frame: Frame) -> None:
         request = Load.from_document(frame.json())
         try:
-            self._replica = load(request)
+            with outside(self._loop):
+                self._replica = load(request)
         except DsfnError as error:
             self._fail(error)
             return
@@ -74,13 +75,16 @@ class Server(asyncio.Protocol):
         gc.freeze()
         gc.enable()
         if request.memory_bytes is not None:
-            limit_memory(request.memory_bytes, request.concurrency)
+            limit_memory(request.memory_bytes, self._runner.threads)
         self._send(Kind.READY, self._replica.ready.to_document())
 
     def _on_job(self, frame: Frame) -> None:
         gc.enable()
+        # A job that takes too long is told so, as by Ctrl-C: its traceback shows where it hangs.
+        signal.signal(signal.SIGUSR1, signal.default_int_handler)
         try:
-            result = run_job(frame.json())
+            with outside(self._loop):
+                result = run_job(frame.json())
         except DsfnError as error:
             self._fail(error)
             return
@@ -88,9 +92,15 @@ class Server(asyncio.Protocol):
         self._transport.close()
 
     def _on_call(self, frame: Frame) -> None:
+        assert self._runner is not None
         self._runner.start(frame.call, frames.decode_call(frame.payload))
 
+    def _on_cancel(self, frame: Frame) -> None:
+        assert self._runner is not None
+        self._runner.cancel(frame.call)
+
     def _on_ack(self, frame: Frame) -> None:
+        assert self._runner is not None
         self._runner.acknowledge(frame.call, frames.decode_ack(frame.payload))
 
     def _on_park(self, _: Frame) -> None:
@@ -99,7 +109,8 @@ class Server(asyncio.Protocol):
 
     def _on_unpark(self, _: Frame) -> None:
         try:
-            restore_us = self._replica.unpark()
+            with outside(self._loop):
+                restore_us = self._replica.unpark()
         except DsfnError as error:
             self._fail(error)
             return
@@ -116,7 +127,7 @@ class Server(asyncio.Protocol):
             self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if self._runner.running == 0:
+        if self._runner is None or self._runner.running == 0:
             self._transport.close()  # once all is written
 
     def _fail(self, error: DsfnError) -> None:

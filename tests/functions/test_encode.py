@@ -73,7 +73,7 @@ def refusal(target: Callable[..., object], value: object) -> str:
 
 
 def test_json_results_are_json_with_aliases() -> None:
-    value = [Guess(**{"class": "cat", "score": 0.5})]
+    value = [Guess.model_validate({"class": "cat", "score": 0.5})]
     assert encode(guesses, value) == (JSON, b'[{"class":"cat","score":0.5}]')
     assert (
         encode(guesses, [{"class": "cat", "score": None}])[1] == b'[{"class":"cat","score":null}]'
@@ -186,7 +186,7 @@ def test_what_can_never_be_accepted_is_known_before_the_call() -> None:
     [
         (number, float("nan"), ""),
         (anything, {"a": [1.0, float("inf")]}, "a.1"),
-        (guesses, [Guess(**{"class": "cat", "score": float("nan")})], "0.score"),
+        (guesses, [Guess.model_validate({"class": "cat", "score": float("nan")})], "0.score"),
     ],
 )
 def test_nan_in_a_result_is_refused_by_path(

@@ -460,7 +460,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps=STEPS)
 def test_whatever_crashes_no_event_is_lost_and_none_counts_twice(
     steps: list[tuple[str, int | str, str]],

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -154,8 +155,7 @@ def test_attributes_and_classes_of_tensors_come_back() -> None:
 
 
 def test_arrays_over_one_memory_share_one_storage() -> None:
-    numpy = pytest.importorskip("numpy")
-    array = numpy.arange(8.0)
+    array = np.arange(8.0)
     found = restored_from({"a": torch.from_numpy(array), "b": torch.from_numpy(array)})
     found["a"][0] = 5
     assert found["b"][0] == 5

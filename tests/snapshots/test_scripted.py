@@ -93,12 +93,11 @@ def test_a_torchscript_function_comes_back(staging: Path) -> None:
     assert found(torch.ones(1)).item() == 2
 
 
-def test_silero_vad_comes_back(staging: Path) -> None:
+def test_silero_vad_comes_back(staging: Path, require: Callable[[str, str], None]) -> None:
+    require("silero_vad", "install dsfn[library]")
     spec = importlib.util.find_spec("silero_vad")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package silero-vad is not installed")
-    package = Path(next(iter(spec.submodule_search_locations)))
-    archive = package / "data" / "silero_vad.jit"
+    assert spec is not None and spec.origin is not None
+    archive = Path(spec.origin).parent / "data" / "silero_vad.jit"
     live = torch.jit.load(archive, "cpu").eval()  # type: ignore[no-untyped-call]
     found = restored_from({"model": live}, staging)["model"]
     torch.manual_seed(0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from cli_documents import assert_shape, documented
 from cli_runs import Dsfn
 
 from dsfn.runtime.cli import daemon
-from dsfn.runtime.cli.place import read_node_file
 
 SOURCE = '''
 from collections.abc import Iterator
@@ -114,6 +115,18 @@ def test_the_same_source_again_is_the_same_revision(dsfn: Dsfn) -> None:
     assert "discover: Importing app.py." in run.err
 
 
+def test_on_a_terminal_there_are_tables_and_progress(dsfn: Dsfn) -> None:
+    ours, theirs = pty.openpty()
+    variables = {**dsfn.variables, "TERM": "xterm", "COLUMNS": "120"}
+    with process(variables, "deploy", "app.py", terminal=theirs):
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b"")).decode()
+    os.close(ours)
+    assert "publish: " in shown
+    assert "\N{BOX DRAWINGS LIGHT HORIZONTAL}" in shown
+    assert "\x1b[" in shown
+
+
 def test_a_source_that_fails_shows_its_authors_own_traceback(dsfn: Dsfn) -> None:
     (dsfn.directory / "broken.py").write_text("import dsfn\n\nimport no_such_module\n")
     run = dsfn("deploy", "broken.py", "--json")
@@ -136,6 +149,13 @@ def test_a_json_result_is_printed_and_has_the_documented_shape(dsfn: Dsfn) -> No
     assert answer["result"] == "hello, you"
     assert answer["charge"]["busy_us"] > 0
     assert answer["total_us"] >= sum(answer["phases_us"].values()) > 0
+
+
+def test_characters_that_the_output_cannot_hold_are_escaped(dsfn: Dsfn) -> None:
+    variables = {**dsfn.variables, "PYTHONIOENCODING": "ascii"}
+    with process(variables, "invoke", "greet", "--data", '{"name": "grün"}') as run:
+        out, errors = run.communicate(timeout=20)
+    assert (out, errors) == ('"hello, gr\\xfcn"\n', "")
 
 
 def test_a_file_is_sent_as_what_its_name_says_and_text_comes_back(dsfn: Dsfn) -> None:
@@ -219,23 +239,17 @@ def test_logs_are_shown_and_followed(dsfn: Dsfn) -> None:
     wait_for(lambda: "greeting logs" in dsfn("logs", "greet").out)
     lines = dsfn("logs", "greet", "--since", "1h", "--json").json()
     assert_shape(lines, documented("dsfn logs"))
-    follower = subprocess.Popen(
-        [sys.executable, "-m", "dsfn", "logs", "greet", "-f", "--json"],
-        env={**os.environ, **dsfn.variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert follower.stdout is not None
-    while "greeting logs" not in follower.stdout.readline():
-        pass
-    dsfn("invoke", "greet", "--data", '{"name": "followers"}')
-    followed = json.loads(follower.stdout.readline())
-    assert_shape([followed], documented("dsfn logs"))
-    assert followed["text"] == "greeting followers"
-    follower.send_signal(signal.SIGINT)
-    _, errors = follower.communicate(timeout=10)
-    assert (follower.returncode, errors) == (130, "")
+    with process(dsfn.variables, "logs", "greet", "-f", "--json") as follower:
+        assert follower.stdout is not None
+        while "greeting logs" not in follower.stdout.readline():
+            pass
+        dsfn("invoke", "greet", "--data", '{"name": "followers"}')
+        followed = json.loads(follower.stdout.readline())
+        assert_shape([followed], documented("dsfn logs"))
+        assert followed["text"] == "greeting followers"
+        follower.send_signal(signal.SIGINT)
+        _, errors = follower.communicate(timeout=10)
+        assert (follower.returncode, errors) == (130, "")
 
 
 def test_a_function_is_described(dsfn: Dsfn) -> None:
@@ -343,19 +357,14 @@ def test_a_taken_port_is_a_sentence(dsfn: Dsfn, tmp_path: Path) -> None:
 
 
 def test_in_the_foreground_a_node_ends_with_ctrl_c(tmp_path: Path) -> None:
-    node = subprocess.Popen(
-        [sys.executable, "-m", "dsfn", "up", "--port", "0", "--data", str(tmp_path), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(lambda: read_node_file(tmp_path) is not None)
-    assert node.stdout is not None
-    document = "".join(iter(node.stdout.readline, "}\n")) + "}"
-    assert_shape(json.loads(document), documented("dsfn up"))
-    node.send_signal(signal.SIGINT)
-    rest, _ = node.communicate(timeout=30)
-    assert (node.returncode, rest) == (0, "")
+    variables = {"DSFN_DATA": str(tmp_path / "data")}
+    with process(variables, "up", "--port", "0", "--json") as node:
+        assert node.stdout is not None
+        document = "".join(iter(node.stdout.readline, "}\n")) + "}"
+        assert_shape(json.loads(document), documented("dsfn up"))
+        node.send_signal(signal.SIGINT)
+        rest, _ = node.communicate(timeout=30)
+        assert (node.returncode, rest) == (0, "")
 
 
 def test_a_node_that_does_not_stop_is_killed(
@@ -371,7 +380,34 @@ def test_a_node_that_does_not_stop_is_killed(
     assert own("down").out == f"No node runs in {tmp_path / 'data'}.\n"
 
 
-def wait_for(happened: Any) -> None:
+@contextmanager
+def process(
+    variables: Mapping[str, str], *arguments: str, terminal: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on by itself until the end of the block, on a terminal if given."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "dsfn", *arguments],
+        env={**os.environ, **variables},
+        cwd=Path(variables["DSFN_DATA"]).parent,
+        stdout=subprocess.PIPE if terminal is None else terminal,
+        stderr=subprocess.PIPE if terminal is None else terminal,
+        text=True,
+    ) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def _read(terminal: int) -> bytes:
+    """What a terminal shows next; nothing when its other end has closed."""
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:
+        return b""
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
     """Waits until it has happened."""
     deadline = time.monotonic() + 20
     while not happened():

@@ -27,9 +27,9 @@ def _commands() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("name", _commands())
 def test_every_command_and_option_is_documented(name: str) -> None:
-    section = section(name)
-    assert section, f"docs/cli.md has no section on `{name}`"
-    missing = [option for option in _commands()[name] if f"`{option}`" not in section]
+    text = section(name)
+    assert text, f"docs/cli.md has no section on `{name}`"
+    missing = [option for option in _commands()[name] if f"`{option}`" not in text]
     assert not missing
 
 

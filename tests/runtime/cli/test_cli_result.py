@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 
 from dsfn.functions.errors import DsfnError, HandlerRaised
 from dsfn.runtime.cli.reply import Reply, parse_server_timing, reply_from
-from dsfn.runtime.cli.result import collect_result, print_result, server_sent, write_result
+from dsfn.runtime.cli.result import (
+    collect_result,
+    print_result,
+    readable,
+    server_sent,
+    write_result,
+)
 
 
 def _reply(content_type: str, *chunks: bytes, **headers: str) -> Reply:
@@ -72,6 +79,20 @@ def test_a_stream_of_text_is_printed_as_one_text_and_of_json_as_lines(
     assert capsys.readouterr().out == "a b\n"
     print_result(_reply("text/event-stream", b"data: 1\n\ndata: 2\n\n"), lambda: False)
     assert capsys.readouterr().out == "1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([[0.5, -1.0], [2, 3]], "[\n  [0.5, -1.0],\n  [2, 3]\n]"),
+        ({"a": ["x  y", "[1,\n 2]"], "b": []}, None),
+        ([], "[]"),
+        ("grün", '"grün"'),
+    ],
+)
+def test_on_a_terminal_lists_of_plain_values_take_one_line(value: object, text: str | None) -> None:
+    assert json.loads(readable(value)) == value
+    assert text is None or readable(value) == text
 
 
 def test_text_cut_inside_a_character_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -292,3 +292,51 @@ def test_a_function_that_cannot_be_loaded_says_why(spawn: Spawn, tmp_path: Path)
     assert 'File "app.py"' in document["fields"]["traceback"]
     with pytest.raises(EOFError):
         worker.receive()
+
+
+def test_plain_code_may_run_a_loop_of_its_own(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(
+        tmp_path,
+        """
+        import asyncio
+
+        async def later(value: str) -> str:
+            await asyncio.sleep(0)
+            return value
+
+        @dsfn.function
+        class Plain:
+            def setup(self) -> None:
+                self.first = asyncio.run(later("from setup"))
+
+            def __call__(self) -> list[str]:
+                return [self.first, asyncio.run(later("from a call"))]
+        """,
+    )
+    worker = spawn()
+    worker.load(bundle, "plain")
+    for _ in range(2):
+        assert worker.call() == ["from setup", "from a call"]
+
+
+def test_a_function_may_close_its_output(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(
+        tmp_path,
+        """
+        import sys
+
+        @dsfn.function
+        def hush() -> int:
+            sys.stdout.close()
+            return 1
+        """,
+    )
+    worker = spawn()
+    worker.load(bundle, "hush")
+    assert [worker.call(), worker.call()] == [1, 1]
+
+
+def test_a_spare_can_be_stopped(server: ForkServer, spawn: Spawn) -> None:
+    worker = spawn()
+    worker.send(frames.encode(Kind.STOP, 0))
+    assert server.exit_status(worker) == 0

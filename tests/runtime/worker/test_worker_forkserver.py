@@ -48,6 +48,8 @@ def test_how_a_worker_ended_is_reported(
     with pytest.raises(EOFError):
         worker.call(how=how)
     assert server.exit_status(worker) == status
+    if how == "crash":
+        assert "Segmentation fault" in worker.printed("in end")
     other.load(tmp_path, "end")
     assert other.call(how="go on") > 0
 
@@ -95,10 +97,12 @@ def test_a_worker_inherits_nothing_from_its_siblings(
     )
     others = [spawn() for _ in range(3)]
     worker = spawn()
-    worker.load(bundle, "descriptors")
+    for each in (*others, worker):
+        each.load(bundle, "descriptors")
     found = worker.call()
     assert found["0"] == "/dev/null" and found["1"] == found["2"]
-    theirs = {link for pid in (server.process.pid, *(w.pid for w in others)) for link in _links(pid)}
+    siblings = (server.process.pid, *(other.pid for other in others))
+    theirs = {link for pid in siblings for link in _links(pid)}
     own = {link for link in found.values() if link.startswith(("socket:", "pipe:"))}
     assert not own & theirs
     assert not any("pidfd" in link for link in found.values())
@@ -107,7 +111,7 @@ def test_a_worker_inherits_nothing_from_its_siblings(
 def _links(pid: int) -> Iterator[str]:
     """Sockets and pipes that a process has open."""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        link = os.readlink(descriptor)
+        link = str(descriptor.readlink())
         if int(descriptor.name) > 2 and link.startswith(("socket:", "pipe:")):
             yield link
 
@@ -135,6 +139,7 @@ def test_a_killed_fork_server_takes_its_workers_along(tmp_path: Path) -> None:
             worker.close()
 
 
+THREAD = "threading.Thread(target=time.sleep, args=[60]).start()"
 MODULES = {
     "harmless": "VALUE = 1",
     "harmless_too": "import harmless",
@@ -142,7 +147,7 @@ MODULES = {
     "leaving": "import sys; sys.exit()",
     "ending": "import os; os._exit(0)",
     "hanging": "while True: pass",
-    "threading_on": "import threading, time; threading.Thread(target=time.sleep, args=[60]).start()",
+    "threading_on": f"import threading, time\n{THREAD}",
 }
 
 
@@ -210,4 +215,4 @@ def test_the_nodes_working_directory_is_not_importable(
 
 def test_the_fork_server_stays_with_one_thread(server: ForkServer, spawn: Spawn) -> None:
     spawn()
-    assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 1
+    assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1

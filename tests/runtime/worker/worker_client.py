@@ -68,8 +68,12 @@ class Worker:
 
     def job(self, job: Message) -> Frame:
         """Sends JOB and gives what comes back."""
-        self.send(frames.encode_json(Kind.JOB, job.to_document()))
+        self.begin_job(job)
         return self.receive()
+
+    def begin_job(self, job: Message) -> None:
+        """Sends JOB."""
+        self.send(frames.encode_json(Kind.JOB, job.to_document()))
 
     def request(self, kind: Kind) -> None:
         """Sends a frame about the worker as a whole."""

@@ -1,0 +1,45 @@
+"""Where every byte is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAccount:
+    """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
+    next ones, `free_bytes` the driver has; the rest is others'."""
+
+    device_class: str
+    total_bytes: int
+    free_bytes: int
+    reserve_bytes: int
+    resident_bytes: int
+    pooled_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All that the owner holds. `arena_used_bytes` and `arena_free_bytes` add up to the arena;
+    a slab needs one free range, of at most `arena_largest_free_bytes`."""
+
+    arena_bytes: int
+    arena_used_bytes: int
+    arena_free_bytes: int
+    arena_largest_free_bytes: int
+    slabs: int
+    workers: int
+    mappings: int
+    devices: tuple[DeviceAccount, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """This account as a JSON-able document."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Account:
+        """Reads back what `to_document` wrote."""
+        devices = tuple(DeviceAccount(**device) for device in document["devices"])
+        return cls(**{**document, "devices": devices})

@@ -1,0 +1,147 @@
+"""The host arena: one range of shared memory, and the slabs that lie in it."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from dsfn.functions.errors import Conflict, NotFound
+from dsfn.snapshots.format import PAGE_BYTES, corrupt
+from dsfn.snapshots.owner.errors import memory_full
+from dsfn.snapshots.owner.linux import (
+    HUGE_PAGE_BYTES,
+    advise_huge_pages,
+    available_bytes,
+    free_huge_page_bytes,
+    map_memory,
+    shared_huge_pages,
+    touch,
+)
+from dsfn.snapshots.owner.ranges import Ranges
+
+_HOST_RESERVE_BYTES = 256 << 20
+_READ_BYTES = 32 << 20
+
+Key = tuple[str, str]  # tenant, digest: tenants share no slab, not even an equal one
+
+
+class HostMemory:
+    """Shared memory with a page behind every address. It lasts as long as the process.
+
+    Raises `MemoryFull`.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes + -size_bytes % HUGE_PAGE_BYTES
+        flags = os.MFD_CLOEXEC
+        if free_huge_page_bytes() >= self.size_bytes:
+            self.pages, flags = "hugetlb 2 MiB", flags | os.MFD_HUGETLB | os.MFD_HUGE_2MB
+        else:
+            self.pages = "2 MiB on advice" if shared_huge_pages() else "4 KiB"
+            free = available_bytes() - _HOST_RESERVE_BYTES
+            if free < self.size_bytes:
+                raise memory_full("host", self.size_bytes, max(0, free))
+        fd = os.memfd_create("dsfn-arena", flags)
+        try:
+            os.ftruncate(fd, self.size_bytes)
+            access = mmap.PROT_READ | mmap.PROT_WRITE
+            self.address = map_memory(0, self.size_bytes, access, mmap.MAP_SHARED, fd)
+        finally:
+            os.close(fd)
+        advise_huge_pages(self.address, self.size_bytes)
+        try:
+            touch(self.address, self.size_bytes)
+        except OSError as error:
+            raise memory_full("host", self.size_bytes, available_bytes()) from error
+
+    def bytes_at(self, offset: int, size_bytes: int) -> memoryview:
+        """A writable view."""
+        array = (ctypes.c_char * size_bytes).from_address(self.address + offset)
+        return memoryview(array).cast("B")
+
+
+@dataclass(slots=True)
+class ArenaSlab:
+    """A slab file's bytes in the arena. `readers` counts the copies that run."""
+
+    key: Key
+    offset: int
+    size_bytes: int
+    data_offset: int
+    readers: int = 0
+
+    @property
+    def data_bytes(self) -> int:
+        """What of it goes to a device."""
+        return self.size_bytes - self.data_offset
+
+
+class Arena:
+    """Slabs in one `HostMemory`. Nothing is evicted but by `evict`."""
+
+    def __init__(self, memory: HostMemory) -> None:
+        self.memory = memory
+        self.ranges = Ranges(memory.size_bytes)
+        self.slabs: dict[Key, ArenaSlab] = {}
+
+    def find(self, key: Key) -> ArenaSlab:
+        """The slab. Raises `NotFound`."""
+        slab = self.slabs.get(key)
+        if slab is None:
+            raise NotFound(f"The arena has no slab {key[1]!r}.", kind="slab", name=key[1])
+        return slab
+
+    def data_address(self, slab: ArenaSlab) -> int:
+        """Where the slab's data begins."""
+        return self.memory.address + slab.offset + slab.data_offset
+
+    def reserve(self, key: Key, size_bytes: int, data_offset: int) -> ArenaSlab:
+        """A range for a slab that nobody finds yet. Raises `MemoryFull`."""
+        offset = self.ranges.take(size_bytes + -size_bytes % PAGE_BYTES)
+        if offset is None:
+            raise memory_full("arena", size_bytes, self.ranges.largest_free_bytes)
+        return ArenaSlab(key, offset, size_bytes, data_offset)
+
+    def fill(self, slab: ArenaSlab, path: Path) -> None:
+        """Reads the slab's file into its range. Another thread may do it.
+
+        Raises `CorruptSnapshot` unless it is what the slab's digest says, and `OSError`.
+        """
+        view = self.memory.bytes_at(slab.offset, slab.size_bytes)
+        digest = sha256()
+        with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
+            size = os.fstat(file.fileno()).st_size
+            if size != slab.size_bytes:
+                corrupt(f"the slab has {size} bytes instead of {slab.size_bytes}")
+            filled = 0
+            while filled < size:
+                count = file.readinto(view[filled : filled + _READ_BYTES])
+                if not count:
+                    corrupt(f"the slab ends after {filled} bytes")
+                hasher.submit(digest.update, view[filled : filled + count])
+                filled += count
+            # What is in the arena needs no second copy in the page cache.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if digest.hexdigest() != slab.key[1]:
+            corrupt("the slab's bytes differ from their digest")
+
+    def commit(self, slab: ArenaSlab) -> None:
+        """From now on the slab is found."""
+        self.slabs[slab.key] = slab
+
+    def drop(self, slab: ArenaSlab) -> None:
+        """Gives a reserved range back."""
+        self.ranges.give(slab.offset)
+
+    def evict(self, key: Key) -> None:
+        """Forgets a slab. Raises `NotFound`, and `Conflict` while it is copied."""
+        slab = self.find(key)
+        if slab.readers:
+            raise Conflict(f"The slab {key[1]!r} is being copied to a device.")
+        del self.slabs[key]
+        self.drop(slab)

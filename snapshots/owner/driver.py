@@ -1,0 +1,44 @@
+"""The CUDA driver, with its error codes turned into errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cuda.bindings import driver  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+from dsfn.snapshots.owner.errors import DeviceFault
+
+OUT_OF_MEMORY = int(driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY)
+POSIX_FD = driver.CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+
+
+def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
+    """What a function of the driver gives besides its code: nothing, a value or a tuple.
+
+    Raises `DeviceFault`.
+    """
+    code, *values = function(*arguments)
+    if int(code) != 0:
+        name = function.__name__
+        raise DeviceFault(f"{name} failed: {code.name}.", operation=name, code=int(code))
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def start() -> None:
+    """Initialises CUDA in this process. Raises `DeviceFault`."""
+    call(driver.cuInit, 0)
+
+
+def set_access(address: int, size_bytes: int, index: int) -> None:
+    """Lets the GPU number `index` read and write a mapped range."""
+    access = driver.CUmemAccessDesc()
+    access.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+    access.location.id = index
+    access.flags = driver.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+    call(driver.cuMemSetAccess, address, size_bytes, [access], 1)
+
+
+def reserve(size_bytes: int, alignment_bytes: int) -> int:
+    """The address of a range with nothing behind it."""
+    return int(call(driver.cuMemAddressReserve, size_bytes, alignment_bytes, 0, 0))

@@ -1,0 +1,52 @@
+"""What tests need of a machine. Where it lacks something they are skipped, in CI they fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+Require = Callable[[str, str], None]
+SmallDisk = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def require() -> Require:
+    """Asks for a program or module; the second argument says how to get it."""
+
+    def check(part: str, how_to_get_it: str) -> None:
+        if shutil.which(part) is None and find_spec(part) is None:
+            _missing(part, how_to_get_it)
+
+    return check
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Makes a disk of this size ("64k"); the same again resizes it."""
+    target = tmp_path / "small-disk"
+
+    def mount(size: str) -> Path:
+        options = f"remount,size={size}" if target.exists() else f"size={size}"
+        target.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            target.rmdir()
+            _missing("a disk that can be filled", "run as root, with the right to mount")
+        return target
+
+    yield mount
+    if target.exists():
+        subprocess.run(["umount", str(target)], check=True)
+
+
+def _missing(part: str, how_to_get_it: str) -> None:
+    reason = f"needs {part}: {how_to_get_it}"
+    if os.environ.get("CI"):
+        pytest.fail(f"This test {reason}")
+    pytest.skip(reason)

@@ -1,0 +1,149 @@
+"""A disk without room: a clear 507, nothing corrupted, and all is well once there is room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import httpx
+import pytest
+from conftest import StartNode
+from deadlines import eventually
+from live_node import APPS, DeployFailed, LiveNode, launch
+
+SIZE = "24m"
+KEY = {"Idempotency-Key": "once"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, smaller than what is written to it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("Mounting a small file system needs root.")
+    yield place
+    unmount = ["umount", str(place)]
+    eventually(
+        lambda: subprocess.run(unmount, capture_output=True).returncode == 0, "the disk to be free"
+    )
+
+
+def fill(place: Path) -> Path:
+    """Writes a file until nothing fits any more."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+def is_full(answer: httpx.Response) -> bool:
+    """Whether an answer says that the disk is full, in the way that it must."""
+    if answer.status_code != 507:
+        assert answer.status_code in (200, 202), answer.text
+        return False
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["type"] == "https://dsfn.dev/errors/storage-full"
+    assert "There is no room left on the disk" in problem["detail"]
+    return True
+
+
+def until_full(send: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    """Sends until the disk is full; what was taken before."""
+    taken: list[httpx.Response] = []
+    for number in range(20_000):
+        answer = send(number)
+        if is_full(answer):
+            return taken
+        taken.append(answer)
+    raise AssertionError("The disk never got full.")
+
+
+def event(number: int) -> dict[str, str]:
+    return {
+        "ce-specversion": "1.0",
+        "ce-type": "tally",
+        "ce-source": "/disk",
+        "ce-id": str(number),
+        "Content-Type": "application/json",
+    }
+
+
+def test_a_full_disk_is_told_and_corrupts_nothing(
+    start: StartNode, small_disk: Path, tmp_path: Path
+) -> None:
+    node = start(small_disk)
+    node.deploy(APPS / "calls.py")
+    node.deploy(APPS / "records.py")
+    body = f'{{"folder": "{tmp_path}"}}'
+    answers = [node.call("echo", text="a") for _ in range(20)]
+    ballast = fill(small_disk)
+
+    # The log of a database has room of its own for a while.
+    answers += until_full(lambda _: node.call("echo", text="a"))
+    assert is_full(node.call("echo", text="still"))
+    accepted = until_full(lambda n: node.http.post("/events", content=body, headers=event(n)))
+    assert is_full(node.http.post("/blobs", content=bytes(200_000)))
+    assert is_full(
+        node.http.post(
+            "/functions/echo", json={"text": "x" * 100_000}, headers={"Prefer": "respond-async"}
+        )
+    )
+    assert is_full(node.http.post("/functions/echo", json={"text": "once"}, headers=KEY))
+    with pytest.raises(DeployFailed) as caught:
+        node.deploy(APPS / "streams.py")
+    assert caught.value.problem["status"] == 507
+    assert node.http.get("/health/liveness").status_code == 200
+    assert node.http.get("/functions/echo").status_code == 200
+    check(node, answers)
+
+    ballast.unlink()
+    assert eventually(lambda: node.call("echo", text="a").status_code == 200, "room to be used")
+    once = node.http.post("/functions/echo", json={"text": "once"}, headers=KEY)
+    assert (once.status_code, once.json()) == (200, "once")
+    assert "dsfn-replayed" not in once.headers
+    # The event that was refused is sent again, as its sender should.
+    refused = len(accepted)
+    node.http.post("/events", content=body, headers=event(refused)).raise_for_status()
+    wanted = {f"effect-{n}" for n in range(refused + 1)}
+    eventually(lambda: wanted == {path.name for path in tmp_path.glob("effect-*")}, "every event")
+    node.deploy(APPS / "streams.py")
+    check(node, answers)
+    assert node.stop() == 0
+    assert not list(node.data.rglob(".staging-*"))
+
+
+def check(node: LiveNode, answers: list[httpx.Response]) -> None:
+    """Both databases are whole and every call that was answered has its row."""
+    for name in ("node.db", "ledger.db"):
+        with closing(apsw.Connection(str(node.data / name))) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    rows = {row.invocation_id for row in node.rows("echo") if row.status == "succeeded"}
+    assert {answer.headers["dsfn-invocation-id"] for answer in answers} <= rows
+
+
+def test_a_node_cannot_start_on_a_full_disk_and_says_so(start: StartNode, small_disk: Path) -> None:
+    node = start(small_disk)
+    node.deploy(APPS / "calls.py")
+    assert node.stop() == 0
+    words = node.log
+    ballast = fill(small_disk)
+    refused = launch(small_disk)
+    code = refused.wait()
+    ballast.unlink()
+    print(refused.log)
+    assert code == 1
+    again = start(small_disk)
+    assert again.value("echo", text="a") == "a"
