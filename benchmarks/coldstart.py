@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,7 @@ class Function:
     def body(self) -> bytes:
         """What is posted."""
         if self.content_type == "application/json":
-            return json.dumps({"texts": self.argument}).encode()
+            return json.dumps({"texts": [self.argument]}).encode()
         return Path(self.argument).read_bytes()
 
 
@@ -154,7 +155,7 @@ def _fresh(function: Function) -> tuple[float, Any]:
 def _alike(one: Any, other: Any) -> bool:
     """Whether two JSON documents are the same but for rounding."""
     if isinstance(one, float):
-        return abs(one - other) < 1e-5
+        return math.isclose(one, other, abs_tol=1e-5)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(_alike, one, other))
     if isinstance(one, dict):

@@ -10,24 +10,26 @@ It runs the library's own code as ordinary Python, without a node, and prints th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import dsfn
 
+# Module and name of each function, and how what it takes is made of the command's argument.
+FUNCTIONS: dict[str, tuple[str, str, Callable[[str], object]]] = {
+    "embed": ("embed", "Embed", lambda text: [text]),
+    "classify": ("classify", "Classify", lambda path: dsfn.Image(Path(path).read_bytes())),
+    "detect-speech": ("speech", "DetectSpeech", lambda path: dsfn.Audio(Path(path).read_bytes())),
+}
+
 
 def answer(function: str, argument: str) -> object:
-    """Sets the function up and calls it."""
-    if function == "embed":
-        from dsfn.functions.library.embed import Embed
-
-        return Embed(argument)
-    if function == "classify":
-        from dsfn.functions.library.classify import Classify
-
-        return Classify(dsfn.Image(Path(argument).read_bytes()))
-    from dsfn.functions.library.speech import DetectSpeech
-
-    return DetectSpeech(dsfn.Audio(Path(argument).read_bytes()))
+    """Loads a function and calls it."""
+    module, name, prepare = FUNCTIONS[function]
+    called: Any = getattr(import_module(f"dsfn.functions.library.{module}"), name)
+    return called(prepare(argument))
 
 
 if __name__ == "__main__":

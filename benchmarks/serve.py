@@ -10,7 +10,7 @@ median over the rounds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.harness import Machine, Spread, console, save, show
@@ -110,21 +110,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _several(known: Sequence[str]) -> "_Names":
-    return _Names(known)
+def _several(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def names(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        if not set(chosen) <= set(known):
+            raise argparse.ArgumentTypeError(f"choose from {', '.join(known)}")
+        return chosen
 
-
-class _Names:
-    """Reads names that are separated by commas."""
-
-    def __init__(self, known: Sequence[str]) -> None:
-        self._known = known
-
-    def __call__(self, text: str) -> tuple[str, ...]:
-        names = tuple(text.split(","))
-        if not set(names) <= set(self._known):
-            raise argparse.ArgumentTypeError(f"choose from {', '.join(self._known)}")
-        return names
+    return names
 
 
 def _numbers(text: str) -> tuple[int, ...]:

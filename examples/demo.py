@@ -49,7 +49,7 @@ SUBJECTS = (
     Subject(
         "embed",
         LIBRARY / "embed.py",
-        ("--data", '{"texts": "Where is my parcel?"}'),
+        ("--data", '{"texts": ["Where is my parcel?"]}'),
         lambda found: f"{len(found[0])} numbers: {found[0][0]:.4f}, {found[0][1]:.4f}, ...",
     ),
     Subject(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from dsfn.functions.batching import check_batches
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface
@@ -58,6 +59,8 @@ class Function(Generic[P, R]):
 
     def interface(self) -> Interface:
         """Signature, docstring and triggers as a document. Raises `DefinitionError`."""
+        if self.options.max_batch > 1:
+            check_batches(self.options.name, self.target, self.signature)
         return self.signature.interface(inspect.cleandoc(self.__doc__ or ""), self.triggers)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -103,6 +106,7 @@ def function(
     remove_after: float | str = 600.0,
     timeout: float | str = 300.0,
     max_queue: int = 1000,
+    max_batch: int = 1,
     env: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
@@ -114,7 +118,8 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     Bare or with options: `name` (default: the target's, in kebab-case), `gpu` (a count
     or a fraction), `memory` (bytes or "2GiB"), `concurrency`, `min_replicas`,
     `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
-    `max_queue`, `env`, `requirements`. A class may have `setup()` and `after_restore()`
+    `max_queue`, `max_batch` (items that are run as one, for a function from one list to
+    a list as long), `env`, `requirements`. A class may have `setup()` and `after_restore()`
     and must have `__call__`. Raises `DefinitionError`.
     """
     if target is not None and options:

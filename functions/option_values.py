@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsfn.functions.errors import DefinitionError
-from dsfn.functions.options import Options, parse_bytes, parse_seconds
+from dsfn.functions.options import MAX_CONCURRENCY, Options, parse_bytes, parse_seconds
 
 
 def options_of(
@@ -34,10 +34,13 @@ def options_of(
             values[f"{option}_s"] = parse_seconds(seconds, option)
         elif option == "gpu":
             values[option] = float(_expect(option, value, (int, float)))
-        elif option in ("concurrency", "min_replicas", "max_replicas", "max_queue"):
+        elif option in ("concurrency", "min_replicas", "max_replicas", "max_queue", "max_batch"):
             values[option] = _expect(option, value, (int,))
         else:
             raise DefinitionError(f"@function has no option '{option}'.")
+    if values.get("max_batch", 1) > 1:
+        # One batch runs while the calls of the next one gather.
+        values.setdefault("concurrency", min(2 * values["max_batch"], MAX_CONCURRENCY))
     return Options(**values)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from dsfn.functions.errors import DefinitionError
 
 NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+MAX_CONCURRENCY = 1000
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -21,7 +22,8 @@ class Options:
     what a replica may allocate on top of its snapshot. `concurrency`: calls that
     one replica runs at once. `park_after_s`: idle seconds until a replica gives
     its device memory back; `remove_after_s`: until its process ends. `timeout_s`:
-    of one call. `max_queue`: calls that may wait for a replica.
+    of one call. `max_queue`: calls that may wait for a replica. `max_batch`: items that
+    are run as one, for a function from one list to a list as long.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Options:
     remove_after_s: float = 600.0
     timeout_s: float = 300.0
     max_queue: int = 1000
+    max_batch: int = 1
     env: tuple[tuple[str, str], ...] = ()
     requirements: tuple[str, ...] = ()
 
@@ -46,7 +49,10 @@ class Options:
         _require(self.gpu >= 0, "gpu must not be negative")
         _require(self.gpu <= 1 or self.gpu == int(self.gpu), "gpu above 1 must be a whole number")
         _require(self.memory_bytes is None or self.memory_bytes > 0, "memory must be positive")
-        _require(1 <= self.concurrency <= 1000, "concurrency must be from 1 to 1000")
+        _require(
+            1 <= self.concurrency <= MAX_CONCURRENCY,
+            f"concurrency must be from 1 to {MAX_CONCURRENCY}",
+        )
         _require(self.min_replicas >= 0, "min_replicas must not be negative")
         _require(
             max(1, self.min_replicas) <= self.max_replicas <= 1000,
@@ -57,6 +63,7 @@ class Options:
             self.remove_after_s >= self.park_after_s, "remove_after must not be before park_after"
         )
         _require(0 < self.timeout_s <= 86_400, "timeout must be above 0 and at most a day")
+        _require(1 <= self.max_batch <= 10_000, "max_batch must be from 1 to 10000")
         _require(0 <= self.max_queue <= 100_000, "max_queue must be from 0 to 100000")
 
     def to_document(self) -> dict[str, object]:

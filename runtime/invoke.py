@@ -107,25 +107,24 @@ class Invoker:
             # Nothing ran: there is nothing for the books, but it must be seen.
             self.metrics.failed(call.function, type(error).__name__, "rejected")
             raise
-        began_ns = self.clock.monotonic_ns()
         self.pools.call_began()
         try:
-            reply = await lease.replica.call(call, self.pools.threads_for_call())
+            threads = self.pools.threads_for_call()
+            reply = await lease.replica.call(call, lease.slot, threads)
             if whole:
                 await self._collect(reply)
             stream = await _begin(reply) if reply.stream is not None else None
         except BaseException as error:
-            held_us = (self.clock.monotonic_ns() - began_ns) // 1000
-            await self._post_failure(call, lease, held_us, error)
+            await self._post_failure(call, lease, error)
             raise
         finally:
             self.pools.call_ended()
-        held_us = (self.clock.monotonic_ns() - began_ns) // 1000
-        usage = self._usage(call, lease, reply.busy_us, held_us)
-        answer = self._answer(lease, reply, usage)
         if stream is not None:
-            metered = self._metered(stream, call, lease, began_ns)
-            return replace(answer, stream=metered), usage
+            usage = self._usage(call, lease, 0)
+            metered = self._metered(stream, call, lease)
+            return replace(self._answer(lease, reply, usage), stream=metered), usage
+        usage = self._usage(call, lease, reply.busy_us)
+        answer = self._answer(lease, reply, usage)
         self.metrics.answered(call.function, answer)
         return answer, usage
 
@@ -147,36 +146,34 @@ class Invoker:
         reply.body = b"".join(chunks)
 
     async def _metered(
-        self, stream: Stream, call: Call, lease: Lease, began_ns: int
+        self, stream: Stream, call: Call, lease: Lease
     ) -> AsyncGenerator[bytes, None]:
-        """Passes a stream on; its row is committed before its last chunk's end is told."""
+        """Passes a stream on; its row is committed before its end is told."""
         try:
             async with aclosing(stream.chunks) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except BaseException as error:
-            held_us = (self.clock.monotonic_ns() - began_ns) // 1000
-            await self._post_failure(call, lease, held_us, error)
+            await self._post_failure(call, lease, error)
             raise
-        held_us = (self.clock.monotonic_ns() - began_ns) // 1000
-        usage = self._usage(call, lease, stream.reply.busy_us, held_us)
+        usage = self._usage(call, lease, stream.reply.busy_us)
         self.metrics.answered(call.function, self._answer(lease, stream.reply, usage))
         await self.meter.post(usage)
 
-    async def _post_failure(
-        self, call: Call, lease: Lease, held_us: int, error: BaseException
-    ) -> None:
-        """Commits the row of a call that gave no answer."""
+    async def _post_failure(self, call: Call, lease: Lease, error: BaseException) -> None:
+        """Commits the row of a call that gave no answer: all the time it held was busy."""
         kind = type(error) if isinstance(error, DsfnError) else CallCancelled
-        usage = replace(
-            self._usage(call, lease, held_us, held_us), status=_status(kind), error=kind.__name__
-        )
+        usage = self._usage(call, lease, busy_us=None)
+        usage = replace(usage, status=_status(kind), error=kind.__name__)
         self.metrics.failed(call.function, usage.error, usage.status)
         await self.meter.post(usage)
 
-    def _usage(self, call: Call, lease: Lease, busy_us: int, held_us: int) -> Usage:
+    def _usage(self, call: Call, lease: Lease, busy_us: int | None) -> Usage:
+        """The row of a call as of now; a replica's time is shared by the calls that it runs."""
         ready = lease.replica.ready
         assert ready is not None
+        now_ns = self.clock.monotonic_ns()
+        held_us = lease.slot.held_us(now_ns)
         return Usage(
             invocation_id=call.id,
             tenant=call.tenant,
@@ -184,8 +181,8 @@ class Invoker:
             function=call.function,
             revision=lease.replica.revision.id,
             device_class=ready.device_class,
-            started_at_us=self.clock.now_us() - held_us,
-            busy_us=min(busy_us, held_us),
+            started_at_us=self.clock.now_us() - (now_ns - lease.granted_ns) // 1000,
+            busy_us=held_us if busy_us is None else min(busy_us, held_us),
             held_us=held_us,
             restore_us=lease.restore_us,
             status="succeeded",
@@ -201,7 +198,8 @@ class Invoker:
             cost_nano=self.card.cost_nano(usage),
             currency=self.card.currency,
         )
-        phases = Phases(lease.queue_us, lease.start_us, lease.restore_us, usage.held_us)
+        execute_us = (self.clock.monotonic_ns() - lease.granted_ns) // 1000
+        phases = Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us)
         return Answer(
             call_id=usage.invocation_id,
             revision=usage.revision,

@@ -65,7 +65,7 @@ def _write(
     python, torch_version = library_versions()
     manifest = Manifest(
         format_version=FORMAT_VERSION,
-        device_class="cpu",
+        device_class=_device_class(table.device),
         python=python,
         torch=torch_version,
         slab=slab,
@@ -76,6 +76,13 @@ def _write(
     )
     _write_file(staging / MANIFEST_FILE, encode_manifest(manifest))
     return manifest
+
+
+def _device_class(device: torch.device | None) -> str:
+    """As `Memory.device_class` of the device that the tensors are on."""
+    if device is None or device.type == "cpu":
+        return "cpu"
+    return torch.cuda.get_device_name(device)
 
 
 def _write_file(path: Path, data: bytes | memoryview) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -33,7 +33,8 @@ class UnsupportedTensor(Exception):
 class TensorTable:
     """Collects tensors while a state is pickled: each tensor and each storage once.
 
-    Holds on to every tensor it has seen, so that no address is used twice.
+    `device` is that of all of them, None before the first. Holds on to every tensor it has
+    seen, so that no address is used twice.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class TensorTable:
         self._storages: dict[int, int] = {}
         self._contents: list[torch.UntypedStorage] = []
         self.rows: list[TensorEntry] = []
+        self.device: torch.device | None = None
 
     def add(self, tensor: torch.Tensor) -> int:
         """The tensor's row. Raises `UnsupportedTensor`."""
@@ -48,6 +50,7 @@ class TensorTable:
         if known is not None:
             return known[0]
         check_supported(tensor)
+        self._check_device(tensor.device)
         self.rows.append(table_row(self._storage(tensor.untyped_storage()), tensor))
         index = len(self.rows) - 1
         self._tensors[id(tensor)] = (index, tensor)
@@ -73,9 +76,18 @@ class TensorTable:
             entries.append(Storage(name, 0, content.nbytes(), dtype, shape))
         return entries
 
-    def contents(self) -> list[memoryview]:
-        """The storages' bytes, in order, without a copy."""
-        return [storage_bytes(storage) for storage in self._contents]
+    def contents(self) -> Iterator[memoryview]:
+        """The storages' bytes, in order; those on a GPU are copied from it one by one."""
+        if self.device is not None and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return map(storage_bytes, self._contents)
+
+    def _check_device(self, device: torch.device) -> None:
+        if self.device is None:
+            self.device = device
+        elif device != self.device:
+            reason = f"tensors on {self.device} and on {device} cannot be captured together"
+            raise UnsupportedTensor(reason)
 
     def _storage(self, storage: torch.UntypedStorage) -> int:
         # Two storages over the same memory (two `from_numpy` of one array) are one in the slab.
@@ -103,11 +115,14 @@ def table_row(storage: int, tensor: torch.Tensor) -> TensorEntry:
 
 
 def storage_bytes(storage: torch.UntypedStorage) -> memoryview:
-    """A CPU storage's bytes without a copy; valid while the storage lives."""
+    """A storage's bytes, which the view keeps alive; without a copy if it is the CPU's."""
     size_bytes = storage.nbytes()
     if not size_bytes:
         return memoryview(b"")
-    return memoryview((ctypes.c_char * size_bytes).from_address(storage.data_ptr())).cast("B")
+    here = storage.cpu()  # type: ignore[no-untyped-call]  # torch leaves it so
+    array = (ctypes.c_char * size_bytes).from_address(here.data_ptr())
+    array.storage = here  # type: ignore[attr-defined]
+    return memoryview(array).cast("B")
 
 
 def map_storages(slab: Slab, storages: Sequence[Storage]) -> list[torch.UntypedStorage]:
@@ -176,8 +191,8 @@ def check_supported(tensor: torch.Tensor) -> None:
 def _why_not(tensor: torch.Tensor) -> str | None:
     if tensor.device.type == "meta":
         return "a tensor on the meta device has no bytes"
-    if tensor.device.type != "cpu":
-        return f"a tensor on the device {tensor.device} cannot be captured on a CPU"
+    if tensor.device.type not in ("cpu", "cuda"):
+        return f"a tensor on the device {tensor.device} cannot be captured"
     if tensor.is_nested:
         return "nested tensors cannot be captured"
     if tensor.layout is not torch.strided:

@@ -4,9 +4,8 @@ https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html
     bentoml serve bento_server:Echo|Embed --port PORT
 """
 
+# mypy: disable-error-code="import-not-found,misc,untyped-decorator,union-attr"
 from __future__ import annotations
-
-from typing import Any
 
 import bentoml
 
@@ -27,12 +26,10 @@ class Embed:
     """MiniLM with BentoML's adaptive batching."""
 
     def __init__(self) -> None:
-        from dsfn.functions.library.embed import Embed as Model
+        from benchmarks.peers.minilm import load_model
 
-        self.model: Any = Model.target()
-        self.model.setup()
+        self.model = load_model()
 
     @bentoml.api(batchable=True, max_batch_size=16)
     def predict(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self.model(texts)
-        return vectors
+        return self.model(texts)

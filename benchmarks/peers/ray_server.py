@@ -1,14 +1,15 @@
 """Ray Serve as its documentation has it, with its throughput-optimized flags and HAProxy.
 
 https://docs.ray.io/en/latest/serve/advanced-guides/performance.html
-    RAY_SERVE_THROUGHPUT_OPTIMIZED=1 RAY_SERVE_ENABLE_HA_PROXY=1 python ray_server.py echo|embed PORT
+    export RAY_SERVE_THROUGHPUT_OPTIMIZED=1 RAY_SERVE_ENABLE_HA_PROXY=1
+    python ray_server.py echo|embed PORT
 """
 
+# mypy: disable-error-code="import-not-found,misc,untyped-decorator,union-attr"
 from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
 
 import ray
 from ray import serve
@@ -28,21 +29,16 @@ class Embed:
     """MiniLM with Ray Serve's dynamic request batching."""
 
     def __init__(self) -> None:
-        import torch
+        from benchmarks.peers.minilm import load_model
 
-        from dsfn.functions.library.embed import Embed as Model
-
-        torch.set_num_threads(2)  # Ray sets OMP_NUM_THREADS=1 for a replica
-        self.model: Any = Model.target()
-        self.model.setup()
+        self.model = load_model()
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
     async def embed(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self.model(texts)
-        return vectors
+        return self.model(texts)
 
     async def __call__(self, request: Request) -> list[float]:
-        vector: list[float] = await self.embed((await request.json())["texts"])
+        vector: list[float] = await self.embed((await request.json())["texts"][0])
         return vector
 
 
@@ -53,5 +49,4 @@ if __name__ == "__main__":
     deployment = Echo if workload == "echo" else Embed
     serve.run(deployment.bind(), route_prefix="/predict")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    serve.shutdown()
     ray.shutdown()

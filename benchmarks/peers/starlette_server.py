@@ -1,17 +1,20 @@
 """The limit: one uvicorn process that does nothing but parse, run and answer.
 
-uvicorn starlette_server:echo|embed --port PORT --http httptools --loop uvloop --no-access-log
+Started as
+
+    uvicorn starlette_server:echo|embed --port PORT --http httptools --loop uvloop --no-access-log
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from benchmarks.peers.minilm import Model, load_model
 
 
 async def _echo(request: Request) -> JSONResponse:
@@ -23,12 +26,8 @@ async def _embed(request: Request) -> JSONResponse:
 
 
 @cache
-def _model() -> Any:
-    from dsfn.functions.library.embed import Embed
-
-    model: Any = Embed.target()
-    model.setup()
-    return model
+def _model() -> Model:
+    return load_model()
 
 
 echo = Starlette(routes=[Route("/predict", _echo, methods=["POST"])])

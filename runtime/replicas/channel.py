@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from dsfn.functions.errors import DsfnError, from_document
 from dsfn.runtime.coalescing import CoalescingTransport
+from dsfn.runtime.replicas.occupancy import Slot
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 
@@ -32,6 +33,7 @@ class PendingCall:
     when the worker is done with the call, whatever has become of its caller."""
 
     number: int
+    slot: Slot
     reply: asyncio.Future[Reply]
     finished: Callable[[PendingCall], None]
     chunks: asyncio.Queue[bytes | DsfnError | None] | None = None
@@ -95,11 +97,12 @@ class Channel(asyncio.Protocol):
         content_type: str,
         accept: str,
         body: bytes,
+        slot: Slot,
         finished: Callable[[PendingCall], None],
     ) -> PendingCall:
         """Sends a call; its reply comes through the returned value."""
         reply = asyncio.get_running_loop().create_future()
-        call = PendingCall(next(self._numbers), reply, finished)
+        call = PendingCall(next(self._numbers), slot, reply, finished)
         self.pending[call.number] = call
         self._write(frames.encode_call(call.number, threads, content_type, accept, body))
         return call
@@ -114,12 +117,16 @@ class Channel(asyncio.Protocol):
 
         Raises the worker's error, `TimeoutError`, or `ConnectionError` when it has gone.
         """
+        self._write(frames.encode_json(kind, document))
+        return await self.listen(timeout_s)
+
+    async def listen(self, timeout_s: float) -> Any:
+        """Waits for the worker's next word about itself. Raises as `request`."""
         assert self._control is None, "one request at a time"
         if not self.is_open:
             raise ConnectionError("the worker has gone")
         self._control = asyncio.get_running_loop().create_future()
         try:
-            self._write(frames.encode_json(kind, document))
             return await asyncio.wait_for(self._control, timeout_s)
         finally:
             self._control = None

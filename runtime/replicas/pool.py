@@ -16,6 +16,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import ReplicaState, Revision
+from dsfn.runtime.replicas.occupancy import Slot
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import STABLE_WINDOW_S, ConcurrencyMeter, Scaler
 
@@ -24,9 +25,14 @@ _ACTIVE = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.BUSY)
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A slot of a replica, reserved for one call, and what the call waited for, in us."""
+    """A slot of a replica, reserved for one call, and what the call waited for, in us.
+
+    `granted_ns` is a reading of the monotonic clock.
+    """
 
     replica: Replica
+    slot: Slot
+    granted_ns: int
     queue_us: int = 0
     start_us: int = 0
     restore_us: int = 0
@@ -171,14 +177,15 @@ class Pool:
         return best
 
     def _grant(self, replica: Replica, since_ns: int) -> Lease:
-        replica.reserve()
+        slot, now_ns = replica.reserve(), self.clock.monotonic_ns()
         if not since_ns:
-            return Lease(replica)
-        waited_us = (self.clock.monotonic_ns() - since_ns) // 1000
+            return Lease(replica, slot, now_ns)
+        waited_us = (now_ns - since_ns) // 1000
         fresh = self._fresh.pop(replica, None) or _Preparation(0, 0)
         restore_us = min(fresh.restore_us, waited_us)
         start_us = min(fresh.start_us, waited_us - restore_us)
-        return Lease(replica, waited_us - restore_us - start_us, start_us, restore_us)
+        queue_us = waited_us - restore_us - start_us
+        return Lease(replica, slot, now_ns, queue_us, start_us, restore_us)
 
     async def _wait(self) -> Lease:
         options = self.revision.options
@@ -205,7 +212,8 @@ class Pool:
             if granted.done() and not granted.cancelled() and granted.exception() is None:
                 # The slot was granted and the caller went away before it could be used.
                 self._meter.add(1, self.clock.monotonic_ns())
-                granted.result().replica.unreserve()
+                lease = granted.result()
+                lease.replica.unreserve(lease.slot)
             raise
         finally:
             if waiter in self._waiting:

@@ -196,7 +196,12 @@ class Pools:
         revision = pool.revision
         worker = await self._nursery(revision.environment).adopt()
         replica = Replica(
-            revision, worker, self.settings.limits, released=pool.released, ended=pool.ended
+            revision,
+            worker,
+            self.settings.limits,
+            self.clock,
+            released=pool.released,
+            ended=pool.ended,
         )
         await replica.load(self.logs, self._load_message(revision, snapshot))
         return replica
@@ -215,6 +220,7 @@ class Pools:
             env=dict(revision.options.env),
             max_body_bytes=limits.max_body_bytes,
             max_result_bytes=limits.max_result_bytes,
+            max_batch=revision.options.max_batch,
         )
 
     def _snapshot_path(self, revision: Revision) -> Path | None:

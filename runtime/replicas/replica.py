@@ -16,11 +16,13 @@ from dsfn.functions.errors import (
     OutputTooLarge,
     ReplicaStartFailed,
 )
+from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.logs import LogStore, Pump
 from dsfn.runtime.model import Call, ReplicaState, Revision
 from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
 from dsfn.runtime.replicas.forkserver import WorkerProcess
+from dsfn.runtime.replicas.occupancy import Occupancy, Slot
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Load, Ready
 
@@ -36,12 +38,14 @@ class Replica:
     revision: Revision
     worker: WorkerProcess
     limits: Limits
+    clock: Clock
     released: Callable[[Replica], None]
     ended: Callable[[Replica], None]
     state: ReplicaState = ReplicaState.STARTING
     in_flight: int = 0
     used_at_s: float = 0.0
     ready: Ready | None = None
+    _occupancy: Occupancy = field(default_factory=Occupancy)
     _channel: Channel = field(init=False)
     _pump: Pump = field(init=False)
     _doom: DsfnError | None = None
@@ -87,17 +91,18 @@ class Replica:
             and self._channel.is_open
         )
 
-    def reserve(self) -> None:
+    def reserve(self) -> Slot:
         """Takes one slot, which `call` or `unreserve` gives back."""
         self.in_flight += 1
         self.state = ReplicaState.BUSY
+        return Slot(self._occupancy, self._occupancy.enter(self.clock.monotonic_ns()))
 
-    def unreserve(self) -> None:
+    def unreserve(self, slot: Slot) -> None:
         """Gives a slot back that was reserved and not used."""
-        self._release()
+        self._release(slot)
 
-    async def call(self, call: Call, threads: int) -> Reply:
-        """Runs a call in the slot that was reserved.
+    async def call(self, call: Call, slot: Slot, threads: int) -> Reply:
+        """Runs a call in a slot that was reserved.
 
         Raises what the function raised, `HandlerTimedOut`, or `HandlerCrashed` and its
         kin when the process ended under it. The slot is free again when the worker has
@@ -106,7 +111,7 @@ class Replica:
         loop = asyncio.get_running_loop()
         self._pump.mark()
         pending = self._channel.begin_call(
-            threads, call.content_type, call.accept, call.body, self._finished
+            threads, call.content_type, call.accept, call.body, slot, self._finished
         )
         pending.timer = loop.call_later(self.revision.options.timeout_s, self._expire, pending)
         try:
@@ -167,9 +172,10 @@ class Replica:
     def _finished(self, pending: PendingCall) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        self._release()
+        self._release(pending.slot)
 
-    def _release(self) -> None:
+    def _release(self, slot: Slot) -> None:
+        slot.release(self.clock.monotonic_ns())
         self.in_flight -= 1
         if self.in_flight == 0 and self.state is ReplicaState.BUSY:
             self._become_free()

@@ -42,6 +42,7 @@ class Load(Message):
     env: dict[str, str]
     max_body_bytes: int
     max_result_bytes: int
+    max_batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)

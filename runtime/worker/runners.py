@@ -210,17 +210,3 @@ class TaskRunner(Runner):
             self._end(self.endpoint.fault(number, Stopwatch(), error))
         else:
             self._end(task.result())
-
-
-def runner_for(
-    endpoint: Endpoint, concurrency: int, loop: AbstractEventLoop, send: Send, finish: Finish
-) -> Runner:
-    """The runner that fits a function."""
-    call = endpoint.handler
-    if not inspect.isroutine(call):
-        call = type(call).__call__
-    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
-        return TaskRunner(endpoint, loop, send, finish)
-    if concurrency > 1 or endpoint.signature.result.streaming:
-        return ThreadRunner(endpoint, loop, send, finish, concurrency)
-    return InlineRunner(endpoint, loop, send, finish)

@@ -18,7 +18,8 @@ from dsfn.runtime.worker.jobs import run_job
 from dsfn.runtime.worker.linux import limit_memory
 from dsfn.runtime.worker.messages import Load
 from dsfn.runtime.worker.replica import Replica, load
-from dsfn.runtime.worker.runners import Runner, flush_output, outside, runner_for
+from dsfn.runtime.worker.runner_choice import runner_for
+from dsfn.runtime.worker.runners import Runner, flush_output, outside
 
 
 class Server(asyncio.Protocol):
@@ -66,7 +67,7 @@ class Server(asyncio.Protocol):
             return
         self._runner = runner_for(
             self._replica.endpoint,
-            request.concurrency,
+            request,
             self._loop,
             self._transport.write,
             self._finish,

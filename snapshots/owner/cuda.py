@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Granule
@@ -45,9 +46,7 @@ class CudaDevice:
 
     def register(self, address: int, size_bytes: int) -> None:
         """See `Device`."""
-        call(
-            driver.cuMemHostRegister, address, size_bytes, driver.CU_MEMHOSTREGISTER_PORTABLE
-        )
+        call(driver.cuMemHostRegister, address, size_bytes, driver.CU_MEMHOSTREGISTER_PORTABLE)
 
     def memory(self) -> tuple[int, int]:
         """See `Device`."""
@@ -62,13 +61,17 @@ class CudaDevice:
             if fault.fields["code"] != OUT_OF_MEMORY:
                 raise
             raise memory_full("device", size_bytes, self.memory()[0]) from fault
-        try:
-            address = reserve(size_bytes, GRANULARITY_BYTES)
-            call(driver.cuMemMap, address, size_bytes, 0, handle, 0)
-            set_access(address, size_bytes, self._index)
-            fd = int(call(driver.cuMemExportToShareableHandle, handle, POSIX_FD, 0))
-        finally:
-            call(driver.cuMemRelease, handle)  # the mapping holds the memory
+        with ExitStack() as undo:
+            # The mapping holds the memory as well, once there is one.
+            undo.callback(call, driver.cuMemRelease, handle)
+            with ExitStack() as undo_mapping:
+                address = reserve(size_bytes, GRANULARITY_BYTES)
+                undo_mapping.callback(call, driver.cuMemAddressFree, address, size_bytes)
+                call(driver.cuMemMap, address, size_bytes, 0, handle, 0)
+                undo_mapping.callback(call, driver.cuMemUnmap, address, size_bytes)
+                set_access(address, size_bytes, self._index)
+                fd = int(call(driver.cuMemExportToShareableHandle, handle, POSIX_FD, 0))
+                undo_mapping.pop_all()
         return Granule(size_bytes, fd, address)
 
     def destroy(self, granule: Granule) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cuda.bindings import driver  # type: ignore[import-not-found,import-untyped,unused-ignore]
+# cuda-bindings has no types.
+from cuda.bindings import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    driver as driver,
+)
 
 from dsfn.snapshots.owner.errors import DeviceFault
 

@@ -82,7 +82,7 @@ def test_the_librarys_functions_deploy_from_the_wheel(installed: Installed) -> N
         source = installed.packages / "dsfn" / "functions" / "library" / "embed.py"
         (deployed,) = installed.dsfn("deploy", str(source))
         assert deployed["snapshot"]["bytes"] > 80_000_000
-        (vector,) = installed.dsfn("invoke", "embed", "--data", '{"texts": "Hello"}')["result"]
+        (vector,) = installed.dsfn("invoke", "embed", "--data", '{"texts": ["Hello"]}')["result"]
         assert sum(x * x for x in vector) == pytest.approx(1, abs=1e-5)
     finally:
         assert installed.dsfn("down")["stopped"]

@@ -29,7 +29,7 @@ def check(vectors: list[list[float]]) -> None:
 
 
 def test_one_text_at_a_time_gives_the_reference(ready: Ready) -> None:
-    check([ready(Embed)(text)[0] for text in TEXTS])
+    check([ready(Embed)([text])[0] for text in TEXTS])
 
 
 def test_texts_of_many_lengths_at_once_give_the_reference(ready: Ready) -> None:
@@ -48,7 +48,7 @@ def test_no_texts_give_no_vectors(ready: Ready) -> None:
 
 
 def test_vectors_have_length_one(ready: Ready) -> None:
-    vector = np.array(ready(Embed)("a text")[0])
+    vector = np.array(ready(Embed)(["a text"])[0])
     assert vector.shape == (384,)
     assert abs(float(vector @ vector) - 1) < 1e-6
 

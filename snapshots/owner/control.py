@@ -1,0 +1,169 @@
+"""The node's end: starts a memory owner and tells it what to hold."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.owner.account import Account
+from dsfn.snapshots.owner.errors import BadMessage, owner_lost, read_error
+from dsfn.snapshots.owner.messages import (
+    Connect,
+    Done,
+    Evict,
+    Failed,
+    Load,
+    Message,
+    Query,
+    Start,
+    Trim,
+    close_all,
+    receive,
+    send,
+)
+from dsfn.snapshots.reading import read_manifest
+
+_ANSWER_S = 10.0
+_START_S = 120.0
+_SLOWEST_LOAD_BYTES_PER_S = 50_000_000
+
+
+class OwnerControl:
+    """A running owner. `start` makes one; `stop` ends it, and all its memory with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+        self._process = process
+        self._connection = connection
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self.lost = asyncio.get_running_loop().create_future()
+        self.facts: dict[str, Any] = {}
+        asyncio.get_running_loop().add_reader(connection, self._receive)
+
+    @classmethod
+    async def start(cls, request: Start) -> OwnerControl:
+        """Starts an owner; `facts` is then what it says of itself (see `Start`).
+
+        `request.id` does not matter. Raises `MemoryFull`, `DeviceFault`, `UsageError`,
+        `OwnerLost`.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dsfn.snapshots.owner", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        ours.setblocking(False)
+        control = cls(process, ours)
+        try:
+            control.facts = await control._ask(request, _START_S)
+        except BaseException:  # it goes on; the process must not stay behind
+            await control.stop()
+            raise
+        return control
+
+    @property
+    def pid(self) -> int:
+        """The owner's process."""
+        return self._process.pid
+
+    async def load(self, tenant: str, directory: Path) -> None:
+        """Brings the slab of the snapshot in `directory` into the arena, if it is not there.
+
+        Raises `CorruptSnapshot`, `MemoryFull`, `SnapshotError` (unreadable), `OwnerLost`.
+        """
+        _, manifest = read_manifest(directory)
+        slab, path = manifest.slab, str((directory / SLAB_FILE).resolve())
+        patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
+        request = Load(0, tenant, slab.digest, path, manifest.data_offset, slab.size_bytes)
+        await self._ask(request, patience_s)
+
+    async def evict(self, tenant: str, digest: str) -> None:
+        """Drops a slab (by its own digest) from the arena. Raises `NotFound`, `Conflict`."""
+        await self._ask(Evict(0, tenant, digest))
+
+    async def connect(self, tenant: str, device: int = 0) -> socket.socket:
+        """A worker's end of a new connection, to be passed to it and then closed here."""
+        far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with near:
+            try:
+                await self._ask(Connect(0, tenant, device), descriptors=[near.fileno()])
+            except BaseException:  # it goes on; the socket must not stay behind
+                far.close()
+                raise
+        return far
+
+    async def trim(self) -> None:
+        """Has all pooled GPU memory given back."""
+        await self._ask(Trim(0))
+
+    async def account(self) -> Account:
+        """Where every byte is."""
+        return Account.from_document(await self._ask(Query(0)))
+
+    async def stop(self) -> None:
+        """Ends the owner and waits for its end."""
+        self._end("it was stopped")
+        try:
+            await asyncio.to_thread(self._process.wait, _ANSWER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    async def _ask(
+        self, request: Message, patience_s: float = _ANSWER_S, descriptors: Sequence[int] = ()
+    ) -> dict[str, Any]:
+        if self.lost.done():
+            raise owner_lost(self.lost.result())
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            send(self._connection, replace(request, id=number), descriptors)
+            async with asyncio.timeout(patience_s):
+                result: dict[str, Any] = await answer
+            return result
+        except TimeoutError as error:
+            raise owner_lost(f"no answer within {patience_s:g} s") from error
+        except OSError as error:
+            self._end(str(error))
+            raise owner_lost(str(error)) from error
+        finally:
+            self._waiting.pop(number, None)
+
+    def _receive(self) -> None:
+        try:
+            message, descriptors = receive(self._connection)
+        except (OSError, BadMessage) as error:
+            self._end(str(error))
+            return
+        close_all(descriptors)
+        if message is None:
+            self._end("it has ended")
+            return
+        answer = self._waiting.get(message.id)
+        if answer is None or answer.done():
+            return  # nobody waits any more
+        if isinstance(message, Done):
+            answer.set_result(message.result)
+        elif isinstance(message, Failed):
+            answer.set_exception(read_error(message.error))
+
+    def _end(self, reason: str) -> None:
+        if self.lost.done():
+            return
+        self.lost.set_result(reason)
+        asyncio.get_running_loop().remove_reader(self._connection)
+        self._connection.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(owner_lost(reason))

@@ -1,0 +1,177 @@
+"""Slabs in memory that the owner holds: the worker's side."""
+
+from __future__ import annotations
+
+import socket
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from time import perf_counter_ns
+
+import torch
+
+from dsfn.functions.errors import SnapshotError
+from dsfn.snapshots.owner.client import PATIENCE_S, OwnerClient
+from dsfn.snapshots.owner.device import GRANULARITY_BYTES
+from dsfn.snapshots.owner.errors import OwnerLost
+from dsfn.snapshots.owner.linux import allow_many_descriptors
+from dsfn.snapshots.owner.space import Space
+from dsfn.snapshots.reading import read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the last `unpark` took: until the memory was mapped, until the slab was in it,
+    and the copy alone, which runs beside the mapping."""
+
+    mapped_us: int
+    total_us: int
+    copy_us: int
+
+
+@dataclass(slots=True)
+class _Mapped:
+    number: int | None = None
+
+
+class _Range:
+    """A reserved range. It lasts as long as the slab or any storage over it."""
+
+    def __init__(self, space: Space, size_bytes: int, orphans: deque[int]) -> None:
+        self.size_bytes = size_bytes + -size_bytes % GRANULARITY_BYTES
+        self.address = space.reserve(self.size_bytes)
+        self.mapped = _Mapped()
+        end = weakref.finalize(
+            self, _end_range, space, self.address, self.size_bytes, self.mapped, orphans
+        )
+        end.atexit = False  # the end of the process frees it as well
+
+
+def _end_range(
+    space: Space, address: int, size_bytes: int, mapped: _Mapped, orphans: deque[int]
+) -> None:
+    """May run in any thread, in the middle of anything: the owner is told later."""
+    if mapped.number is not None:
+        space.synchronise()
+        space.unmap(address, size_bytes)
+        orphans.append(mapped.number)
+    space.free(address, size_bytes)
+
+
+class OwnedSlab:
+    """A `Slab` whose memory is the owner's. Several threads may call it."""
+
+    def __init__(self, memory: OwnedMemory, digest: str, size_bytes: int) -> None:
+        self._memory = memory
+        self._digest = digest
+        self._range: _Range | None = _Range(memory.space, size_bytes, memory.orphans)
+        self.timing = Timing(0, 0, 0)
+
+    def storage(self, offset: int, size_bytes: int) -> torch.UntypedStorage:
+        """See `dsfn.snapshots.memory.Slab`. The storage keeps range and memory."""
+        place, space = self._open_range(), self._memory.space
+        if not size_bytes:
+            return torch.empty(0, dtype=torch.uint8, device=space.device).untyped_storage()
+        if offset + size_bytes > place.size_bytes:
+            raise SnapshotError("A storage reaches beyond its slab.")
+        return space.storage(place.address + offset, size_bytes, place)
+
+    def park(self) -> None:
+        """See `dsfn.snapshots.memory.Slab`. Waits for the device to finish what it does."""
+        space = self._memory.space
+        with self._memory.lock:
+            place = self._open_range()
+            number = place.mapped.number
+            if number is None:
+                return
+            space.synchronise()
+            space.unmap(place.address, place.size_bytes)
+            place.mapped.number = None
+            self._memory.release(number)
+
+    def unpark(self) -> None:
+        """See `dsfn.snapshots.memory.Slab`.
+
+        Raises `NotFound` (the arena has no such slab), `MemoryFull`, `OwnerLost` and
+        `DeviceFault`; the slab is parked then as it was before.
+        """
+        with self._memory.lock:
+            place = self._open_range()
+            if place.mapped.number is None:
+                self._memory.release_orphans()
+                place.mapped.number = self._bring(place)
+
+    def close(self) -> None:
+        """See `dsfn.snapshots.memory.Slab`. Memory is given back with the last storage."""
+        with self._memory.lock:
+            self._range = None
+            self._memory.release_orphans()
+
+    def _open_range(self) -> _Range:
+        if self._range is None:
+            raise SnapshotError("The slab is closed.")
+        return self._range
+
+    def _bring(self, place: _Range) -> int:
+        """Maps new memory and waits until the slab is in it: the mapping's number."""
+        client, space, began_ns = self._memory.client, self._memory.space, perf_counter_ns()
+        with client.map(self._digest) as (number, sizes, descriptors):
+            mapped = False
+            try:
+                if sum(sizes) != place.size_bytes:
+                    raise SnapshotError("The arena has a slab of another size.")
+                space.map(place.address, sizes, descriptors)
+                mapped, mapped_ns = True, perf_counter_ns()
+                copy_us = client.wait_copied(number)
+            except BaseException:  # whatever it was goes on; the mapping must not stay behind
+                if mapped:
+                    space.unmap(place.address, place.size_bytes)
+                self._memory.release(number)
+                raise
+        total_us = (perf_counter_ns() - began_ns) // 1000
+        self.timing = Timing((mapped_ns - began_ns) // 1000, total_us, copy_us)
+        return number
+
+
+class OwnedMemory:
+    """A `Memory` of the owner at the other end of `connection`."""
+
+    def __init__(
+        self, connection: socket.socket, space: Space, patience_s: float = PATIENCE_S
+    ) -> None:
+        allow_many_descriptors()
+        self.client = OwnerClient(connection, patience_s)
+        self.space = space
+        self.lock = Lock()
+        self.orphans: deque[int] = deque()  # mappings that ended with their last storage
+
+    @property
+    def device_class(self) -> str:
+        """See `dsfn.snapshots.memory.Memory`."""
+        return self.space.device_class
+
+    def map(self, path: Path, data_offset: int) -> OwnedSlab:
+        """See `dsfn.snapshots.memory.Memory`. The arena has to have the slab of `path`, which
+        lies beside its manifest. Raises as `OwnedSlab.unpark`, and `CorruptSnapshot`."""
+        _, manifest = read_manifest(path.parent)
+        slab = OwnedSlab(self, manifest.slab.digest, manifest.slab.size_bytes - data_offset)
+        try:
+            slab.unpark()
+        except BaseException:  # it goes on; the range must not stay behind
+            slab.close()
+            raise
+        return slab
+
+    def release(self, number: int) -> None:
+        """Gives a mapping back. An owner that is lost has lost it already: no error here."""
+        try:
+            self.client.release(number)
+        except OwnerLost:
+            return
+
+    def release_orphans(self) -> None:
+        """Gives back what ended with its last storage."""
+        while self.orphans:
+            self.release(self.orphans.popleft())

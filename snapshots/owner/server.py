@@ -1,0 +1,188 @@
+"""The owner's loop: sockets in, answers out. It alone touches arena and pools."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from dsfn.functions.errors import DsfnError, SnapshotError
+from dsfn.snapshots.owner.account import Account
+from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
+from dsfn.snapshots.owner.errors import BadMessage
+from dsfn.snapshots.owner.messages import (
+    Connect,
+    Done,
+    Evict,
+    Failed,
+    Load,
+    Message,
+    Query,
+    Start,
+    Trim,
+    close_all,
+    receive,
+    send,
+)
+from dsfn.snapshots.owner.start import Parts, start
+from dsfn.snapshots.owner.worker import Worker
+
+
+class Owner:
+    """Serves one node and the workers that it names, until the node goes."""
+
+    def __init__(self, node: socket.socket) -> None:
+        self._node = node
+        self._selector = selectors.DefaultSelector()
+        self._posted: deque[Callable[[], None]] = deque()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._loader = ThreadPoolExecutor(1, "dsfn-loader")
+        self._loading: dict[Key, list[int]] = {}
+        self._workers: set[Worker] = set()
+        self._parts: Parts
+
+    def serve(self) -> NoReturn:
+        """Works until the node's socket ends; so does the process then, all memory with it."""
+        if not self._begin():
+            os._exit(1)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._run_posted)
+        self._selector.register(self._node, selectors.EVENT_READ, self._from_node)
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Has the loop run `action`; any thread may call this."""
+        self._posted.append(action)
+        os.eventfd_write(self._bell, 1)
+
+    @property
+    def arena(self) -> Arena:
+        """The arena."""
+        return self._parts.arena
+
+    def forget(self, worker: Worker) -> None:
+        """Listens to a worker no more."""
+        self._selector.unregister(worker.connection)
+        self._workers.discard(worker)
+
+    def _begin(self) -> bool:
+        message, _ = receive(self._node)
+        if not isinstance(message, Start):
+            return False
+        try:
+            self._parts = start(message)
+        except DsfnError as error:
+            self._answer(Failed(message.id, error.to_document()))
+            return False
+        self._answer(Done(message.id, self._parts.to_document()))
+        return True
+
+    def _run_posted(self) -> None:
+        os.eventfd_read(self._bell)
+        while self._posted:
+            self._posted.popleft()()
+
+    def _from_node(self) -> None:
+        try:
+            message, descriptors = receive(self._node)
+        except (OSError, BadMessage):
+            os._exit(1)
+        if message is None:
+            os._exit(0)
+        try:
+            result = self._handle(message, descriptors)
+        except DsfnError as error:
+            self._answer(Failed(message.id, error.to_document()))
+        else:
+            if result is not None:
+                self._answer(Done(message.id, result))
+        finally:
+            close_all(descriptors)
+
+    def _handle(self, message: Message, descriptors: list[int]) -> dict[str, object] | None:
+        """The answer, or None if it comes later."""
+        match message:
+            case Load():
+                return self._load(message)
+            case Evict():
+                self.arena.evict((message.tenant, message.digest))
+            case Connect():
+                self._connect(message, descriptors)
+            case Trim():
+                for pool in self._parts.pools:
+                    pool.trim()
+            case Query():
+                return self._account().to_document()
+            case _:
+                raise BadMessage(f"A node does not send {type(message).__name__}.")
+        return {}
+
+    def _load(self, message: Load) -> dict[str, object] | None:
+        key = (message.tenant, message.digest)
+        if key in self.arena.slabs:
+            return {}
+        if key in self._loading:
+            self._loading[key].append(message.id)
+            return None
+        if not 0 <= message.data_offset < message.size_bytes:
+            raise BadMessage("The slab has no data.")
+        slab = self.arena.reserve(key, message.size_bytes, message.data_offset)
+        self._loading[key] = [message.id]
+        self._loader.submit(self._fill, slab, Path(message.path))
+        return None
+
+    def _fill(self, slab: ArenaSlab, path: Path) -> None:
+        """Runs in the loader's thread."""
+        fault: DsfnError | None = None
+        try:
+            self.arena.fill(slab, path)
+        except DsfnError as error:
+            fault = error
+        except OSError as error:
+            fault = SnapshotError(f"The slab cannot be read: {error.strerror}.")
+        self.post(partial(self._filled, slab, fault))
+
+    def _filled(self, slab: ArenaSlab, fault: DsfnError | None) -> None:
+        if fault is None:
+            self.arena.commit(slab)
+        else:
+            self.arena.drop(slab)
+        for number in self._loading.pop(slab.key):
+            failed = None if fault is None else Failed(number, fault.to_document())
+            self._answer(failed or Done(number, {}))
+
+    def _connect(self, message: Connect, descriptors: list[int]) -> None:
+        if len(descriptors) != 1 or message.device >= len(self._parts.pools):
+            raise BadMessage("A connection needs one socket and a device that there is.")
+        connection = socket.socket(fileno=os.dup(descriptors[0]))
+        connection.setblocking(False)
+        pool, copier = self._parts.pools[message.device], self._parts.copiers[message.device]
+        worker = Worker(self, connection, message.tenant, pool, copier)
+        self._workers.add(worker)
+        self._selector.register(connection, selectors.EVENT_READ, worker.receive)
+
+    def _account(self) -> Account:
+        ranges = self.arena.ranges
+        return Account(
+            arena_bytes=ranges.total_bytes,
+            arena_used_bytes=ranges.used_bytes,
+            arena_free_bytes=ranges.free_bytes,
+            arena_largest_free_bytes=ranges.largest_free_bytes,
+            slabs=len(self.arena.slabs),
+            workers=len(self._workers),
+            mappings=sum(worker.mappings for worker in self._workers),
+            devices=tuple(pool.account() for pool in self._parts.pools),
+        )
+
+    def _answer(self, message: Message) -> None:
+        try:
+            send(self._node, message)
+        except OSError:
+            os._exit(1)

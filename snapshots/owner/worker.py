@@ -1,0 +1,172 @@
+"""One worker of an owner: its socket, and what it has mapped."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from dsfn.functions.errors import DsfnError
+from dsfn.snapshots.owner.arena import Arena, ArenaSlab
+from dsfn.snapshots.owner.copier import Copier, Copy
+from dsfn.snapshots.owner.device import Granule
+from dsfn.snapshots.owner.errors import BadMessage
+from dsfn.snapshots.owner.messages import (
+    MAX_DESCRIPTORS,
+    Copied,
+    Failed,
+    Granules,
+    Map,
+    Message,
+    Release,
+    Released,
+    close_all,
+    receive,
+    send,
+)
+from dsfn.snapshots.owner.pool import GranulePool
+
+
+class Host(Protocol):
+    """What a worker needs of the owner."""
+
+    @property
+    def arena(self) -> Arena:
+        """The arena."""
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Has the loop run `action`."""
+
+    def forget(self, worker: Worker) -> None:
+        """Listens to the worker no more."""
+
+
+@dataclass(slots=True)
+class _Mapping:
+    granules: list[Granule]
+    copy: Copy | None = None
+    releasing: bool = False
+
+
+class Worker:
+    """Serves one worker, whose code may be anybody's: it can harm its own memory alone."""
+
+    def __init__(
+        self, host: Host, connection: socket.socket, tenant: str, pool: GranulePool, copier: Copier
+    ) -> None:
+        self.connection = connection
+        self._host = host
+        self._tenant = tenant
+        self._pool = pool
+        self._copier = copier
+        self._mappings: dict[int, _Mapping] = {}
+        self._lost = False
+
+    @property
+    def mappings(self) -> int:
+        """How many it has."""
+        return len(self._mappings)
+
+    def receive(self) -> None:
+        """Handles one packet, or the end: memory of a worker that is lost comes back."""
+        try:
+            message, descriptors = receive(self.connection)
+            close_all(descriptors)  # a worker has none to send
+            self._handle(message)
+        except (OSError, BadMessage):
+            self._lose()
+
+    def _handle(self, message: Message | None) -> None:
+        match message:
+            case Map():
+                self._map(message)
+            case Release():
+                self._release(message)
+            case None:
+                self._lose()
+            case _:
+                raise BadMessage(f"A worker does not send {type(message).__name__}.")
+
+    def _map(self, message: Map) -> None:
+        if message.id in self._mappings:
+            raise BadMessage(f"There is a mapping {message.id} already.")
+        try:
+            slab = self._host.arena.find((self._tenant, message.digest))
+            mapping = _Mapping(self._pool.take(self._tenant, slab.data_bytes))
+        except DsfnError as error:
+            send(self.connection, Failed(message.id, error.to_document()))
+            return
+        self._mappings[message.id] = mapping
+        mapping.copy = Copy(
+            source=self._host.arena.data_address(slab),
+            size_bytes=slab.data_bytes,
+            granules=mapping.granules,
+            done=partial(self._post_copied, message.id, slab),
+        )
+        slab.readers += 1
+        # The worker maps the granules while the copy runs already.
+        self._copier.submit(mapping.copy)
+        self._send_granules(message.id, mapping.granules)
+
+    def _send_granules(self, number: int, granules: list[Granule]) -> None:
+        for start in range(0, len(granules), MAX_DESCRIPTORS):
+            part = granules[start : start + MAX_DESCRIPTORS]
+            more = start + MAX_DESCRIPTORS < len(granules)
+            message = Granules(number, [granule.size_bytes for granule in part], more)
+            send(self.connection, message, [granule.fd for granule in part])
+
+    def _post_copied(
+        self, number: int, slab: ArenaSlab, copy_us: int, fault: DsfnError | None
+    ) -> None:
+        """Runs in the copier's thread."""
+        self._host.post(partial(self._copied, number, slab, copy_us, fault))
+
+    def _copied(self, number: int, slab: ArenaSlab, copy_us: int, fault: DsfnError | None) -> None:
+        slab.readers -= 1
+        mapping = self._mappings[number]
+        mapping.copy = None
+        if self._lost:
+            self._discard(number)
+        elif mapping.releasing:
+            self._give(number)
+        elif fault is not None:
+            self._send(Failed(number, fault.to_document()))
+        else:
+            self._send(Copied(number, copy_us))
+
+    def _release(self, message: Release) -> None:
+        mapping = self._mappings.get(message.id)
+        if mapping is None or mapping.releasing:
+            raise BadMessage(f"There is no mapping {message.id}.")
+        mapping.releasing = True
+        if mapping.copy is None:
+            self._give(message.id)
+        else:
+            mapping.copy.cancel()
+
+    def _give(self, number: int) -> None:
+        self._pool.give(self._tenant, self._mappings.pop(number).granules)
+        self._send(Released(number))
+
+    def _discard(self, number: int) -> None:
+        self._pool.discard(self._mappings.pop(number).granules)
+
+    def _send(self, message: Message) -> None:
+        try:
+            send(self.connection, message)
+        except OSError:
+            self._lose()
+
+    def _lose(self) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._host.forget(self)
+        self.connection.close()
+        for number, mapping in list(self._mappings.items()):
+            if mapping.copy is None:
+                self._discard(number)
+            else:
+                mapping.copy.cancel()
