@@ -69,14 +69,18 @@ PEERS: Mapping[str, Peer] = {
                 *("--no-access-log", "--log-level", "warning"),
             ),
         ),
-        Peer("litserve", ("python", "litserve_server.py", "{workload}", "{port}")),
+        Peer(
+            "litserve",
+            ("python", "litserve_server.py", "{workload}", "{port}"),
+            {"OMP_NUM_THREADS": "1"},
+        ),
         Peer(
             "bentoml",
             (
                 *("bentoml", "serve", "bento_server:{service}"),
                 *("--host", "127.0.0.1", "--port", "{port}"),
             ),
-            {"BENTOML_DO_NOT_TRACK": "1"},
+            {"OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "1"},
         ),
         Peer(
             "rayserve",

@@ -2,7 +2,7 @@
 
     DsfnError
     ├── RequestError                 the caller's mistake
-    │   ├── InvalidInput             a value does not fit the function's signature (`field` says which)
+    │   ├── InvalidInput             a value does not fit the signature (`field` says which)
     │   ├── MalformedBody            the bytes are not what their content type says
     │   ├── UnsupportedMediaType     the content type is not one the function takes
     │   ├── NotAcceptable            the result cannot be given in the type asked for
@@ -10,7 +10,7 @@
     │   ├── NotFound                 no such function, revision, invocation, ...
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
-    ├── DeployError                  the author's mistake, found while deploying (`traceback` is their own)
+    ├── DeployError                  the author's mistake, found while deploying (see `traceback`)
     │   ├── BundleError              what was sent is not a deployable file or directory
     │   ├── DefinitionError          a decorator's arguments or a signature make no sense
     │   ├── SourceError              importing the file failed

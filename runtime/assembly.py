@@ -114,4 +114,10 @@ def _pipeline(
 
 
 def _gauges(pools: Pools, queue: Queue) -> Gauges:
-    return Gauges(pools.counts(), pools.queue_depths(), queue.queued_count(), queue.dead_count())
+    return Gauges(
+        replicas=pools.counts(),
+        queued_calls=pools.queue_depths(),
+        failed_restores=pools.failed_restores,
+        events_queued=queue.queued_count(),
+        events_dead=queue.dead_count(),
+    )

@@ -107,18 +107,14 @@ class Invoker:
             # Nothing ran: there is nothing for the books, but it must be seen.
             self.metrics.failed(call.function, type(error).__name__, "rejected")
             raise
-        self.pools.call_began()
         try:
-            threads = self.pools.threads_for_call()
-            reply = await lease.replica.call(call, lease.slot, threads)
+            reply = await lease.replica.call(call, lease.slot, self.pools.shares.threads())
             if whole:
                 await self._collect(reply)
             stream = await _begin(reply) if reply.stream is not None else None
         except BaseException as error:
             await self._post_failure(call, lease, error)
             raise
-        finally:
-            self.pools.call_ended()
         if stream is not None:
             usage = self._usage(call, lease, 0)
             metered = self._metered(stream, call, lease)

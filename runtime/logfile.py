@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -68,10 +68,12 @@ def read_log(directory: Path, since_us: int) -> Iterator[bytes]:
             yield from _chunks(file, cut)
 
 
-async def follow_log(directory: Path, since_us: int) -> AsyncGenerator[bytes, None]:
-    """Like `read_log`, then what is appended, without end."""
+async def follow_log(
+    directory: Path, since_us: int, goes_on: Callable[[], bool]
+) -> AsyncGenerator[bytes, None]:
+    """Like `read_log`, then what is appended, for as long as it goes on."""
     cut, last = _Since(since_us), -1
-    while True:
+    while goes_on():
         with ExitStack() as files:
             unread = [f for f in _open_all(directory, files) if os.fstat(f.fileno()).st_ino != last]
             for file in unread:
@@ -79,15 +81,17 @@ async def follow_log(directory: Path, since_us: int) -> AsyncGenerator[bytes, No
                     yield chunk
             if unread:
                 last = os.fstat(unread[-1].fileno()).st_ino
-                async for chunk in _tail(directory / _CURRENT, unread[-1], cut):
+                async for chunk in _tail(directory / _CURRENT, unread[-1], cut, goes_on):
                     yield chunk
         await asyncio.sleep(POLL_S)
 
 
-async def _tail(path: Path, file: BinaryIO, cut: _Since) -> AsyncGenerator[bytes, None]:
+async def _tail(
+    path: Path, file: BinaryIO, cut: _Since, goes_on: Callable[[], bool]
+) -> AsyncGenerator[bytes, None]:
     """What is appended to `file`, until another one has taken its place at `path`."""
     inode, is_current = os.fstat(file.fileno()).st_ino, True
-    while is_current:
+    while is_current and goes_on():
         await asyncio.sleep(POLL_S)
         # Asked before reading: nothing is appended to a file after its place was taken.
         is_current = path.exists() and path.stat().st_ino == inode

@@ -42,6 +42,7 @@ class LogStore:
         self._files: dict[str, LogFile] = {}
         self._pumps: Counter[str] = Counter()
         self._dropped_lines = 0
+        self._is_followed = True
 
     @property
     def dropped_lines(self) -> int:
@@ -81,8 +82,13 @@ class LogStore:
         return read_log(self._directory(function), since_us)
 
     def follow(self, function: str, since_us: int = 0) -> AsyncGenerator[bytes, None]:
-        """Like `read`, and then whatever is printed, until the caller closes it."""
-        return follow_log(self._directory(function), since_us)
+        """Like `read`, and then whatever is printed, until the caller closes it or
+        `stop_following`."""
+        return follow_log(self._directory(function), since_us, lambda: self._is_followed)
+
+    def stop_following(self) -> None:
+        """Ends whatever `follow` has given, now and later."""
+        self._is_followed = False
 
     def _directory(self, function: str) -> Path:
         if NAME_PATTERN.fullmatch(function) is None:

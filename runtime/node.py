@@ -23,10 +23,12 @@ from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
 from dsfn.runtime.gateway.protocol import GatewayProtocol
-from dsfn.runtime.services import Life, Services
+from dsfn.runtime.services import Services
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+# Between the end of the calls that were cut off and that of their connections.
+CUT_OFF_GRACE_S = 5
 
 
 def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
@@ -68,7 +70,7 @@ async def _serve(
             backlog=BACKLOG,
             limit_concurrency=settings.limits.max_connections,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(settings.limits.shutdown_timeout_s),
+            timeout_graceful_shutdown=int(settings.limits.shutdown_timeout_s + CUT_OFF_GRACE_S),
         )
 
         def ready() -> None:
@@ -79,7 +81,7 @@ async def _serve(
         # What lives now lives for ever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        await NodeServer(config, services.life, ready).serve(sockets=[listener])
+        await NodeServer(config, services, ready).serve(sockets=[listener])
 
 
 @asynccontextmanager
@@ -118,9 +120,11 @@ class NodeServer(uvicorn.Server):
     """uvicorn's server, told to stop by the signals of this process, which it does not repeat:
     what comes after it is stopped in order, too."""
 
-    def __init__(self, config: uvicorn.Config, life: Life, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, services: Services, ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._life = life
+        self._services = services
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -145,7 +149,16 @@ class NodeServer(uvicorn.Server):
     def _stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
-        self._life.accepts_calls = False
+        services = self._services
+        services.life.accepts_calls = False
+        services.logs.stop_following()
+        patience_s = services.settings.limits.shutdown_timeout_s
+        asyncio.get_running_loop().call_later(patience_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """Ends what has not ended by itself, each with a word to whoever waits for it."""
+        self._services.pools.cut_off()
+        self._services.pipeline.cut_off()
 
 
 def _listen(settings: Settings) -> socket.socket:

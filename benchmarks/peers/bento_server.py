@@ -21,7 +21,7 @@ class Echo:
         return {"text": text}
 
 
-@bentoml.service(workers=1, logging=QUIET)
+@bentoml.service(workers=2, logging=QUIET)
 class Embed:
     """MiniLM with BentoML's adaptive batching."""
 

@@ -48,8 +48,10 @@ class Embed(ls.LitAPI):
 
 if __name__ == "__main__":
     workload, port = sys.argv[1:]
-    api = Echo() if workload == "echo" else Embed(max_batch_size=16, batch_timeout=0.002)
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1)
+    api, workers = Echo(), 1
+    if workload == "embed":
+        api, workers = Embed(max_batch_size=16, batch_timeout=0.002), 2
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(
         host="127.0.0.1",
         port=int(port),

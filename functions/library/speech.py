@@ -1,7 +1,7 @@
 """Speech detection with Silero VAD: when somebody speaks in a recording.
 
     dsfn deploy functions/library/speech.py
-    dsfn invoke detect-speech --file functions/library/samples/speech.ogg --content-type audio/ogg
+    dsfn invoke detect-speech --file functions/library/samples/speech.ogg
 
 The model is a TorchScript file in the package `silero-vad`. Thresholds and durations
 are the defaults of that package's `get_speech_timestamps`.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from dsfn.functions.errors import BundleError, DefinitionError, Unavailable
+from dsfn.functions.errors import BundleError, DefinitionError, ShuttingDown, Unavailable
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.identity import Platform, revision_id, this_platform
@@ -80,25 +80,35 @@ class Pipeline:
     _platform: Platform = field(default_factory=this_platform)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
+    _running: set[asyncio.Task[tuple[Deployed, ...]]] = field(default_factory=set)
 
     async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
         """Deploys the functions of file `entry` in a bundle, step by step.
 
         Raises `DeployError` for the author's mistakes, `Unavailable` when too many
-        deployments wait, `StorageFull`; in each case nothing has changed. Closing the
-        generator stops the deployment, unless it is live already.
+        deployments wait, `StorageFull`, `ShuttingDown`; in each case nothing has changed.
+        Closing the generator stops the deployment, unless it is live already.
         """
         steps: asyncio.Queue[Progress | None] = asyncio.Queue()
         work = asyncio.create_task(self._deploy(data, entry, steps.put_nowait))
         work.add_done_callback(lambda _: steps.put_nowait(None))
+        self._running.add(work)
         try:
             while (step := await steps.get()) is not None:
                 yield step
+            if work.cancelled():
+                raise ShuttingDown("The node stopped while it deployed.", retry_after_s=5)
             result = await work
         finally:
+            self._running.discard(work)
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         yield Progress("done", None, "Deployed.", result)
+
+    def cut_off(self) -> None:
+        """Stops every deployment, since the node will not wait for it any longer."""
+        for work in self._running:
+            work.cancel()
 
     def clean(self) -> None:
         """Drops what a killed node left half done. Call at a node's start."""

@@ -7,7 +7,8 @@
     faas.init_duration    dsfn_restore_duration_seconds{function}, of cold starts
 
 The gauges `dsfn_replicas{function,state}`, `dsfn_queue_depth{function}`,
-`dsfn_events_queued` and `dsfn_events_dead` are read when they are asked for.
+`dsfn_events_queued` and `dsfn_events_dead`, and the counter
+`dsfn_failed_restores_total{function}`, are read when they are asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dsfn.billing.usage import Status
@@ -29,10 +30,11 @@ _RESTORE_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What a node holds at one instant. `replicas` by function and state, `queued_calls`
-    (waiting for a replica) by function."""
+    (waiting for a replica) and `failed_restores` (since the node's start) by function."""
 
     replicas: Mapping[tuple[str, str], int]
     queued_calls: Mapping[str, int]
+    failed_restores: Mapping[str, int]
     events_queued: int
     events_dead: int
 
@@ -136,7 +138,14 @@ class _GaugeCollector(Collector):
         dead = GaugeMetricFamily(
             "dsfn_events_dead", "Events that were given up.", value=gauges.events_dead
         )
-        return (replicas, queue, queued, dead)
+        failed = CounterMetricFamily(
+            "dsfn_failed_restores",
+            "Snapshots that did not restore, so that setup() ran instead.",
+            labels=["function"],
+        )
+        for function, number in sorted(gauges.failed_restores.items()):
+            failed.add_metric([function], number)
+        return (replicas, queue, failed, queued, dead)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the gauges of a node that is not complete yet."""

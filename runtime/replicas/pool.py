@@ -15,6 +15,7 @@ from dsfn.functions.errors import (
     ShuttingDown,
 )
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.cpus import CpuShares
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.replicas.occupancy import Slot
 from dsfn.runtime.replicas.replica import Replica
@@ -65,6 +66,7 @@ class Pool:
     launch: Callable[[Pool], Awaitable[Replica]]
     spawn_task: Callable[[Coroutine[None, None, None]], None]
     queue_timeout_s: float
+    shares: CpuShares
     replicas: list[Replica] = field(default_factory=list)
     retired: bool = False
     _starting: int = 0
@@ -107,6 +109,8 @@ class Pool:
     def released(self, replica: Replica) -> None:
         """A replica finished a call."""
         self._meter.add(-1, self.clock.monotonic_ns())
+        if replica.in_flight == 0:
+            self.shares.busy_replicas -= 1
         if self._waiting:
             self.serve_waiting()
 
@@ -164,6 +168,12 @@ class Pool:
         stopping, self.replicas = self.replicas, []
         await asyncio.gather(*(replica.stop() for replica in stopping))
 
+    def cut_off(self, error: DsfnError) -> None:
+        """Ends the calls that run or wait with this error."""
+        self._refuse(error)
+        for replica in self.replicas:
+            replica.cut_off(error)
+
     def _free_replica(self) -> Replica | None:
         """The least loaded replica with a free slot, the most recently used among equals,
         so that the others come to rest."""
@@ -178,6 +188,8 @@ class Pool:
 
     def _grant(self, replica: Replica, since_ns: int) -> Lease:
         slot, now_ns = replica.reserve(), self.clock.monotonic_ns()
+        if replica.in_flight == 1:
+            self.shares.busy_replicas += 1
         if not since_ns:
             return Lease(replica, slot, now_ns)
         waited_us = (now_ns - since_ns) // 1000

@@ -8,10 +8,10 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsfn.functions.errors import SnapshotError
+from dsfn.functions.errors import ShuttingDown, SnapshotError
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
-from dsfn.runtime.cpus import available_cpus
+from dsfn.runtime.cpus import CpuShares
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import ReplicaState, Revision
@@ -45,12 +45,11 @@ class Pools:
     environments: Environments
     launcher: Launcher
     logs: LogStore
-    restore_failures: Counter[str] = field(default_factory=Counter)
+    failed_restores: Counter[str] = field(default_factory=Counter)
+    shares: CpuShares = field(default_factory=CpuShares)
     _pools: dict[str, Pool] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _ticker: asyncio.Task[None] | None = None
-    _cpus: int = field(default_factory=available_cpus)
-    _running: int = 0
 
     def start(self) -> None:
         """Starts the background work and the replicas that must always be there."""
@@ -66,22 +65,6 @@ class Pools:
         if pool is None:
             pool = self._pool(revision)
         return await pool.acquire()
-
-    def threads_for_call(self) -> int:
-        """The CPU threads that one more call may use: a fair share of the machine."""
-        return max(1, self._cpus // max(1, self.busy_count() + 1))
-
-    def busy_count(self) -> int:
-        """Replicas that run a call now."""
-        return self._running
-
-    def call_began(self) -> None:
-        """A call was sent to a replica."""
-        self._running += 1
-
-    def call_ended(self) -> None:
-        """A call's caller has its answer."""
-        self._running -= 1
 
     def replicas(self, function: str) -> list[ReplicaView]:
         """The replicas of a function, of every revision."""
@@ -123,6 +106,12 @@ class Pools:
             pool.retired = revision_id not in serving
         self._keep_minimums()
 
+    def cut_off(self) -> None:
+        """Ends every call that runs or waits, since the node will not wait for it any longer."""
+        error = ShuttingDown("The node stopped before the call had ended.", retry_after_s=5)
+        for pool in self._pools.values():
+            pool.cut_off(error)
+
     async def close(self) -> None:
         """Ends every replica."""
         if self._ticker is not None:
@@ -143,7 +132,9 @@ class Pools:
         pool = self._pools.get(revision.id)
         if pool is None:
             queue_timeout_s = self.settings.limits.queue_timeout_s
-            pool = Pool(revision, self.clock, self._launch, self._spawn, queue_timeout_s)
+            pool = Pool(
+                revision, self.clock, self._launch, self._spawn, queue_timeout_s, self.shares
+            )
             pool.retired = revision.id not in self.registry.serving()
             self._pools[revision.id] = pool
         return pool
@@ -189,7 +180,7 @@ class Pools:
         try:
             return await self._load(pool, snapshot)
         except SnapshotError:
-            self.restore_failures[revision.id] += 1
+            self.failed_restores[revision.function] += 1
             return await self._load(pool, None)
 
     async def _load(self, pool: Pool, snapshot: Path | None) -> Replica:

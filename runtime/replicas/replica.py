@@ -148,6 +148,12 @@ class Replica:
         self._become_free()
         return int(document["restore_us"])
 
+    def cut_off(self, error: DsfnError) -> None:
+        """Ends the calls that run with this error, whether the function likes it or not."""
+        for pending in list(self._channel.pending.values()):
+            pending.give_up(error)
+            self._abandon(pending)
+
     def kill(self, reason: DsfnError | None = None) -> None:
         """Ends the process now; `reason` becomes the error of the calls it was running."""
         self._doom = self._doom or reason or CallCancelled("The replica was stopped.")

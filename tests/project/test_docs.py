@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
+from typing import get_overloads
 
 import pytest
-from checkout import ROOT
+from checkout import ROOMS, ROOT
 from documentation import Shell, blocks, fits, transcript
+
+import dsfn
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 RUN = {"python", "sh", "console"}
@@ -74,3 +78,17 @@ def test_every_file_of_the_readmes_tree_is_there() -> None:
         assert path.exists() and path.is_dir() == name.endswith("/"), path
         for other in re.findall(r"[\w/]+\.(?:py|sql)\b", phrase):
             assert (folder / other).is_file(), other
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    there = [f"/{p.relative_to(ROOT)}" for room in ROOMS for p in (ROOT / room).rglob("*.py")]
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert any(path.endswith(f"/{name}") for path in there) or name == "__init__.py", name
+
+
+def test_every_option_of_a_function_is_documented() -> None:
+    text = (ROOT / "docs" / "writing-functions.md").read_text(encoding="utf-8")
+    section = text.partition("## Options")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", section, re.M)
+    assert documented == list(signature(get_overloads(dsfn.function)[-1]).parameters)

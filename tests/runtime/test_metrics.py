@@ -64,7 +64,13 @@ def test_gauges_are_read_at_each_exposition_and_not_before() -> None:
 
     def read() -> Gauges:
         reads.append(len(reads))
-        return Gauges({("echo", "ready"): len(reads)}, {"echo": 4}, events_queued=5, events_dead=6)
+        return Gauges(
+            replicas={("echo", "ready"): len(reads)},
+            queued_calls={"echo": 4},
+            failed_restores={"echo": 7},
+            events_queued=5,
+            events_dead=6,
+        )
 
     metrics.watch(read)
     assert reads == []

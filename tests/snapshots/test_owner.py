@@ -19,11 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from owner_scenes import MIB, TENANT, descriptors, running_owner, settled, shared_bytes, snapshot
 
-from dsfn.functions.errors import Conflict, CorruptSnapshot, NotFound, SnapshotError
+from dsfn.functions.errors import (
+    Conflict,
+    CorruptSnapshot,
+    NotFound,
+    SnapshotError,
+    UsageError,
+)
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import SLAB_FILE
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.errors import BadMessage, DeviceFault, MemoryFull, OwnerLost
+from dsfn.snapshots.owner.errors import BadMessage, MemoryFull, OwnerLost
 from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Map, Message, Start, decode, encode
 from dsfn.snapshots.owner.ranges import Ranges
@@ -118,7 +124,7 @@ def test_memory_is_kept_for_its_tenant_and_never_given_to_another(tmp_path: Path
     def last_bytes(restored: Restored) -> torch.Tensor:
         """Bytes of the last granule, beyond the slab: what was there before."""
         storage = restored.slab.storage(12 * MIB - 1000, 1000)
-        return torch.tensor(storage, dtype=torch.uint8)
+        return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (1000,), (1,))
 
     async def scenario() -> None:
         async with running_owner(FAST) as control:
@@ -127,15 +133,12 @@ def test_memory_is_kept_for_its_tenant_and_never_given_to_another(tmp_path: Path
             await control.load("two", short)
             one, two = await connected(control), await connected(control, "two")
             first = restore(long, Classes(), one)
-            at_end = 12 * MIB - 11 * MIB
-            assert at_end  # the slab ends inside its last granule
-            weight(first).untyped_storage()
-            first.slab.storage(12 * MIB - 1000, 1000).fill_(9)
+            last_bytes(first).fill_(9)
             first.slab.park()
             assert (await control.account()).devices[0].pooled_bytes == 12 * MIB
             again, other = restore(short, Classes(), one), restore(short, Classes(), two)
-            assert last_bytes(again).unique().tolist() == [9]
-            assert last_bytes(other).unique().tolist() == [0]
+            assert set(last_bytes(again).tolist()) == {9}
+            assert set(last_bytes(other).tolist()) == {0}
             account = (await control.account()).devices[0]
             assert (account.resident_bytes, account.pooled_bytes) == (24 * MIB, 0)
 
@@ -332,8 +335,8 @@ def test_an_owner_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
             with pytest.raises(OwnerLost, match="no answer"):
                 restore(directory, Classes(), memory)
             os.kill(control.pid, signal.SIGCONT)
-            account = await settled(control, lambda account: account.workers == 0)
-            assert account.devices[0].resident_bytes == 0
+            account = await settled(control, lambda account: not account.devices[0].resident_bytes)
+            assert account.workers == 0
 
     run(scenario)
 
@@ -381,14 +384,12 @@ def test_the_owner_ends_with_its_node() -> None:
     node = subprocess.Popen([sys.executable, "-c", NODE], stdout=subprocess.PIPE)
     assert node.stdout is not None
     pid = int(node.stdout.readline())
-    owner = os.pidfd_open(pid)
     node.kill()
     node.wait()
     node.stdout.close()
     end_s = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end_s:
         time.sleep(0.01)
-    os.close(owner)
     stat = Path(f"/proc/{pid}/stat")
     assert not stat.exists() or stat.read_text().split()[2] == "Z"  # nobody reaps orphans here
 
@@ -519,11 +520,10 @@ def test_the_owner_imports_no_torch() -> None:
 def test_a_device_that_there_is_not_is_refused() -> None:
     async def scenario() -> None:
         for name in ("host:1", "cuda:x", "tpu:0"):
-            with pytest.raises(Exception, match="There is no device"):
+            with pytest.raises(UsageError, match="There is no device"):
                 await OwnerControl.start(Start(0, MIB, [name]))
 
     run(scenario)
-    assert issubclass(DeviceFault, SnapshotError)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=60))
