@@ -106,7 +106,7 @@ def pinned_bandwidth() -> float:
 
 async def _measure(count: int, root: Path, bandwidth: float) -> list[Row]:
     directory = Path(tempfile.mkdtemp(prefix="dsfn-restore-", dir=root))
-    repeats = 30 if count <= 3 else 20 if count <= 32 else 7
+    repeats = 100 if count <= 32 else 10
     given = torch.randn(1, WIDTH, dtype=torch.bfloat16, device="cuda")
     try:
         expected = _write(count, directory / "snapshot", given)
@@ -119,7 +119,8 @@ async def _measure(count: int, root: Path, bandwidth: float) -> list[Row]:
             "torch.load mmap + to": lambda: _from_pickle(pickled),
         }
         theirs = {
-            name: _peer(load, given, expected, max(3, repeats // 3)) for name, load in peers.items()
+            name: _peer(load, given, expected, max(3, repeats // 10))
+            for name, load in peers.items()
         }
     finally:
         shutil.rmtree(directory)

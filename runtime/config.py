@@ -23,7 +23,9 @@ class Limits:
     long a replica may take to start. `body_timeout_s`: how long a request's body
     may take to arrive. `cancel_grace_s`: how long user code may go on after its
     call was cancelled, before its replica is killed. `max_output_bytes`: what one
-    call may print. `spares`: workers forked ahead. `max_connections`: open at once.
+    call may print. `shutdown_timeout_s`: how long calls may go on once the node was
+    told to stop; less than `dsfn down` waits. `spares`: workers forked ahead.
+    `max_connections`: open at once.
     """
 
     max_body_bytes: int = 64 << 20
@@ -37,7 +39,7 @@ class Limits:
     setup_timeout_s: float = 600.0
     body_timeout_s: float = 60.0
     cancel_grace_s: float = 2.0
-    shutdown_timeout_s: float = 30.0
+    shutdown_timeout_s: float = 20.0
     spares: int = 2
 
     def __post_init__(self) -> None:

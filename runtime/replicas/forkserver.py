@@ -24,6 +24,14 @@ PRELOAD_TIMEOUT_S = 120.0
 _MAX_MESSAGE_BYTES = 1 << 16
 
 
+def signal_name(exit_code: int) -> str:
+    """The name of the signal behind a negative exit code; most real-time signals have none."""
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
+
+
 @dataclass(eq=False, slots=True)
 class WorkerProcess:
     """A worker fresh from the fork. `socket` and `output` belong to whoever adopts it;

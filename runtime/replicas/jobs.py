@@ -11,7 +11,7 @@ from dsfn.functions.errors import DsfnError, HandlerCrashed, HandlerTimedOut
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
 from dsfn.runtime.replicas.channel import Channel
-from dsfn.runtime.replicas.forkserver import WorkerProcess
+from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Message
@@ -133,5 +133,5 @@ async def _crash(worker: WorkerProcess, output: OutputTail) -> HandlerCrashed:
         return HandlerCrashed(
             f"It ended the process with exit code {code}.", exit_code=code, output=output.text()
         )
-    name = signal.Signals(-code).name
+    name = signal_name(code)
     return HandlerCrashed(f"Its process was killed by {name}.", signal=name, output=output.text())

@@ -21,7 +21,7 @@ from dsfn.runtime.config import Limits
 from dsfn.runtime.logs import LogStore, Pump
 from dsfn.runtime.model import Call, ReplicaState, Revision
 from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
-from dsfn.runtime.replicas.forkserver import WorkerProcess
+from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.replicas.occupancy import Occupancy, Slot
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Load, Ready
@@ -251,7 +251,7 @@ class Replica:
                 f"The function's process ended with exit code {code} while it ran the call.",
                 exit_code=code,
             )
-        name = signal.Signals(-code).name
+        name = signal_name(code)
         hint = "; the kernel does this when memory runs out" if code == -signal.SIGKILL else ""
         return HandlerCrashed(
             f"The function's process was killed by {name} while it ran the call{hint}.",

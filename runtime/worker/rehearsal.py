@@ -21,6 +21,8 @@ _LIBRARIES = ("torch", "numpy", "PIL.Image", "soundfile", "safetensors")
 _OURS = ("dsfn", "dsfn.runtime.worker.main")
 _OURS_OVER_TORCH = ("dsfn.snapshots.cpu", "dsfn.snapshots.restore")
 
+_needed: set[str] = set()
+
 
 def rehearse() -> None:
     """Imports what a worker needs, as far as it is installed, and uses it."""
@@ -30,6 +32,12 @@ def rehearse() -> None:
         importlib.import_module(module)
     for scene in scenes():
         scene()
+    _needed.update(sys.modules)
+
+
+def is_needed(module: str) -> bool:
+    """Whether every worker needs the module of this name, what was preloaded aside."""
+    return module in sys.stdlib_module_names or module in _needed
 
 
 def scenes() -> Iterator[Callable[[], None]]:

@@ -15,6 +15,7 @@ from typing import Any
 from dsfn.functions.errors import DefinitionError, NotFound, SourceError
 from dsfn.functions.function import Function
 from dsfn.runtime.worker.faults import author_fault
+from dsfn.runtime.worker.rehearsal import is_needed
 from dsfn.snapshots.classes import Classes
 
 _HOW_TO = """\
@@ -69,9 +70,9 @@ def import_source(bundle: Path, entry: str, env: Mapping[str, str]) -> Source:
 
 def _import_entry(bundle: Path, entry: str) -> ModuleType:
     name = Path(entry).stem
-    if name in sys.modules or name in sys.stdlib_module_names:
+    if is_needed(name):
         raise SourceError(
-            f"{entry} has the name of the module {name!r}, which Python needs; rename the file."
+            f"{entry} has the name of the module {name!r}, which is needed; rename the file."
         )
     spec = importlib.util.spec_from_file_location(name, bundle / entry)
     assert spec is not None and spec.loader is not None, "an entry is a .py file"

@@ -15,7 +15,7 @@ import json
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 from dsfn.snapshots.owner.errors import BadMessage
 
@@ -35,14 +35,15 @@ class Start(Message):
     """The first message: take an arena of `arena_bytes` and the `devices`.
 
     A device is "cuda:INDEX", or "host:BYTES:BYTES_PER_S", a stand-in that needs no GPU.
-    GPU memory comes in granules of `granule_bytes`, copies go in pieces of `piece_bytes`;
-    `reserve_bytes` of each device are left to others. Done: {"pages": what kind of pages the
+    GPU memory comes in granules of `granule_sizes`: few for a large slab, since each has to be
+    mapped, and those of equal size serve another slab next. Copies go in pieces of
+    `piece_bytes`; `reserve_bytes` of each device are left to others. Done: {"pages": what kind of pages the
     arena has, "touch_us", "register_us", "device_classes": [str]}.
     """
 
     arena_bytes: int
     devices: list[str]
-    granule_bytes: int = 64 << 20
+    granule_sizes: list[int] = field(default_factory=lambda: [1 << 30, 256 << 20, 64 << 20])
     piece_bytes: int = 32 << 20
     reserve_bytes: int = 512 << 20
 
@@ -147,12 +148,12 @@ def decode(data: bytes) -> Message:
         message = kind(**document)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadMessage("A packet is no message of the protocol.") from error
-    for field in fields(kind):
-        value = getattr(message, field.name)
-        if type(value) is not _TYPES.get(str(field.type), dict) or (
+    for each in fields(kind):
+        value = getattr(message, each.name)
+        if type(value) is not _TYPES.get(str(each.type), dict) or (
             type(value) is int and not 0 <= value < 1 << 62
         ):
-            raise BadMessage(f"{field.name} of a {kind.__name__} cannot be {value!r:.100}.")
+            raise BadMessage(f"{each.name} of a {kind.__name__} cannot be {value!r:.100}.")
     return message
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 
+from dsfn.functions.errors import UsageError
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.errors import memory_full
@@ -18,22 +19,24 @@ class GranulePool:
     tenant never gets it; it goes back to the driver when memory is short.
     """
 
-    def __init__(self, device: Device, granule_bytes: int, reserve_bytes: int) -> None:
-        if granule_bytes <= 0 or granule_bytes % GRANULARITY_BYTES:
-            raise ValueError(f"granules cannot have {granule_bytes} bytes")
+    def __init__(self, device: Device, granule_sizes: Sequence[int], reserve_bytes: int) -> None:
+        """`granule_sizes` in bytes. Raises `UsageError` for one that a device does not give."""
+        for size in granule_sizes:
+            if size <= 0 or size % GRANULARITY_BYTES:
+                raise UsageError(f"Granules cannot have {size} bytes.")
         self._device = device
-        self._granule_bytes = granule_bytes
+        self._granule_sizes = sorted(granule_sizes, reverse=True)
         self._reserve_bytes = reserve_bytes
         self._idle: dict[str, list[Granule]] = {}
         self._resident_bytes = 0
 
     def take(self, tenant: str, size_bytes: int) -> list[Granule]:
-        """Granules of together `size_bytes`, rounded up to `GRANULARITY_BYTES`; the last one may
-        be smaller than the others.
+        """Granules of together `size_bytes`, rounded up to `GRANULARITY_BYTES`: as many as fit
+        of each size, largest first, and one for the rest.
 
         Raises `MemoryFull` and `DeviceFault`; nothing is taken then.
         """
-        sizes = list(_sizes(size_bytes, self._granule_bytes))
+        sizes = list(_sizes(size_bytes, self._granule_sizes))
         taken = [self._reuse(tenant, size) for size in sizes]
         try:
             missing = [size for size, granule in zip(sizes, taken, strict=True) if granule is None]
@@ -103,12 +106,13 @@ class GranulePool:
         return self._device.memory()[0] - self._reserve_bytes
 
 
-def _sizes(size_bytes: int, granule_bytes: int) -> Iterator[int]:
+def _sizes(size_bytes: int, granule_sizes: Sequence[int]) -> Iterator[int]:
     left = size_bytes + -size_bytes % GRANULARITY_BYTES
-    while left:
-        size = min(left, granule_bytes)
-        yield size
-        left -= size
+    for size in granule_sizes:
+        count, left = divmod(left, size)
+        yield from repeat(size, count)
+    if left:
+        yield left
 
 
 def _total(granules: Iterable[Granule]) -> int:

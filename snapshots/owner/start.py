@@ -36,8 +36,8 @@ class Parts:
 
 def start(message: Start) -> Parts:
     """Raises `MemoryFull`, `DeviceFault` and `UsageError`."""
-    if not (message.arena_bytes and message.granule_bytes and message.piece_bytes):
-        raise UsageError("Arena, granules and pieces need more than 0 bytes.")
+    if not (message.arena_bytes and message.piece_bytes):
+        raise UsageError("Arena and pieces need more than 0 bytes.")
     devices = tuple(open_device(name) for name in message.devices)
     began_ns = perf_counter_ns()
     memory = HostMemory(message.arena_bytes)
@@ -50,7 +50,7 @@ def start(message: Start) -> Parts:
         arena=Arena(memory),
         devices=devices,
         pools=tuple(
-            GranulePool(device, message.granule_bytes, message.reserve_bytes) for device in devices
+            GranulePool(device, message.granule_sizes, message.reserve_bytes) for device in devices
         ),
         copiers=tuple(Copier(device, message.piece_bytes) for device in devices),
         touch_us=(touched_ns - began_ns) // 1000,

@@ -12,7 +12,7 @@ WITHIN_S = 45.0
 _POLL_S = 0.02
 
 
-def eventually(condition: Callable[[], T], what: str, within_s: float = WITHIN_S) -> T:
+def eventually(condition: Callable[[], T | None], what: str, within_s: float = WITHIN_S) -> T:
     """The first truthy value of `condition`. Fails when there is none in time."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):

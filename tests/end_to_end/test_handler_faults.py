@@ -36,6 +36,7 @@ def deployed(node: LiveNode) -> None:
         ("leave", 502, "HandlerCrashed", {"exit_code": 3}),
         ("be_killed", 502, "HandlerCrashed", {"signal": "SIGKILL"}),
         ("crash", 502, "HandlerCrashed", {"signal": "SIGABRT"}),
+        ("be_signalled", 502, "HandlerCrashed", {"signal": "signal 40"}),
         ("take_memory", 500, "OutOfMemory", {"limit_bytes": 300 << 20}),
         ("take_memory_for_a_tensor", 500, "OutOfMemory", {"limit_bytes": 300 << 20}),
         ("print_a_gigabyte", 500, "OutputTooLarge", {"limit_bytes": 16 << 20}),

@@ -32,7 +32,7 @@ def test_an_idle_function_parks_then_goes_and_comes_back(node: LiveNode) -> None
     seen = ["ready"]
 
     def is_absent() -> bool:
-        state = node.describe("napper")["state"]
+        state: str = node.describe("napper")["state"]
         if state != seen[-1]:
             seen.append(state)
         return state == "absent"

@@ -25,7 +25,7 @@ async def running_owner(
     device: str, arena_bytes: int = 64 * MIB, granule_bytes: int = 4 * MIB, reserve_bytes: int = 0
 ) -> AsyncIterator[OwnerControl]:
     """An owner of one device, ended at the end."""
-    request = Start(0, arena_bytes, [device], granule_bytes, MIB, reserve_bytes)
+    request = Start(0, arena_bytes, [device], [granule_bytes], MIB, reserve_bytes)
     control = await OwnerControl.start(request)
     try:
         yield control

@@ -30,8 +30,10 @@ from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import SLAB_FILE
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.errors import BadMessage, MemoryFull, OwnerLost
+from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Map, Message, Start, decode, encode
+from dsfn.snapshots.owner.pool import GranulePool
 from dsfn.snapshots.owner.ranges import Ranges
 from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.reading import read_manifest
@@ -510,6 +512,16 @@ def test_a_tenant_finds_its_own_slabs_alone(tmp_path: Path) -> None:
                 restore(directory, Classes(), memory)
 
     run(scenario)
+
+
+def test_a_slab_gets_few_large_granules_and_small_ones_for_the_rest() -> None:
+    pool = GranulePool(HostDevice(64 * MIB, 0), [4 * MIB, 16 * MIB], 0)
+    granules = pool.take(TENANT, 41 * MIB)
+    assert [granule.size_bytes // MIB for granule in granules] == [16, 16, 4, 4, 2]
+    pool.give(TENANT, granules)
+    pool.trim()
+    with pytest.raises(UsageError):
+        GranulePool(HostDevice(64 * MIB, 0), [3 * MIB], 0)
 
 
 def test_the_owner_imports_no_torch() -> None:

@@ -48,6 +48,11 @@ def crash() -> int:
     os.abort()
 
 
+def be_signalled() -> int:
+    os.kill(os.getpid(), 40)
+    return 0
+
+
 def take_memory() -> int:
     taken = []
     while True:
@@ -81,6 +86,7 @@ FAULTS: dict[str, Callable[[], int]] = {
         leave_politely,
         be_killed,
         crash,
+        be_signalled,
         take_memory,
         take_memory_for_a_tensor,
         print_a_gigabyte,

@@ -14,6 +14,8 @@ from worker_client import (
     write_app,
 )
 
+from dsfn.runtime.worker.frames import Kind
+
 Spawn = Callable[[], Worker]
 
 ENDINGS = """
@@ -178,7 +180,12 @@ def test_only_modules_that_prove_harmless_are_preloaded(tmp_path: Path) -> None:
         worker = server.spawn()
         worker.load(bundle, "loaded")
         assert worker.call(names=list(MODULES)) == ["harmless", "harmless_too"]
-        for one in (spare, worker):
+        hiding = server.spawn()
+        own = "@dsfn.function\ndef own() -> int: return 1"
+        write_app(tmp_path / "bundle", own, "harmless.py")
+        assert hiding.load(bundle, "own", entry="harmless.py").kind is Kind.READY
+        assert hiding.call() == 1
+        for one in (spare, worker, hiding):
             one.close()
 
 

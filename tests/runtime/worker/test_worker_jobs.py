@@ -158,9 +158,12 @@ def test_a_source_that_cannot_be_deployed_is_explained(
     assert "dsfn/" not in shown
 
 
-def test_a_file_that_hides_a_module_must_be_renamed(spawn: Spawn, tmp_path: Path) -> None:
-    write_app(tmp_path, "", "random.py")
-    error, message, _ = _failure(spawn().job(Discover(str(tmp_path), "random.py")))
+@pytest.mark.parametrize("name", ["random", "torch", "dsfn"])
+def test_a_file_that_hides_a_module_must_be_renamed(
+    spawn: Spawn, tmp_path: Path, name: str
+) -> None:
+    write_app(tmp_path, "", f"{name}.py")
+    error, message, _ = _failure(spawn().job(Discover(str(tmp_path), f"{name}.py")))
     assert error == "SourceError"
     assert "rename" in message
 
