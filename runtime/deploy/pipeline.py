@@ -189,10 +189,9 @@ class Pipeline:
         stagings.callback(shutil.rmtree, staging, ignore_errors=True)
         report(Progress("setup", name, f"Running setup() of {name} and capturing its memory."))
         captured = await stages.capture(source, options, staging)
-        reason = captured.reason
-        if reason is None:
+        if captured.reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
-            reason = await stages.verify(source, options, staging)
+            captured = await stages.verify(source, options, staging)
         revision = Revision(
             id=id_,
             function=name,
@@ -200,13 +199,13 @@ class Pipeline:
             entry=source.entry,
             environment=source.environment.digest,
             snapshot=None,
-            snapshot_reason=reason,
+            snapshot_reason=captured.reason,
             created_at_us=self.clock.now_us(),
             options=options,
             interface=interface,
             modules=captured.modules,
         )
-        return _Draft(revision, created=True, staging=staging if reason is None else None)
+        return _Draft(revision, created=True, staging=staging if captured.reason is None else None)
 
     async def _publish(
         self, source: Source, drafts: list[_Draft], report: Report

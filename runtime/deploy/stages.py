@@ -93,8 +93,8 @@ class Stages:
         reason = None if document["captured"] else document["reason"] or _STATELESS
         return Captured(reason, tuple(document["modules"]))
 
-    async def verify(self, source: Source, options: Options, staging: Path) -> str | None:
-        """Restores the snapshot in a fresh worker; why it cannot be used, None when it can.
+    async def verify(self, source: Source, options: Options, staging: Path) -> Captured:
+        """Restores the snapshot in a fresh worker; `modules` are then those a restore needs.
 
         A snapshot that does not come back whole must never be published, but the
         function can do without. Raises `DeployError` where the author's code failed.
@@ -107,10 +107,11 @@ class Stages:
             env=dict(options.env),
         )
         try:
-            await self.jobs.run(source.environment, job, self.setup_timeout_s)
+            result = await self.jobs.run(source.environment, job, self.setup_timeout_s)
         except (SnapshotError, FunctionError) as error:
-            return f"The snapshot could not be restored: {_uncapitalised(error.message)}"
-        return None
+            reason = _uncapitalised(error.message)
+            return Captured(f"The snapshot could not be restored: {reason}", ())
+        return Captured(None, tuple(result.document["modules"]))
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Reply:
 @dataclass(eq=False, slots=True)
 class PendingCall:
     """A call that the worker has not finished. `reply` is the caller's; `finished` runs once,
-    when the worker is done with the call, whatever has become of its caller."""
+    when the worker is done with the call (`error` says how), whatever became of its caller."""
 
     number: int
     slot: Slot
@@ -40,6 +40,7 @@ class PendingCall:
     streamed: Reply | None = None
     timer: asyncio.TimerHandle | None = None
     abandoned: bool = False
+    error: DsfnError | None = None
 
     def give_up(self, error: DsfnError) -> None:
         """Answers the caller with `error`, while the worker may still be at it."""
@@ -198,6 +199,7 @@ class Channel(asyncio.Protocol):
 
     def _end(self, call: PendingCall, error: DsfnError | None) -> None:
         self.pending.pop(call.number, None)
+        call.error = error
         if call.chunks is not None:
             call.chunks.put_nowait(error)
         elif error is not None and not call.reply.done():

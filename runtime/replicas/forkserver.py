@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from dsfn.runtime.worker.messages import Exited, Preload, Preloaded, Spawn, Spaw
 
 SPAWN_TIMEOUT_S = 60.0
 PRELOAD_TIMEOUT_S = 120.0
+CLOSE_TIMEOUT_S = 3.0
 _MAX_MESSAGE_BYTES = 1 << 16
 
 
@@ -141,11 +142,14 @@ class ForkServer:
             self._preloading = None
 
     async def close(self) -> None:
-        """Ends the fork server and with it every worker."""
-        if self._process is None:
+        """Ends the fork server and with it every worker and whatever these have started."""
+        process = self._process
+        if process is None or self._socket is None:
             return
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait, 10)
+        # It sees that its socket has closed and kills every worker's process group.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, CLOSE_TIMEOUT_S)
         self._lost()
 
     def _ensure_started(self) -> socket.socket:

@@ -13,6 +13,7 @@ from dsfn.functions.errors import (
     DsfnError,
     HandlerCrashed,
     HandlerTimedOut,
+    OutOfMemory,
     OutputTooLarge,
     ReplicaStartFailed,
 )
@@ -178,6 +179,11 @@ class Replica:
     def _finished(self, pending: PendingCall) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
+        if isinstance(pending.error, OutOfMemory):
+            # Its worker ends after this answer: nothing more may be sent there.
+            self._doom = self._doom or HandlerCrashed(
+                "The replica was replaced: another of its calls ran out of memory."
+            )
         self._release(pending.slot)
 
     def _release(self, slot: Slot) -> None:

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
 import time
@@ -50,6 +51,7 @@ class ForkServer:
 
     def serve(self) -> NoReturn:
         """Works until the node goes away, then ends every worker and this process."""
+        signal.signal(signal.SIGTERM, lambda *_: self._shut_down())
         while True:
             for key, _ in self._selector.select(self._patience_s()):
                 handle: Callable[[int], None] = key.data
@@ -154,7 +156,8 @@ class ForkServer:
 
 def main() -> NoReturn:
     """The program."""
-    die_with_parent()
+    # Until it serves, a signal just ends it; then it has workers to take with it.
+    die_with_parent(signal.SIGTERM)
     if not sys.flags.safe_path:
         sys.path.pop(0)  # the node's working directory, which is none of a function's business
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # it would start threads when it is loaded

@@ -37,8 +37,8 @@ class Start(Message):
     A device is "cuda:INDEX", or "host:BYTES:BYTES_PER_S", a stand-in that needs no GPU.
     GPU memory comes in granules of `granule_sizes`: few for a large slab, since each has to be
     mapped, and those of equal size serve another slab next. Copies go in pieces of
-    `piece_bytes`; `reserve_bytes` of each device are left to others. Done: {"pages": what kind of pages the
-    arena has, "touch_us", "register_us", "device_classes": [str]}.
+    `piece_bytes`; `reserve_bytes` of each device are left to others. Done: {"pages": what kind
+    of pages the arena has, "touch_us", "register_us", "device_classes": [str]}.
     """
 
     arena_bytes: int

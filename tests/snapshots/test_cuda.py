@@ -206,11 +206,11 @@ def test_memory_that_others_hold_is_refused_before_anything_is_mapped(tmp_path: 
 
 
 def test_a_restore_fails_when_the_owner_is_killed_in_the_middle_of_its_copy(tmp_path: Path) -> None:
-    directory = blob(tmp_path / "a", 2 * GIB)
+    directory = blob(tmp_path / "a", GIB)
     before = free_bytes()
 
     async def scenario() -> None:
-        async with owner(2 * GIB + 64 * MIB) as control:
+        async with owner(GIB + 64 * MIB) as control:
             await control.load(TENANT, directory)
             memory, open_before = await connected(control), descriptors("self")
             restoring = asyncio.create_task(
@@ -228,7 +228,7 @@ def test_a_restore_fails_when_the_owner_is_killed_in_the_middle_of_its_copy(tmp_
 
 
 def test_memory_of_a_worker_that_is_killed_comes_back(tmp_path: Path) -> None:
-    directory = blob(tmp_path / "a", 2 * GIB)
+    directory = blob(tmp_path / "a", GIB)
 
     async def killed(control: OwnerControl, last_words: str) -> None:
         connection = await control.connect(TENANT)
@@ -252,7 +252,7 @@ def test_memory_of_a_worker_that_is_killed_comes_back(tmp_path: Path) -> None:
         await settled(control, lambda account: not account.devices[0].resident_bytes)
 
     async def scenario() -> None:
-        async with owner(2 * GIB + 64 * MIB) as control:
+        async with owner(GIB + 64 * MIB) as control:
             await control.load(TENANT, directory)
             before, open_before = free_bytes(), descriptors(control.pid)
             await killed(control, "ready\n")  # in the middle of its copy
