@@ -17,16 +17,17 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-console = Console(soft_wrap=True)
+console = Console(width=max(100, Console().width))
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the figures were measured on."""
+    """What the figures were measured on. `load`: runnable processes just before, on average."""
 
     cpu: str
     cores: int
     memory_bytes: int
+    load: float
     kernel: str
     python: str
     torch: str
@@ -40,6 +41,7 @@ class Machine:
             cpu=_cpu_model(),
             cores=len(os.sched_getaffinity(0)),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            load=round(os.getloadavg()[0], 2),
             kernel=platform.release(),
             python=platform.python_version(),
             torch=_version("torch"),
@@ -51,7 +53,7 @@ class Machine:
         """The machine in one line."""
         return (
             f"{self.cpu}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB,"
-            f" Linux {self.kernel}, Python {self.python}, torch {self.torch}"
+            f" Linux {self.kernel}, Python {self.python}, torch {self.torch}; load {self.load}"
         )
 
 

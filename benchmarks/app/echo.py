@@ -1,11 +1,11 @@
-"""The least that a function can do."""
+"""The least that a function can do: it waits for nothing, so one replica takes many calls."""
 
 from __future__ import annotations
 
 import dsfn
 
 
-@dsfn.function(name="echo", max_replicas=1)
-def echo(text: str) -> str:
+@dsfn.function(concurrency=64, max_replicas=1)
+async def echo(text: str) -> str:
     """Gives the text back."""
     return text

@@ -2,9 +2,9 @@
 
 `tokenizers.Tokenizer` rebuilds two hash maps from JSON whenever it is unpickled
 (28 ms for 30,522 tokens), a `dict` of the tokens takes 5 ms. Here the vocabulary
-is one sorted array, read back in 0.05 ms and searched in 1 us; the Unicode
-part (cleaning, lower case, accents, punctuation) stays with `tokenizers`, whose
-normalizer hold no vocabulary. The ids are the same as those of `Tokenizer`.
+is one sorted array, read back in 0.05 ms and searched in 1 us. The Unicode part
+(cleaning, lower case, accents, punctuation) stays with `tokenizers`, whose
+normalizer and splitter hold no vocabulary. The ids are those of `Tokenizer`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -158,6 +159,9 @@ def main() -> NoReturn:
     """The program."""
     # Until it serves, a signal just ends it; then it has workers to take with it.
     die_with_parent(signal.SIGTERM)
+    node = socket.socket(fileno=int(sys.argv[1]))
+    if _has_hung_up(node):
+        sys.exit()  # the node died before the kernel knew that it was to tell
     if not sys.flags.safe_path:
         sys.path.pop(0)  # the node's working directory, which is none of a function's business
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # it would start threads when it is loaded
@@ -168,7 +172,13 @@ def main() -> NoReturn:
     rehearse()
     settle_heap()
     gc.disable()  # workers turn it on again for themselves
-    ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
+    ForkServer(node).serve()
+
+
+def _has_hung_up(node: socket.socket) -> bool:
+    looking = select.poll()
+    looking.register(node, 0)
+    return bool(looking.poll(0))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,8 @@ PATIENCE_S = 30.0
 class OwnerClient:
     """Asks one thing at a time; callers take turns. `patience_s` bounds each wait.
 
+    The connection is the client's, and ends with it.
+
     After `OwnerLost` every call raises it again: whoever did not answer in time might
     answer the wrong question.
     """
@@ -33,6 +36,7 @@ class OwnerClient:
     def __init__(self, connection: socket.socket, patience_s: float = PATIENCE_S) -> None:
         self._connection = connection
         self._connection.settimeout(patience_s)
+        weakref.finalize(self, connection.close)
         self._patience_s = patience_s
         self._last = 0
         self._lost = ""

@@ -96,11 +96,18 @@ class OwnerControl:
         far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with near:
             try:
-                await self._ask(Connect(0, tenant, device), descriptors=[near.fileno()])
+                await self.attach(near, tenant, device)
             except BaseException:  # it goes on; the socket must not stay behind
                 far.close()
                 raise
         return far
+
+    async def attach(self, near: socket.socket, tenant: str, device: int = 0) -> None:
+        """Has the owner serve the worker at the other end of `near`, which stays open here.
+
+        A worker can have had its end since before anybody knew whose it would be.
+        """
+        await self._ask(Connect(0, tenant, device), descriptors=[near.fileno()])
 
     async def trim(self) -> None:
         """Has all pooled GPU memory given back."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-from live_node import LiveNode, start_node
+from live_node import LiveNode, StartNode, start_node
 
 LIMITS = {
     "max_body_bytes": 4 << 20,
@@ -19,12 +18,6 @@ LIMITS = {
 }
 
 SHARED_MEMORY = Path("/dev/shm")
-
-
-class StartNode(Protocol):
-    """Starts a node of a test's own; the same place again is the same data directory."""
-
-    def __call__(self, place: Path | None = None, **limits: float) -> LiveNode: ...
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 import httpx
@@ -172,6 +173,14 @@ class LiveNode:
                 found.add(int(environ.parent.name))
         return found
 
+    def _is_gone(self) -> bool:
+        """Whether it has no process any more. One that is just being started shows no mark for
+        a moment: hence the second look."""
+        if self.processes():
+            return False
+        time.sleep(0.1)
+        return not self.processes()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Asks it to stop; its exit code."""
         self.process.send_signal(number)
@@ -188,12 +197,18 @@ class LiveNode:
         self.process.kill()
         self.process.wait(STOP_TIMEOUT_S)
         self.http.close()
-        eventually(lambda: not self.processes(), "the processes of a killed node to end")
+        eventually(self._is_gone, "the processes of a killed node to end")
 
     def end(self) -> None:
         """Ends it if it still lives, however that can be done."""
         if self.process.poll() is None:
             self.kill()
+
+
+class StartNode(Protocol):
+    """Starts a node of a test's own; the same place again is the same data directory."""
+
+    def __call__(self, place: Path | None = None, **limits: float) -> LiveNode: ...
 
 
 def start_node(place: Path, *, port: int = 0, **limits: float) -> LiveNode:

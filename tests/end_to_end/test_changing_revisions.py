@@ -61,7 +61,8 @@ def test_redeploying_under_load_fails_no_call(node: LiveNode, teachers: Teachers
     given = [answer.json() for answer in load.answers]
     assert Counter(given).keys() == set(lessons)
     # A call that began before the last deployment ended may end after it: one for each client.
-    assert set(given[told + 4 :]) == {"three"}
+    assert sum(lesson != "three" for lesson in given[told:]) <= 4
+    assert node.value("teacher") == "three"
     eventually(lambda: len(revisions(node)) == 1, "the old replicas to go")
     rows = {row.invocation_id: row for row in node.rows("teacher")}
     for answer in load.answers:
@@ -135,10 +136,12 @@ def test_deleting_under_load_answers_each_call_or_says_not_found(
         load.go_on(8)
         pids = node.pids("teacher")
         assert node.http.delete("/functions/teacher").status_code == 204
+        told = len(load.answers)
         load.go_on(12)
     statuses = [answer.status_code for answer in load.answers]
     assert set(statuses) == {200, 404}
-    assert statuses[-4:] == [404] * 4
+    # A call that began before may end after: one for each client.
+    assert statuses[told:].count(200) <= 4
     assert node.http.get("/functions/teacher").status_code == 404
     assert node.http.get("/functions/teacher/history").status_code == 404
     eventually(lambda: not pids & node.processes(), "its replicas to go")

@@ -9,9 +9,8 @@ from pathlib import Path
 import apsw
 import httpx
 import pytest
-from conftest import StartNode
 from deadlines import eventually
-from live_node import APPS, DeployFailed, LiveNode, launch
+from live_node import APPS, DeployFailed, LiveNode, StartNode, launch
 
 SIZE = "24m"
 KEY = {"Idempotency-Key": "once"}

@@ -10,9 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-from conftest import StartNode
 from deadlines import eventually
-from live_node import APPS, LiveNode
+from live_node import APPS, LiveNode, StartNode
 from load import Load
 
 CYCLES = 4
@@ -142,24 +141,24 @@ def test_what_waits_when_a_node_is_killed_is_delivered_by_the_next(
     assert first.status_code == 202
     eventually(lambda: path.exists() and path.read_text() == "x", "the call to run")
     node.kill()
-    quick = start()
-    quick.deploy(APPS / "calls.py")
+    node = start()
     eventually(lambda: path.read_text() == "xx", "the call to run again")
-    state = quick.http.get(first.headers["location"]).json()
+    state = node.http.get(first.headers["location"]).json()
     assert (state["state"], state["function"]) == ("running", "count-runs")
 
 
-def test_the_workers_of_a_killed_node_end_whatever_they_do(start: StartNode) -> None:
+def test_the_workers_of_a_killed_node_end_whatever_they_do(
+    start: StartNode, tmp_path: Path
+) -> None:
     node = start()
-    node.deploy(APPS / "faults.py")
-    node.deploy(APPS / "calls.py")
+    node.deploy(APPS / "stopping.py")
+    begun = {name: tmp_path / name for name in ("rest", "ignore")}
     connections = [
-        node.begin("fault", kind="loop_and_listen_to_nothing"),
-        node.begin("rest", seconds=3600),
+        node.begin("rest", seconds=3600, path=str(begun["rest"])),
+        node.begin("ignore", path=str(begun["ignore"])),
     ]
-    eventually(lambda: "busy" in node.states("fault") and "busy" in node.states("rest"), "calls")
-    processes = node.processes()
-    assert node.pids("fault") | node.pids("rest") < processes
+    eventually(lambda: all(path.exists() for path in begun.values()), "the calls to run")
+    assert node.pids("rest") | node.pids("ignore") < node.processes()
     node.kill()  # which waits until no process of it is left
     for connection in connections:
         connection.close()

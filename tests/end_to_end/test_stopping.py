@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import StartNode
 from deadlines import eventually
-from live_node import APPS, LiveNode, environment
+from live_node import APPS, LiveNode, StartNode, environment
 
 SLOW = """
 import time
@@ -102,7 +101,8 @@ def test_what_does_not_end_is_cut_off_and_told_so(start: StartNode, tmp_path: Pa
 def test_who_follows_a_log_does_not_hold_the_node_up(start: StartNode, tmp_path: Path) -> None:
     node = start()
     node.deploy(APPS / "stopping.py")
-    node.begin("go-on", path=str(tmp_path / "stopped")).close()
+    with node.begin("go-on", path=str(tmp_path / "stopped")) as connection:
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
     eventually((tmp_path / "stopped").exists, "the stream to end")
     with node.http.stream("GET", "/functions/go-on/logs?follow=true") as answer:
         lines = answer.iter_lines()

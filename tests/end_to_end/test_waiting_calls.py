@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import StartNode
 from deadlines import eventually
-from live_node import APPS, LiveNode
+from live_node import APPS, LiveNode, StartNode
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -215,6 +215,41 @@ def test_an_arena_that_is_too_small_refuses_and_has_room_after_an_eviction(tmp_p
     run(scenario)
 
 
+def test_a_copy_that_is_called_off_ends_soon_and_spoils_nothing(tmp_path: Path) -> None:
+    directory = snapshot(tmp_path / "a")
+    digest = read_manifest(directory)[1].slab.digest
+
+    async def scenario() -> None:
+        async with running_owner(SLOW) as control:
+            await control.load(TENANT, directory)
+            memory = await connected(control)
+            with memory.client.map(digest) as (number, sizes, _):
+                assert sum(sizes) == 12 * MIB
+                memory.client.release(number)
+            account = await control.account()
+            assert (account.mappings, account.devices[0].pooled_bytes) == (0, 12 * MIB)
+            assert verify(directory, Classes(), memory).tensors == 3
+
+    run(scenario)
+
+
+def test_workers_restore_one_slab_at_once_and_write_to_their_own_memory(tmp_path: Path) -> None:
+    directory = snapshot(tmp_path / "a")
+
+    async def scenario() -> None:
+        async with running_owner(FAST) as control:
+            await control.load(TENANT, directory)
+            memories = [await connected(control) for _ in range(3)]
+            first, *others = await asyncio.gather(
+                *(asyncio.to_thread(restore, directory, Classes(), each) for each in memories)
+            )
+            before = weight(first).clone()
+            weight(first).fill_(7)
+            assert all(torch.equal(weight(other), before) for other in others)
+
+    run(scenario)
+
+
 def test_an_arena_larger_than_the_machine_is_refused() -> None:
     async def scenario() -> None:
         with pytest.raises(MemoryFull) as refusal:

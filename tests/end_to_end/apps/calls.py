@@ -75,7 +75,7 @@ def rest(seconds: float, path: str = "") -> int:
     return os.getpid()
 
 
-@dsfn.function
+@dsfn.function(max_replicas=1)
 def note_interruption(path: str) -> None:
     """Runs until it is stopped, and notes that it was."""
     file = Path(path)

@@ -102,7 +102,7 @@ def fault(kind: str = "", seconds: float = 0.0) -> int:
     return FAULTS[kind]() if kind else os.getpid()
 
 
-@dsfn.function
+@dsfn.function(max_replicas=1)
 def give_much(size: int) -> str:
     """A result of this many characters."""
     return "x" * size
@@ -114,7 +114,7 @@ def give_nan() -> dict[str, float]:
     return {"ratio": float("nan")}
 
 
-@dsfn.function
+@dsfn.function(max_replicas=1)
 def hoard(mebibytes: int) -> int:
     """Fills memory without a limit of its own."""
     kept = [bytearray(b"x") * (1 << 20) for _ in range(mebibytes)]

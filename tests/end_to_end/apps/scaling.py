@@ -11,7 +11,7 @@ import torch
 import dsfn
 
 
-@dsfn.function(park_after=0.6, remove_after=2.5)
+@dsfn.function(max_replicas=1, park_after=0.6, remove_after=2.5)
 class Napper:
     """Parks soon and goes soon after."""
 
@@ -22,7 +22,7 @@ class Napper:
         return float(self.weights.sum())
 
 
-@dsfn.function(min_replicas=1, park_after=0.2, remove_after=0.4)
+@dsfn.function(min_replicas=1, max_replicas=1, park_after=0.2, remove_after=0.4)
 def keeper() -> int:
     """Always there."""
     return os.getpid()
@@ -31,13 +31,6 @@ def keeper() -> int:
 @dsfn.function(max_replicas=4, park_after=1, remove_after=2)
 def crowd(seconds: float) -> int:
     """Grows with the number of calls."""
-    time.sleep(seconds)
-    return os.getpid()
-
-
-@dsfn.function(max_replicas=1, max_queue=2)
-def narrow(seconds: float) -> int:
-    """Takes one call at a time and lets two wait."""
     time.sleep(seconds)
     return os.getpid()
 
@@ -88,7 +81,7 @@ class Doubler(torch.nn.Module):
         return values * self.weight
 
 
-@dsfn.function(park_after=0.2, remove_after=0.4)
+@dsfn.function(max_replicas=1, park_after=0.2, remove_after=0.4)
 class Scripted:
     """Keeps a TorchScript module."""
 

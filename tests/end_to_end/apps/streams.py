@@ -55,7 +55,7 @@ def end_in_the_middle() -> Iterator[int]:
     os._exit(5)
 
 
-@dsfn.function
+@dsfn.function(max_replicas=1)
 def go_on(path: str) -> Iterator[int]:
     """Streams until it is stopped, and notes that it was."""
     try:
@@ -68,7 +68,7 @@ def go_on(path: str) -> Iterator[int]:
         Path(path).write_text("stopped")
 
 
-@dsfn.function
+@dsfn.function(max_replicas=1)
 async def go_on_async(path: str) -> AsyncIterator[int]:
     """The same on an event loop."""
     try:
