@@ -26,11 +26,15 @@
     │   ├── QueueFull                too many calls wait already
     │   ├── QueueTimeout             no replica came before the deadline
     │   ├── ReplicaStartFailed       a replica could not be started
-    │   └── ShuttingDown             the node is draining
+    │   ├── ShuttingDown             the node is draining
+    │   ├── MemoryFull               a device or the arena has no room: nothing was taken
+    │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
     ├── SnapshotError                a snapshot cannot be captured, is damaged, or does not fit
     │   ├── CaptureError             the state holds something that cannot be captured
-    │   └── CorruptSnapshot          bytes differ from what was captured
+    │   ├── CorruptSnapshot          bytes differ from what was captured
+    │   ├── DeviceFault              a device's driver refused
+    │   └── BadMessage               what came from or to the memory owner is not of its protocol
     └── UsageError                   the command line or configuration is wrong (exit code 2)
 
 Errors are values: a sentence and JSON-able fields. They cross processes as
@@ -156,11 +160,21 @@ class QueueTimeout(Unavailable):
 
 
 class ReplicaStartFailed(Unavailable):
-    """A replica could not be started. Fields: `reason`, `retry_after_s`."""
+    """A replica could not be started. Fields: `reason`, `retry_after_s`, and the `traceback` where
+    the author's code failed."""
 
 
 class ShuttingDown(Unavailable):
     """The node is draining. Fields: `retry_after_s`."""
+
+
+class MemoryFull(Unavailable):
+    """Nothing was taken. Fields: `what` ("arena", "device" or "host"), `needed_bytes`,
+    `free_bytes`, `retry_after_s`."""
+
+
+class OwnerLost(Unavailable):
+    """The memory owner has gone or does not answer. Fields: `reason`, `retry_after_s`."""
 
 
 class StorageFull(DsfnError):
@@ -177,6 +191,14 @@ class CaptureError(SnapshotError):
 
 class CorruptSnapshot(SnapshotError):
     """Fields: `digest`, `reason`."""
+
+
+class DeviceFault(SnapshotError):
+    """A device's driver refused. Fields: `operation`, `code`."""
+
+
+class BadMessage(SnapshotError):
+    """What came from or to the memory owner is not of its protocol."""
 
 
 class UsageError(DsfnError):

@@ -16,6 +16,7 @@ from dsfn.functions.errors import (
     OutOfMemory,
     OutputTooLarge,
     ReplicaStartFailed,
+    SnapshotError,
 )
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
@@ -53,7 +54,7 @@ class Replica:
     _funeral: asyncio.Task[None] | None = None
 
     async def load(self, logs: LogStore, load: Load) -> Ready:
-        """Makes the worker a replica. Raises what the worker said, or `ReplicaStartFailed`."""
+        """Makes the worker a replica. Raises `SnapshotError`, `ReplicaStartFailed`."""
         self._pump = logs.pump(
             self.worker.output,
             function=self.revision.function,
@@ -68,10 +69,10 @@ class Replica:
             document = await self._channel.request(
                 Kind.LOAD, load.to_document(), self.limits.start_timeout_s
             )
-        except DsfnError:
+        except SnapshotError:
             self.kill()
             raise
-        except (TimeoutError, ConnectionError) as error:
+        except (DsfnError, TimeoutError, ConnectionError) as error:
             self.kill()
             raise self._start_failed(error) from error
         self.ready = Ready.from_document(document)
@@ -265,13 +266,13 @@ class Replica:
         )
 
     def _start_failed(self, error: Exception) -> ReplicaStartFailed:
-        reason = (
-            f"it was not ready within {self.limits.start_timeout_s:g} s"
-            if isinstance(error, TimeoutError)
-            else "its process ended while it started"
-        )
-        return ReplicaStartFailed(
-            f"A replica of {self.revision.id} could not be started: {reason}.",
-            reason=reason,
-            retry_after_s=1,
-        )
+        fields: dict[str, object] = {}
+        if isinstance(error, DsfnError):
+            # The author's mistake, and not that of whoever calls.
+            reason, fields = error.message.removesuffix("."), dict(error.fields)
+        elif isinstance(error, TimeoutError):
+            reason = f"it was not ready within {self.limits.start_timeout_s:g} s"
+        else:
+            reason = "its process ended while it started"
+        sentence = f"A replica of {self.revision.id} could not be started: {reason}."
+        return ReplicaStartFailed(sentence, **{**fields, "reason": reason, "retry_after_s": 1})

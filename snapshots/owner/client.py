@@ -7,7 +7,8 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dsfn.snapshots.owner.errors import BadMessage, owner_lost, read_error
+from dsfn.functions.errors import BadMessage, from_document
+from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Copied,
     Failed,
@@ -108,7 +109,7 @@ class OwnerClient:
             raise self._lose("it has ended")
         if failing and isinstance(message, Failed):
             close_all(received)
-            raise read_error(message.error)
+            raise from_document(message.error)
         return message, received
 
     def _lose(self, reason: str) -> Exception:

@@ -12,9 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import SLAB_FILE
 from dsfn.snapshots.owner.account import Account
-from dsfn.snapshots.owner.errors import BadMessage, owner_lost, read_error
+from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,
@@ -163,7 +164,7 @@ class OwnerControl:
         if isinstance(message, Done):
             answer.set_result(message.result)
         elif isinstance(message, Failed):
-            answer.set_exception(read_error(message.error))
+            answer.set_exception(from_document(message.error))
 
     def _end(self, reason: str) -> None:
         if self.lost.done():

@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
+from dsfn.functions.errors import DeviceFault
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Granule
 from dsfn.snapshots.owner.driver import (
     OUT_OF_MEMORY,
@@ -16,7 +17,7 @@ from dsfn.snapshots.owner.driver import (
     set_access,
     start,
 )
-from dsfn.snapshots.owner.errors import DeviceFault, memory_full
+from dsfn.snapshots.owner.errors import memory_full
 
 
 class CudaDevice:

@@ -10,7 +10,7 @@ from cuda.bindings import (  # type: ignore[import-not-found,import-untyped,unus
     driver as driver,
 )
 
-from dsfn.snapshots.owner.errors import DeviceFault
+from dsfn.functions.errors import DeviceFault
 
 OUT_OF_MEMORY = int(driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY)
 POSIX_FD = driver.CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR

@@ -12,10 +12,9 @@ from time import perf_counter_ns
 
 import torch
 
-from dsfn.functions.errors import SnapshotError
+from dsfn.functions.errors import OwnerLost, SnapshotError
 from dsfn.snapshots.owner.client import PATIENCE_S, OwnerClient
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES
-from dsfn.snapshots.owner.errors import OwnerLost
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 from dsfn.snapshots.owner.space import Space
 from dsfn.snapshots.reading import read_manifest

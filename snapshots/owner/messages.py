@@ -17,7 +17,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 
-from dsfn.snapshots.owner.errors import BadMessage
+from dsfn.functions.errors import BadMessage
 
 MAX_MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 200  # a packet; the kernel's own limit is 253

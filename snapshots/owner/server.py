@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from dsfn.functions.errors import DsfnError, SnapshotError
+from dsfn.functions.errors import BadMessage, DsfnError, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
-from dsfn.snapshots.owner.errors import BadMessage
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,

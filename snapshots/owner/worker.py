@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from dsfn.functions.errors import DsfnError
+from dsfn.functions.errors import BadMessage, DsfnError
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
-from dsfn.snapshots.owner.errors import BadMessage
 from dsfn.snapshots.owner.messages import (
     MAX_DESCRIPTORS,
     Copied,

@@ -147,6 +147,17 @@ def test_kill_9_of_workers_under_load_fails_their_own_calls_alone(node: LiveNode
         assert succeeded == (answer.status_code == 200)
 
 
+def test_a_fork_server_that_is_killed_takes_its_workers_and_is_replaced(node: LiveNode) -> None:
+    (server,) = fork_servers(node)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(node.call, "fault", seconds=1.5)
+        eventually(lambda: "busy" in node.states("fault"), "a call to run")
+        os.kill(server, signal.SIGKILL)
+        assert call.result().json()["signal"] == "SIGKILL"
+    assert node.value("fault") in node.pids("fault")
+    assert fork_servers(node).isdisjoint({server})
+
+
 def test_a_spare_worker_that_is_killed_is_no_loss(node: LiveNode) -> None:
     replicas = {
         pid
@@ -160,6 +171,14 @@ def test_a_spare_worker_that_is_killed_is_no_loss(node: LiveNode) -> None:
     assert node.value("fault") in node.pids("fault")
 
 
+def fork_servers(node: LiveNode) -> set[int]:
+    return {
+        pid
+        for pid in node.processes()
+        if _runs(pid, "dsfn.runtime.worker.forkserver") and _parent(pid) == node.process.pid
+    }
+
+
 def _runs(pid: int, word: str) -> bool:
     return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
 
@@ -167,3 +186,38 @@ def _runs(pid: int, word: str) -> bool:
 def _parent(pid: int) -> int:
     status = Path(f"/proc/{pid}/stat").read_text()
     return int(status.rpartition(")")[2].split()[1])
+
+
+def test_a_start_that_fails_is_not_its_callers_fault(node: LiveNode, tmp_path: Path) -> None:
+    source, broken = tmp_path / "app.py", tmp_path / "broken"
+    source.write_text(FRAGILE.format(path=str(broken)))
+    node.deploy(source)
+    broken.write_text("")
+    answer = node.call("fragile")
+    problem = answer.json()
+    assert (answer.status_code, problem["type"][-21:]) == (503, "/replica-start-failed"), problem
+    assert problem["detail"].endswith("OSError: the model is not there.")
+    assert 'File "app.py"' in problem["traceback"]
+    assert int(answer.headers["retry-after"]) >= 1
+    broken.unlink()
+    assert node.value("fragile") is True
+
+
+FRAGILE = """
+import threading
+from pathlib import Path
+
+import dsfn
+
+
+@dsfn.function(max_replicas=1)
+class Fragile:
+    def setup(self) -> None:
+        if Path({path!r}).exists():
+            raise OSError("the model is not there")
+        self.lock = threading.Lock()
+
+    def __call__(self) -> bool:
+        with self.lock:
+            return True
+"""

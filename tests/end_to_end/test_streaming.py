@@ -53,6 +53,21 @@ def test_raw_parts_stream_as_chunks(node: LiveNode) -> None:
     assert answer.content == b"".join(bytes([number]) * 100_000 for number in range(40))
 
 
+def test_a_stream_that_is_asked_for_later_or_again_comes_as_a_whole(node: LiveNode) -> None:
+    whole = "data: 0\n\ndata: 1\n\n"
+    later = node.http.post(
+        "/functions/count-up", json={"to": 2}, headers={"Prefer": "respond-async"}
+    )
+    result = f"{later.headers['location']}/result"
+    eventually(lambda: node.http.get(result).status_code == 200, "the result")
+    assert node.http.get(result).text == whole
+    for _ in range(2):
+        headers = {"Idempotency-Key": "a-stream"}
+        answer = node.http.post("/functions/count-up", json={"to": 2}, headers=headers)
+        assert answer.text == whole
+    assert answer.headers["dsfn-replayed"] == "true"
+
+
 def test_a_slow_reader_gets_all_of_a_stream_larger_than_any_buffer(node: LiveNode) -> None:
     size = 0
     arguments = {"count": 48, "size": 1 << 20}

@@ -20,13 +20,12 @@ if not torch.cuda.is_available():
     pytest.skip("needs an NVIDIA GPU", allow_module_level=True)
 pytest.importorskip("cuda.bindings", reason="needs the extra dsfn[cuda]")
 
-from dsfn.functions.errors import CaptureError, SnapshotError
+from dsfn.functions.errors import CaptureError, MemoryFull, OwnerLost, SnapshotError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
 from dsfn.snapshots.cuda import CudaMemory
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.errors import MemoryFull, OwnerLost
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 from dsfn.snapshots.verify import verify

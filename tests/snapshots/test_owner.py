@@ -20,16 +20,18 @@ from hypothesis import strategies as st
 from owner_scenes import MIB, TENANT, descriptors, running_owner, settled, shared_bytes, snapshot
 
 from dsfn.functions.errors import (
+    BadMessage,
     Conflict,
     CorruptSnapshot,
+    MemoryFull,
     NotFound,
+    OwnerLost,
     SnapshotError,
     UsageError,
 )
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import SLAB_FILE
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.errors import BadMessage, MemoryFull, OwnerLost
 from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Map, Message, Start, decode, encode
