@@ -7,6 +7,7 @@
     │   ├── UnsupportedMediaType     the content type is not one the function takes
     │   ├── NotAcceptable            the result cannot be given in the type asked for
     │   ├── PayloadTooLarge          the body is over a limit
+    │   ├── HeadTooLarge             the head of an HTTP request is over the limit
     │   ├── NotFound                 no such function, revision, invocation, ...
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
@@ -26,6 +27,7 @@
     │   ├── QueueFull                too many calls wait already
     │   ├── QueueTimeout             no replica came before the deadline
     │   ├── ReplicaStartFailed       a replica could not be started
+    │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
     │   └── OwnerLost                the memory owner has gone or does not answer
@@ -58,6 +60,10 @@ class DsfnError(Exception):
         self.message = message
         self.fields: Mapping[str, object] = fields
 
+    def add_fields(self, **fields: object) -> None:
+        """Adds facts that are known only further up: what the call cost, say."""
+        self.fields = {**self.fields, **fields}
+
     def to_document(self) -> dict[str, object]:
         """This error as a JSON-able document that `from_document` reads back."""
         return {"error": type(self).__name__, "message": self.message, "fields": dict(self.fields)}
@@ -85,6 +91,10 @@ class NotAcceptable(RequestError):
 
 class PayloadTooLarge(RequestError):
     """Fields: `field` ("body" or what a `$ref` stands for), `limit_bytes`."""
+
+
+class HeadTooLarge(RequestError):
+    """Fields: `limit_bytes`."""
 
 
 class NotFound(RequestError):
@@ -162,6 +172,11 @@ class QueueTimeout(Unavailable):
 class ReplicaStartFailed(Unavailable):
     """A replica could not be started. Fields: `reason`, `retry_after_s`, and the `traceback` where
     the author's code failed."""
+
+
+class ReplicaLost(Unavailable):
+    """The replica ended while it ran this call among others, and nobody can tell which of
+    them ended it. Fields: `reason`, `retry_after_s`."""
 
 
 class ShuttingDown(Unavailable):

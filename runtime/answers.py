@@ -41,8 +41,14 @@ _PRUNE_ROWS = 1000
 _QUERIES = load_queries("dsfn.runtime", "sql/answers.sql")
 _LOG = logging.getLogger("dsfn.answers")
 
-# What the function itself says about an input, and would say again.
-_OWN_WORD = (errors.RequestError, errors.HandlerRaised, errors.OutputTooLarge)
+# The function ran and this came of it; a repeat must not run it again.
+_OWN_WORD = (
+    errors.RequestError,
+    errors.HandlerRaised,
+    errors.HandlerTimedOut,
+    errors.OutOfMemory,
+    errors.OutputTooLarge,
+)
 
 Key = tuple[str, str, str]
 
@@ -126,8 +132,8 @@ class Answers:
     def refuse(self, claim: Claim, error: DsfnError) -> None:
         """Ends a claim whose call failed.
 
-        The function's own word is the first answer; after a failure that another
-        run may not have (a crash, a timeout, no room) the key is free again.
+        What the function came to is the first answer. When nobody can say what it came to
+        (its process ended), or it could not be run (no replica, no room), the key is free.
         """
         if not isinstance(error, _OWN_WORD):
             self.release(claim)
@@ -189,7 +195,9 @@ class Answers:
     async def _first(self, key: Key, row: tuple[Any, ...]) -> Claim:
         _, _, document, error, inline, ref, usage, posted = row
         if error is not None:
-            raise errors.from_document(json.loads(error))
+            first = errors.from_document(json.loads(error))
+            first.add_fields(replayed=True)
+            raise first
         body = await load_body(self._blobs, StoredBody(inline, ref))
         answer = replace(read_answer(json.loads(document), body), replayed=True)
         unposted = None if posted else Usage(**json.loads(usage))

@@ -17,6 +17,7 @@ from dsfn.runtime.events.outcomes import Outcomes
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.gateway.metrics import Gauges, Metrics
+from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
@@ -55,6 +56,7 @@ def assemble(
         environments=environments,
         pools=pools,
         invoker=invoker,
+        bodies=BodyReader(settings.limits),
         blobs=blobs,
         logs=logs,
         queue=queue,

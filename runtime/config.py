@@ -19,7 +19,8 @@ DEFAULT_PORT = 8700
 class Limits:
     """Every limit of a node; `[limits]` of config.toml overrides them by name.
 
-    `queue_timeout_s`: how long a call waits for a replica. `start_timeout_s`: how
+    `head_timeout_s`: how long a request's head may take to arrive, `max_head_bytes` how
+    large it may be. `queue_timeout_s`: how long a call waits for a replica. `start_timeout_s`: how
     long a replica may take to start. `body_timeout_s`: how long a request's body
     may take to arrive. `cancel_grace_s`: how long user code may go on after its
     call was cancelled, before its replica is killed. `max_output_bytes`: what one
@@ -28,6 +29,7 @@ class Limits:
     `max_connections`: open at once.
     """
 
+    max_head_bytes: int = 64 << 10
     max_body_bytes: int = 64 << 20
     max_result_bytes: int = 64 << 20
     max_waiting_bytes: int = 1 << 30
@@ -37,6 +39,7 @@ class Limits:
     start_timeout_s: float = 600.0
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
+    head_timeout_s: float = 15.0
     body_timeout_s: float = 60.0
     cancel_grace_s: float = 2.0
     shutdown_timeout_s: float = 20.0

@@ -117,8 +117,13 @@ class Invoker:
             raise
         if stream is not None:
             usage = self._usage(call, lease, 0)
-            metered = self._metered(stream, call, lease)
-            return replace(self._answer(lease, reply, usage), stream=metered), usage
+            charges: list[Charge] = []
+            answer = replace(
+                self._answer(lease, reply, usage),
+                stream=self._metered(stream, call, lease, charges),
+                settled=lambda: charges[0].to_document(),
+            )
+            return answer, usage
         usage = self._usage(call, lease, reply.busy_us)
         answer = self._answer(lease, reply, usage)
         self.metrics.answered(call.function, answer)
@@ -142,9 +147,9 @@ class Invoker:
         reply.body = b"".join(chunks)
 
     async def _metered(
-        self, stream: Stream, call: Call, lease: Lease
+        self, stream: Stream, call: Call, lease: Lease, charges: list[Charge]
     ) -> AsyncGenerator[bytes, None]:
-        """Passes a stream on; its row is committed before its end is told."""
+        """Passes a stream on; its row is committed, and its charge known, before its end."""
         try:
             async with aclosing(stream.chunks) as chunks:
                 async for chunk in chunks:
@@ -155,6 +160,7 @@ class Invoker:
         usage = self._usage(call, lease, stream.reply.busy_us)
         self.metrics.answered(call.function, self._answer(lease, stream.reply, usage))
         await self.meter.post(usage)
+        charges.append(self._charge(usage))
 
     async def _post_failure(self, call: Call, lease: Lease, error: BaseException) -> None:
         """Commits the row of a call that gave no answer: all the time it held was busy."""
@@ -162,6 +168,10 @@ class Invoker:
         usage = self._usage(call, lease, busy_us=None)
         usage = replace(usage, status=_status(kind), error=kind.__name__)
         self.metrics.failed(call.function, usage.error, usage.status)
+        if isinstance(error, DsfnError):
+            charge = self._charge(usage)
+            phases = self._phases(lease).server_timing()
+            error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
         await self.meter.post(usage)
 
     def _usage(self, call: Call, lease: Lease, busy_us: int | None) -> Usage:
@@ -186,7 +196,17 @@ class Invoker:
         )
 
     def _answer(self, lease: Lease, reply: Reply, usage: Usage) -> Answer:
-        charge = Charge(
+        return Answer(
+            call_id=usage.invocation_id,
+            revision=usage.revision,
+            content_type=reply.content_type,
+            phases=self._phases(lease),
+            charge=self._charge(usage),
+            body=reply.body,
+        )
+
+    def _charge(self, usage: Usage) -> Charge:
+        return Charge(
             device_class=usage.device_class,
             busy_us=usage.busy_us,
             held_us=usage.held_us,
@@ -194,16 +214,10 @@ class Invoker:
             cost_nano=self.card.cost_nano(usage),
             currency=self.card.currency,
         )
+
+    def _phases(self, lease: Lease) -> Phases:
         execute_us = (self.clock.monotonic_ns() - lease.granted_ns) // 1000
-        phases = Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us)
-        return Answer(
-            call_id=usage.invocation_id,
-            revision=usage.revision,
-            content_type=reply.content_type,
-            phases=phases,
-            charge=charge,
-            body=reply.body,
-        )
+        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us)
 
 
 @dataclass(frozen=True, slots=True)

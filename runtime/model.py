@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from dsfn.functions.interface import Interface
@@ -69,11 +69,31 @@ class Charge:
     cost_nano: int
     currency: str
 
+    @property
+    def gpu_us(self) -> int:
+        """Microseconds for which a GPU was held."""
+        return 0 if self.device_class == "cpu" else self.held_us
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The charge as headers of an answer."""
+        return (
+            ("dsfn-device-class", self.device_class),
+            ("dsfn-busy-us", str(self.busy_us)),
+            ("dsfn-held-us", str(self.held_us)),
+            ("dsfn-gpu-us", str(self.gpu_us)),
+            ("dsfn-cost-nano", str(self.cost_nano)),
+            ("dsfn-currency", self.currency),
+        )
+
+    def to_document(self) -> dict[str, object]:
+        """The charge as a JSON-able document."""
+        return {**asdict(self), "gpu_us": self.gpu_us}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a call came to. `stream` is set instead of `body` when the function streams;
-    its charge and phases are then those known at its start."""
+    """What a call came to. `stream` is set instead of `body` when the function streams; its
+    phases are then those known at its start, and `settled` gives its charge after its end."""
 
     call_id: str
     revision: str
@@ -82,6 +102,7 @@ class Answer:
     charge: Charge
     body: bytes = b""
     stream: AsyncGenerator[bytes, None] | None = field(default=None, compare=False)
+    settled: Callable[[], dict[str, object]] | None = field(default=None, compare=False)
     replayed: bool = False
 
 

@@ -22,7 +22,7 @@ from dsfn.runtime.clock import SystemClock, rfc3339
 from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
-from dsfn.runtime.gateway.protocol import GatewayProtocol
+from dsfn.runtime.gateway.protocol import protocol_for
 from dsfn.runtime.services import Services
 
 BACKLOG = 2048
@@ -59,7 +59,7 @@ async def _serve(
         config = uvicorn.Config(
             build_app(services),
             loop="none",
-            http=GatewayProtocol,
+            http=protocol_for(settings.limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -68,7 +68,6 @@ async def _serve(
             server_header=False,
             date_header=False,
             backlog=BACKLOG,
-            limit_concurrency=settings.limits.max_connections,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.limits.shutdown_timeout_s + CUT_OFF_GRACE_S),
         )
@@ -188,4 +187,4 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-logging.getLogger("uvicorn").setLevel(logging.WARNING)
+logging.getLogger("uvicorn").setLevel(logging.ERROR)

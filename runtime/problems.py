@@ -21,6 +21,7 @@ _STATUS: dict[type[DsfnError], int] = {
     errors.UnsupportedMediaType: 415,
     errors.NotAcceptable: 406,
     errors.PayloadTooLarge: 413,
+    errors.HeadTooLarge: 431,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.IdempotencyMismatch: 422,
@@ -76,9 +77,27 @@ def problem_response(error: DsfnError, instance: str = "", status: int | None = 
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if instance:
         headers["Dsfn-Invocation-Id"] = instance
+    headers.update(_usage_headers(error))
     return Response(
         json.dumps(document, default=str),
         status_code=document["status"],
         media_type=PROBLEM_CONTENT_TYPE,
         headers=headers,
     )
+
+
+def _usage_headers(error: DsfnError) -> dict[str, str]:
+    """What a call that failed took and costs, as `dsfn.runtime.invoke` tells it with the error."""
+    fields, headers = error.fields, {}
+    if isinstance(fields.get("phases"), str):
+        headers["Server-Timing"] = str(fields["phases"])
+    if isinstance(fields.get("revision"), str):
+        headers["Dsfn-Revision"] = str(fields["revision"])
+    charge = fields.get("charge")
+    if isinstance(charge, dict):
+        own = {f"Dsfn-{k.replace('_', '-').title()}": str(v) for k, v in charge.items()}
+        own.pop("Dsfn-Restore-Us", None)
+        headers.update(own)
+    if fields.get("replayed") is True:
+        headers["Dsfn-Replayed"] = "true"
+    return headers

@@ -16,6 +16,7 @@ from dsfn.runtime.events.dispatcher import Dispatcher
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.gateway.metrics import Metrics
+from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.registry import Registry
@@ -43,6 +44,7 @@ class Services:
     environments: Environments
     pools: Pools
     invoker: Invoker
+    bodies: BodyReader
     blobs: BlobStore
     logs: LogStore
     queue: Queue

@@ -1,8 +1,8 @@
 """`dsfn`: every command, and what a failure looks like.
 
-A usage mistake exits with 2, any other failure with 1, Ctrl-C with 130; each is
-one sentence on standard error. Modules that take long to import are imported by
-the command that needs them.
+A usage mistake exits with 2, any other failure with 1, Ctrl-C with 130, a command
+whose reader has gone with 141. Mistakes and failures are one sentence on standard
+error. Modules that take long to import are imported by the command that needs them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from dsfn.runtime.cli import (
     node,
     subscriptions,
 )
-from dsfn.runtime.cli.output import complain, say
+from dsfn.runtime.cli.daemon import USAGE
+from dsfn.runtime.cli.output import OutputFailed, complain, result_stream, say
 from dsfn.runtime.cli.place import data_dir
 
 FAILURE = 1
-USAGE = 2
 INTERRUPTED = 130
+# What a shell shows for a program that SIGPIPE ended.
+READER_GONE = 141
 
 app = typer.Typer(
     name="dsfn",
@@ -42,7 +44,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-bills = typer.Typer(help="What was used and what it costs.", rich_markup_mode=None)
+bills = typer.Typer(
+    help="What was used and what it costs.", rich_markup_mode=None, invoke_without_command=True
+)
 
 app.command("up")(node.up)
 app.command("down")(node.down)
@@ -83,25 +87,39 @@ def options(
 
 
 @bills.callback()
-def bill_options() -> None:
-    """Makes `report` a command of its own although it is the only one."""
+def bill_options(context: typer.Context) -> None:
+    """What was used and what it costs."""
+    # `bill` alone shows its commands, as `dsfn` alone does.
+    if context.invoked_subcommand is None:
+        say(context.get_help())
 
 
 def main() -> None:
     """The console script."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A result may hold characters that the terminal's encoding has not.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout = result_stream(sys.stdout)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
     try:
+        code = _outcome(arguments)
+        sys.stdout.flush()
+    except OutputFailed as failure:
+        if isinstance(failure.reason, BrokenPipeError):
+            return READER_GONE
+        complain(f"The output could not be written: {failure.reason.strerror}.")
+        return FAILURE
+    return code
+
+
+def _outcome(arguments: list[str]) -> int:
+    try:
         code = app(arguments or ["--help"], prog_name="dsfn", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        complain(" ".join(error.format_message().split()).removesuffix(".") + ".")
+        complain(_sentence(error.format_message()))
         return error.exit_code
     except UsageError as error:
         complain(error.message)
@@ -111,10 +129,18 @@ def run(arguments: list[str]) -> int:
         return FAILURE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except OutputFailed:
+        raise
     # Whatever went wrong inside dsfn itself: the person gets a sentence, the log the traceback.
     except Exception as error:  # noqa: BLE001
         complain(_unexpected(error))
         return FAILURE
+
+
+def _sentence(words: str) -> str:
+    """What typer says, on one line, with one full stop and without its checker's words."""
+    text = " ".join(words.replace("Value error, ", "").split())
+    return text if text.endswith(("?", ".")) else f"{text}."
 
 
 def _complain_of(error: DsfnError) -> None:

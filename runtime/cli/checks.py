@@ -73,7 +73,8 @@ def torch() -> Finding:
     found = _version("torch")
     if found:
         return Finding("torch", "ok", found)
-    return Finding("torch", "fail", "not installed", "Run `pip install 'dsfn[torch]'`.")
+    remedy = "For snapshots and tensors run `pip install 'dsfn[torch]'`."
+    return Finding("torch", "warn", "not installed", remedy)
 
 
 def gpu() -> Finding:
@@ -157,7 +158,9 @@ def node() -> Finding:
     return Finding("node", "ok", f"{running.url} (pid {running.pid})")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
+Check = Callable[[], Finding]
+
+CHECKS: tuple[Check, ...] = (
     python,
     processors,
     memory,

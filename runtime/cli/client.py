@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from dsfn.functions.errors import DsfnError, Unavailable, UsageError, from_document
 from dsfn.runtime.cli.documents import (
@@ -43,9 +43,7 @@ class Client:
     def __init__(self, url: str) -> None:
         import httpx
 
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"DSFN_URL {url!r} is not an http or https URL.")
+        parts = _parts(url)
         self._url = url
         self._http = httpx.Client(
             base_url=url,
@@ -262,6 +260,19 @@ def _refusal(status: int, body: bytes) -> DsfnError:
     if isinstance(problem, dict) and "detail" in problem:
         return problem_error(problem)
     return DsfnError(f"The server answered with HTTP status {status}; is it a dsfn node?")
+
+
+def _parts(url: str) -> SplitResult:
+    """The node's URL taken apart. Raises `UsageError`."""
+    try:
+        parts = urlsplit(url)
+        # A port that is no port is found only when it is asked for.
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(f"DSFN_URL {url!r} is not an http or https URL.")
+    return parts
 
 
 def _path(name: str, *more: str) -> str:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsfn.functions.errors import DsfnError
+from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.place import NodeFile, read_node_file
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
+# What a node's process exits with when the command line or the configuration is wrong.
+USAGE = 2
 LOG_LINES = 20
 _POLL_S = 0.05
 
@@ -24,8 +26,8 @@ _POLL_S = 0.05
 def start(arguments: Sequence[str], directory: Path) -> NodeFile:
     """Starts `dsfn up` with these arguments as a daemon and waits until it takes calls.
 
-    Its output goes to `node.log`. Raises `DsfnError` with the log's last lines when
-    the node ends or is not ready in time.
+    Its output goes to `node.log`. Raises `UsageError` or `DsfnError` with what the node
+    said when it ended, and `DsfnError` when it is not ready in time.
     """
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "node.log"
@@ -41,6 +43,7 @@ def start(arguments: Sequence[str], directory: Path) -> NodeFile:
     node = None
     try:
         node = _await_ready(process, directory)
+        code = process.poll()
     finally:
         # Whoever presses Ctrl-C now wants no node either.
         if node is None:
@@ -48,7 +51,15 @@ def start(arguments: Sequence[str], directory: Path) -> NodeFile:
             process.wait()
     if node is not None:
         return node
-    raise DsfnError(f"{_tail(log, begin)}\nThe node did not start.".lstrip())
+    raise _failure(code, _tail(log, begin))
+
+
+def _failure(code: int | None, words: str) -> DsfnError:
+    """The error of a node that ended with `code`, None when it had to be stopped."""
+    if code is None:
+        return DsfnError(f"{words}\nThe node did not start within {START_TIMEOUT_S:g} s.".lstrip())
+    kind = UsageError if code == USAGE else DsfnError
+    return kind(words or f"The node ended before it took calls (exit code {code}).")
 
 
 def _await_ready(process: subprocess.Popen[bytes], directory: Path) -> NodeFile | None:

@@ -13,7 +13,7 @@ import typer
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.cli.client import problem_error
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
-from dsfn.runtime.cli.options import JsonOption, connect
+from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
 
 
@@ -21,7 +21,10 @@ def deploy(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="A Python file, or a directory with app.py.", show_default=False
+            metavar="PATH",
+            parser=given_path,
+            help="A Python file, or a directory with app.py.",
+            show_default=False,
         ),
     ],
     json_output: JsonOption = False,

@@ -14,7 +14,7 @@ from dsfn.functions.errors import Unavailable, UsageError
 from dsfn.runtime.cli.bars import print_bars
 from dsfn.runtime.cli.client import CALL_TIMEOUT_S, Client, problem_error
 from dsfn.runtime.cli.documents import ResultDocument
-from dsfn.runtime.cli.options import JsonOption, NameArgument, connect
+from dsfn.runtime.cli.options import JsonOption, NameArgument, connect, given_path
 from dsfn.runtime.cli.output import complain, print_json, say, size
 from dsfn.runtime.cli.reply import Reply
 from dsfn.runtime.cli.request import CallRequest, EventOptions, request_from
@@ -31,7 +31,8 @@ def invoke(
         typer.Option(metavar="JSON|@FILE", help="The parameters as JSON, or a file with them."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A file to send as it is.")
+        Path | None,
+        typer.Option(metavar="PATH", parser=given_path, help="A file to send as it is."),
     ] = None,
     content_type: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Guessed from the file's name without it.")
@@ -49,7 +50,8 @@ def invoke(
         bool, typer.Option("--wait", help="With --async: wait for the result and print it.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the result there.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=given_path, help="Write the result there."),
     ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="Show where the time went.")] = False,
     json_output: JsonOption = False,

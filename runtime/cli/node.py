@@ -11,7 +11,7 @@ import typer
 
 from dsfn.runtime.cli import daemon
 from dsfn.runtime.cli.documents import StatusDocument, UpDocument
-from dsfn.runtime.cli.options import JsonOption, connect
+from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import complain, local_time, print_fields, print_json, say
 from dsfn.runtime.cli.place import data_dir
 from dsfn.runtime.config import DEFAULT_HOST, DEFAULT_PORT, Settings, load_settings
@@ -27,7 +27,8 @@ def up(
         int | None, typer.Option(help=f"Port; {DEFAULT_PORT} without it, 0 for any free one.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Data directory instead of DSFN_DATA.")
+        Path | None,
+        typer.Option(metavar="DIR", parser=given_path, help="Data directory instead of DSFN_DATA."),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the node runs in the background.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.place import node_url
 
@@ -25,6 +27,13 @@ def _deployed_names(incomplete: str) -> list[str]:
     except DsfnError:
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def given_path(text: str) -> Path:
+    """A path from the command line. The empty one would mean the working directory."""
+    if not text:
+        raise UsageError("A path on the command line is empty.")
+    return Path(text)
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -98,7 +98,10 @@ def _check_json(body: bytes) -> None:
 
 
 def _event_headers(event: EventOptions) -> dict[str, str]:
-    """The attributes as the HTTP binding's binary mode has them."""
+    """The attributes as the HTTP binding's binary mode has them. Raises `UsageError`."""
+    for name in ("type", "source", "id"):
+        if getattr(event, name) == "":
+            raise UsageError(f"--{name} must not be empty.")
     attributes = {
         "specversion": "1.0",
         "type": event.type or DEFAULT_TYPE,

@@ -92,7 +92,8 @@ def _on_one_line(found: re.Match[str]) -> str:
 
 
 def server_sent(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The data of each server-sent event. Raises the error that an `error` event tells of."""
+    """The data of each server-sent event without a name: the function's own. Raises the error
+    that an `error` event tells of."""
     kind, lines = "message", []
     for line in _lines(chunks):
         if line.startswith("event:"):
@@ -103,7 +104,8 @@ def server_sent(chunks: Iterator[bytes]) -> Iterator[str]:
             data = "\n".join(lines)
             if kind == "error":
                 raise problem_error(json.loads(data))
-            yield data
+            if kind == "message":
+                yield data
             kind, lines = "message", []
 
 

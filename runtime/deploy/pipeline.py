@@ -16,7 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from dsfn.functions.errors import BundleError, DefinitionError, ShuttingDown, Unavailable
+from dsfn.functions.errors import (
+    BundleError,
+    CorruptSnapshot,
+    DefinitionError,
+    NotFound,
+    ShuttingDown,
+    Unavailable,
+)
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.identity import Platform, revision_id, this_platform
@@ -27,6 +34,7 @@ from dsfn.runtime.deploy.stages import Definition, Source, Stages
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.registry import Registry
+from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
 MAX_WAITING = 4
@@ -58,7 +66,7 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A revision before publication; `staging` holds its snapshot, None when it has none."""
+    """A revision before publication; `staging` holds the snapshot to publish with it, if any."""
 
     revision: Revision
     created: bool
@@ -182,12 +190,14 @@ class Pipeline:
         digest = source.bundle.name
         id_ = revision_id(digest, source.entry, options, interface, self._platform)
         known = self.registry.find(id_)
-        if known is not None:
+        if known is not None and await asyncio.to_thread(self._is_whole, known.snapshot):
             return _Draft(known, created=False)
         stages, name = self._stages(), options.name
         staging = self.snapshots.stage()
         stagings.callback(shutil.rmtree, staging, ignore_errors=True)
-        report(Progress("setup", name, f"Running setup() of {name} and capturing its memory."))
+        lost = "" if known is None else "The snapshot is gone or damaged. "
+        words = f"{lost}Running setup() of {name} and capturing its memory."
+        report(Progress("setup", name, words))
         captured = await stages.capture(source, options, staging)
         if captured.reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
@@ -200,12 +210,34 @@ class Pipeline:
             environment=source.environment.digest,
             snapshot=None,
             snapshot_reason=captured.reason,
-            created_at_us=self.clock.now_us(),
+            created_at_us=self.clock.now_us() if known is None else known.created_at_us,
             options=options,
             interface=interface,
             modules=captured.modules,
         )
-        return _Draft(revision, created=True, staging=staging if captured.reason is None else None)
+        whole = staging if captured.reason is None else None
+        return _Draft(revision, created=known is None, staging=whole)
+
+    def _is_whole(self, snapshot: SnapshotRef | None) -> bool:
+        """Whether a deployed snapshot can still be read; a revision without one lacks nothing."""
+        if snapshot is None:
+            return True
+        try:
+            read_manifest(self.snapshots.path(snapshot.digest))
+        except (NotFound, CorruptSnapshot):
+            return False
+        return True
+
+    def _publish_snapshot(self, staging: Path) -> SnapshotRef:
+        """Publishes what was captured, in the place of a damaged copy if there is one."""
+        digest, manifest = read_manifest(staging)
+        damaged = digest in self.snapshots.digests() and not self._is_whole(
+            SnapshotRef(digest, manifest.size_bytes)
+        )
+        if damaged:
+            self.snapshots.delete(digest)
+        published = self.snapshots.publish(staging)
+        return SnapshotRef(published.digest, published.bytes)
 
     async def _publish(
         self, source: Source, drafts: list[_Draft], report: Report
@@ -216,8 +248,7 @@ class Pipeline:
             revision = draft.revision
             report(Progress("publish", revision.function, _publication(draft)))
             if draft.staging is not None:
-                published = await asyncio.to_thread(self.snapshots.publish, draft.staging)
-                snapshot = SnapshotRef(published.digest, published.bytes)
+                snapshot = await asyncio.to_thread(self._publish_snapshot, draft.staging)
                 revision = replace(revision, snapshot=snapshot)
             deployed.append(Deployed(revision, draft.created))
         # In the order in which the source asked for them, which is known to work.
@@ -234,10 +265,12 @@ class Pipeline:
 def _require_devices(found: tuple[Definition, ...]) -> None:
     """Refuses what this node could only pretend to run."""
     for definition in found:
-        if definition.options.gpu > 0:
+        gpu = definition.options.gpu
+        if gpu > 0:
+            count = "1 GPU" if gpu == 1 else f"{gpu:g} GPUs"
             raise DefinitionError(
-                f"{definition.options.name} asks for {definition.options.gpu:g} GPUs;"
-                " this node runs functions on its processors.",
+                f"The deploy failed: {definition.options.name} asks for {count}, and this node"
+                " has none: take `gpu` away, or deploy it where there is one.",
                 function=definition.options.name,
             )
 
@@ -258,8 +291,8 @@ def _entry_path(bundle: Path, entry: str) -> Path:
 
 def _publication(draft: _Draft) -> str:
     revision = draft.revision
+    if draft.staging is not None:
+        return f"{revision.id} starts from its snapshot."
     if not draft.created:
         return f"{revision.id} is deployed already."
-    if draft.staging is None:
-        return f"{revision.id} starts without a snapshot. {revision.snapshot_reason}"
-    return f"{revision.id} starts from its snapshot."
+    return f"{revision.id} starts without a snapshot. {revision.snapshot_reason}"

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import bill, deployments, events, functions_admin, invocations, status
 from dsfn.runtime.gateway.functions import FunctionsEndpoint
-from dsfn.runtime.gateway.request import BodyReader
+from dsfn.runtime.gateway.request import ClientGone
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
 
@@ -55,17 +55,24 @@ def build_app(services: Services) -> Gateway:
         ],
         exception_handlers={
             DsfnError: _known_error,
+            ClientGone: _nobody,
             HTTPException: _http_error,
             Exception: _unknown_error,
         },
     )
+    app.router.redirect_slashes = False
     app.state.services = services
-    return Gateway(FunctionsEndpoint(services, BodyReader(services.settings.limits)), app)
+    return Gateway(FunctionsEndpoint(services), app)
 
 
 async def _known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DsfnError)
     return problem_response(error)
+
+
+async def _nobody(request: Request, error: Exception) -> Response:
+    """There is no client any more to read this."""
+    return Response(status_code=499)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -51,11 +51,12 @@ async def deploy(request: Request) -> Response:
 async def put_blob(request: Request) -> Response:
     """POST /blobs: keeps the body and answers with its reference."""
     services: Services = request.app.state.services
-    data = await BodyReader(services.settings.limits).read(
-        headers_of(request.scope), request.receive
-    )
+    data = await services.bodies.read(headers_of(request.scope), request.receive)
     content_type = request.headers.get("content-type", DEFAULT_CONTENT_TYPE)
-    ref = await asyncio.to_thread(services.blobs.put, data, content_type)
+    try:
+        ref = await asyncio.to_thread(services.blobs.put, data, content_type)
+    finally:
+        services.bodies.release(data)
     return JSONResponse({"ref": ref, "bytes": len(data)}, status_code=201)
 
 

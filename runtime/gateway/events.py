@@ -24,8 +24,13 @@ _DIALECTS = ("exact", "prefix", "suffix")
 async def accept(request: Request) -> Response:
     """POST /events: 202 once the events are stored with their deliveries, whose number it gives."""
     services: Services = request.app.state.services
-    events = events_of_request(headers_of(request.scope), await _body(request))
-    deliveries = await services.router.accept(events)
+    headers = headers_of(request.scope)
+    body = await services.bodies.read(headers, request.receive)
+    try:
+        events = events_of_request(headers, body)
+        deliveries = await services.router.accept(events)
+    finally:
+        services.bodies.release(body)
     return JSONResponse({"events": len(events), "deliveries": deliveries}, status_code=202)
 
 

@@ -19,7 +19,7 @@ from dsfn.functions.event import Event
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
 from dsfn.runtime.events.binding import answer_event, event_of_request
 from dsfn.runtime.events.results import event_body, event_key
-from dsfn.runtime.gateway.request import BodyReader, ClientGone, headers_of
+from dsfn.runtime.gateway.request import ClientGone, headers_of
 from dsfn.runtime.invoke import new_call_id
 from dsfn.runtime.model import Answer, Call
 from dsfn.runtime.problems import problem_document, problem_response
@@ -38,7 +38,6 @@ class FunctionsEndpoint:
     """Serves calls of functions."""
 
     services: Services
-    bodies: BodyReader
 
     async def serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request to the function `name`."""
@@ -54,23 +53,34 @@ class FunctionsEndpoint:
         self, call_id: str, name: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         headers = headers_of(scope)
-        body = await self.bodies.read(headers, receive)
-        event = event_of_request(headers, body)
-        call = self._call(call_id, name, scope, headers, body, event)
-        if b"respond-async" in headers.get(b"prefer", b""):
-            await self._accept(call, send)
-            return
-        async with ClientWatch(receive):
-            answer = await self.services.invoker.invoke(call)
-            if answer.stream is not None:
-                await _send_stream(send, answer, answer.stream)
-            elif event is not None:
-                own_headers, own_body = answer_event(answer, event, headers)
-                await _send(send, 200, [*answer_headers(answer), *own_headers], own_body)
+        body = await self.services.bodies.read(headers, receive)
+        try:
+            event = event_of_request(headers, body)
+            call = self._call(call_id, name, scope, headers, body, event)
+            if b"prefer" in headers and _prefers_async(scope):
+                await self._accept(call, send)
+            elif call.idempotency_key is not None:
+                # A repeat must find its first answer, whether the client waited for it or not.
+                await self._answer(call, event, headers, send)
             else:
-                headers_out = answer_headers(answer)
-                headers_out.append(_content_type(answer))
-                await _send(send, 200, headers_out, answer.body)
+                async with ClientWatch(receive):
+                    await self._answer(call, event, headers, send)
+        finally:
+            self.services.bodies.release(body)
+
+    async def _answer(
+        self, call: Call, event: Event | None, headers: dict[bytes, bytes], send: Send
+    ) -> None:
+        answer = await self.services.invoker.invoke(call)
+        if answer.stream is not None:
+            await _send_stream(send, answer, answer.stream)
+        elif event is not None:
+            own_headers, own_body = answer_event(answer, event, headers)
+            await _send(send, 200, [*answer_headers(answer), *own_headers], own_body)
+        else:
+            headers_out = answer_headers(answer)
+            headers_out.append(_content_type(answer))
+            await _send(send, 200, headers_out, answer.body)
 
     def _call(
         self,
@@ -135,7 +145,7 @@ class ClientWatch:
         if self._gone and isinstance(error, asyncio.CancelledError):
             assert self._task is not None
             self._task.uncancel()
-            raise ClientGone("The client closed the connection.")
+            raise ClientGone
 
     def _start(self) -> None:
         self._watcher = asyncio.create_task(self._watch())
@@ -148,23 +158,26 @@ class ClientWatch:
 
 
 def answer_headers(answer: Answer) -> Headers:
-    """What every answer says of itself: phases, invocation, revision, usage and cost."""
-    charge = answer.charge
-    gpu_us = 0 if charge.device_class == "cpu" else charge.held_us
+    """What every answer says of itself: phases, invocation, revision, usage and cost. What a
+    stream costs is known at its end: server-sent events tell it in a last event, `usage`."""
     headers = [
         (b"server-timing", answer.phases.server_timing().encode()),
         (b"dsfn-invocation-id", answer.call_id.encode()),
         (b"dsfn-revision", answer.revision.encode()),
-        (b"dsfn-device-class", charge.device_class.encode("latin-1", "replace")),
-        (b"dsfn-busy-us", b"%d" % charge.busy_us),
-        (b"dsfn-held-us", b"%d" % charge.held_us),
-        (b"dsfn-gpu-us", b"%d" % gpu_us),
-        (b"dsfn-cost-nano", b"%d" % charge.cost_nano),
-        (b"dsfn-currency", charge.currency.encode()),
     ]
+    if answer.stream is None:
+        for name, text in answer.charge.headers():
+            headers.append((name.encode(), text.encode("latin-1", "replace")))
     if answer.replayed:
         headers.append((b"dsfn-replayed", b"true"))
     return headers
+
+
+def _prefers_async(scope: Scope) -> bool:
+    """Whether `respond-async` is among the preferences (RFC 7240)."""
+    values = [value for name, value in scope["headers"] if name == b"prefer"]
+    preferences = b",".join(values).lower().split(b",")
+    return any(p.partition(b";")[0].strip() == b"respond-async" for p in preferences)
 
 
 def _content_type(answer: Answer) -> tuple[bytes, bytes]:
@@ -193,6 +206,9 @@ async def _send_stream(send: Send, answer: Answer, stream: AsyncGenerator[bytes,
                 await send({"type": "http.response.body", "body": _error_event(error)})
             # A body that is not ended properly is closed by the server: the client sees a cut.
             return
+    if answer.content_type.startswith("text/event-stream") and answer.settled is not None:
+        usage = b"event: usage\ndata: " + json.dumps(answer.settled()).encode() + b"\n\n"
+        await send({"type": "http.response.body", "body": usage, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -1,13 +1,18 @@
-"""uvicorn's HTTP protocol over a transport that sends head and body of an answer together."""
+"""uvicorn's HTTP protocol with what it lacks: limits on heads, and errors that are problems."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from dsfn.functions.errors import DsfnError, HeadTooLarge, MalformedBody, QueueFull
 from dsfn.runtime.coalescing import CoalescingTransport
+from dsfn.runtime.config import Limits
+from dsfn.runtime.problems import problem_response
 
 
 class AnswerTransport(CoalescingTransport):
@@ -24,9 +29,99 @@ class AnswerTransport(CoalescingTransport):
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """One client's connection."""
+    """One client's connection.
+
+    A head must be complete in time and within its limit; connections beyond theirs are told
+    to come back.
+    """
+
+    limits = Limits()
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, object],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._in_head = True
+        self._received_bytes = self._headers_bytes = 0
+        self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
         wrapped = AnswerTransport(cast(asyncio.Transport, transport))
         super().connection_made(cast(asyncio.Transport, wrapped))
+        if len(self.connections) > self.limits.max_connections:
+            self._refuse(QueueFull("Too many connections are open.", retry_after_s=1))
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `asyncio.Protocol`."""
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        # Bounds also what never ends, of which the parser tells nothing.
+        self._received_bytes += len(data)
+        if self._received_bytes > self.limits.max_head_bytes:
+            self._refuse(self._head_too_large())
+        elif self._late is None:
+            self._await_head()
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        super().on_message_begin()
+        self._in_head, self._headers_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        self._headers_bytes += len(name) + len(value)
+        if self._headers_bytes > self.limits.max_head_bytes:
+            raise ValueError("head too large")  # the parser then calls `send_400_response`
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        self._head_is_there()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when a request is not HTTP."""
+        if self._headers_bytes > self.limits.max_head_bytes:
+            self._refuse(self._head_too_large())
+        else:
+            self._refuse(MalformedBody("What came is not a valid HTTP request."))
+
+    def _await_head(self) -> None:
+        self._late = self.loop.call_later(self.limits.head_timeout_s, self.transport.close)
+
+    def _head_is_there(self) -> None:
+        self._in_head, self._received_bytes = False, 0
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse(self, error: DsfnError) -> None:
+        """Answers without an application, and closes."""
+        response = problem_response(error)
+        lines = [STATUS_LINE[response.status_code].removesuffix(b"\r\n")]
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        body = bytes(response.body)
+        self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", body]))
+        self.transport.close()
+
+    def _head_too_large(self) -> HeadTooLarge:
+        limit = self.limits.max_head_bytes
+        return HeadTooLarge(f"The request's head is larger than {limit} bytes.", limit_bytes=limit)
+
+
+def protocol_for(limits: Limits) -> type[GatewayProtocol]:
+    """The protocol with a node's limits, as a class: uvicorn makes its instances."""
+    return type("NodeProtocol", (GatewayProtocol,), {"limits": limits})

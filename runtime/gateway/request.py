@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
-from dsfn.functions.errors import CallCancelled, MalformedBody, PayloadTooLarge, Unavailable
+from dsfn.functions.errors import MalformedBody, PayloadTooLarge, Unavailable
 from dsfn.runtime.config import Limits
 
 
-class ClientGone(CallCancelled):
-    """The client closed the connection before its request was complete."""
+class ClientGone(Exception):
+    """The client closed the connection: there is nobody to answer."""
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -22,7 +22,8 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 @dataclass(eq=False)
 class BodyReader:
-    """Reads request bodies. All bodies held at once are bounded together, too."""
+    """Reads request bodies. All that are held at once are bounded together, too: what `read`
+    returned counts until it is given to `release`."""
 
     limits: Limits
     _held_bytes: int = 0
@@ -33,7 +34,9 @@ class BodyReader:
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             # Nearly every body comes in one piece: no timer, no copy.
-            return self._checked(message.get("body", b""))
+            body: bytes = message.get("body", b"")
+            self._hold(len(body), len(body))
+            return body
         try:
             async with asyncio.timeout(self.limits.body_timeout_s):
                 return await self._read_rest(message, receive)
@@ -42,36 +45,37 @@ class BodyReader:
                 f"The body did not arrive within {self.limits.body_timeout_s:g} s."
             ) from None
 
+    def release(self, body: bytes) -> None:
+        """The request of this body is answered."""
+        self._held_bytes -= len(body)
+
     async def _read_rest(self, message: Message, receive: Receive) -> bytes:
         chunks, size = [], 0
         try:
             while message["type"] == "http.request":
                 chunk: bytes = message.get("body", b"")
-                chunks.append(chunk)
+                self._hold(len(chunk), size + len(chunk))
                 size += len(chunk)
-                self._held_bytes += len(chunk)
-                if size > self.limits.max_body_bytes:
-                    raise self._too_large()
-                if self._held_bytes > self.limits.max_waiting_bytes:
-                    raise Unavailable(
-                        "The node holds as many request bytes as it may.", retry_after_s=1
-                    )
+                chunks.append(chunk)
                 if not message.get("more_body"):
                     return b"".join(chunks)
                 message = await receive()
-        finally:
+            raise ClientGone
+        except BaseException:
             self._held_bytes -= size
-        raise ClientGone("The client closed the connection.")
+            raise
+
+    def _hold(self, more_bytes: int, body_bytes: int) -> None:
+        if body_bytes > self.limits.max_body_bytes:
+            raise self._too_large()
+        if self._held_bytes + more_bytes > self.limits.max_waiting_bytes:
+            raise Unavailable("The node holds as many request bytes as it may.", retry_after_s=1)
+        self._held_bytes += more_bytes
 
     def _check_announced(self, headers: dict[bytes, bytes]) -> None:
         announced = headers.get(b"content-length")
         if announced is not None and int(announced) > self.limits.max_body_bytes:
             raise self._too_large()
-
-    def _checked(self, body: bytes) -> bytes:
-        if len(body) > self.limits.max_body_bytes:
-            raise self._too_large()
-        return body
 
     def _too_large(self) -> PayloadTooLarge:
         limit = self.limits.max_body_bytes

@@ -190,10 +190,10 @@ class Pool:
         slot, now_ns = replica.reserve(), self.clock.monotonic_ns()
         if replica.in_flight == 1:
             self.shares.busy_replicas += 1
+        fresh = self._fresh.pop(replica, None) or _Preparation(0, 0)
         if not since_ns:
             return Lease(replica, slot, now_ns)
         waited_us = (now_ns - since_ns) // 1000
-        fresh = self._fresh.pop(replica, None) or _Preparation(0, 0)
         restore_us = min(fresh.restore_us, waited_us)
         start_us = min(fresh.start_us, waited_us - restore_us)
         queue_us = waited_us - restore_us - start_us

@@ -15,6 +15,7 @@ from dsfn.functions.errors import (
     HandlerTimedOut,
     OutOfMemory,
     OutputTooLarge,
+    ReplicaLost,
     ReplicaStartFailed,
     SnapshotError,
 )
@@ -91,6 +92,8 @@ class Replica:
             and self.in_flight < self.revision.options.concurrency
             and self._doom is None
             and self._channel.is_open
+            # A process that was killed keeps its connection until its memory is freed.
+            and not self.worker.exited.done()
         )
 
     def reserve(self) -> Slot:
@@ -182,9 +185,7 @@ class Replica:
             pending.timer.cancel()
         if isinstance(pending.error, OutOfMemory):
             # Its worker ends after this answer: nothing more may be sent there.
-            self._doom = self._doom or HandlerCrashed(
-                "The replica was replaced: another of its calls ran out of memory."
-            )
+            self._doom = self._doom or _replica_lost("another of its calls ran out of memory")
         self._release(pending.slot)
 
     def _release(self, slot: Slot) -> None:
@@ -216,9 +217,7 @@ class Replica:
 
     def _kill_if_running(self, pending: PendingCall) -> None:
         if pending.number in self._channel.pending:
-            self.kill(
-                HandlerCrashed("The replica was replaced: another of its calls would not stop.")
-            )
+            self.kill(_replica_lost("another of its calls would not stop"))
 
     async def _watched(
         self, pending: PendingCall, stream: AsyncGenerator[bytes, None]
@@ -245,9 +244,15 @@ class Replica:
     async def _bury(self) -> None:
         await asyncio.wait({self.worker.exited}, timeout=EXIT_TIMEOUT_S)
         self.worker.kill()
-        self._channel.fail(self._doom or self._crash())
+        self._channel.fail(self._blame(self._doom or self._crash()))
         self._pump.close()
         self.ended(self)
+
+    def _blame(self, error: DsfnError) -> DsfnError:
+        """What the calls that ran hear: when there were several, it is nobody's own fault."""
+        if len(self._channel.pending) < 2 or isinstance(error, ReplicaLost):
+            return error
+        return _replica_lost(f"one of the calls that it ran ended it. {error.message}")
 
     def _crash(self) -> DsfnError:
         if not self.worker.exited.done():
@@ -266,13 +271,23 @@ class Replica:
         )
 
     def _start_failed(self, error: Exception) -> ReplicaStartFailed:
-        fields: dict[str, object] = {}
+        traceback = None
         if isinstance(error, DsfnError):
-            # The author's mistake, and not that of whoever calls.
-            reason, fields = error.message.removesuffix("."), dict(error.fields)
+            reason = error.message[:1].lower() + error.message[1:].removesuffix(".")
+            traceback = error.fields.get("traceback")
         elif isinstance(error, TimeoutError):
             reason = f"it was not ready within {self.limits.start_timeout_s:g} s"
         else:
             reason = "its process ended while it started"
-        sentence = f"A replica of {self.revision.id} could not be started: {reason}."
-        return ReplicaStartFailed(sentence, **{**fields, "reason": reason, "retry_after_s": 1})
+        return ReplicaStartFailed(
+            f"A replica of {self.revision.id} could not be started: {reason}.",
+            reason=reason,
+            traceback=traceback,
+            retry_after_s=1,
+        )
+
+
+def _replica_lost(reason: str) -> ReplicaLost:
+    return ReplicaLost(
+        f"The replica that ran this call has gone: {reason}.", reason=reason, retry_after_s=1
+    )

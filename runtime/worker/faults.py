@@ -6,7 +6,7 @@ import errno
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from traceback import FrameSummary, TracebackException
+from traceback import FrameSummary, StackSummary, TracebackException
 
 from dsfn.functions.errors import (
     CallCancelled,
@@ -52,12 +52,25 @@ def author_fault(
     kind: type[DeployError], what: str, error: BaseException, bundle: Path, function: str | None
 ) -> DeployError:
     """An author's mistake: `what` failed, because of `error`."""
-    shown = author_traceback(error, bundle)
     if isinstance(error, DeployError):
-        fields = {"function": function, "traceback": shown, **error.fields}
+        fields = {"function": function, **_frames(error, bundle), **error.fields}
         return type(error)(error.message, **fields)
     sentence = f"{what} failed: {describe(error)}"
-    return kind(sentence, function=function, traceback=shown)
+    return kind(sentence, function=function, traceback=author_traceback(error, bundle))
+
+
+def _frames(error: DeployError, bundle: Path) -> dict[str, str]:
+    """The field `traceback` of an error that dsfn itself raised: where the author's code was.
+
+    Its sentence is not repeated, and there is no such field when none of the frames is theirs.
+    """
+    root = f"{bundle}/"
+    stack = TracebackException.from_exception(error, compact=True).stack
+    own = [_renamed(frame, root) for frame in stack if frame.filename.startswith(root)]
+    if not own:
+        return {}
+    lines = StackSummary.from_list(own).format()
+    return {"traceback": "".join(["Traceback (most recent call last):\n", *lines])}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from deadlines import eventually
 from live_node import APPS, LiveNode
@@ -85,6 +86,26 @@ def test_a_call_that_does_not_stop_when_told_loses_its_replica(node: LiveNode) -
     assert before not in node.processes()
 
 
+@pytest.mark.parametrize("kind", ["leave", "be_killed", "crash", "take_memory", "print_a_gigabyte"])
+def test_a_replica_that_a_fault_spoilt_is_replaced(node: LiveNode, kind: str) -> None:
+    before = node.value("fault")
+    assert node.call("fault", kind=kind).status_code >= 500
+    eventually(lambda: before not in node.pids("fault"), "the replica to be replaced")
+    assert node.value("fault") != before
+    eventually(lambda: before not in node.processes(), "its process to end")
+
+
+@pytest.mark.parametrize("function", ["fault-in-thread", "fault-in-task"])
+def test_calls_beside_each_other_time_out_one_by_one(node: LiveNode, function: str) -> None:
+    (pid,) = {node.value(function)}
+    with ThreadPoolExecutor() as pool:
+        hung = pool.submit(node.call, function, hangs=True)
+        eventually(lambda: "busy" in node.states(function), "a call to hang")
+        assert node.value(function) == pid
+        assert hung.result().status_code == 504
+    assert node.value(function) == pid
+
+
 def test_too_large_a_result_is_an_error_and_the_replica_stays(node: LiveNode) -> None:
     assert len(node.value("give-much", size=1000)) == 1000
     (pid,) = node.pids("give-much")
@@ -158,34 +179,21 @@ def test_a_fork_server_that_is_killed_takes_its_workers_and_is_replaced(node: Li
     assert fork_servers(node).isdisjoint({server})
 
 
-def test_a_spare_worker_that_is_killed_is_no_loss(node: LiveNode) -> None:
-    replicas = {
-        pid
-        for one in node.http.get("/functions").json()["functions"]
-        for pid in node.pids(one["name"])
-    }
-    servers = {pid for pid in node.processes() if _runs(pid, "dsfn.runtime.worker.forkserver")}
-    for pid in servers - replicas:
-        if _parent(pid) in servers:
-            os.kill(pid, signal.SIGKILL)
-    assert node.value("fault") in node.pids("fault")
+def test_spare_workers_that_are_killed_are_no_loss(node: LiveNode) -> None:
+    assert node.value("give-much", size=1) == "x"
+    (replica,) = node.pids("give-much")
+    functions = node.http.get("/functions").json()["functions"]
+    replicas = {pid for one in functions for pid in node.pids(one["name"])}
+    workers = {one.pid for pid in fork_servers(node) for one in psutil.Process(pid).children()}
+    for pid in {replica, *workers} - (replicas - {replica}):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: replica not in node.pids("give-much"), "the replica to go")
+    assert node.value("give-much", size=1) == "x"
 
 
 def fork_servers(node: LiveNode) -> set[int]:
-    return {
-        pid
-        for pid in node.processes()
-        if _runs(pid, "dsfn.runtime.worker.forkserver") and _parent(pid) == node.process.pid
-    }
-
-
-def _runs(pid: int, word: str) -> bool:
-    return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def _parent(pid: int) -> int:
-    status = Path(f"/proc/{pid}/stat").read_text()
-    return int(status.rpartition(")")[2].split()[1])
+    children = psutil.Process(node.process.pid).children()
+    return {one.pid for one in children if "dsfn.runtime.worker.forkserver" in one.cmdline()}
 
 
 def test_a_start_that_fails_is_not_its_callers_fault(node: LiveNode, tmp_path: Path) -> None:

@@ -103,7 +103,6 @@ def test_kill_9_of_the_node_under_load_loses_and_doubles_nothing(
     deployed = {**node.deploy(APPS / "records.py"), **node.deploy(APPS / "scaling.py")}
     answered: list[str] = []
     accepted: list[str] = []
-    random.seed(7)
     edition = 0
     for cycle in range(CYCLES):
         events = Events(node, folder, cycle)

@@ -18,10 +18,19 @@ def deployed(node: LiveNode) -> None:
     node.deploy(APPS / "calls.py")
 
 
+def items_of(node: LiveNode, answer: httpx.Response) -> str:
+    """The stream's own events; its last one tells what the row says."""
+    items, mark, usage = answer.text.partition("event: usage\ndata: ")
+    row = node.row(answer)
+    told = json.loads(usage)
+    assert mark and (told["busy_us"], told["held_us"]) == (row.busy_us, row.held_us)
+    return items
+
+
 def test_json_streams_as_server_sent_events(node: LiveNode) -> None:
     answer = node.call("count-up", to=5)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.text == "".join(f"data: {number}\n\n" for number in range(5))
+    assert items_of(node, answer) == "".join(f"data: {number}\n\n" for number in range(5))
     assert answer.headers["dsfn-revision"].startswith("count-up-")
     row = node.row(answer)
     assert (row.status, row.function) == ("succeeded", "count-up")
@@ -30,12 +39,12 @@ def test_json_streams_as_server_sent_events(node: LiveNode) -> None:
 
 def test_texts_of_several_lines_stay_whole(node: LiveNode) -> None:
     answer = node.call("lines", text="one\ntwo|three")
-    assert answer.text == "data: one\ndata: two\n\ndata: three\n\n"
+    assert items_of(node, answer) == "data: one\ndata: two\n\ndata: three\n\n"
 
 
 def test_an_empty_stream_is_an_empty_answer(node: LiveNode) -> None:
     answer = node.call("count-up", to=0)
-    assert (answer.status_code, answer.text) == (200, "")
+    assert (answer.status_code, items_of(node, answer)) == (200, "")
     assert node.row(answer).status == "succeeded"
 
 
@@ -95,7 +104,7 @@ def test_an_error_in_the_middle_is_the_last_event(node: LiveNode) -> None:
     assert (problem["status"], problem["detail"]) == (500, "ValueError: nothing more")
     row = node.row(answer)
     assert (row.status, row.error) == ("failed", "HandlerRaised")
-    assert node.call("count-up", to=1).text == "data: 0\n\n"
+    assert items_of(node, node.call("count-up", to=1)) == "data: 0\n\n"
 
 
 def test_an_error_among_chunks_cuts_the_stream_off(node: LiveNode) -> None:
@@ -129,21 +138,24 @@ def test_a_client_that_goes_away_stops_the_generator(
     eventually(lambda: node.describe(function)["state"] == "ready", "the replica to be free")
 
 
-def test_a_client_that_goes_away_cancels_its_call(node: LiveNode, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "function",
+    ["note-interruption", "note-interruption-in-thread", "note-interruption-in-task"],
+)
+def test_a_client_that_goes_away_cancels_its_call(
+    node: LiveNode, function: str, tmp_path: Path
+) -> None:
     path = tmp_path / "state"
-    known = {row.invocation_id for row in node.rows("note-interruption")}
-    connection = node.begin("note-interruption", path=str(path))
+    known = len(node.rows(function))
+    connection = node.begin(function, path=str(path))
     eventually(lambda: path.exists() and path.read_text() == "begun", "the call to run")
-    (pid,) = node.pids("note-interruption")
+    (pid,) = node.pids(function)
     connection.close()
     eventually(lambda: path.read_text() == "stopped", "the call to be stopped")
-    row = eventually(
-        lambda: [r for r in node.rows("note-interruption") if r.invocation_id not in known],
-        "its row",
-    )[0]
+    (row,) = eventually(lambda: node.rows(function)[known:], "its row")
     assert (row.status, row.error) == ("cancelled", "CallCancelled")
-    eventually(lambda: node.states("note-interruption") == ["ready"], "the replica to be free")
-    assert node.pids("note-interruption") == {pid}
+    eventually(lambda: node.states(function) == ["ready"], "the replica to be free")
+    assert node.pids(function) == {pid}
 
 
 def test_a_client_that_goes_away_while_it_waits_leaves_the_queue(

@@ -134,7 +134,13 @@ def test_more_connections_than_the_node_takes_are_refused(node: Node) -> None:
         for _ in range(7):
             stack.enter_context(node.connect(""))
         answer = httpx.get(f"{node.http.base_url}/health/liveness")
-    assert (answer.status_code, answer.text) == (503, "Service Unavailable")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_the_head_of_a_request_has_a_limit(node: Node) -> None:
+    head = f"GET /health/liveness HTTP/1.1\r\nHost: node\r\nX-Long: {'x' * (1 << 16)}\r\n\r\n"
+    with node.connect(head) as connection:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
 
 
 def test_more_bytes_on_their_way_than_the_node_may_hold_are_refused(node: Node) -> None:

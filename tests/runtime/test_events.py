@@ -54,6 +54,7 @@ from dsfn.runtime.events.router import KEEP_EVENTS_S
 from dsfn.runtime.events.stored import INLINE_BYTES
 from dsfn.runtime.gateway import events as events_routes
 from dsfn.runtime.gateway import invocations as invocations_routes
+from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.model import Answer, Call
 from dsfn.runtime.problems import problem_response
 
@@ -560,6 +561,7 @@ def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
     )
     app.state.services = SimpleNamespace(
         settings=Settings(data_dir=root),
+        bodies=BodyReader(Settings(data_dir=root).limits),
         clock=node.clock,
         registry=node.registry,
         router=node.router,

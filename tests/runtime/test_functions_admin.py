@@ -25,6 +25,7 @@ from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE
 from dsfn.runtime.deploy.pipeline import Deployed, Progress
 from dsfn.runtime.gateway import deployments, functions_admin
 from dsfn.runtime.gateway.ndjson import NdjsonResponse, ndjson_line
+from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.problems import problem_response
@@ -72,6 +73,7 @@ def services(tmp_path: Path) -> Iterator[SimpleNamespace]:
         clock=SystemClock(),
         registry=registry,
         pipeline=Scripted(),
+        bodies=BodyReader(Settings(tmp_path).limits),
         blobs=BlobStore(tmp_path / "blobs"),
         logs=LogStore(tmp_path / "logs"),
         pools=OneReplica(),

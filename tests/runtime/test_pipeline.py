@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs as WorkerJobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.worker.messages import Capture, Message
+from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
 T = TypeVar("T")
@@ -173,6 +175,35 @@ def test_the_same_source_again_is_the_same_revision_and_captures_nothing(
     assert steps[-1].result == (Deployed(first.revision, created=False),)
     assert "setup" not in {step.stage for step in steps}
     assert len(deployer.registry.history("scale")) == 1
+
+
+SEED = "torch.arange(1000, dtype=torch.float32)"
+
+
+@pytest.mark.parametrize("weights", [SEED, "torch.rand(1000)"])
+@pytest.mark.parametrize("harm", ["lost", "damaged"])
+def test_a_snapshot_that_is_gone_is_captured_again_by_deploying_the_same_source(
+    deployer: Deployer, weights: str, harm: str
+) -> None:
+    store = deployer.pipeline.snapshots
+    (first,) = deployer.deploy(WEIGHTS.replace(SEED, weights))
+    assert first.revision.snapshot is not None
+    directory = store.path(first.revision.snapshot.digest)
+    if harm == "lost":
+        shutil.rmtree(directory)
+    else:
+        (directory / "manifest.json").unlink()
+    steps = deployer.steps(deployer.root / "source" / "app.py")
+    assert [s.stage for s in steps] == ["discover", "setup", "verify", "publish", "done"]
+    ((again,),) = (steps[-1].result,)
+    serving = deployer.registry.route("scale")
+    assert again == Deployed(serving, created=False)
+    assert serving.snapshot is not None
+    assert read_manifest(store.path(serving.snapshot.digest))[0] == serving.snapshot.digest
+    assert (serving == first.revision) is (weights == SEED)
+    assert (serving.id, serving.created_at_us) == (first.revision.id, first.revision.created_at_us)
+    assert len(deployer.registry.history("scale")) == 1
+    deployer.assert_nothing_staged()
 
 
 def test_another_source_is_another_revision_and_the_old_one_can_come_back(
@@ -343,6 +374,37 @@ def other() -> str:
 def test_requirements_that_cannot_be_installed_are_told_in_pips_words(deployer: Deployer) -> None:
     source = ECHO.replace("@dsfn.function", "@dsfn.function(requirements=['/no/such.whl'])")
     assert "pip could not install /no/such.whl" in deployer.refused(source, DefinitionError).message
+
+
+def test_a_function_that_asks_for_gpus_is_refused_where_there_are_none(deployer: Deployer) -> None:
+    error = deployer.refused(
+        ECHO.replace("@dsfn.function", "@dsfn.function(gpu=0.5)"), DefinitionError
+    )
+    assert error.message == (
+        "The deploy failed: echo asks for 0.5 GPUs, and this node has none: take `gpu` away,"
+        " or deploy it where there is one."
+    )
+
+
+@pytest.mark.parametrize("annotation", ["numpy.ndarray", "list[dsfn.Image]"])
+def test_a_signature_that_makes_no_sense_is_a_sentence_without_a_traceback(
+    deployer: Deployer, annotation: str
+) -> None:
+    source = ECHO.replace("import dsfn", "import dsfn, numpy").replace(
+        "text: str", f"text: {annotation}"
+    )
+    error = deployer.refused(source, DefinitionError)
+    assert "'text' of 'echo'" in error.message
+    assert "traceback" not in error.fields
+
+
+def test_a_mistake_in_a_decorator_shows_the_authors_line_and_no_other(deployer: Deployer) -> None:
+    source = ECHO.replace("@dsfn.function", "@dsfn.function(speed=9)")
+    error = deployer.refused(source, DefinitionError)
+    assert error.message == "@function has no option 'speed'."
+    shown = str(error.fields["traceback"])
+    assert shown.count("  File ") == 1 and 'File "app.py", line 5' in shown
+    assert error.message not in shown
 
 
 def test_a_file_without_functions_is_refused(deployer: Deployer) -> None:

@@ -1,5 +1,5 @@
--- What is deployed on one node. Revisions never change; all that changes is which
--- of them serve (traffic, served) and what calls them (subscriptions).
+-- What is deployed on one node. Revisions never change, but for a snapshot that was
+-- lost; all else that changes is which of them serve (traffic, served) and what calls them (subscriptions).
 
 -- name: schema
 CREATE TABLE IF NOT EXISTS functions (
@@ -58,7 +58,8 @@ SELECT created_at_us FROM functions WHERE name = :function;
 DELETE FROM functions WHERE name = :function;
 
 -- name: insert_revision
--- The same id is the same build: the first one stays.
+-- The same id is the same build: the first one stays. Only its snapshot, once lost, is
+-- captured again, and setup() need not leave the same bytes each time.
 INSERT INTO revisions (
     id, function, bundle_digest, entry, environment, snapshot_digest, snapshot_bytes,
     snapshot_reason, created_at_us, options, interface, modules
@@ -66,7 +67,11 @@ INSERT INTO revisions (
     :id, :function, :bundle_digest, :entry, :environment, :snapshot_digest, :snapshot_bytes,
     :snapshot_reason, :created_at_us, :options, :interface, :modules
 )
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT (id) DO UPDATE SET
+    snapshot_digest = excluded.snapshot_digest,
+    snapshot_bytes  = excluded.snapshot_bytes,
+    snapshot_reason = excluded.snapshot_reason,
+    modules         = excluded.modules;
 
 -- name: select_revisions
 SELECT id, function, bundle_digest, entry, environment, snapshot_digest, snapshot_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -88,6 +89,29 @@ def note_interruption(path: str) -> None:
 
 
 @dsfn.function(concurrency=4, max_replicas=1)
+def note_interruption_in_thread(path: str) -> None:
+    """The same beside other calls."""
+    file = Path(path)
+    file.write_text("begun")
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        file.write_text("stopped")
+
+
+@dsfn.function(max_replicas=1)
+async def note_interruption_in_task(path: str) -> None:
+    """The same on an event loop."""
+    file = Path(path)
+    file.write_text("begun")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        file.write_text("stopped")
+
+
+@dsfn.function(concurrency=4, max_replicas=1)
 def meet_in_threads() -> int:
     """Ends when four calls of one process are at work at once."""
     _ALL_FOUR.wait(60)
@@ -102,8 +126,6 @@ class MeetInTasks:
         self.waiting = 0
 
     async def __call__(self) -> int:
-        import asyncio
-
         self.waiting += 1
         while self.waiting < 4:
             await asyncio.sleep(0.01)

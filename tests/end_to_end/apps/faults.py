@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -100,6 +101,22 @@ def fault(kind: str = "", seconds: float = 0.0) -> int:
     """Fails as told, or takes its time and gives its process's number."""
     time.sleep(seconds)
     return FAULTS[kind]() if kind else os.getpid()
+
+
+@dsfn.function(timeout=1, concurrency=4, max_replicas=1)
+def fault_in_thread(hangs: bool = False) -> int:
+    """Hangs beside other calls of its process."""
+    while hangs:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@dsfn.function(timeout=1, concurrency=4, max_replicas=1)
+async def fault_in_task(hangs: bool = False) -> int:
+    """The same on one thread."""
+    while hangs:
+        await asyncio.sleep(0.01)
+    return os.getpid()
 
 
 @dsfn.function(max_replicas=1)

@@ -334,6 +334,18 @@ def test_the_doctor_finds_this_machine_and_node_well(dsfn: Dsfn) -> None:
     assert "CHECK" in dsfn("doctor").out
 
 
+def test_a_result_that_cannot_be_written_is_a_sentence(dsfn: Dsfn) -> None:
+    for line in (["list"], ["invoke", "shout", "--data", '{"text": "a"}'], ["invoke", "greet"]):
+        done = subprocess.run(
+            ["bash", "-c", '"$@" > /dev/full', "-", sys.executable, "-m", "dsfn", *line],
+            env={**os.environ, **dsfn.variables},
+            capture_output=True,
+            text=True,
+        )
+        sentence = "The output could not be written: No space left on device.\n"
+        assert (done.returncode, done.stderr) == (1, sentence)
+
+
 def test_names_are_completed_from_the_node(dsfn: Dsfn) -> None:
     asked = dsfn.given(_DSFN_COMPLETE="complete_bash", COMP_WORDS="dsfn invoke sh", COMP_CWORD="2")
     assert asked().out.split() == ["shout"]
@@ -344,8 +356,7 @@ def test_a_second_node_on_the_directory_is_refused_in_a_sentence(dsfn: Dsfn) -> 
     assert (run.code, run.out) == (2, "")
     assert run.err.startswith("Another node already uses ")
     detached = dsfn("up", "--port", "0", "--detach")
-    assert detached.code == 1
-    assert "Another node already uses " in detached.err
+    assert (detached.code, detached.err) == (run.code, run.err)
 
 
 def test_a_taken_port_is_a_sentence(dsfn: Dsfn, tmp_path: Path) -> None:
@@ -354,6 +365,8 @@ def test_a_taken_port_is_a_sentence(dsfn: Dsfn, tmp_path: Path) -> None:
     assert run.code == 2
     assert f"port {port}" in run.err
     assert run.err.count("\n") == 1
+    detached = dsfn("up", "--port", port, "--data", str(tmp_path / "other"), "--detach")
+    assert (detached.code, detached.err) == (2, run.err)
 
 
 def test_in_the_foreground_a_node_ends_with_ctrl_c(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +17,21 @@ HEAVY = ("httpx", "numpy", "pydantic", "rich", "starlette", "torch", "uvicorn")
 
 MISTAKES = {
     "no-such-command": "No such command 'no-such-command'.",
+    "invok": "No such command 'invok'. Did you mean 'invoke'?",
     "invoke": "Missing argument 'NAME'.",
     "list --no-such-option": "No such option: --no-such-option.",
-    "bill": "Missing command.",
-    "bill report --by hour": None,
+    "bill report --by hour": (
+        "Invalid value for '--by': 'hour' is not one of 'function', 'revision', 'day'."
+    ),
     "bill report --csv --json": "Choose one of --csv and --json.",
     "invoke a --data {": None,
     "invoke a --data {} --file b": "Choose one of --data and --file.",
     "invoke a --data @missing": "missing cannot be read: No such file or directory.",
     "invoke a --type b": "--type, --source and --id are attributes of an event: add --event.",
+    "invoke a --event --id ''": "--id must not be empty.",
+    "invoke a --file ''": "A path on the command line is empty.",
+    "deploy ''": "A path on the command line is empty.",
+    "up --data '' --port 0": "A path on the command line is empty.",
     "invoke a --wait": "--wait belongs to --async.",
     "invoke a --async --timing": (
         "--timing cannot be with --async: only a direct answer tells its phases."
@@ -46,7 +54,7 @@ def test_a_usage_mistake_is_one_sentence_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DSFN_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("DSFN_DATA", str(tmp_path))
-    assert cli.run(line.split()) == 2
+    assert cli.run(shlex.split(line)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -112,10 +120,27 @@ def test_ctrl_c_exits_with_130_and_prints_nothing(
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_arguments_dsfn_shows_its_commands(dsfn: Dsfn) -> None:
-    run = dsfn()
+@pytest.mark.parametrize(("line", "command"), [("", "deploy"), ("bill", "report")])
+def test_without_a_command_the_commands_are_shown(dsfn: Dsfn, line: str, command: str) -> None:
+    run = dsfn(*line.split())
     assert run.code == 0
-    assert "deploy" in run.out
+    assert f"  {command} " in run.out
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://node:99999", "node", "ftp://node"])
+def test_a_url_that_is_none_is_a_usage_mistake(dsfn: Dsfn, url: str) -> None:
+    run = dsfn.given(DSFN_URL=url)("status")
+    assert (run.code, run.err) == (2, f"DSFN_URL {url!r} is not an http or https URL.\n")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_output_that_cannot_be_written_is_a_sentence(option: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dsfn", option], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    sentence = "The output could not be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
 
 
 def test_the_version_is_the_packages(dsfn: Dsfn) -> None:
@@ -142,7 +167,11 @@ def test_completion_is_offered_for_commands_and_shells(dsfn: Dsfn) -> None:
     assert "_DSFN_COMPLETE" in dsfn("--show-completion", "bash").out
 
 
-def test_a_reader_that_stops_early_causes_no_traceback(dsfn: Dsfn) -> None:
-    command = f"{sys.executable} -m dsfn --help | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert done.stderr == ""
+def test_a_reader_that_stops_early_ends_the_command_without_a_word() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "dsfn", "--help"], stdout=pipe, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
