@@ -114,7 +114,7 @@ class Sink:
             "replayed": reply.replayed,
             "phases_us": dict(reply.phases_us),
             "total_us": total_us,
-            "charge": reply.charge,
+            "charge": reply.charge or collected.charge,
         }
 
     def _streams_text(self) -> bool:

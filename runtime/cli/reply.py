@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dsfn.runtime.cli.documents import ChargeDocument
 
@@ -64,4 +65,16 @@ def _charge(headers: Mapping[str, str]) -> ChargeDocument | None:
         "gpu_us": int(headers.get("dsfn-gpu-us", "0")),
         "cost_nano": int(headers["dsfn-cost-nano"]),
         "currency": headers.get("dsfn-currency", ""),
+    }
+
+
+def charge_of(document: Mapping[str, Any]) -> ChargeDocument:
+    """The charge that the last event of a stream tells."""
+    return {
+        "device_class": document["device_class"],
+        "busy_us": document["busy_us"],
+        "held_us": document["held_us"],
+        "gpu_us": document["gpu_us"],
+        "cost_nano": document["cost_nano"],
+        "currency": document["currency"],
     }

@@ -15,8 +15,9 @@ from typing import Any
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.media import is_json
 from dsfn.runtime.cli.client import problem_error
+from dsfn.runtime.cli.documents import ChargeDocument
 from dsfn.runtime.cli.output import complain, on_terminal, say
-from dsfn.runtime.cli.reply import Reply
+from dsfn.runtime.cli.reply import Reply, charge_of
 
 EVENT_STREAM = "text/event-stream"
 
@@ -25,11 +26,13 @@ _INNERMOST_LIST = re.compile(r"\[\n[^\[\]{}]*\]")
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A whole result: `value` where it is JSON, text or a stream of them, else `data`."""
+    """A whole result: `value` where it is JSON, text or a stream of them, else `data`.
+    `charge` is what a stream said of itself at its end."""
 
     value: Any
     data: bytes | None
     bytes: int
+    charge: ChargeDocument | None = None
 
 
 def write_result(reply: Reply, path: Path) -> int:
@@ -48,8 +51,9 @@ def collect_result(reply: Reply) -> Collected:
     """Reads the whole body."""
     body = b"".join(reply.chunks)
     if reply.media_type == EVENT_STREAM:
-        items = [_value(data) for data in server_sent(iter((body,)))]
-        return Collected(items, None, len(body))
+        charges: list[ChargeDocument] = []
+        items = [_value(data) for data in server_sent(iter((body,)), charges.append)]
+        return Collected(items, None, len(body), charges[0] if charges else None)
     event = _event(reply.headers, body)
     if event is not None:
         return Collected(event, None, len(body))
@@ -91,9 +95,11 @@ def _on_one_line(found: re.Match[str]) -> str:
     return "[" + " ".join(line.strip() for line in found[0][1:-1].split("\n")).strip() + "]"
 
 
-def server_sent(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The data of each server-sent event without a name: the function's own. Raises the error
-    that an `error` event tells of."""
+def server_sent(
+    chunks: Iterator[bytes], on_usage: Callable[[ChargeDocument], None] = lambda _: None
+) -> Iterator[str]:
+    """The data of each server-sent event without a name: the function's own. `on_usage` gets
+    that of the last, `usage`. Raises the error that an `error` event tells of."""
     kind, lines = "message", []
     for line in _lines(chunks):
         if line.startswith("event:"):
@@ -104,7 +110,9 @@ def server_sent(chunks: Iterator[bytes]) -> Iterator[str]:
             data = "\n".join(lines)
             if kind == "error":
                 raise problem_error(json.loads(data))
-            if kind == "message":
+            if kind == "usage":
+                on_usage(charge_of(json.loads(data)))
+            elif kind == "message":
                 yield data
             kind, lines = "message", []
 

@@ -109,6 +109,9 @@ class Stages:
         try:
             result = await self.jobs.run(source.environment, job, self.setup_timeout_s)
         except (SnapshotError, FunctionError) as error:
+            if error.fields.get("traceback"):
+                with _blamed(SetupError, f"Restoring {options.name}", self.setup_timeout_s):
+                    raise  # it hangs in the author's code
             reason = _uncapitalised(error.message)
             return Captured(f"The snapshot could not be restored: {reason}", ())
         return Captured(None, tuple(result.document["modules"]))

@@ -118,16 +118,12 @@ class Channel(asyncio.Protocol):
 
         Raises the worker's error, `TimeoutError`, or `ConnectionError` when it has gone.
         """
-        self._write(frames.encode_json(kind, document))
-        return await self.listen(timeout_s)
-
-    async def listen(self, timeout_s: float) -> Any:
-        """Waits for the worker's next word about itself. Raises as `request`."""
         assert self._control is None, "one request at a time"
         if not self.is_open:
             raise ConnectionError("the worker has gone")
         self._control = asyncio.get_running_loop().create_future()
         try:
+            self._write(frames.encode_json(kind, document))
             return await asyncio.wait_for(self._control, timeout_s)
         finally:
             self._control = None

@@ -20,7 +20,6 @@ MAX_OUTPUT_BYTES = 64 << 10
 # How long a job that hangs has to say where.
 HANG_GRACE_S = 1.0
 _EXIT_TIMEOUT_S = 5.0
-_LAST_WORD_TIMEOUT_S = 2.0
 
 
 @dataclass(eq=False)
@@ -110,18 +109,6 @@ def _hung(timeout_s: float, error: Exception, output: OutputTail) -> HandlerTime
         traceback=where,
         output=output.text(),
     )
-
-
-async def _where_it_hangs(worker: WorkerProcess, channel: Channel) -> object:
-    """The traceback of what a job is at, if it can still say so."""
-    worker.signal(signal.SIGUSR1)
-    try:
-        await channel.listen(_LAST_WORD_TIMEOUT_S)
-    except DsfnError as error:
-        return error.fields.get("traceback")
-    except (TimeoutError, ConnectionError):
-        return None
-    return None
 
 
 async def _crash(worker: WorkerProcess, output: OutputTail) -> HandlerCrashed:

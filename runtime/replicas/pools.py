@@ -104,6 +104,9 @@ class Pools:
         serving = self.registry.serving()
         for revision_id, pool in self._pools.items():
             pool.retired = revision_id not in serving
+            known = self.registry.find(revision_id)
+            if known is not None:  # its snapshot may have been made anew
+                pool.revision = known
         self._keep_minimums()
 
     def cut_off(self) -> None:

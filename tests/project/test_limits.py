@@ -101,8 +101,8 @@ def test_every_limit_of_a_node_is_documented_with_its_default() -> None:
 
 def shown(name: str, value: float) -> str:
     if name.endswith("_bytes"):
-        size = int(value)
-        return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
+        shift, unit = next(u for u in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if value >= 1 << u[0])
+        return f"{int(value) >> shift} {unit}"
     return f"{value:g} s" if name.endswith("_s") else str(value)
 
 
