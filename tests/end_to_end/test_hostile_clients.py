@@ -127,13 +127,15 @@ def test_what_a_handler_started_ends_with_a_killed_node(start: StartNode, tmp_pa
 
 def test_a_call_with_a_key_ends_whether_its_client_waits_or_not(node: LiveNode) -> None:
     node.deploy(APPS / "hostile.py")
-    call = {"json": {"text": "abc", "wait_s": 1.0}, "headers": {"Idempotency-Key": "gone"}}
+    arguments = {"text": "abc", "wait_s": 1.0}
+    headers = {"Idempotency-Key": "gone"}
     known = len(node.rows("size-slowly"))
+    path = "/functions/size-slowly"
     try:
-        node.http.post("/functions/size-slowly", timeout=0.4, **call)
+        node.http.post(path, json=arguments, headers=headers, timeout=0.4)
     except httpx.ReadTimeout:
         time.sleep(0.1)
-    again = node.http.post("/functions/size-slowly", **call)
+    again = node.http.post(path, json=arguments, headers=headers)
     assert (again.json(), again.headers["dsfn-replayed"]) == (3, "true")
     assert [row.status for row in node.rows("size-slowly")[known:]] == ["succeeded"]
 
