@@ -44,6 +44,25 @@ def load() -> None:
 """
 
 
+RESTORER = """
+import time
+
+import dsfn
+
+
+@dsfn.function(name="greeter")
+class Greeter:
+    def setup(self) -> None:
+        self.greeting = "Hello"
+
+    def after_restore(self) -> None:
+        time.sleep(3600)
+
+    def __call__(self, name: str) -> str:
+        return "never"
+"""
+
+
 def app(place: Path, source: str, **siblings: str) -> Path:
     """A file app.py of this source, with its siblings."""
     for name, text in siblings.items():
@@ -132,8 +151,16 @@ def test_source_that_fails_shows_its_authors_traceback_and_the_old_revision_serv
             "setup-error",
             "setup() of greeter was ended by signal SIGKILL. The last that it printed:\nloading",
         ),
+        (RESTORER, "setup-error", "Restoring greeter took longer than 5 s."),
     ],
-    ids=["exit at import", "hang at import", "exit in setup", "hang in setup", "kill in setup"],
+    ids=[
+        "exit at import",
+        "hang at import",
+        "exit in setup",
+        "hang in setup",
+        "kill in setup",
+        "hang in after_restore",
+    ],
 )
 def test_source_that_hangs_or_ends_its_process_is_said_to_and_the_old_revision_serves(
     node: LiveNode, tmp_path: Path, source: str, error: str, words: str
