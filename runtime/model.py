@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
@@ -88,6 +89,11 @@ class Charge:
     def to_document(self) -> dict[str, object]:
         """The charge as a JSON-able document."""
         return {**asdict(self), "gpu_us": self.gpu_us}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Charge:
+        """Reads back what `to_document` wrote."""
+        return cls(**{f.name: document[f.name] for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

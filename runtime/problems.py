@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
+from dsfn.runtime.model import Charge
 
 PROBLEM_CONTENT_TYPE = "application/problem+json"
 _TYPE_BASE = "https://dsfn.dev/errors/"
@@ -95,9 +96,7 @@ def _usage_headers(error: DsfnError) -> dict[str, str]:
         headers["Dsfn-Revision"] = str(fields["revision"])
     charge = fields.get("charge")
     if isinstance(charge, dict):
-        own = {f"Dsfn-{k.replace('_', '-').title()}": str(v) for k, v in charge.items()}
-        own.pop("Dsfn-Restore-Us", None)
-        headers.update(own)
+        headers.update(Charge.from_document(charge).headers())
     if fields.get("replayed") is True:
         headers["Dsfn-Replayed"] = "true"
     return headers

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dsfn.billing.csv import to_csv
+from dsfn.billing.periods import Month
 from dsfn.billing.statement import statement
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.problems import problem_response
@@ -19,8 +19,8 @@ from dsfn.runtime.services import Services
 async def bill(request: Request) -> Response:
     """The statement of `?month=YYYY-MM` (default: the current one) by `?by=`."""
     services: Services = request.app.state.services
-    now = datetime.fromtimestamp(services.clock.now_us() / 1_000_000, UTC)
-    month = request.query_params.get("month", f"{now:%Y-%m}")
+    current = Month.containing(services.clock.now_us())
+    month = request.query_params.get("month", current.text)
     by = request.query_params.get("by", "function")
     try:
         found = await asyncio.to_thread(statement, services.ledger, services.card, month, by)

@@ -17,8 +17,15 @@ from dsfn.functions.errors import Conflict, InvalidInput, NotFound
 from dsfn.functions.interface import FilterInterface
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
-from dsfn.runtime.registry import rows
 from dsfn.runtime.registry.entry import Entry, entry_of
+from dsfn.runtime.registry.rows import (
+    Row,
+    new_subscription,
+    revision_of,
+    revision_row,
+    subscription_of,
+    subscription_row,
+)
 from dsfn.runtime.registry.values import FunctionRecord, HistoryEntry, Subscription
 
 _ALL = 100
@@ -91,7 +98,7 @@ class Registry:
                     name=revision.function,
                     created_at_us=self._clock.now_us(),
                 )
-                self._run("insert_revision", **rows.revision_row(revision))
+                self._run("insert_revision", **revision_row(revision))
                 self._serve(revision)
         self._read_back(*(r.function for r in revisions))
 
@@ -154,9 +161,9 @@ class Registry:
         Raises `NotFound`.
         """
         self.function(function)
-        subscription = rows.subscription(function, filter_, "user")
+        subscription = new_subscription(function, filter_, "user")
         with transaction(self._connection):
-            self._run("insert_subscription", **rows.subscription_row(subscription))
+            self._run("insert_subscription", **subscription_row(subscription))
         self._read_back(function)
         return subscription
 
@@ -208,7 +215,7 @@ class Registry:
             self._run("insert_served", function=name, revision=revision.id)
         self._run("delete_decorator_subscriptions", function=name)
         for trigger in revision.interface.triggers:
-            row = rows.subscription_row(rows.subscription(name, trigger, "decorator"))
+            row = subscription_row(new_subscription(name, trigger, "decorator"))
             self._run("insert_subscription", **row)
 
     def _share(self, revision: Revision, percent: int) -> None:
@@ -216,7 +223,7 @@ class Registry:
             "insert_traffic", function=revision.function, revision=revision.id, percent=percent
         )
 
-    def _run(self, query: str, **bindings: object) -> list[rows.Row]:
+    def _run(self, query: str, **bindings: object) -> list[Row]:
         return list(self._connection.execute(self._queries[query], bindings))
 
     def _read_back(self, *names: str) -> None:
@@ -226,12 +233,12 @@ class Registry:
                 for revision in old.history:
                     del self._revisions[revision.id]
             for (created_at_us,) in self._run("select_function", function=name):
-                history = tuple(map(rows.revision_of, self._run("select_revisions", function=name)))
+                history = tuple(map(revision_of, self._run("select_revisions", function=name)))
                 percents = {str(r): int(p) for r, p in self._run("select_traffic", function=name)}
                 self._entries[name] = entry_of(name, created_at_us, history, percents)
                 self._revisions.update((r.id, r) for r in history)
         self._serving = frozenset(r for e in self._entries.values() for r in e.record.traffic)
-        self._subscriptions = tuple(map(rows.subscription_of, self._run("select_subscriptions")))
+        self._subscriptions = tuple(map(subscription_of, self._run("select_subscriptions")))
 
 
 def _no_revision(revision: str) -> NotFound:

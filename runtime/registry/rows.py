@@ -51,7 +51,7 @@ def revision_of(row: Row) -> Revision:
     )
 
 
-def subscription(function: str, filter_: FilterInterface, origin: Origin) -> Subscription:
+def new_subscription(function: str, filter_: FilterInterface, origin: Origin) -> Subscription:
     """A subscription; its id follows from what it says, so that saying it twice is one."""
     content = _json([function, origin, _filter_document(filter_)])
     digest = hashlib.sha256(content.encode()).hexdigest()

@@ -80,11 +80,6 @@ class Replica:
         self._become_free()
         return self.ready
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether calls can still be sent to it."""
-        return self._channel.is_open and self._doom is None
-
     def takes_calls(self) -> bool:
         """Whether it is loaded and has a free slot."""
         return (
