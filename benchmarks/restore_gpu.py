@@ -29,6 +29,7 @@ from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cuda import CudaMemory
 from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.memory import OwnedSlab
 from dsfn.snapshots.owner.messages import Start
@@ -160,7 +161,7 @@ async def _ours(
     try:
         console.print(f"owner: {control.facts}")
         await control.load(TENANT, directory)
-        memory = CudaMemory(await control.connect(TENANT))
+        memory = CudaMemory(OwnerClient(await control.connect(TENANT)))
         restored = restore(directory, Classes(), memory)
         layers: Any = restored.state["layers"]
         assert isinstance(restored.slab, OwnedSlab)

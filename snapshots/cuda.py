@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 
 import torch
 
-from dsfn.snapshots.owner.client import PATIENCE_S
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES
 from dsfn.snapshots.owner.driver import POSIX_FD, call, driver, reserve, set_access
 from dsfn.snapshots.owner.memory import OwnedMemory
@@ -79,9 +78,7 @@ class _View:
 
 
 class CudaMemory(OwnedMemory):
-    """The memory of the GPU number `index`, by the owner at the other end of `connection`."""
+    """The memory of a GPU: number `index` in this process, `device` for the owner."""
 
-    def __init__(
-        self, connection: socket.socket, index: int = 0, patience_s: float = PATIENCE_S
-    ) -> None:
-        super().__init__(connection, CudaSpace(index), patience_s)
+    def __init__(self, client: OwnerClient, index: int = 0, device: int = 0) -> None:
+        super().__init__(client, CudaSpace(index), device)

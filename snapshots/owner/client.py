@@ -6,6 +6,7 @@ import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.owner.errors import owner_lost
@@ -26,7 +27,7 @@ PATIENCE_S = 30.0
 
 
 class OwnerClient:
-    """Asks one thing at a time; callers take turns. `patience_s` bounds each wait.
+    """Asks one thing at a time; whoever asks holds `lock`. `patience_s` bounds each wait.
 
     The connection is the client's, and ends with it.
 
@@ -35,6 +36,7 @@ class OwnerClient:
     """
 
     def __init__(self, connection: socket.socket, patience_s: float = PATIENCE_S) -> None:
+        self.lock = Lock()
         self._connection = connection
         self._connection.settimeout(patience_s)
         weakref.finalize(self, connection.close)
@@ -43,8 +45,9 @@ class OwnerClient:
         self._lost = ""
 
     @contextmanager
-    def map(self, digest: str) -> Iterator[tuple[int, list[int], list[int]]]:
-        """A new mapping: its number, its granules' sizes and descriptors.
+    def map(self, digest: str, device: int) -> Iterator[tuple[int, list[int], list[int]]]:
+        """A new mapping on the owner's device number `device`: its number, its granules' sizes
+        and descriptors.
 
         The owner copies the slab into it meanwhile. The descriptors end with the context.
         Raises `NotFound`, `MemoryFull`, `OwnerLost`; then there is no mapping.
@@ -52,7 +55,7 @@ class OwnerClient:
         self._last += 1
         number, sizes, descriptors, more = self._last, list[int](), list[int](), True
         try:
-            self._send(Map(number, digest))
+            self._send(Map(number, digest, device))
             while more:
                 message, received = self._receive()
                 descriptors += received

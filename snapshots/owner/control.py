@@ -92,23 +92,23 @@ class OwnerControl:
         """Drops a slab (by its own digest) from the arena. Raises `NotFound`, `Conflict`."""
         await self._ask(Evict(0, tenant, digest))
 
-    async def connect(self, tenant: str, device: int = 0) -> socket.socket:
+    async def connect(self, tenant: str, devices: Sequence[int] = (0,)) -> socket.socket:
         """A worker's end of a new connection, to be passed to it and then closed here."""
         far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with near:
             try:
-                await self.attach(near, tenant, device)
+                await self.attach(near, tenant, devices)
             except BaseException:  # it goes on; the socket must not stay behind
                 far.close()
                 raise
         return far
 
-    async def attach(self, near: socket.socket, tenant: str, device: int = 0) -> None:
+    async def attach(self, near: socket.socket, tenant: str, devices: Sequence[int] = (0,)) -> None:
         """Has the owner serve the worker at the other end of `near`, which stays open here.
 
         A worker can have had its end since before anybody knew whose it would be.
         """
-        await self._ask(Connect(0, tenant, device), descriptors=[near.fileno()])
+        await self._ask(Connect(0, tenant, list(devices)), descriptors=[near.fileno()])
 
     async def trim(self) -> None:
         """Has all pooled GPU memory given back."""

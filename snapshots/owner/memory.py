@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import weakref
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from time import perf_counter_ns
 
 import torch
 
 from dsfn.functions.errors import OwnerLost, SnapshotError
-from dsfn.snapshots.owner.client import PATIENCE_S, OwnerClient
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 from dsfn.snapshots.owner.space import Space
@@ -80,7 +78,7 @@ class OwnedSlab:
     def park(self) -> None:
         """See `dsfn.snapshots.memory.Slab`. Waits for the device to finish what it does."""
         space = self._memory.space
-        with self._memory.lock:
+        with self._memory.client.lock:
             place = self._open_range()
             number = place.mapped.number
             if number is None:
@@ -96,7 +94,7 @@ class OwnedSlab:
         Raises `NotFound` (the arena has no such slab), `MemoryFull`, `OwnerLost` and
         `DeviceFault`; the slab is parked then as it was before.
         """
-        with self._memory.lock:
+        with self._memory.client.lock:
             place = self._open_range()
             if place.mapped.number is None:
                 self._memory.release_orphans()
@@ -104,7 +102,7 @@ class OwnedSlab:
 
     def close(self) -> None:
         """See `dsfn.snapshots.memory.Slab`. Memory is given back with the last storage."""
-        with self._memory.lock:
+        with self._memory.client.lock:
             self._range = None
             self._memory.release_orphans()
 
@@ -116,7 +114,7 @@ class OwnedSlab:
     def _bring(self, place: _Range) -> int:
         """Maps new memory and waits until the slab is in it: the mapping's number."""
         client, space, began_ns = self._memory.client, self._memory.space, perf_counter_ns()
-        with client.map(self._digest) as (number, sizes, descriptors):
+        with client.map(self._digest, self._memory.device) as (number, sizes, descriptors):
             mapped = False
             try:
                 if sum(sizes) != place.size_bytes:
@@ -135,15 +133,14 @@ class OwnedSlab:
 
 
 class OwnedMemory:
-    """A `Memory` of the owner at the other end of `connection`."""
+    """A `Memory` of the owner that `client` speaks to: of its device number `device`, which is
+    `space` in this process."""
 
-    def __init__(
-        self, connection: socket.socket, space: Space, patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, client: OwnerClient, space: Space, device: int = 0) -> None:
         allow_many_descriptors()
-        self.client = OwnerClient(connection, patience_s)
+        self.client = client
         self.space = space
-        self.lock = Lock()
+        self.device = device
         self.orphans: deque[int] = deque()  # mappings that ended with their last storage
 
     @property

@@ -69,10 +69,11 @@ class Evict(Message):
 
 @dataclass(frozen=True, slots=True)
 class Connect(Message):
-    """Serve the worker at the other end of the socket that comes along. Done: {}."""
+    """Serve the worker at the other end of the socket that comes along, which may have memory
+    of these `devices`, by their index in `Start.devices`. Done: {}."""
 
     tenant: str
-    device: int
+    devices: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,10 @@ class Query(Message):
 
 @dataclass(frozen=True, slots=True)
 class Map(Message):
-    """Give me memory with the data of the slab `digest` in it, as mapping `id`."""
+    """Give me memory of a device with the data of the slab `digest` in it, as mapping `id`."""
 
     digest: str
+    device: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,12 +158,16 @@ class Owner:
             self._answer(failed or Done(number, {}))
 
     def _connect(self, message: Connect, descriptors: list[int]) -> None:
-        if len(descriptors) != 1 or message.device >= len(self._parts.pools):
-            raise BadMessage("A connection needs one socket and a device that there is.")
+        known = range(len(self._parts.pools))
+        if len(descriptors) != 1 or not all(index in known for index in message.devices):
+            raise BadMessage("A connection needs one socket and devices that there are.")
         connection = socket.socket(fileno=os.dup(descriptors[0]))
         connection.setblocking(False)
-        pool, copier = self._parts.pools[message.device], self._parts.copiers[message.device]
-        worker = Worker(self, connection, message.tenant, pool, copier)
+        devices = {
+            index: (self._parts.pools[index], self._parts.copiers[index])
+            for index in message.devices
+        }
+        worker = Worker(self, connection, message.tenant, devices)
         self._workers.add(worker)
         self._selector.register(connection, selectors.EVENT_READ, worker.receive)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -44,6 +44,7 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class _Mapping:
+    pool: GranulePool
     granules: list[Granule]
     copy: Copy | None = None
     releasing: bool = False
@@ -53,13 +54,16 @@ class Worker:
     """Serves one worker, whose code may be anybody's: it can harm its own memory alone."""
 
     def __init__(
-        self, host: Host, connection: socket.socket, tenant: str, pool: GranulePool, copier: Copier
+        self,
+        host: Host,
+        connection: socket.socket,
+        tenant: str,
+        devices: Mapping[int, tuple[GranulePool, Copier]],
     ) -> None:
         self.connection = connection
         self._host = host
         self._tenant = tenant
-        self._pool = pool
-        self._copier = copier
+        self._devices = devices
         self._mappings: dict[int, _Mapping] = {}
         self._lost = False
 
@@ -91,9 +95,12 @@ class Worker:
     def _map(self, message: Map) -> None:
         if message.id in self._mappings:
             raise BadMessage(f"There is a mapping {message.id} already.")
+        if message.device not in self._devices:
+            raise BadMessage(f"The device {message.device} is not this worker's.")
+        pool, copier = self._devices[message.device]
         try:
             slab = self._host.arena.find((self._tenant, message.digest))
-            mapping = _Mapping(self._pool.take(self._tenant, slab.data_bytes))
+            mapping = _Mapping(pool, pool.take(self._tenant, slab.data_bytes))
         except DsfnError as error:
             send(self.connection, Failed(message.id, error.to_document()))
             return
@@ -106,7 +113,7 @@ class Worker:
         )
         slab.readers += 1
         # The worker maps the granules while the copy runs already.
-        self._copier.submit(mapping.copy)
+        copier.submit(mapping.copy)
         self._send_granules(message.id, mapping.granules)
 
     def _send_granules(self, number: int, granules: list[Granule]) -> None:
@@ -146,11 +153,13 @@ class Worker:
             mapping.copy.cancel()
 
     def _give(self, number: int) -> None:
-        self._pool.give(self._tenant, self._mappings.pop(number).granules)
+        mapping = self._mappings.pop(number)
+        mapping.pool.give(self._tenant, mapping.granules)
         self._send(Released(number))
 
     def _discard(self, number: int) -> None:
-        self._pool.discard(self._mappings.pop(number).granules)
+        mapping = self._mappings.pop(number)
+        mapping.pool.discard(mapping.granules)
 
     def _send(self, message: Message) -> None:
         try:

@@ -25,6 +25,7 @@ from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
 from dsfn.snapshots.cuda import CudaMemory
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
@@ -41,8 +42,9 @@ import socket, sys
 from pathlib import Path
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cuda import CudaMemory
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.restore import restore
-memory = CudaMemory(socket.socket(fileno=int(sys.argv[1])))
+memory = CudaMemory(OwnerClient(socket.socket(fileno=int(sys.argv[1]))))
 print("ready", flush=True)
 restored = restore(Path(sys.argv[2]), Classes(), memory)
 print("restored", flush=True)
@@ -89,7 +91,7 @@ def blob(directory: Path, size_bytes: int) -> Path:
 
 
 async def connected(control: OwnerControl) -> CudaMemory:
-    return CudaMemory(await control.connect(TENANT), patience_s=20)
+    return CudaMemory(OwnerClient(await control.connect(TENANT), patience_s=20))
 
 
 def model_of(restored: Restored) -> torch.nn.Module:

@@ -31,6 +31,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.memory import OwnedMemory
@@ -49,10 +50,11 @@ WORKER = """
 import socket, sys
 from pathlib import Path
 from dsfn.snapshots.classes import Classes
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.restore import restore
-memory = OwnedMemory(socket.socket(fileno=int(sys.argv[1])), HostSpace())
+memory = OwnedMemory(OwnerClient(socket.socket(fileno=int(sys.argv[1]))), HostSpace())
 print("ready", flush=True)
 restored = restore(Path(sys.argv[2]), Classes(), memory)
 print("restored", flush=True)
@@ -72,7 +74,7 @@ asyncio.run(main())
 
 
 async def connected(control: OwnerControl, tenant: str = TENANT) -> OwnedMemory:
-    return OwnedMemory(await control.connect(tenant), HostSpace(), patience_s=10)
+    return OwnedMemory(OwnerClient(await control.connect(tenant), patience_s=10), HostSpace())
 
 
 def weight(restored: Restored) -> torch.Tensor:
@@ -225,7 +227,7 @@ def test_a_copy_that_is_called_off_ends_soon_and_spoils_nothing(tmp_path: Path) 
         async with running_owner(SLOW) as control:
             await control.load(TENANT, directory)
             memory = await connected(control)
-            with memory.client.map(digest) as (number, sizes, _):
+            with memory.client.map(digest, 0) as (number, sizes, _):
                 assert sum(sizes) == 12 * MIB
                 memory.client.release(number)
             account = await control.account()
@@ -369,7 +371,9 @@ def test_an_owner_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
-            memory = OwnedMemory(await control.connect(TENANT), HostSpace(), patience_s=0.1)
+            memory = OwnedMemory(
+                OwnerClient(await control.connect(TENANT), patience_s=0.1), HostSpace()
+            )
             os.kill(control.pid, signal.SIGSTOP)
             with pytest.raises(OwnerLost, match="no answer"):
                 restore(directory, Classes(), memory)
@@ -517,7 +521,7 @@ def test_a_packet_that_is_no_message_is_refused(packet: bytes) -> None:
 
 @given(st.integers(0, 1 << 61), st.text(max_size=50))
 def test_a_message_is_read_back_as_it_was_written(number: int, digest: str) -> None:
-    message: Message = Map(number, digest)
+    message: Message = Map(number, digest, 0)
     assert decode(encode(message)) == message
 
 
@@ -527,7 +531,13 @@ def test_a_worker_that_talks_nonsense_is_dropped_and_others_are_served(tmp_path:
     async def scenario() -> None:
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
-            for packet in (b"nonsense", b'{"op":"Query","id":1}', b'{"op":"Release","id":1}'):
+            foreign = encode(Map(1, "", device=1))
+            for packet in (
+                b"nonsense",
+                b'{"op":"Query","id":1}',
+                b'{"op":"Release","id":1}',
+                foreign,
+            ):
                 with await control.connect(TENANT) as liar:
                     liar.settimeout(10)
                     liar.send(packet)
