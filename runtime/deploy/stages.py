@@ -86,6 +86,7 @@ class Stages:
             function=name,
             staging=str(staging),
             env=dict(options.env),
+            code=source.bundle.name,
         )
         with _blamed(SetupError, f"setup() of {name}", self.setup_timeout_s, name):
             result = await self.jobs.run(source.environment, job, self.setup_timeout_s)

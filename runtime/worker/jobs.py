@@ -9,11 +9,12 @@ from time import perf_counter_ns
 from typing import Any
 
 from dsfn.functions.errors import CaptureError, DefinitionError
+from dsfn.functions.function import Function
 from dsfn.runtime.worker.faults import author_fault
 from dsfn.runtime.worker.messages import Capture, Discover, Verify
 from dsfn.runtime.worker.replica import (
     bare_instance,
-    device_memory,
+    device_memories,
     has_torch,
     refresh,
     restore_instance,
@@ -67,7 +68,7 @@ def capture(job: Capture) -> Document:
     instance = set_up(function, bundle)
     setup_us = (perf_counter_ns() - began_ns) // 1000
     everything = installed_modules(before)
-    reason = None if instance is None else _write_snapshot(instance, source, Path(job.staging))
+    reason = None if instance is None else _write_snapshot(instance, source, function, job)
     captured = instance is not None and reason is None
     return {
         "captured": captured,
@@ -78,14 +79,19 @@ def capture(job: Capture) -> Document:
     }
 
 
-def _write_snapshot(instance: object, source: Source, staging: Path) -> str | None:
+def _write_snapshot(
+    instance: object, source: Source, function: Function[..., Any], job: Capture
+) -> str | None:
     """Why there is no snapshot, None when there is one. Raises `StorageFull`."""
     if not has_torch():
         return "Snapshots need torch, which is not installed."
     from dsfn.snapshots.capture import capture
+    from dsfn.snapshots.format import Origin
+    from dsfn.snapshots.libraries import loaded_libraries
 
+    origin = Origin(job.code, function.options.digest, loaded_libraries())
     try:
-        capture(instance, source.classes, staging)
+        capture(instance, source.classes, Path(job.staging), origin=origin)
     except CaptureError as error:
         return error.message
     return None
@@ -100,7 +106,7 @@ def verify(job: Verify) -> Document:
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
     snapshot = Path(job.snapshot)
-    verified = compare(snapshot, source.classes, device_memory(), bare_instance(function))
+    verified = compare(snapshot, source.classes, device_memories(), bare_instance(function))
     # Anew, since nothing may be read any more from what was compared.
     instance, _ = restore_instance(function, source, snapshot)
     refresh(function, instance, bundle)

@@ -73,6 +73,7 @@ class Discover(Message):
 class Capture(Message):
     """JOB "capture": run `setup()` and write a snapshot into the empty directory `staging`.
 
+    `code` is the sha256 of the source bundle, which the snapshot is marked with.
     Result: {"captured": bool, "reason": str | None, "setup_us": int, "modules": [str]}: the
     installed modules (dotted names) that a start of the function imports, as far as is known
     before `verify`, for the fork server to preload in this order.
@@ -83,6 +84,7 @@ class Capture(Message):
     function: str
     staging: str
     env: dict[str, str]
+    code: str = ""
     job: str = "capture"
 
 

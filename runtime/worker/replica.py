@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A loaded function. `slab` is where its tensors lie, when it came from a snapshot."""
+    """A loaded function. `slabs` are where its tensors lie, when it came from a snapshot."""
 
     endpoint: Endpoint
     ready: Ready
     after_restore: Callable[[], None]
-    slab: Slab | None
+    slabs: tuple[Slab, ...]
 
     def park(self) -> None:
-        """Gives the device's memory back; no call may run."""
-        if self.slab is not None:
-            self.slab.park()
+        """Gives the devices' memory back; no call may run."""
+        for slab in self.slabs:
+            slab.park()
         give_memory_back()
 
     def unpark(self) -> int:
-        """Takes the device's memory again; microseconds that it took. Raises `SetupError`."""
+        """Takes the devices' memory again; microseconds that it took. Raises `SetupError`."""
         began_ns = perf_counter_ns()
-        if self.slab is not None:
-            self.slab.unpark()
+        for slab in self.slabs:
+            slab.unpark()
         self.after_restore()
         return _since_us(began_ns)
 
@@ -59,10 +59,10 @@ def load(request: Load) -> Replica:
     function = source.function(request.function)
     function.signature.prepare()
     import_us, began_ns = _since_us(began_ns), perf_counter_ns()
-    slab: Slab | None = None
+    slabs: tuple[Slab, ...] = ()
     restore_us = setup_us = 0
     if request.snapshot is not None:
-        instance, slab = restore_instance(function, source, Path(request.snapshot))
+        instance, slabs = restore_instance(function, source, Path(request.snapshot))
     else:
         instance = set_up(function, bundle)
         setup_us, began_ns = _since_us(began_ns), perf_counter_ns()
@@ -79,7 +79,7 @@ def load(request: Load) -> Replica:
         memory_bytes=request.memory_bytes,
     )
     ready = Ready(import_us, restore_us, setup_us, device_class())
-    return Replica(endpoint, ready, after_restore, slab)
+    return Replica(endpoint, ready, after_restore, slabs)
 
 
 def set_up(function: Function[..., Any], bundle: Path) -> Any:
@@ -98,12 +98,13 @@ def set_up(function: Function[..., Any], bundle: Path) -> Any:
 
 def restore_instance(
     function: Function[..., Any], source: Source, snapshot: Path
-) -> tuple[Any, Slab]:
-    """An instance as it was captured. Raises `SnapshotError`."""
+) -> tuple[Any, tuple[Slab, ...]]:
+    """An instance as it was captured, and its slabs. Raises `SnapshotError`."""
     from dsfn.snapshots.restore import restore
 
     instance = bare_instance(function)
-    return instance, restore(snapshot, source.classes, device_memory(), instance).slab
+    restored = restore(snapshot, source.classes, device_memories(), instance)
+    return instance, tuple(restored.slabs.values())
 
 
 def bare_instance(function: Function[..., Any]) -> Any:
@@ -124,16 +125,16 @@ def refresh(function: Function[..., Any], instance: Any, bundle: Path) -> None:
         raise author_fault(SetupError, what, error, bundle, name) from error
 
 
-def device_memory() -> Memory:
-    """The memory of the device that this worker runs on."""
+def device_memories() -> Mapping[str, Memory]:
+    """The memories that this worker may use, by the snapshot format's names of devices."""
     from dsfn.snapshots.cpu import CpuMemory
 
-    return CpuMemory()
+    return {"cpu": CpuMemory()}
 
 
 def device_class() -> str:
     """What the device that this worker runs on is billed as."""
-    return device_memory().device_class if has_torch() else "cpu"
+    return device_memories()["cpu"].device_class if has_torch() else "cpu"
 
 
 def has_torch() -> bool:

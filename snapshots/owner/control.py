@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
-from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.format import CPU
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
@@ -78,15 +78,19 @@ class OwnerControl:
         return self._process.pid
 
     async def load(self, tenant: str, directory: Path) -> None:
-        """Brings the slab of the snapshot in `directory` into the arena, if it is not there.
+        """Brings the GPUs' slabs of the snapshot in `directory` into the arena, as far as they
+        are not there.
 
         Raises `CorruptSnapshot`, `MemoryFull`, `SnapshotError` (unreadable), `OwnerLost`.
         """
         _, manifest = read_manifest(directory)
-        slab, path = manifest.slab, str((directory / SLAB_FILE).resolve())
-        patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
-        request = Load(0, tenant, slab.digest, path, manifest.data_offset, slab.size_bytes)
-        await self._ask(request, patience_s)
+        for slab in manifest.slabs:
+            if slab.device == CPU or not slab.data_bytes:
+                continue
+            path = str((directory / slab.file).resolve())
+            patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
+            request = Load(0, tenant, slab.digest, path, slab.data_offset, slab.size_bytes)
+            await self._ask(request, patience_s)
 
     async def evict(self, tenant: str, digest: str) -> None:
         """Drops a slab (by its own digest) from the arena. Raises `NotFound`, `Conflict`."""

@@ -326,7 +326,7 @@ class Between:
 
 def test_a_snapshot_that_does_not_verify_is_never_published(deployer: Deployer) -> None:
     def damage(staging: Path) -> None:
-        slab = staging / "slab.safetensors"
+        slab = staging / "slab-cpu.safetensors"
         data = bytearray(slab.read_bytes())
         data[-1] ^= 1
         slab.write_bytes(data)
