@@ -19,7 +19,19 @@ class Message:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Reads back what `to_document` wrote; unknown keys are ignored."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in document.items() if k in known})
+        values = {k: v for k, v in document.items() if k in known}
+        if "gpus" in values:
+            values["gpus"] = tuple(Gpu(**gpu) for gpu in values["gpus"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU that a worker may use: its number in the memory owner, and what it is ("cuda:1", or
+    a stand-in: see `dsfn.snapshots.owner.messages.Start`)."""
+
+    index: int
+    spec: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,7 @@ class Load(Message):
 
     `bundle` is the directory of the unpacked source, `snapshot` that of the
     published snapshot or None (then `setup()` runs), `blobs` that of the node's
-    blob store (for `$ref`).
+    blob store (for `$ref`). `gpus`: those it gets, in the order in which it counts them.
     """
 
     bundle: str
@@ -43,6 +55,14 @@ class Load(Message):
     max_body_bytes: int
     max_result_bytes: int
     max_batch: int = 1
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warm(Message):
+    """WARM: make a context on these GPUs, for the `Load` that will come for them."""
+
+    gpus: tuple[Gpu, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,7 @@ class Capture(Message):
     staging: str
     env: dict[str, str]
     code: str = ""
+    gpus: tuple[Gpu, ...] = ()
     job: str = "capture"
 
 
@@ -101,12 +122,14 @@ class Verify(Message):
     function: str
     snapshot: str
     env: dict[str, str]
+    gpus: tuple[Gpu, ...] = ()
     job: str = "verify"
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn(Message):
-    """To the fork server, with two descriptors: the worker's socket and its output pipe."""
+    """To the fork server, with the worker's descriptors: its socket, its output pipe and, on a
+    node with GPUs, its socket to the memory owner."""
 
     id: int
     op: str = "spawn"

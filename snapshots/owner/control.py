@@ -21,10 +21,12 @@ from dsfn.snapshots.owner.messages import (
     Done,
     Evict,
     Failed,
+    Freeze,
     Load,
     Message,
     Query,
     Start,
+    Thaw,
     Trim,
     close_all,
     receive,
@@ -34,6 +36,7 @@ from dsfn.snapshots.reading import read_manifest
 
 _ANSWER_S = 10.0
 _START_S = 120.0
+_FREEZE_S = 30.0
 _SLOWEST_LOAD_BYTES_PER_S = 50_000_000
 
 
@@ -117,6 +120,14 @@ class OwnerControl:
     async def trim(self) -> None:
         """Has all pooled GPU memory given back."""
         await self._ask(Trim(0))
+
+    async def freeze(self, pid: int, device: int) -> None:
+        """Takes all that a process has on a GPU. Raises `DeviceFault`, `OwnerLost`."""
+        await self._ask(Freeze(0, pid, device), _FREEZE_S)
+
+    async def thaw(self, pid: int, device: int) -> None:
+        """Gives it back. Raises `DeviceFault`, `OwnerLost`."""
+        await self._ask(Thaw(0, pid, device), _FREEZE_S)
 
     async def account(self) -> Account:
         """Where every byte is."""
