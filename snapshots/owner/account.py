@@ -10,12 +10,14 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
-    next ones, `free_bytes` the driver has; the rest is others'."""
+    next ones, `staging_bytes` pass pieces on to other devices, `free_bytes` the driver has; the
+    rest is others'."""
 
     device_class: str
     total_bytes: int
     free_bytes: int
     reserve_bytes: int
+    staging_bytes: int
     resident_bytes: int
     pooled_bytes: int
 

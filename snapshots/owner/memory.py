@@ -114,12 +114,12 @@ class OwnedSlab:
     def _bring(self, place: _Range) -> int:
         """Maps new memory and waits until the slab is in it: the mapping's number."""
         client, space, began_ns = self._memory.client, self._memory.space, perf_counter_ns()
-        with client.map(self._digest, self._memory.device) as (number, sizes, descriptors):
-            mapped = False
+        with client.map(self._digest, self._memory.device) as given:
+            number, mapped = given.number, False
             try:
-                if sum(sizes) != place.size_bytes:
+                if sum(given.sizes) != place.size_bytes:
                     raise SnapshotError("The arena has a slab of another size.")
-                space.map(place.address, sizes, descriptors)
+                space.map(place.address, given.sizes, given.descriptors)
                 mapped, mapped_ns = True, perf_counter_ns()
                 copy_us = client.wait_copied(number)
             except BaseException:  # whatever it was goes on; the mapping must not stay behind

@@ -101,10 +101,15 @@ class Release(Message):
 
 @dataclass(frozen=True, slots=True)
 class Granules(Message):
-    """A mapping's granules in order, a descriptor each; `more` says that others follow."""
+    """A mapping's granules in order, a descriptor each; `more` says that others follow.
+
+    The first packet's last descriptor is the page of `dsfn.snapshots.owner.progress` instead,
+    and `progress` says so.
+    """
 
     sizes: list[int]
     more: bool
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)

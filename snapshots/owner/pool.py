@@ -9,6 +9,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.errors import memory_full
+from dsfn.snapshots.owner.staging import Staging
 
 
 class GranulePool:
@@ -19,14 +20,24 @@ class GranulePool:
     tenant never gets it; it goes back to the driver when memory is short.
     """
 
-    def __init__(self, device: Device, granule_sizes: Sequence[int], reserve_bytes: int) -> None:
-        """`granule_sizes` in bytes. Raises `UsageError` for one that a device does not give."""
+    def __init__(
+        self,
+        device: Device,
+        granule_sizes: Sequence[int],
+        reserve_bytes: int,
+        staging: Staging | None = None,
+    ) -> None:
+        """`granule_sizes` in bytes; `staging` lies inside of the reserve, as far as it goes.
+
+        Raises `UsageError` for a size that a device does not give.
+        """
         for size in granule_sizes:
             if size <= 0 or size % GRANULARITY_BYTES:
                 raise UsageError(f"Granules cannot have {size} bytes.")
         self._device = device
         self._granule_sizes = sorted(granule_sizes, reverse=True)
         self._reserve_bytes = reserve_bytes
+        self._staging_bytes = staging.granule.size_bytes if staging is not None else 0
         self._idle: dict[str, list[Granule]] = {}
         self._resident_bytes = 0
 
@@ -79,6 +90,7 @@ class GranulePool:
             total_bytes=total,
             free_bytes=free,
             reserve_bytes=self._reserve_bytes,
+            staging_bytes=self._staging_bytes,
             resident_bytes=self._resident_bytes,
             pooled_bytes=_total(chain.from_iterable(self._idle.values())),
         )
@@ -103,7 +115,7 @@ class GranulePool:
             raise memory_full("device", needed_bytes, max(0, self._free_bytes()))
 
     def _free_bytes(self) -> int:
-        return self._device.memory()[0] - self._reserve_bytes
+        return self._device.memory()[0] - max(0, self._reserve_bytes - self._staging_bytes)
 
 
 def _sizes(size_bytes: int, granule_sizes: Sequence[int]) -> Iterator[int]:

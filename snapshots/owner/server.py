@@ -163,11 +163,8 @@ class Owner:
             raise BadMessage("A connection needs one socket and devices that there are.")
         connection = socket.socket(fileno=os.dup(descriptors[0]))
         connection.setblocking(False)
-        devices = {
-            index: (self._parts.pools[index], self._parts.copiers[index])
-            for index in message.devices
-        }
-        worker = Worker(self, connection, message.tenant, devices)
+        pools = {index: self._parts.pools[index] for index in message.devices}
+        worker = Worker(self, connection, message.tenant, pools, self._parts.copier)
         self._workers.add(worker)
         self._selector.register(connection, selectors.EVENT_READ, worker.receive)
 

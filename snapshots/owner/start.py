@@ -9,8 +9,10 @@ from dsfn.functions.errors import UsageError
 from dsfn.snapshots.owner.arena import Arena, HostMemory
 from dsfn.snapshots.owner.copier import Copier
 from dsfn.snapshots.owner.device import Device
+from dsfn.snapshots.owner.link import Link
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.owner.pool import GranulePool
+from dsfn.snapshots.owner.staging import introduce, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Parts:
     arena: Arena
     devices: tuple[Device, ...]
     pools: tuple[GranulePool, ...]
-    copiers: tuple[Copier, ...]
+    links: tuple[Link, ...]
+    copier: Copier
     touch_us: int
     register_us: int
 
@@ -46,15 +49,26 @@ def start(message: Start) -> Parts:
         # Portable: what one device has registered is pinned for all of them.
         devices[0].use()
         devices[0].register(memory.address, memory.size_bytes)
+    registered_ns = perf_counter_ns()
+    introduce(devices)
+    copier, stagings = (
+        Copier(len(devices), message.piece_bytes),
+        stage(devices, message.piece_bytes),
+    )
     return Parts(
         arena=Arena(memory),
         devices=devices,
         pools=tuple(
-            GranulePool(device, message.granule_sizes, message.reserve_bytes) for device in devices
+            GranulePool(device, message.granule_sizes, message.reserve_bytes, staging)
+            for device, staging in zip(devices, stagings, strict=True)
         ),
-        copiers=tuple(Copier(device, message.piece_bytes) for device in devices),
+        links=tuple(
+            Link(number, device, copier, staging)
+            for number, (device, staging) in enumerate(zip(devices, stagings, strict=True))
+        ),
+        copier=copier,
         touch_us=(touched_ns - began_ns) // 1000,
-        register_us=(perf_counter_ns() - touched_ns) // 1000,
+        register_us=(registered_ns - touched_ns) // 1000,
     )
 
 

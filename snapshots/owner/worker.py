@@ -25,7 +25,9 @@ from dsfn.snapshots.owner.messages import (
     receive,
     send,
 )
+from dsfn.snapshots.owner.pieces import cut
 from dsfn.snapshots.owner.pool import GranulePool
+from dsfn.snapshots.owner.progress import ProgressPage
 
 
 class Host(Protocol):
@@ -46,6 +48,7 @@ class Host(Protocol):
 class _Mapping:
     pool: GranulePool
     granules: list[Granule]
+    page: ProgressPage
     copy: Copy | None = None
     releasing: bool = False
 
@@ -58,12 +61,14 @@ class Worker:
         host: Host,
         connection: socket.socket,
         tenant: str,
-        devices: Mapping[int, tuple[GranulePool, Copier]],
+        pools: Mapping[int, GranulePool],
+        copier: Copier,
     ) -> None:
         self.connection = connection
         self._host = host
         self._tenant = tenant
-        self._devices = devices
+        self._pools = pools
+        self._copier = copier
         self._mappings: dict[int, _Mapping] = {}
         self._lost = False
 
@@ -95,38 +100,49 @@ class Worker:
     def _map(self, message: Map) -> None:
         if message.id in self._mappings:
             raise BadMessage(f"There is a mapping {message.id} already.")
-        if message.device not in self._devices:
+        if message.device not in self._pools:
             raise BadMessage(f"The device {message.device} is not this worker's.")
-        pool, copier = self._devices[message.device]
+        pool, page = self._pools[message.device], ProgressPage()
         try:
             slab = self._host.arena.find((self._tenant, message.digest))
-            mapping = _Mapping(pool, pool.take(self._tenant, slab.data_bytes))
+            granules = pool.take(self._tenant, slab.data_bytes)
         except DsfnError as error:
+            page.close()
             send(self.connection, Failed(message.id, error.to_document()))
             return
+        mapping = _Mapping(pool, granules, page)
         self._mappings[message.id] = mapping
+        self._bring(message, slab, mapping)
+        self._send_granules(message.id, mapping)
+
+    def _bring(self, message: Map, slab: ArenaSlab, mapping: _Mapping) -> None:
+        """Begins the copy, which runs while the worker maps the granules."""
         mapping.copy = Copy(
+            device=message.device,
             source=self._host.arena.data_address(slab),
-            size_bytes=slab.data_bytes,
             granules=mapping.granules,
+            pieces=cut(slab.data_bytes, mapping.granules, self._copier.piece_bytes),
+            page=mapping.page,
             done=partial(self._post_copied, message.id, slab),
         )
         slab.readers += 1
-        # The worker maps the granules while the copy runs already.
-        copier.submit(mapping.copy)
-        self._send_granules(message.id, mapping.granules)
+        self._copier.submit(mapping.copy)
 
-    def _send_granules(self, number: int, granules: list[Granule]) -> None:
-        for start in range(0, len(granules), MAX_DESCRIPTORS):
-            part = granules[start : start + MAX_DESCRIPTORS]
-            more = start + MAX_DESCRIPTORS < len(granules)
-            message = Granules(number, [granule.size_bytes for granule in part], more)
-            send(self.connection, message, [granule.fd for granule in part])
+    def _send_granules(self, number: int, mapping: _Mapping) -> None:
+        granules, most = mapping.granules, MAX_DESCRIPTORS - 1
+        for start in range(0, len(granules), most):
+            part = granules[start : start + most]
+            sizes = [granule.size_bytes for granule in part]
+            descriptors = [granule.fd for granule in part]
+            if not start:
+                descriptors.append(mapping.page.descriptor)
+            more = start + most < len(granules)
+            send(self.connection, Granules(number, sizes, more, not start), descriptors)
 
     def _post_copied(
         self, number: int, slab: ArenaSlab, copy_us: int, fault: DsfnError | None
     ) -> None:
-        """Runs in the copier's thread."""
+        """Runs in any thread."""
         self._host.post(partial(self._copied, number, slab, copy_us, fault))
 
     def _copied(self, number: int, slab: ArenaSlab, copy_us: int, fault: DsfnError | None) -> None:
@@ -150,15 +166,17 @@ class Worker:
         if mapping.copy is None:
             self._give(message.id)
         else:
-            mapping.copy.cancel()
+            self._copier.cancel(mapping.copy)
 
     def _give(self, number: int) -> None:
         mapping = self._mappings.pop(number)
+        mapping.page.close()
         mapping.pool.give(self._tenant, mapping.granules)
         self._send(Released(number))
 
     def _discard(self, number: int) -> None:
         mapping = self._mappings.pop(number)
+        mapping.page.close()
         mapping.pool.discard(mapping.granules)
 
     def _send(self, message: Message) -> None:
@@ -177,4 +195,4 @@ class Worker:
             if mapping.copy is None:
                 self._discard(number)
             else:
-                mapping.copy.cancel()
+                self._copier.cancel(mapping.copy)
