@@ -179,6 +179,7 @@ class Owner:
             workers=len(self._workers),
             mappings=sum(worker.mappings for worker in self._workers),
             devices=tuple(pool.account() for pool in self._parts.pools),
+            links=tuple(link.account() for link in self._parts.links),
         )
 
     def _answer(self, message: Message) -> None:

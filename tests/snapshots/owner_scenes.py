@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,10 +22,15 @@ TENANT = "one"
 
 @asynccontextmanager
 async def running_owner(
-    device: str, arena_bytes: int = 64 * MIB, granule_bytes: int = 4 * MIB, reserve_bytes: int = 0
+    device: str,
+    arena_bytes: int = 64 * MIB,
+    granule_bytes: int = 4 * MIB,
+    reserve_bytes: int = 0,
+    others: Sequence[str] = (),
 ) -> AsyncIterator[OwnerControl]:
-    """An owner of one device, ended at the end."""
-    request = Start(0, arena_bytes, [device], [granule_bytes], MIB, reserve_bytes)
+    """An owner of one device, and maybe `others`, ended at the end."""
+    devices = [device, *others]
+    request = Start(0, arena_bytes, devices, [granule_bytes], MIB, reserve_bytes)
     control = await OwnerControl.start(request)
     try:
         yield control
