@@ -30,7 +30,9 @@ SLAB_BYTES = 512 * MIB
 
 
 def owner() -> AbstractAsyncContextManager[OwnerControl]:
-    return running_owner("cuda:0", SLAB_BYTES + 64 * MIB, 64 * MIB, others=["cuda:1"])
+    return running_owner(
+        "cuda:0", "cuda:1", arena_bytes=SLAB_BYTES + 64 * MIB, granule_bytes=64 * MIB
+    )
 
 
 def blob(directory: Path) -> tuple[Path, torch.Tensor]:
@@ -62,14 +64,14 @@ def test_a_slab_that_comes_over_both_links_is_right_on_either_gpu(tmp_path: Path
         async with owner() as control:
             await control.load(TENANT, directory)
             for index in (0, 1):
-                restored = restore(directory, Classes(), await connected(control, index))
+                restored = restore(directory, Classes(), {"gpu:0": await connected(control, index)})
                 assert weight(restored).device.index == index
                 assert torch.equal(weight(restored).cpu(), bits)
                 carried = (await control.account()).links[1 - index].relayed_bytes
                 assert carried > SLAB_BYTES // 4
                 weight(restored).fill_(1)
-                restored.slab.park()
-                restored.slab.unpark()
+                restored.slabs["gpu:0"].park()
+                restored.slabs["gpu:0"].unpark()
                 assert torch.equal(weight(restored).cpu(), bits)
 
     run(scenario)
@@ -83,7 +85,10 @@ def test_both_gpus_restore_at_once(tmp_path: Path) -> None:
             await control.load(TENANT, directory)
             memories = [await connected(control, index) for index in (0, 1, 0, 1)]
             found = await asyncio.gather(
-                *(asyncio.to_thread(restore, directory, Classes(), each) for each in memories)
+                *(
+                    asyncio.to_thread(restore, directory, Classes(), {"gpu:0": each})
+                    for each in memories
+                )
             )
             for restored in found:
                 assert torch.equal(weight(restored).cpu(), bits)
@@ -101,7 +106,7 @@ def test_both_gpus_have_their_memory_back_when_the_owner_is_killed(tmp_path: Pat
             await control.load(TENANT, directory)
             memory = await connected(control, 0)
             restoring = asyncio.create_task(
-                asyncio.to_thread(restore, directory, Classes(), memory)
+                asyncio.to_thread(restore, directory, Classes(), {"gpu:0": memory})
             )
             await settled(control, lambda account: account.mappings == 1)
             os.kill(control.pid, signal.SIGKILL)
