@@ -10,8 +10,8 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
-    next ones, `staging_bytes` pass pieces on to other devices, `free_bytes` the driver has; the
-    rest is others'."""
+    next ones, `neighbour_bytes` are slabs for restores on other devices, `staging_bytes` pass
+    pieces on to those, `free_bytes` the driver has; the rest is others'."""
 
     device_class: str
     total_bytes: int
@@ -19,6 +19,7 @@ class DeviceAccount:
     reserve_bytes: int
     staging_bytes: int
     resident_bytes: int
+    neighbour_bytes: int
     pooled_bytes: int
 
 
@@ -30,6 +31,20 @@ class LinkAccount:
     own_bytes: int
     relayed_bytes: int
     kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlabAccount:
+    """One slab of the arena: how many copies read it, how many mappings came from it and are
+    there, how often it was mapped, and when last (CLOCK_MONOTONIC; 0: never)."""
+
+    tenant: str
+    digest: str
+    size_bytes: int
+    readers: int
+    mappings: int
+    uses: int
+    last_used_us: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
-    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query
+    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query,
+                      Slabs
     owner -> node     Done, Failed
     worker -> owner   Map, Release
     owner -> worker   Granules (+ their descriptors), Copied, Released, Failed
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass, field, fields
 from dsfn.functions.errors import BadMessage
 
 MAX_MESSAGE_BYTES = 1 << 16
+MOST_SLABS = 100  # of one answer, which is one packet
 MAX_DESCRIPTORS = 200  # a packet; the kernel's own limit is 253
 
 
@@ -101,6 +103,12 @@ class Thaw(Message):
 @dataclass(frozen=True, slots=True)
 class Query(Message):
     """Where every byte is. Done: `dsfn.snapshots.owner.account.Account` as a document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slabs(Message):
+    """What the arena has to evict. Done: {"slabs": up to `MOST_SLABS` of
+    `dsfn.snapshots.owner.account.SlabAccount` as documents, the least recently used first}."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,7 @@ from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
 from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
+    MOST_SLABS,
     Connect,
     Done,
     Evict,
@@ -25,6 +27,7 @@ from dsfn.snapshots.owner.messages import (
     Load,
     Message,
     Query,
+    Slabs,
     Start,
     Thaw,
     Trim,
@@ -32,6 +35,7 @@ from dsfn.snapshots.owner.messages import (
     receive,
     send,
 )
+from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.start import Parts, start
 from dsfn.snapshots.owner.worker import Worker
 
@@ -49,6 +53,7 @@ class Owner:
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
+        self.neighbours: NeighbourTier
         self._freezers: tuple[Freezer, ...]
 
     def serve(self) -> NoReturn:
@@ -83,6 +88,7 @@ class Owner:
         try:
             self._parts = start(message)
             self._freezers = tuple(map(freezer_for, message.devices))
+            self.neighbours = self._parts.neighbours(self.post)
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
@@ -102,14 +108,18 @@ class Owner:
         if message is None:
             os._exit(0)
         try:
+            self._serve(message, descriptors)
+        finally:
+            close_all(descriptors)
+
+    def _serve(self, message: Message, descriptors: list[int]) -> None:
+        try:
             result = self._handle(message, descriptors)
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
         else:
             if result is not None:
                 self._answer(Done(message.id, result))
-        finally:
-            close_all(descriptors)
 
     def _handle(self, message: Message, descriptors: list[int]) -> dict[str, object] | None:
         """The answer, or None if it comes later."""
@@ -117,10 +127,11 @@ class Owner:
             case Load():
                 return self._load(message)
             case Evict():
-                self.arena.evict((message.tenant, message.digest))
+                return self._evict(message)
             case Connect():
                 self._connect(message, descriptors)
             case Trim():
+                self.neighbours.trim()
                 for pool in self._parts.pools:
                     pool.trim()
             case Freeze():
@@ -131,8 +142,18 @@ class Owner:
                 return None
             case Query():
                 return self._account().to_document()
+            case Slabs():
+                slabs = self.arena.accounts(MOST_SLABS)
+                return {"slabs": [asdict(slab) for slab in slabs]}
             case _:
                 raise BadMessage(f"A node does not send {type(message).__name__}.")
+        return {}
+
+    def _evict(self, message: Evict) -> dict[str, object] | None:
+        key, again = (message.tenant, message.digest), partial(self._serve, message, [])
+        if self.neighbours.forget(key, then=again):
+            return None
+        self.arena.evict(key)
         return {}
 
     def _load(self, message: Load) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -11,6 +12,7 @@ from dsfn.snapshots.owner.copier import Copier
 from dsfn.snapshots.owner.device import Device
 from dsfn.snapshots.owner.link import Link
 from dsfn.snapshots.owner.messages import Start
+from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.pool import GranulePool
 from dsfn.snapshots.owner.staging import introduce, stage
 
@@ -24,8 +26,13 @@ class Parts:
     pools: tuple[GranulePool, ...]
     links: tuple[Link, ...]
     copier: Copier
+    peers: tuple[tuple[int, ...], ...]
     touch_us: int
     register_us: int
+
+    def neighbours(self, post: Callable[[Callable[[], None]], None]) -> NeighbourTier:
+        """Slabs on devices that their peers reach; `post` has the owner's loop run something."""
+        return NeighbourTier(self.arena, self.pools, self.copier, self.peers, post)
 
     def to_document(self) -> dict[str, object]:
         """The answer to `Start`."""
@@ -67,6 +74,7 @@ def start(message: Start) -> Parts:
             for number, (device, staging) in enumerate(zip(devices, stagings, strict=True))
         ),
         copier=copier,
+        peers=tuple(() if staging is None else staging.peers for staging in stagings),
         touch_us=(touched_ns - began_ns) // 1000,
         register_us=(registered_ns - touched_ns) // 1000,
     )
