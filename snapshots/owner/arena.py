@@ -8,10 +8,11 @@ import mmap
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import nsmallest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
@@ -27,6 +28,9 @@ from dsfn.snapshots.owner.linux import (
     touch,
 )
 from dsfn.snapshots.owner.ranges import Ranges
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _HOST_RESERVE_BYTES = 256 << 20
 _READ_BYTES = 32 << 20
@@ -74,7 +78,7 @@ class HostMemory:
 class ArenaSlab:
     """A slab file's bytes in the arena. `readers` counts the copies that run, `mappings` the
     memory of workers that it was copied to, `uses` how often, the last time at `last_used_us`
-    of the monotonic clock."""
+    of the monotonic clock. `head` has hashed what comes before the data."""
 
     key: Key
     offset: int
@@ -84,6 +88,7 @@ class ArenaSlab:
     mappings: int = 0
     uses: int = 0
     last_used_us: int = 0
+    head: _Hash = field(default_factory=sha256)
     _heat: float = 0.0
 
     @property
@@ -157,6 +162,7 @@ class Arena:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if digest.hexdigest() != slab.key[1]:
             corrupt("the slab's bytes differ from their digest")
+        slab.head.update(view[: slab.data_offset])
 
     def commit(self, slab: ArenaSlab) -> None:
         """From now on the slab is found."""

@@ -38,6 +38,7 @@ class CudaDevice:
         non_blocking = int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
         self._link = call(driver.cuStreamCreate, non_blocking)
         self._across = call(driver.cuStreamCreate, non_blocking)
+        self._back = call(driver.cuStreamCreate, non_blocking)
         self._events: list[Any] = []
         self._staged = self._new_event()
         self._properties = self._allocation()
@@ -127,6 +128,11 @@ class CudaDevice:
         """See `Device`."""
         call(driver.cuMemcpyDtoDAsync, target, source, size_bytes, self._across)
         return self._record(self._across)
+
+    def download(self, target: int, source: int, size_bytes: int) -> None:
+        """See `Device`."""
+        call(driver.cuMemcpyDtoHAsync, target, source, size_bytes, self._back)
+        call(driver.cuStreamSynchronize, self._back)
 
     def wait(self, event: object, urgent: bool = False) -> None:
         """See `Device`."""
