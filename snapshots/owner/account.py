@@ -17,10 +17,18 @@ class DeviceAccount:
     total_bytes: int
     free_bytes: int
     reserve_bytes: int
-    staging_bytes: int
     resident_bytes: int
-    neighbour_bytes: int
     pooled_bytes: int
+    neighbour_bytes: int = 0
+    staging_bytes: int = 0
+
+    @property
+    def others_bytes(self) -> int:
+        """What is taken, and cannot be had for the asking: all but the owner's own. Staging is
+        part of the reserve, as far as that goes."""
+        ours = self.resident_bytes + self.pooled_bytes + self.neighbour_bytes
+        staging_bytes = min(self.staging_bytes, self.reserve_bytes)
+        return self.total_bytes - self.free_bytes - ours - staging_bytes
 
 
 @dataclass(frozen=True, slots=True)

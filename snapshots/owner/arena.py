@@ -10,7 +10,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,10 +179,9 @@ class Arena:
         del self.slabs[key]
         self.drop(slab)
 
-    def accounts(self, count: int) -> list[SlabAccount]:
-        """So many slabs, the least recently used first."""
-        slabs = nsmallest(count, self.slabs.values(), key=lambda slab: slab.last_used_us)
-        return [slab.account() for slab in slabs]
+    def by_last_use(self) -> list[ArenaSlab]:
+        """All slabs, the least recently used first."""
+        return sorted(self.slabs.values(), key=lambda slab: slab.last_used_us)
 
 
 def _now_us() -> int:

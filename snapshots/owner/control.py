@@ -135,7 +135,7 @@ class OwnerControl:
         return Account.from_document(await self._ask(Query(0)))
 
     async def slabs(self) -> list[SlabAccount]:
-        """What the arena has to evict, the least recently used first: up to `MOST_SLABS`."""
+        """What the arena has to evict, the least recently used first, as many as fit."""
         found = await self._ask(Slabs(0))
         return [SlabAccount(**document) for document in found["slabs"]]
 

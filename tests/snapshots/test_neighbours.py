@@ -227,23 +227,3 @@ def test_kept_slabs_leak_neither_memory_nor_descriptors(tmp_path: Path) -> None:
             assert await rounds(control, found, 10) == before
 
     run(scenario)
-
-
-def test_a_node_sees_what_an_eviction_would_cost(tmp_path: Path) -> None:
-    first, second = snapshot(tmp_path / "a"), snapshot(tmp_path / "b", seed=1)
-
-    async def scenario() -> None:
-        async with running_owner(FAST) as control:
-            await control.load(TENANT, first)
-            await control.load(TENANT, second)
-            found = await restored(control, first)
-            await restored(control, second)
-            found.slabs["gpu:0"].park()
-            found.slabs["gpu:0"].unpark()
-            unused, used = await control.slabs()
-            assert (unused.digest, unused.uses) == (digest(second), 1)
-            assert (used.tenant, used.digest) == (TENANT, digest(first))
-            assert (used.uses, used.mappings, used.readers) == (2, 1, 0)
-            assert 0 < unused.last_used_us < used.last_used_us
-
-    run(scenario)
