@@ -102,12 +102,10 @@ class Room:
 
     def _free_bytes(self, account: DeviceAccount) -> int:
         """What can be promised: all but the reserve, what is promised, and what others have."""
-        ours = account.resident_bytes + account.pooled_bytes
-        others_bytes = account.total_bytes - account.free_bytes - ours
         held_bytes = sum(
             holding.slab_bytes.get(self.index, 0) for holding in self.holdings if holding.present
         )
-        return account.total_bytes - account.reserve_bytes - others_bytes - held_bytes
+        return account.total_bytes - account.reserve_bytes - account.others_bytes - held_bytes
 
     def _coldest(self) -> Callable[[], Awaitable[None]] | None:
         """How to get memory from whoever was used least of late: of those at rest the weights,
