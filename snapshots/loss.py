@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,10 +33,6 @@ class Loss:
     largest_difference: float | None
     equal_share: float | None
     differs: str | None = None
-
-    def to_document(self) -> dict[str, Any]:
-        """This loss as a JSON-able document, the keys being the fields' names."""
-        return asdict(self)
 
 
 def measure(reference: Golden, found: Golden) -> Loss:

@@ -166,13 +166,14 @@ def _weight(module: torch.nn.Module) -> torch.nn.Parameter | None:
     """A module's weight, if that can be lowered as far as the module has a say."""
     own = type(module)
     base = next((each for each in _LOW if issubclass(own, each)), None)
-    weight = module._parameters.get("weight")
-    if base is None or weight is None or is_parametrized(module):
+    if base is None or is_parametrized(module):
         return None
     if any(getattr(own, name, None) is not getattr(base, name, None) for name in _TORCHS_OWN):
         return None
-    plain = type(weight) is torch.nn.Parameter and weight.layout is torch.strided
-    if not plain or weight.device.type not in ("cpu", "cuda") or weight.dtype not in _DTYPES:
+    weight = module._parameters.get("weight")
+    if type(weight) is not torch.nn.Parameter or weight.layout is not torch.strided:
+        return None
+    if weight.device.type not in ("cpu", "cuda") or weight.dtype not in _DTYPES:
         return None
     return weight if weight.dim() > 1 and weight.numel() >= MIN_ELEMENTS else None
 
@@ -202,7 +203,7 @@ def _decoded(codes: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> t
     return torch.mul(values, scales, out=torch.empty_like(codes, dtype=dtype))
 
 
-def _lower_module(module: torch.nn.Module, dtype: torch.dtype, low: _Codes) -> None:
+def _lower_module(module: Any, dtype: torch.dtype, low: _Codes) -> None:
     del module.weight
     module.__class__ = _low_class(type(module))
     module.weight_dtype = dtype
@@ -215,14 +216,14 @@ def _set_codes(module: torch.nn.Module, low: _Codes) -> None:
 
 
 @cache
-def _low_class(kind: type[torch.nn.Module]) -> type[_LowWeight]:
+def _low_class(kind: type[Any]) -> type[_LowWeight]:
     """What a module of class `kind` is with a lowered weight."""
     low = next(low for base, low in _LOW.items() if issubclass(kind, base))
     attributes = {"low_class": kind, "__module__": __name__}
     return type(f"Low{kind.__name__}", (low, kind), attributes)
 
 
-def _bare(kind: type[torch.nn.Module]) -> torch.nn.Module:
+def _bare(kind: Any) -> torch.nn.Module:
     """A module without any attributes, for unpickling to fill."""
     low = _low_class(kind)
     return low.__new__(low)
@@ -236,4 +237,3 @@ def _tensor_bytes(attributes: Mapping[str, object]) -> int:
         if isinstance(value, torch.Tensor) and address is not None:
             sizes[address] = value.untyped_storage().nbytes()
     return sum(sizes.values())
-
