@@ -108,7 +108,7 @@ _LOW: Final[Mapping[type[torch.nn.Module], type[_LowWeight]]] = {
 # What a class must leave to torch's own for its weight to be replaced behind its back.
 _TORCHS_OWN = (
     "forward", "__getattr__", "__setattr__", "__delattr__", "__reduce__", "__reduce_ex__",
-    "__getstate__", "__setstate__", "_apply",
+    "__getstate__", "__setstate__", "__slots__", "_apply",
 )  # fmt: skip
 
 
@@ -149,8 +149,7 @@ def _weights(attributes: Mapping[str, object]) -> list[_Weight]:
     others: Counter[int | None] = Counter()
     for value in reachable(attributes):
         others.update(address_of(each) for each in held_by(value) if isinstance(each, torch.Tensor))
-        tensor = _weight(value) if isinstance(value, torch.nn.Module) else None
-        if tensor is not None:
+        if isinstance(value, torch.nn.Module) and (tensor := _weight(value)) is not None:
             holders[address_of(tensor)] += 1
             view = (address_of(tensor), tensor.storage_offset(), tensor.dtype)
             key = (*view, tensor.shape, tensor.stride())
@@ -205,7 +204,8 @@ def _decoded(codes: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> t
 
 def _lower_module(module: Any, dtype: torch.dtype, low: _Codes) -> None:
     del module.weight
-    module.__class__ = _low_class(type(module))
+    kind: Any = type(module)
+    module.__class__ = _low_class(kind)
     module.weight_dtype = dtype
     _set_codes(module, low)
 
@@ -216,7 +216,7 @@ def _set_codes(module: torch.nn.Module, low: _Codes) -> None:
 
 
 @cache
-def _low_class(kind: type[Any]) -> type[_LowWeight]:
+def _low_class(kind: Any) -> type[_LowWeight]:
     """What a module of class `kind` is with a lowered weight."""
     low = next(low for base, low in _LOW.items() if issubclass(kind, base))
     attributes = {"low_class": kind, "__module__": __name__}
