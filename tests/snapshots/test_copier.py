@@ -93,6 +93,7 @@ def test_a_peer_that_breaks_leaves_its_pieces_to_the_devices_own_link(pieces: in
     machine = Machine([HostDevice(ROOM, RATE), Broken(ROOM, RATE, uploads=pieces)])
     arrives(machine, machine.copy())
     assert machine.carried_bytes(Route.RELAY)[1] <= pieces * PIECE_BYTES
+    assert [link.account().peers for link in machine.links] == [1, 0]
     arrives(machine, machine.copy())
 
 
