@@ -88,6 +88,26 @@ def test_a_state_on_the_cpu_and_on_two_gpus_comes_back_on_each(tmp_path: Path) -
     run(scenario)
 
 
+def test_a_slab_comes_over_a_neighbours_link_too_and_is_right(tmp_path: Path) -> None:
+    directory = snapshot(tmp_path / "a")
+
+    async def scenario() -> None:
+        link = f"host:{64 * MIB}:{20 * MIB}"
+        async with running_owner(link, link, link) as control:
+            await control.load(TENANT, directory)
+            memories = [await connected(control, device=number) for number in range(3)]
+            for memory in memories:
+                verify(directory, Classes(), {"gpu:0": memory})
+            account = await control.account()
+            assert all(each.own_bytes > 2 * MIB for each in account.links)
+            assert all(each.relayed_bytes > 2 * MIB for each in account.links)
+            assert account.devices[0].staging_bytes == 6 * MIB
+            for device in account.devices:
+                assert device.others_bytes == device.staging_bytes  # there is no reserve here
+
+    run(scenario)
+
+
 def test_a_parked_slab_holds_no_memory_and_comes_back_under_its_addresses(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a")
 
