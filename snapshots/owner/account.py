@@ -34,8 +34,10 @@ class DeviceAccount:
 @dataclass(frozen=True, slots=True)
 class LinkAccount:
     """What has come over a device's link since the owner began: for the device itself, for its
-    peers, and, instead, out of memory that held it already."""
+    peers, and, instead, out of memory that held it already. `peers`: for how many it can carry;
+    none any more once that has failed."""
 
+    peers: int
     own_bytes: int
     relayed_bytes: int
     kept_bytes: int
