@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
+from dsfn.snapshots.owner.compress import Verdict
 from dsfn.snapshots.owner.errors import memory_full
 from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
@@ -22,6 +23,7 @@ from dsfn.snapshots.owner.linux import (
     shared_huge_pages,
     touch,
 )
+from dsfn.snapshots.owner.pieces import Piece
 from dsfn.snapshots.owner.ranges import Ranges
 
 _HOST_RESERVE_BYTES = 256 << 20
@@ -65,15 +67,28 @@ class HostMemory:
         return memoryview(array).cast("B")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Form:
+    """A slab's data as it lies in the arena's range at `offset`: from the address `source` on,
+    plain, or in `pieces` of which some are coded. `readers` counts the copies that run."""
+
+    offset: int
+    source: int
+    pieces: tuple[Piece, ...] | None = None
+    readers: int = 0
+    dropped: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class ArenaSlab:
-    """A slab file's bytes in the arena. `readers` counts the copies that run."""
+    """A slab file in the arena, in one form; `verdict` says what came of coding it, once it is
+    known."""
 
     key: Key
-    offset: int
     size_bytes: int
     data_offset: int
-    readers: int = 0
+    form: Form
+    verdict: Verdict | None = None
 
     @property
     def data_bytes(self) -> int:
@@ -96,23 +111,25 @@ class Arena:
             raise NotFound(f"The arena has no slab {key[1]!r}.", kind="slab", name=key[1])
         return slab
 
-    def data_address(self, slab: ArenaSlab) -> int:
-        """Where the slab's data begins."""
-        return self.memory.address + slab.offset + slab.data_offset
-
     def reserve(self, key: Key, size_bytes: int, data_offset: int) -> ArenaSlab:
         """A range for a slab that nobody finds yet. Raises `MemoryFull`."""
-        offset = self.ranges.take(size_bytes + -size_bytes % PAGE_BYTES)
-        if offset is None:
+        form = self.room(size_bytes)
+        if form is None:
             raise memory_full("arena", size_bytes, self.ranges.largest_free_bytes)
-        return ArenaSlab(key, offset, size_bytes, data_offset)
+        form.source += data_offset
+        return ArenaSlab(key, size_bytes, data_offset, form)
+
+    def room(self, size_bytes: int) -> Form | None:
+        """A range for a form of a slab, if there is one."""
+        offset = self.ranges.take(_whole_pages(size_bytes))
+        return None if offset is None else Form(offset, self.memory.address + offset)
 
     def fill(self, slab: ArenaSlab, path: Path) -> None:
         """Reads the slab's file into its range. Another thread may do it.
 
         Raises `CorruptSnapshot` unless it is what the slab's digest says, and `OSError`.
         """
-        view = self.memory.bytes_at(slab.offset, slab.size_bytes)
+        view = self.memory.bytes_at(slab.form.offset, slab.size_bytes)
         digest = sha256()
         with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
             size = os.fstat(file.fileno()).st_size
@@ -134,14 +151,38 @@ class Arena:
         """From now on the slab is found."""
         self.slabs[slab.key] = slab
 
-    def drop(self, slab: ArenaSlab) -> None:
-        """Gives a reserved range back."""
-        self.ranges.give(slab.offset)
+    def replace(self, slab: ArenaSlab, form: Form, size_bytes: int) -> None:
+        """From now on the slab is found in this form, which has `size_bytes`. Copies of the one
+        before go on; its range comes back with the last of them."""
+        self.ranges.shrink(form.offset, _whole_pages(size_bytes))
+        slab.form, before = form, slab.form
+        self.drop(before)
+
+    def drop(self, form: Form) -> None:
+        """Gives a form's range back, as soon as nobody reads it."""
+        form.dropped = True
+        if not form.readers:
+            self.ranges.give(form.offset)
+
+    def read(self, slab: ArenaSlab) -> Form:
+        """The slab's form, for a copy, which tells `end_read` of its end."""
+        slab.form.readers += 1
+        return slab.form
+
+    def end_read(self, form: Form) -> None:
+        """A copy has ended."""
+        form.readers -= 1
+        if form.dropped:
+            self.drop(form)
 
     def evict(self, key: Key) -> None:
         """Forgets a slab. Raises `NotFound`, and `Conflict` while it is copied."""
         slab = self.find(key)
-        if slab.readers:
+        if slab.form.readers:
             raise Conflict(f"The slab {key[1]!r} is being copied to a device.")
         del self.slabs[key]
-        self.drop(slab)
+        self.drop(slab.form)
+
+
+def _whole_pages(size_bytes: int) -> int:
+    return size_bytes + -size_bytes % PAGE_BYTES

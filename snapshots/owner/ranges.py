@@ -37,6 +37,14 @@ class Ranges:
         self.used_bytes += size_bytes
         return start
 
+    def shrink(self, start: int, size_bytes: int) -> None:
+        """Takes back what lies behind the first `size_bytes`, at least one, of a taken range."""
+        rest = self._taken[start] - size_bytes
+        if rest > 0:
+            self._taken[start] = size_bytes
+            self._taken[start + size_bytes] = rest
+            self.give(start + size_bytes)
+
     def give(self, start: int) -> None:
         """Takes back what `take` gave, and joins it to its free neighbours."""
         size = self._taken.pop(start)

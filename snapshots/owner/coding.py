@@ -1,0 +1,104 @@
+"""Which slabs of the arena are coded, and when: one at a time, in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from dsfn.functions.errors import DsfnError
+from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
+from dsfn.snapshots.owner.compress import MOST_OF_PLAIN, Compression, Job, Verdict
+from dsfn.snapshots.owner.device import Granule
+from dsfn.snapshots.owner.pool import GranulePool
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    slab: ArenaSlab
+    room: Form
+    job: Job
+
+
+class Coding:
+    """Slabs that wait for it and the one that it works on. For the owner's loop alone.
+
+    A slab waits as long as the arena, or the device, has no room for what coding it takes; it
+    is copied in its plain form until its coded one has been found right and faster.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        pool: GranulePool,
+        compression: Compression,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._arena = arena
+        self._pool = pool
+        self._compression = compression
+        self._post = post
+        self._thread = ThreadPoolExecutor(1, "dsfn-compression")
+        self._waiting: list[ArenaSlab] = []
+        self._running: _Running | None = None
+        self._then: Callable[[], None] | None = None
+
+    def add(self, slab: ArenaSlab) -> None:
+        """Has a slab coded that is in the arena."""
+        self._waiting.append(slab)
+        self.go_on()
+
+    def leave(self, slab: ArenaSlab, then: Callable[[], None]) -> None:
+        """Calls `then` as soon as nothing is done with the slab any more, which is soon."""
+        if slab in self._waiting:
+            self._waiting.remove(slab)
+        if self._running is not None and self._running.slab is slab:
+            self._running.job.cancelled.set()
+            self._then = then
+        else:
+            then()
+
+    def go_on(self) -> None:
+        """Begins what there is room for; to be called when there may be more."""
+        for slab in list(self._waiting):
+            if self._running is None and (running := self._begin(slab)) is not None:
+                self._waiting.remove(slab)
+                self._running = running
+                self._thread.submit(self._judge, running)
+
+    def _begin(self, slab: ArenaSlab) -> _Running | None:
+        try:
+            scratch = self._pool.lend(self._compression.scratch_bytes)
+        except DsfnError:
+            return None
+        room_bytes = int(slab.data_bytes * MOST_OF_PLAIN)
+        room = self._arena.room(room_bytes)
+        if room is None:
+            self._pool.take_back(scratch)
+            return None
+        return _Running(slab, room, self._job(slab, room, room_bytes, scratch))
+
+    def _job(self, slab: ArenaSlab, room: Form, room_bytes: int, scratch: Granule) -> Job:
+        pieces = tuple(self._pool.pieces(slab.data_bytes))
+        return Job(slab.form.source, pieces, room.source, room_bytes, scratch)
+
+    def _judge(self, running: _Running) -> None:
+        """Runs in the thread."""
+        verdict = self._compression.judge(running.job)
+        self._post(partial(self._judged, running, verdict))
+
+    def _judged(self, running: _Running, verdict: Verdict) -> None:
+        self._running = None
+        self._pool.take_back(running.job.scratch)
+        then, self._then = self._then, None
+        slab, room = running.slab, running.room
+        slab.verdict = verdict
+        if verdict.pieces is None or then is not None:
+            self._arena.drop(room)
+        else:
+            room.pieces = verdict.pieces
+            self._arena.replace(slab, room, verdict.coded_bytes)
+        if then is not None:
+            then()
+        self.go_on()
