@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
+from dsfn.snapshots.owner.account import SlabAccount
 from dsfn.snapshots.owner.compress import Verdict
 from dsfn.snapshots.owner.errors import memory_full
 from dsfn.snapshots.owner.linux import (
@@ -28,6 +29,8 @@ from dsfn.snapshots.owner.ranges import Ranges
 
 _HOST_RESERVE_BYTES = 256 << 20
 _READ_BYTES = 32 << 20
+
+_NO_VERDICT = Verdict(None, 0, 0, 0, "it was not coded so far")
 
 Key = tuple[str, str]  # tenant, digest: tenants share no slab, not even an equal one
 
@@ -94,6 +97,11 @@ class ArenaSlab:
     def data_bytes(self) -> int:
         """What of it goes to a device."""
         return self.size_bytes - self.data_offset
+
+    @property
+    def coded(self) -> bool:
+        """Whether it has a coded form."""
+        return self.form.pieces is not None
 
 
 class Arena:
@@ -175,13 +183,31 @@ class Arena:
         if form.dropped:
             self.drop(form)
 
-    def evict(self, key: Key) -> None:
-        """Forgets a slab. Raises `NotFound`, and `Conflict` while it is copied."""
+    def evictable(self, key: Key) -> ArenaSlab:
+        """The slab, which nobody reads. Raises `NotFound`, `Conflict`."""
         slab = self.find(key)
         if slab.form.readers:
             raise Conflict(f"The slab {key[1]!r} is being copied to a device.")
+        return slab
+
+    def evict(self, key: Key) -> None:
+        """Forgets a slab. Raises `NotFound`, and `Conflict` while it is copied."""
+        slab = self.evictable(key)
         del self.slabs[key]
         self.drop(slab.form)
+
+    def account(self, slab: ArenaSlab) -> SlabAccount:
+        """What is with a slab."""
+        verdict = slab.verdict or _NO_VERDICT
+        return SlabAccount(
+            data_bytes=slab.data_bytes,
+            arena_bytes=self.ranges.taken_bytes(slab.form.offset),
+            coded=slab.coded,
+            coded_bytes=verdict.coded_bytes,
+            plain_us=verdict.plain_us,
+            coded_us=verdict.coded_us,
+            reason=verdict.reason,
+        )
 
 
 def _whole_pages(size_bytes: int) -> int:

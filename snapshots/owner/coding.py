@@ -10,8 +10,10 @@ from functools import partial
 from dsfn.functions.errors import DsfnError
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.compress import MOST_OF_PLAIN, Compression, Job, Verdict
-from dsfn.snapshots.owner.device import Granule
+from dsfn.snapshots.owner.pieces import cut
 from dsfn.snapshots.owner.pool import GranulePool
+
+_LEAST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,46 +44,51 @@ class Coding:
         self._thread = ThreadPoolExecutor(1, "dsfn-compression")
         self._waiting: list[ArenaSlab] = []
         self._running: _Running | None = None
-        self._then: Callable[[], None] | None = None
+        self._leaving: list[Callable[[], None]] = []
 
     def add(self, slab: ArenaSlab) -> None:
-        """Has a slab coded that is in the arena."""
+        """Has a slab coded that is in the arena, if it is not too small for it."""
+        if slab.data_bytes < _LEAST_BYTES:
+            slab.verdict = Verdict(None, 0, 0, 0, "it is too small")
+            return
         self._waiting.append(slab)
         self.go_on()
 
     def leave(self, slab: ArenaSlab, then: Callable[[], None]) -> None:
-        """Calls `then` as soon as nothing is done with the slab any more, which is soon."""
+        """Calls `then` as soon as nothing is done with the slab any more, which is soon. It will
+        not be coded."""
         if slab in self._waiting:
             self._waiting.remove(slab)
         if self._running is not None and self._running.slab is slab:
             self._running.job.cancelled.set()
-            self._then = then
+            self._leaving.append(then)
         else:
             then()
+            self.go_on()
 
     def go_on(self) -> None:
         """Begins what there is room for; to be called when there may be more."""
         for slab in list(self._waiting):
-            if self._running is None and (running := self._begin(slab)) is not None:
+            if self._running is not None:
+                return
+            if (running := self._begin(slab)) is not None:
                 self._waiting.remove(slab)
                 self._running = running
                 self._thread.submit(self._judge, running)
 
     def _begin(self, slab: ArenaSlab) -> _Running | None:
-        try:
-            scratch = self._pool.lend(self._compression.scratch_bytes)
-        except DsfnError:
-            return None
         room_bytes = int(slab.data_bytes * MOST_OF_PLAIN)
         room = self._arena.room(room_bytes)
         if room is None:
-            self._pool.take_back(scratch)
             return None
-        return _Running(slab, room, self._job(slab, room, room_bytes, scratch))
-
-    def _job(self, slab: ArenaSlab, room: Form, room_bytes: int, scratch: Granule) -> Job:
-        pieces = tuple(self._pool.pieces(slab.data_bytes))
-        return Job(slab.form.source, pieces, room.source, room_bytes, scratch)
+        try:
+            scratch = self._pool.lend(self._compression.scratch_bytes)
+        except DsfnError:
+            self._arena.drop(room)
+            return None
+        sizes = self._pool.sizes(slab.data_bytes)
+        pieces = tuple(cut(slab.data_bytes, sizes, self._compression.piece_bytes))
+        return _Running(slab, room, Job(slab.form.source, pieces, room.source, room_bytes, scratch))
 
     def _judge(self, running: _Running) -> None:
         """Runs in the thread."""
@@ -91,14 +98,13 @@ class Coding:
     def _judged(self, running: _Running, verdict: Verdict) -> None:
         self._running = None
         self._pool.take_back(running.job.scratch)
-        then, self._then = self._then, None
         slab, room = running.slab, running.room
         slab.verdict = verdict
-        if verdict.pieces is None or then is not None:
+        if verdict.pieces is None or running.job.cancelled.is_set():
             self._arena.drop(room)
         else:
             room.pieces = verdict.pieces
             self._arena.replace(slab, room, verdict.coded_bytes)
-        if then is not None:
+        leaving, self._leaving = self._leaving, []
+        for then in leaving:
             then()
-        self.go_on()

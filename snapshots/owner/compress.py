@@ -11,7 +11,7 @@ from time import monotonic
 from typing import NoReturn
 
 from dsfn.functions.errors import DsfnError
-from dsfn.snapshots.owner.codec import Codec, Encoder, aligned, coded_bytes
+from dsfn.snapshots.owner.codec import Codec, Encoder, aligned
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Device, Granule
 from dsfn.snapshots.owner.pieces import Piece
@@ -63,6 +63,11 @@ class Compression:
     def scratch_bytes(self) -> int:
         """What a job's scratch memory has to have."""
         return self._codec.encoder_bytes()
+
+    @property
+    def piece_bytes(self) -> int:
+        """What a job's largest piece may have."""
+        return self._copier.piece_bytes
 
     def judge(self, job: Job) -> Verdict:
         """Does all of it. Copies that come meanwhile go first."""
@@ -175,7 +180,7 @@ class Compression:
     def _wait_idle(self, job: Job) -> None:
         """Waits until no copy runs that somebody waits for."""
         end_s = monotonic() + _PATIENCE_S
-        while not self._copier.idle(self._number):
+        while not self._copier.idle:
             if monotonic() > end_s or job.cancelled.wait(_POLL_S):
                 break
         else:

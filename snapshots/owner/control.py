@@ -14,13 +14,14 @@ from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import SLAB_FILE
-from dsfn.snapshots.owner.account import Account
+from dsfn.snapshots.owner.account import Account, SlabAccount
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,
     Evict,
     Failed,
+    Inspect,
     Load,
     Message,
     Query,
@@ -117,6 +118,10 @@ class OwnerControl:
     async def account(self) -> Account:
         """Where every byte is."""
         return Account.from_document(await self._ask(Query(0)))
+
+    async def inspect(self, tenant: str, digest: str) -> SlabAccount:
+        """What is with a slab in the arena. Raises `NotFound`."""
+        return SlabAccount(**await self._ask(Inspect(0, tenant, digest)))
 
     async def stop(self) -> None:
         """Ends the owner and waits for its end."""

@@ -28,8 +28,8 @@ class Route(Enum):
 
 
 class Copy:
-    """A slab's data, from the host address `source`, on its way to `granules` of the device
-    number `device`.
+    """A slab's data, in the form that begins at the host address `source`, on its way to
+    `granules` of the device number `device`.
 
     With `kept` it comes out of other granules that hold the same, as long as that works. `page`
     shows how far it is. `done` gets the microseconds that it took, or why it failed; nothing of
@@ -113,6 +113,16 @@ class Task:
     route: Route
     source: int
 
+    @property
+    def coded(self) -> bool:
+        """Whether what is carried has to be decoded then."""
+        return self.piece.chunks is not None and self.route is not Route.KEPT
+
+    @property
+    def carried_bytes(self) -> int:
+        """What has to be carried."""
+        return self.piece.carried_bytes if self.coded else self.piece.size_bytes
+
 
 class Copier:
     """The copies of all devices. Any thread may call it.
@@ -136,6 +146,12 @@ class Copier:
             queues = self._background if background else self._copies
             queues[copy.device].append(copy)
             self._changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for a copy: none runs, but for those in the background."""
+        with self._changed:
+            return not any(self._copies)
 
     def cancel(self, copy: Copy) -> None:
         """Has a copy end soon, if it has not; `done` is called all the same."""
@@ -201,4 +217,4 @@ def _task(copy: Copy, route: Route) -> Task:
     piece = copy.take()
     if route is Route.KEPT and copy.kept is not None:
         return Task(copy, piece, route, piece.address(copy.kept))
-    return Task(copy, piece, route, copy.source + piece.offset)
+    return Task(copy, piece, route, copy.source + piece.source)

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from dsfn.functions.errors import DeviceFault
@@ -19,9 +20,10 @@ from dsfn.snapshots.owner.codec import (
     coded_bytes,
     places,
 )
-from dsfn.snapshots.owner.cuda import CudaDevice, spin
-from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Granule
-from dsfn.snapshots.owner.driver import call, driver
+from dsfn.snapshots.owner.cuda import CudaDevice
+from dsfn.snapshots.owner.device import Granule, whole_granules
+from dsfn.snapshots.owner.driver import await_event, call, driver, new_event, new_stream
+from dsfn.snapshots.owner.linux import same_memory
 from dsfn.snapshots.owner.nvcomp import Ans, Batch
 
 _WORD_BYTES = 8
@@ -40,7 +42,9 @@ class _Table:
         self._words = memoryview(memory).cast("B").cast("Q")
         self._count = 0
 
-    def fill(self, coded: array[int], coded_sizes: array[int], plain: int, size_bytes: int) -> Batch:
+    def fill(
+        self, coded: array[int], coded_sizes: array[int], plain: int, size_bytes: int
+    ) -> Batch:
         """A batch of the chunks of `size_bytes` at `plain`, rounded up to whole values; where
         they are coded, and in how many bytes, if that is known."""
         size_bytes += size_bytes % 2
@@ -93,19 +97,21 @@ class CudaCodec:
         device.use()
         self._device = device
         self._ans = Ans(CHUNK_BYTES)
-        self.name = f"nvCOMP {self._ans.version} ANS"
-        self.slot_bytes = piece_bytes
+        self.name = self._ans.name
         self._chunks = -(-piece_bytes // CHUNK_BYTES)
         self._room_bytes = self._ans.decode_room_bytes(self._chunks)
-        size_bytes = slots * piece_bytes + self._room_bytes
-        self._ring = device.create(size_bytes + -size_bytes % GRANULARITY_BYTES)
-        self.held_bytes = self._ring.size_bytes
-        self._room = self._ring.address + slots * piece_bytes
-        self._stream = device.new_stream()
-        addresses = range(self._ring.address, self._room, piece_bytes)
-        self._slots = Slots(
-            [_CudaSlot(each, _Table(self._chunks), device.new_event()) for each in addresses]
-        )
+        ring_bytes = slots * piece_bytes
+        self.held_bytes = whole_granules(ring_bytes + self._room_bytes)
+        self._memory = device.create(self.held_bytes)
+        start = self._memory.address
+        self._room = start + ring_bytes
+        self._stream = new_stream()
+        self._order = Lock()
+        self._all = [
+            _CudaSlot(address, _Table(self._chunks), new_event())
+            for address in range(start, self._room, piece_bytes)
+        ]
+        self._slots = Slots(list(self._all))
 
     def take(self, wait: bool) -> _CudaSlot | None:
         """See `Codec`."""
@@ -136,16 +142,22 @@ class CudaCodec:
         finally:
             self._slots.give(slot)
 
+    def close(self) -> None:
+        """See `Codec`."""
+        self._device.use()
+        for slot in self._all:
+            slot.table.free()
+        self._device.destroy(self._memory)
+
     def encoder_bytes(self) -> int:
         """See `Codec`."""
-        size_bytes = _Places.of(0, self._chunks, self._ans).end
-        return size_bytes + -size_bytes % GRANULARITY_BYTES
+        return whole_granules(_Places.of(0, self._chunks, self._ans).end)
 
     @contextmanager
     def encoder(self, scratch: Granule) -> Iterator[_CudaEncoder]:
         """See `Codec`."""
-        places = _Places.of(scratch.address, self._chunks, self._ans)
-        encoder = _CudaEncoder(self._ans, places, self._device.new_stream(), _Table(self._chunks))
+        at = _Places.of(scratch.address, self._chunks, self._ans)
+        encoder = _CudaEncoder(self._ans, at, new_stream(), _Table(self._chunks))
         try:
             yield encoder
         finally:
@@ -174,20 +186,17 @@ class _Places:
 
 
 class _CudaEncoder:
-    def __init__(self, ans: Ans, places: _Places, stream: Any, table: _Table) -> None:
-        self.target = places.target
+    def __init__(self, ans: Ans, at: _Places, stream: Any, table: _Table) -> None:
+        self.target = at.target
         self._ans = ans
-        self._places = places
+        self._at = at
         self._stream = stream
         self._table = table
-        self._back_bytes = places.target - places.plain
-        self._back = int(call(driver.cuMemHostAlloc, self._back_bytes, 0))
+        self._back = int(call(driver.cuMemHostAlloc, at.target - at.plain, 0))
 
-    def encode(
-        self, source: int, size_bytes: int, target: int, room_bytes: int
-    ) -> Chunks | None:
+    def encode(self, source: int, size_bytes: int, target: int, room_bytes: int) -> Chunks | None:
         """See `Encoder`."""
-        at, count = self._places, -(-size_bytes // CHUNK_BYTES)
+        at, count = self._at, -(-size_bytes // CHUNK_BYTES)
         coded = array("Q", range(at.coded, at.coded + count * at.stride, at.stride))
         batch = self._table.fill(coded, array("Q"), at.plain, size_bytes)
         call(driver.cuMemsetD8Async, at.plain + size_bytes, 0, size_bytes % 2, self._stream)

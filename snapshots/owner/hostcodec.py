@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from dsfn.functions.errors import DeviceFault
 from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, Slot, Slots, aligned, places
-from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Granule
+from dsfn.snapshots.owner.device import Granule, whole_granules
 from dsfn.snapshots.owner.host import HostDevice
+from dsfn.snapshots.owner.linux import same_memory
 
 
 @dataclass(slots=True, eq=False)
@@ -28,9 +29,10 @@ class HostCodec:
     name = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
     def __init__(self, device: HostDevice, piece_bytes: int, slots: int) -> None:
-        self.slot_bytes = piece_bytes
+        self._device = device
+        self._piece_bytes = piece_bytes
         size_bytes = slots * piece_bytes
-        self._ring = device.create(size_bytes + -size_bytes % GRANULARITY_BYTES)
+        self._ring = device.create(whole_granules(size_bytes))
         self.held_bytes = self._ring.size_bytes
         addresses = range(self._ring.address, self._ring.address + size_bytes, piece_bytes)
         self._slots = Slots([_HostSlot(address) for address in addresses])
@@ -60,20 +62,26 @@ class HostCodec:
         finally:
             self._slots.give(slot)
 
+    def close(self) -> None:
+        """See `Codec`."""
+        self._decoder.shutdown()
+        self._device.destroy(self._ring)
+
     def encoder_bytes(self) -> int:
         """See `Codec`."""
-        return GRANULARITY_BYTES
+        return whole_granules(self._piece_bytes)
 
     @contextmanager
     def encoder(self, scratch: Granule) -> Iterator[_HostEncoder]:
         """See `Codec`."""
-        yield _HostEncoder()
+        yield _HostEncoder(scratch.address)
 
 
 class _HostEncoder:
-    def encode(
-        self, source: int, size_bytes: int, target: int, room_bytes: int
-    ) -> Chunks | None:
+    def __init__(self, target: int) -> None:
+        self.target = target
+
+    def encode(self, source: int, size_bytes: int, target: int, room_bytes: int) -> Chunks | None:
         """See `Encoder`."""
         chunks, used_bytes = array("I"), 0
         for start in range(0, size_bytes, CHUNK_BYTES):
@@ -88,7 +96,7 @@ class _HostEncoder:
 
     def same(self, address: int, source: int, size_bytes: int) -> bool:
         """See `Encoder`."""
-        return ctypes.string_at(address, size_bytes) == ctypes.string_at(source, size_bytes)
+        return same_memory(address, source, size_bytes)
 
 
 def _decode(

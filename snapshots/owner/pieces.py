@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dsfn.snapshots.owner.codec import Chunks, coded_bytes
+from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, coded_bytes
 from dsfn.snapshots.owner.device import Granule
 
 # A bus reaches its rate with pieces of this size (an H100's: 47 GB/s of 55 with one of 16 MiB
 # alone, all of it when others wait behind it); smaller ones cost more calls than they gain.
 _LEAST_BYTES = 4 << 20
 _PIECES = 64
-_WHOLE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def cut(size_bytes: int, granule_sizes: Iterable[int], most_bytes: int) -> Itera
     can be used while the rest arrives; none has more than `most_bytes`.
     """
     piece_bytes = max(_LEAST_BYTES, -(-size_bytes // _PIECES))
-    piece_bytes = min(most_bytes, piece_bytes + -piece_bytes % _WHOLE_BYTES)
+    piece_bytes = min(most_bytes, piece_bytes + -piece_bytes % CHUNK_BYTES)
     offset = 0
     for index, granule_bytes in enumerate(granule_sizes):
         used_bytes = min(granule_bytes, size_bytes - offset)

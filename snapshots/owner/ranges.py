@@ -24,6 +24,10 @@ class Ranges:
         """The largest range that `take` can give."""
         return max((size for _, size in self._free), default=0)
 
+    def taken_bytes(self, start: int) -> int:
+        """The size of a range that `take` gave."""
+        return self._taken[start]
+
     def take(self, size_bytes: int) -> int | None:
         """The offset of a range of this size, cut from the smallest free one; None: no room."""
         fitting = [(size, start) for start, size in self._free if size >= size_bytes]

@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -15,11 +16,13 @@ from typing import NoReturn
 from dsfn.functions.errors import BadMessage, DsfnError, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
+from dsfn.snapshots.owner.coding import Coding
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,
     Evict,
     Failed,
+    Inspect,
     Load,
     Message,
     Query,
@@ -45,6 +48,7 @@ class Owner:
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
+        self._coding: Coding | None = None
 
     def serve(self) -> NoReturn:
         """Works until the node's socket ends; so does the process then, all memory with it."""
@@ -80,6 +84,9 @@ class Owner:
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
+        if self._parts.compression is not None:
+            arena, pool = self._parts.arena, self._parts.pools[0]
+            self._coding = Coding(arena, pool, self._parts.compression, self.post)
         self._answer(Done(message.id, self._parts.to_document()))
         return True
 
@@ -87,6 +94,8 @@ class Owner:
         os.eventfd_read(self._bell)
         while self._posted:
             self._posted.popleft()()
+        if self._coding is not None:
+            self._coding.go_on()  # there may be room now
 
     def _from_node(self) -> None:
         try:
@@ -111,7 +120,7 @@ class Owner:
             case Load():
                 return self._load(message)
             case Evict():
-                self.arena.evict((message.tenant, message.digest))
+                return self._evict(message)
             case Connect():
                 self._connect(message, descriptors)
             case Trim():
@@ -119,6 +128,9 @@ class Owner:
                     pool.trim()
             case Query():
                 return self._account().to_document()
+            case Inspect():
+                slab = self.arena.find((message.tenant, message.digest))
+                return asdict(self.arena.account(slab))
             case _:
                 raise BadMessage(f"A node does not send {type(message).__name__}.")
         return {}
@@ -151,11 +163,31 @@ class Owner:
     def _filled(self, slab: ArenaSlab, fault: DsfnError | None) -> None:
         if fault is None:
             self.arena.commit(slab)
+            if self._coding is not None:
+                self._coding.add(slab)
         else:
-            self.arena.drop(slab)
+            self.arena.drop(slab.form)
         for number in self._loading.pop(slab.key):
             failed = None if fault is None else Failed(number, fault.to_document())
             self._answer(failed or Done(number, {}))
+
+    def _evict(self, message: Evict) -> dict[str, object] | None:
+        key = (message.tenant, message.digest)
+        if self._coding is None:
+            self.arena.evict(key)
+            return {}
+        self._coding.leave(self.arena.evictable(key), partial(self._left, message))
+        return None
+
+    def _left(self, message: Evict) -> None:
+        """Evicts a slab that is not being coded any more."""
+        key = (message.tenant, message.digest)
+        try:
+            self.arena.evict(key)
+        except DsfnError as error:
+            self._answer(Failed(message.id, error.to_document()))
+        else:
+            self._answer(Done(message.id, {}))
 
     def _connect(self, message: Connect, descriptors: list[int]) -> None:
         known = range(len(self._parts.pools))
@@ -176,6 +208,7 @@ class Owner:
             arena_free_bytes=ranges.free_bytes,
             arena_largest_free_bytes=ranges.largest_free_bytes,
             slabs=len(self.arena.slabs),
+            coded_slabs=sum(slab.coded for slab in self.arena.slabs.values()),
             workers=len(self._workers),
             mappings=sum(worker.mappings for worker in self._workers),
             devices=tuple(pool.account() for pool in self._parts.pools),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from dsfn.functions.errors import BadMessage, DsfnError
-from dsfn.snapshots.owner.arena import Arena, ArenaSlab
+from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.messages import (
@@ -117,15 +117,16 @@ class Worker:
 
     def _bring(self, message: Map, slab: ArenaSlab, mapping: _Mapping) -> None:
         """Begins the copy, which runs while the worker maps the granules."""
+        form = self._host.arena.read(slab)
+        sizes = [granule.size_bytes for granule in mapping.granules]
         mapping.copy = Copy(
             device=message.device,
-            source=self._host.arena.data_address(slab),
+            source=form.source,
             granules=mapping.granules,
-            pieces=cut(slab.data_bytes, mapping.granules, self._copier.piece_bytes),
+            pieces=form.pieces or cut(slab.data_bytes, sizes, self._copier.piece_bytes),
             page=mapping.page,
-            done=partial(self._post_copied, message.id, slab),
+            done=partial(self._post_copied, message.id, form),
         )
-        slab.readers += 1
         self._copier.submit(mapping.copy)
 
     def _send_granules(self, number: int, mapping: _Mapping) -> None:
@@ -139,14 +140,12 @@ class Worker:
             more = start + most < len(granules)
             send(self.connection, Granules(number, sizes, more, not start), descriptors)
 
-    def _post_copied(
-        self, number: int, slab: ArenaSlab, copy_us: int, fault: DsfnError | None
-    ) -> None:
+    def _post_copied(self, number: int, form: Form, copy_us: int, fault: DsfnError | None) -> None:
         """Runs in any thread."""
-        self._host.post(partial(self._copied, number, slab, copy_us, fault))
+        self._host.post(partial(self._copied, number, form, copy_us, fault))
 
-    def _copied(self, number: int, slab: ArenaSlab, copy_us: int, fault: DsfnError | None) -> None:
-        slab.readers -= 1
+    def _copied(self, number: int, form: Form, copy_us: int, fault: DsfnError | None) -> None:
+        self._host.arena.end_read(form)
         mapping = self._mappings[number]
         mapping.copy = None
         if self._lost:

@@ -34,10 +34,12 @@ def fp16(count: int) -> bytes:
 
 ODD_HALVES = [0x7FC0, 0x7F80, 0xFF80, 0x8000, 0x0001, 0x8001, 0x7C01, 0x7BFF, 0x0000]  # NaN, inf...
 BYTES = st.one_of(
-    st.binary(max_size=3 * CHUNK_BYTES),
-    st.integers(0, 2 * CHUNK_BYTES + 1).map(bytes),
-    st.integers(0, 5 * CHUNK_BYTES).map(lambda size: b"\x3c\xbd" * (size // 2) + b"?" * (size % 2)),
-    st.lists(st.sampled_from(ODD_HALVES), max_size=70_000).map(lambda h: array("H", h).tobytes()),
+    st.binary(min_size=1, max_size=3 * CHUNK_BYTES),
+    st.integers(1, 2 * CHUNK_BYTES + 1).map(bytes),
+    st.integers(1, 5 * CHUNK_BYTES).map(lambda size: b"\x3c\xbd" * (size // 2) + b"?" * (size % 2)),
+    st.lists(st.sampled_from(ODD_HALVES), min_size=1, max_size=70_000).map(
+        lambda h: array("H", h).tobytes()
+    ),
     st.integers(1, 40_000).map(bf16),
     st.integers(1, 40_000).map(fp16),
 )
