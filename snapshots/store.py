@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsfn.functions.errors import NotFound, StorageFull
-from dsfn.snapshots.format import MANIFEST_FILE, OBJECTS_FILE, SLAB_FILE, is_digest
+from dsfn.snapshots.format import MANIFEST_FILE, is_digest
 from dsfn.snapshots.reading import read_manifest
 
 _STAGING = ".staging-"
@@ -21,7 +21,7 @@ _TRASH = ".trash-"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published snapshot. `bytes` is the size of its slab and objects together."""
+    """A published snapshot. `bytes` is the size of its files, but for the manifest."""
 
     digest: str
     bytes: int
@@ -48,7 +48,7 @@ class FileStore:
         """
         digest, manifest = read_manifest(staging)
         with _storage_full():
-            for name in (SLAB_FILE, OBJECTS_FILE, MANIFEST_FILE):
+            for name in (*manifest.files(), MANIFEST_FILE):
                 (staging / name).chmod(0o444)
             _sync(staging)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -9,12 +10,12 @@ from time import perf_counter_ns
 from typing import Any
 
 from dsfn.functions.errors import CaptureError, DefinitionError
+from dsfn.functions.function import Function
+from dsfn.runtime.worker.devices import Devices, has_torch
 from dsfn.runtime.worker.faults import author_fault
 from dsfn.runtime.worker.messages import Capture, Discover, Verify
 from dsfn.runtime.worker.replica import (
     bare_instance,
-    device_memory,
-    has_torch,
     refresh,
     restore_instance,
     set_up,
@@ -26,15 +27,16 @@ MAX_MODULES = 1000
 Document = dict[str, Any]
 
 
-def run_job(document: Mapping[str, Any]) -> Document:
-    """Runs the job that a JOB frame describes; its result is as `messages` says.
+def run_job(document: Mapping[str, Any], owner: socket.socket | None = None) -> Document:
+    """Runs the job that a JOB frame describes; its result is as `messages` says. GPU memory
+    comes through the socket `owner`.
 
-    Raises `DeployError`, `SnapshotError`, `StorageFull`, `NotFound`.
+    Raises `DeployError`, `SnapshotError`, `StorageFull`, `NotFound`, `MemoryFull`, `OwnerLost`.
     """
     jobs: dict[str, Callable[[Mapping[str, Any]], Document]] = {
         "discover": lambda d: discover(Discover.from_document(d)),
         "capture": lambda d: capture(Capture.from_document(d)),
-        "verify": lambda d: verify(Verify.from_document(d)),
+        "verify": lambda d: verify(Verify.from_document(d), owner),
     }
     return jobs[document["job"]](document)
 
@@ -59,6 +61,7 @@ def discover(job: Discover) -> Document:
 def capture(job: Capture) -> Document:
     """Runs `setup()` and writes a snapshot, if there is a state that can be captured."""
     before = frozenset(sys.modules)
+    devices = Devices.choose(job.gpus, None)
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
@@ -67,7 +70,7 @@ def capture(job: Capture) -> Document:
     instance = set_up(function, bundle)
     setup_us = (perf_counter_ns() - began_ns) // 1000
     everything = installed_modules(before)
-    reason = None if instance is None else _write_snapshot(instance, source, Path(job.staging))
+    reason = None if instance is None else _write_snapshot(instance, source, function, job, devices)
     captured = instance is not None and reason is None
     return {
         "captured": captured,
@@ -78,31 +81,39 @@ def capture(job: Capture) -> Document:
     }
 
 
-def _write_snapshot(instance: object, source: Source, staging: Path) -> str | None:
+def _write_snapshot(
+    instance: object, source: Source, function: Function[..., Any], job: Capture, devices: Devices
+) -> str | None:
     """Why there is no snapshot, None when there is one. Raises `StorageFull`."""
     if not has_torch():
         return "Snapshots need torch, which is not installed."
     from dsfn.snapshots.capture import capture
+    from dsfn.snapshots.format import Origin
+    from dsfn.snapshots.libraries import loaded_libraries
+    from dsfn.snapshots.tensors import own_slab
 
+    origin = Origin(job.code, function.options.digest, loaded_libraries())
     try:
-        capture(instance, source.classes, staging)
+        place = devices.place or own_slab
+        capture(instance, source.classes, Path(job.staging), origin=origin, place=place)
     except CaptureError as error:
         return error.message
     return None
 
 
-def verify(job: Verify) -> Document:
+def verify(job: Verify, owner: socket.socket | None = None) -> Document:
     """Compares a snapshot, restored here, with what was captured; tries `after_restore()`."""
     from dsfn.snapshots.verify import verify as compare
 
     before = frozenset(sys.modules)
+    devices = Devices.choose(job.gpus, owner)
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
     snapshot = Path(job.snapshot)
-    verified = compare(snapshot, source.classes, device_memory(), bare_instance(function))
+    verified = compare(snapshot, source.classes, devices.memories, bare_instance(function))
     # Anew, since nothing may be read any more from what was compared.
-    instance, _ = restore_instance(function, source, snapshot)
+    instance, _ = restore_instance(function, source, snapshot, devices)
     refresh(function, instance, bundle)
     return {
         "tensors": verified.tensors,

@@ -23,6 +23,16 @@ class DeviceAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkAccount:
+    """What has come over a device's link since the owner began: for the device itself, for its
+    peers, and, instead, out of memory that held it already."""
+
+    own_bytes: int
+    relayed_bytes: int
+    kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """All that the owner holds. `arena_used_bytes` and `arena_free_bytes` add up to the arena;
     a slab needs one free range, of at most `arena_largest_free_bytes`. Of the slabs, some have
@@ -37,6 +47,7 @@ class Account:
     workers: int
     mappings: int
     devices: tuple[DeviceAccount, ...]
+    links: tuple[LinkAccount, ...]
 
     def to_document(self) -> dict[str, Any]:
         """This account as a JSON-able document."""
@@ -46,7 +57,8 @@ class Account:
     def from_document(cls, document: Mapping[str, Any]) -> Account:
         """Reads back what `to_document` wrote."""
         devices = tuple(DeviceAccount(**device) for device in document["devices"])
-        return cls(**{**document, "devices": devices})
+        links = tuple(LinkAccount(**link) for link in document["links"])
+        return cls(**{**document, "devices": devices, "links": links})
 
 
 @dataclass(frozen=True, slots=True)

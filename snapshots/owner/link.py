@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from dsfn.functions.errors import DsfnError
+from dsfn.snapshots.owner.account import LinkAccount
 from dsfn.snapshots.owner.codec import Codec, Slot
 from dsfn.snapshots.owner.copier import Copier, Route, Task
 from dsfn.snapshots.owner.device import Device
@@ -50,6 +51,11 @@ class Link:
         self._held: Task | None = None  # for want of a slot
         self.carried_bytes = dict.fromkeys(Route, 0)
         threading.Thread(target=self._run, name=f"dsfn-link-{number}", daemon=True).start()
+
+    def account(self) -> LinkAccount:
+        """What it has carried."""
+        carried = self.carried_bytes
+        return LinkAccount(carried[Route.OWN], carried[Route.RELAY], carried[Route.KEPT])
 
     def _run(self) -> None:
         self._device.use()

@@ -51,22 +51,21 @@ def test_whoever_has_the_page_can_neither_write_to_it_nor_cut_it_short() -> None
 
 def test_a_worker_sees_its_copy_come_and_the_page_ends_with_the_mapping(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a")
-    _, manifest = read_manifest(directory)
-    data_bytes = manifest.slab.size_bytes - manifest.data_offset
+    (slab,) = read_manifest(directory)[1].slabs
 
     async def scenario() -> None:
         async with running_owner(f"host:{64 * MIB}:{20 * MIB}") as control:
             await control.load(TENANT, directory)
             client = OwnerClient(await control.connect(TENANT), patience_s=10)
             before = descriptors("self"), descriptors(control.pid)
-            with client.map(manifest.slab.digest, 0) as mapped:
+            with client.map(slab.digest, 0) as mapped:
                 reader = ProgressReader(mapped.progress)
             seen = {0}
             while reader.state is State.RUNNING:
                 seen.add(reader.arrived_bytes)
                 time.sleep(0.02)
             assert reader.state is State.DONE
-            assert reader.arrived_bytes == data_bytes
+            assert reader.arrived_bytes == slab.data_bytes
             assert len(seen) > 4
             client.wait_copied(mapped.number)
             client.release(mapped.number)

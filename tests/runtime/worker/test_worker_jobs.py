@@ -196,7 +196,7 @@ def test_a_damaged_snapshot_is_not_verified_and_not_loaded(spawn: Spawn, tmp_pat
     bundle, staging = write_app(tmp_path / "bundle", MODEL), tmp_path / "staging"
     staging.mkdir()
     _done(spawn().job(Capture(str(bundle), "app.py", "model", str(staging), {})))
-    slab = staging / "slab.safetensors"
+    slab = staging / "slab-cpu.safetensors"
     slab.chmod(0o600)
     data = bytearray(slab.read_bytes())
     data[-1] ^= 1
