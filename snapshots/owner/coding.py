@@ -16,11 +16,12 @@ from dsfn.snapshots.owner.pool import GranulePool
 _LEAST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
     slab: ArenaSlab
     room: Form
     job: Job
+    leaving: bool = False
 
 
 class Coding:
@@ -44,7 +45,7 @@ class Coding:
         self._thread = ThreadPoolExecutor(1, "dsfn-compression")
         self._waiting: list[ArenaSlab] = []
         self._running: _Running | None = None
-        self._leaving: list[Callable[[], None]] = []
+        self._then: list[Callable[[], None]] = []
 
     def add(self, slab: ArenaSlab) -> None:
         """Has a slab coded that is in the arena, if it is not too small for it."""
@@ -59,12 +60,22 @@ class Coding:
         not be coded."""
         if slab in self._waiting:
             self._waiting.remove(slab)
-        if self._running is not None and self._running.slab is slab:
-            self._running.job.cancelled.set()
-            self._leaving.append(then)
+        running = self._running
+        if running is not None and running.slab is slab:
+            running.leaving = True
+            self.give_way(then)
         else:
             then()
             self.go_on()
+
+    def give_way(self, then: Callable[[], None]) -> bool:
+        """Calls `then` as soon as the arena has back what the present slab is coded into, which
+        will be tried again; False if there is none."""
+        if self._running is None:
+            return False
+        self._running.job.cancelled.set()
+        self._then.append(then)
+        return True
 
     def go_on(self) -> None:
         """Begins what there is room for; to be called when there may be more."""
@@ -99,12 +110,17 @@ class Coding:
         self._running = None
         self._pool.take_back(running.job.scratch)
         slab, room = running.slab, running.room
-        slab.verdict = verdict
-        if verdict.pieces is None or running.job.cancelled.is_set():
+        if running.job.cancelled.is_set():
             self._arena.drop(room)
+            if not running.leaving:
+                self._waiting.append(slab)
+        elif verdict.pieces is None:
+            self._arena.drop(room)
+            slab.verdict = verdict
         else:
             room.pieces = verdict.pieces
             self._arena.replace(slab, room, verdict.coded_bytes)
-        leaving, self._leaving = self._leaving, []
-        for then in leaving:
-            then()
+            slab.verdict = verdict
+        then, self._then = self._then, []
+        for action in then:
+            action()

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from dsfn.functions.errors import BadMessage, DsfnError, SnapshotError
+from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
 from dsfn.snapshots.owner.coding import Coding
@@ -111,14 +111,19 @@ class Owner:
         if message is None:
             os._exit(0)
         try:
-            result = self._handle(message, descriptors)
-        except DsfnError as error:
-            self._answer(Failed(message.id, error.to_document()))
-        else:
-            if result is not None:
-                self._answer(Done(message.id, result))
+            self._reply(message.id, partial(self._handle, message, descriptors))
         finally:
             close_all(descriptors)
+
+    def _reply(self, number: int, action: Callable[[], dict[str, object] | None]) -> None:
+        """Answers a message with what an action gives, if it gives that now, or fails with."""
+        try:
+            result = action()
+        except DsfnError as error:
+            self._answer(Failed(number, error.to_document()))
+        else:
+            if result is not None:
+                self._answer(Done(number, result))
 
     def _handle(self, message: Message, descriptors: list[int]) -> dict[str, object] | None:
         """The answer, or None if it comes later."""
@@ -156,7 +161,14 @@ class Owner:
             return None
         if not 0 <= message.data_offset < message.size_bytes:
             raise BadMessage("The slab has no data.")
-        slab = self.arena.reserve(key, message.size_bytes, message.data_offset)
+        try:
+            slab = self.arena.reserve(key, message.size_bytes, message.data_offset)
+        except MemoryFull:
+            # What is in the background gives its room to what somebody waits for.
+            again = partial(self._reply, message.id, partial(self._load, message))
+            if self._coding is None or not self._coding.give_way(again):
+                raise
+            return None
         self._loading[key] = [message.id]
         self._loader.submit(self._fill, slab, Path(message.path))
         return None
@@ -186,20 +198,14 @@ class Owner:
     def _evict(self, message: Evict) -> dict[str, object] | None:
         key = (message.tenant, message.digest)
         if self._coding is None:
-            self.arena.evict(key)
-            return {}
-        self._coding.leave(self.arena.evictable(key), partial(self._left, message))
+            return self._evict_now(key)
+        left = partial(self._reply, message.id, partial(self._evict_now, key))
+        self._coding.leave(self.arena.evictable(key), left)
         return None
 
-    def _left(self, message: Evict) -> None:
-        """Evicts a slab that is not being coded any more."""
-        key = (message.tenant, message.digest)
-        try:
-            self.arena.evict(key)
-        except DsfnError as error:
-            self._answer(Failed(message.id, error.to_document()))
-        else:
-            self._answer(Done(message.id, {}))
+    def _evict_now(self, key: Key) -> dict[str, object]:
+        self.arena.evict(key)
+        return {}
 
     def _connect(self, message: Connect, descriptors: list[int]) -> None:
         known = range(len(self._parts.pools))

@@ -26,9 +26,10 @@ async def running_owner(
     arena_bytes: int = 64 * MIB,
     granule_bytes: int = 4 * MIB,
     reserve_bytes: int = 0,
+    compress: bool = False,
 ) -> AsyncIterator[OwnerControl]:
     """An owner of these devices, ended at the end."""
-    request = Start(0, arena_bytes, [*devices], [granule_bytes], MIB, reserve_bytes)
+    request = Start(0, arena_bytes, [*devices], [granule_bytes], MIB, reserve_bytes, compress)
     control = await OwnerControl.start(request)
     try:
         yield control
