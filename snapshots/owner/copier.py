@@ -16,7 +16,9 @@ from dsfn.snapshots.owner.progress import ProgressPage, State
 
 Done = Callable[[int, DsfnError | None], None]
 
-_BACKGROUND_PIECES = 2  # on their way at once: what comes meanwhile has to wait for them
+# As many bytes as these largest pieces have are on their way at once in the background: what comes
+# meanwhile has to wait for them.
+_BACKGROUND_PIECES = 2
 
 
 class Route(Enum):
@@ -64,6 +66,11 @@ class Copy:
     def left(self) -> int:
         """How many pieces nobody has taken."""
         return len(self._waiting)
+
+    @property
+    def next_bytes(self) -> int:
+        """The size of the piece that `take` gives."""
+        return self._waiting[0][1].size_bytes
 
     @property
     def ended(self) -> bool:
@@ -199,10 +206,10 @@ class Copier:
         most = max(shared, key=lambda copy: copy.left, default=None)
         if most is not None and most.left:
             return _task(most, Route.RELAY)
-        if under_way < _BACKGROUND_PIECES:
-            for copy in self._background[device]:
-                if copy.left:
-                    return _task(copy, Route.OWN)
+        most_bytes = _BACKGROUND_PIECES * self.piece_bytes
+        for copy in self._background[device]:
+            if copy.left and (under_way + 1) * copy.next_bytes <= most_bytes:
+                return _task(copy, Route.OWN)
         return None
 
     def _end_if_over(self, copy: Copy) -> None:

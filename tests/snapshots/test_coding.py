@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 import torch
-from owner_scenes import MIB, TENANT, running_owner
+from owner_scenes import MIB, TENANT, judged, running_owner
 
 from dsfn.functions.errors import NotFound, UsageError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.memory import Memory
-from dsfn.snapshots.owner.account import SlabAccount
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.memory import OwnedMemory
@@ -48,15 +46,6 @@ def taken(directory: Path, state: dict[str, torch.Tensor]) -> tuple[Path, str]:
 
 def half_weights(directory: Path, size_bytes: int = 3 * MIB) -> tuple[Path, str]:
     return taken(directory, {"weight": weights(size_bytes // 2, torch.bfloat16)})
-
-
-async def judged(control: OwnerControl, digest: str) -> SlabAccount:
-    """What is with a slab when it has been tried. Fails after some seconds."""
-    end_s = time.monotonic() + 20
-    while (slab := await control.inspect(TENANT, digest)).reason == "it was not coded so far":
-        assert time.monotonic() < end_s
-        await asyncio.sleep(0.02)
-    return slab
 
 
 async def connected(control: OwnerControl, device: int = 0) -> OwnedMemory:
