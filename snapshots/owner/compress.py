@@ -20,7 +20,7 @@ from dsfn.snapshots.owner.progress import ProgressPage
 MOST_OF_PLAIN = 7 / 8  # of its plain bytes that a coded piece may have
 MOST_OF_TIME = 0.95  # of a plain copy's time that a coded one may take
 _RUNS = 3
-_PATIENCE_S = 60.0  # for a link that is idle
+_PATIENCE_S = 60.0
 _POLL_S = 0.002
 
 
@@ -51,13 +51,22 @@ class Verdict:
 
 
 class Compression:
-    """Judges slabs on the device that has this `number`; for one thread."""
+    """Judges slabs on the device that has this `number`; for one thread. `patience_s` bounds each
+    wait for a link that carries nothing which somebody waits for."""
 
-    def __init__(self, number: int, device: Device, codec: Codec, copier: Copier) -> None:
+    def __init__(
+        self,
+        number: int,
+        device: Device,
+        codec: Codec,
+        copier: Copier,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self._number = number
         self._device = device
         self._codec = codec
         self._copier = copier
+        self._patience_s = patience_s
 
     @property
     def scratch_bytes(self) -> int:
@@ -167,7 +176,7 @@ class Compression:
     def _ended(
         self, job: Job, copy: Copy, ended: SimpleQueue[tuple[int, DsfnError | None]]
     ) -> tuple[int, DsfnError | None]:
-        end_s = monotonic() + _PATIENCE_S
+        end_s = monotonic() + self._patience_s
         while monotonic() < end_s and not job.cancelled.is_set():
             try:
                 return ended.get(timeout=_POLL_S)
@@ -179,7 +188,7 @@ class Compression:
 
     def _wait_idle(self, job: Job) -> None:
         """Waits until no copy runs that somebody waits for."""
-        end_s = monotonic() + _PATIENCE_S
+        end_s = monotonic() + self._patience_s
         while not self._copier.idle:
             if monotonic() > end_s or job.cancelled.wait(_POLL_S):
                 break

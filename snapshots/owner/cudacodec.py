@@ -14,6 +14,7 @@ from dsfn.functions.errors import DeviceFault
 from dsfn.snapshots.owner.codec import (
     CHUNK_BYTES,
     Chunks,
+    Encoder,
     Slot,
     Slots,
     aligned,
@@ -154,7 +155,7 @@ class CudaCodec:
         return whole_granules(_Places.of(0, self._chunks, self._ans).end)
 
     @contextmanager
-    def encoder(self, scratch: Granule) -> Iterator[_CudaEncoder]:
+    def encoder(self, scratch: Granule) -> Iterator[Encoder]:
         """See `Codec`."""
         at = _Places.of(scratch.address, self._chunks, self._ans)
         encoder = _CudaEncoder(self._ans, at, new_stream(), _Table(self._chunks))

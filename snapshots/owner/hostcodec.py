@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dsfn.functions.errors import DeviceFault
-from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, Slot, Slots, aligned, places
+from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, Encoder, Slot, Slots, aligned, places
 from dsfn.snapshots.owner.device import Granule, whole_granules
 from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.linux import same_memory
@@ -72,7 +72,7 @@ class HostCodec:
         return whole_granules(self._piece_bytes)
 
     @contextmanager
-    def encoder(self, scratch: Granule) -> Iterator[_HostEncoder]:
+    def encoder(self, scratch: Granule) -> Iterator[Encoder]:
         """See `Codec`."""
         yield _HostEncoder(scratch.address)
 

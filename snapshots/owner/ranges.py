@@ -42,7 +42,7 @@ class Ranges:
         return start
 
     def shrink(self, start: int, size_bytes: int) -> None:
-        """Takes back what lies behind the first `size_bytes`, at least one, of a taken range."""
+        """Takes back what of a taken range lies behind its first `size_bytes`, at least one."""
         rest = self._taken[start] - size_bytes
         if rest > 0:
             self._taken[start] = size_bytes
