@@ -10,8 +10,9 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
-    next ones, `held_bytes` are what the owner itself works with: places for pieces that go on to
-    other devices or have to be decoded. `free_bytes` the driver has; the rest is others'."""
+    next ones, `neighbour_bytes` are slabs for restores on other devices, `held_bytes` are what
+    the owner works with: places for pieces that go on to those, or have to be decoded.
+    `free_bytes` the driver has; the rest is others'."""
 
     device_class: str
     total_bytes: int
@@ -19,6 +20,7 @@ class DeviceAccount:
     reserve_bytes: int
     held_bytes: int
     resident_bytes: int
+    neighbour_bytes: int
     pooled_bytes: int
 
 
@@ -30,6 +32,20 @@ class LinkAccount:
     own_bytes: int
     relayed_bytes: int
     kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlabAccount:
+    """One slab of the arena: how many copies read it, how many mappings came from it and are
+    there, how often it was mapped, and when last (CLOCK_MONOTONIC; 0: never)."""
+
+    tenant: str
+    digest: str
+    size_bytes: int
+    readers: int
+    mappings: int
+    uses: int
+    last_used_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +78,12 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class SlabAccount:
-    """A slab in the arena: bytes that go to a device, and those that they take in the arena.
+class CodingAccount:
+    """What came of coding a slab: whether it is `coded`, the bytes of its data, and those that
+    it takes in the arena.
 
-    If it was tried what coding it brings, `coded_bytes` are what it has when coded, `plain_us`
-    and `coded_us` what the fastest copies of either form took, as far as it came to that, and
-    `reason` says why it stays plain; before, the reason is that it waits.
+    `coded_bytes` are what it has when coded, `plain_us` and `coded_us` what the fastest copies
+    of either form took, as far as it came to that; `reason` says why it is not coded.
     """
 
     data_bytes: int

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
+import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
+from heapq import nsmallest
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
-from dsfn.snapshots.owner.account import SlabAccount
+from dsfn.snapshots.owner.account import CodingAccount, SlabAccount
 from dsfn.snapshots.owner.compress import Verdict
+from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.errors import memory_full
 from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
@@ -24,11 +29,12 @@ from dsfn.snapshots.owner.linux import (
     shared_huge_pages,
     touch,
 )
-from dsfn.snapshots.owner.pieces import Piece
+from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.ranges import Ranges
 
 _HOST_RESERVE_BYTES = 256 << 20
 _READ_BYTES = 32 << 20
+_HALF_LIFE_S = 600
 
 _NO_VERDICT = Verdict(None, 0, 0, 0, "it was not coded so far")
 
@@ -85,23 +91,55 @@ class Form:
 @dataclass(slots=True, eq=False)
 class ArenaSlab:
     """A slab file in the arena, in one form; `verdict` says what came of coding it, once it is
-    known."""
+    known. `mappings` counts the memory of workers that it was copied to, `uses` how often, the
+    last time at `last_used_us` of the monotonic clock."""
 
     key: Key
     size_bytes: int
     data_offset: int
     form: Form
     verdict: Verdict | None = None
+    mappings: int = 0
+    uses: int = 0
+    last_used_us: int = 0
+    _heat: float = 0.0
 
     @property
     def data_bytes(self) -> int:
         """What of it goes to a device."""
         return self.size_bytes - self.data_offset
 
+    def pieces(self, granules: Iterable[Granule], most_bytes: int) -> Iterable[Piece]:
+        """The pieces that bring it to granules, whose sizes are always the same for its size."""
+        sizes = (granule.size_bytes for granule in granules)
+        return self.form.pieces or cut(self.data_bytes, sizes, most_bytes)
+
     @property
     def coded(self) -> bool:
         """Whether it has a coded form."""
         return self.form.pieces is not None
+
+    def use(self) -> None:
+        """It is mapped once more."""
+        self._heat = self.heat() + 1
+        self.uses += 1
+        self.last_used_us = _now_us()
+
+    def heat(self) -> float:
+        """How often it was used, what was some time ago less: each `_HALF_LIFE_S`, half."""
+        passed_s = (_now_us() - self.last_used_us) / 1e6
+        return self._heat * math.exp2(-passed_s / _HALF_LIFE_S)
+
+    def account(self) -> SlabAccount:
+        """What of it matters to whoever decides what to evict."""
+        return SlabAccount(
+            *self.key,
+            self.size_bytes,
+            self.form.readers,
+            self.mappings,
+            self.uses,
+            self.last_used_us,
+        )
 
 
 class Arena:
@@ -196,10 +234,10 @@ class Arena:
         del self.slabs[key]
         self.drop(slab.form)
 
-    def account(self, slab: ArenaSlab) -> SlabAccount:
-        """What is with a slab."""
+    def coding(self, slab: ArenaSlab) -> CodingAccount:
+        """What came of coding a slab."""
         verdict = slab.verdict or _NO_VERDICT
-        return SlabAccount(
+        return CodingAccount(
             data_bytes=slab.data_bytes,
             arena_bytes=self.ranges.taken_bytes(slab.form.offset),
             coded=slab.coded,
@@ -208,6 +246,15 @@ class Arena:
             coded_us=verdict.coded_us,
             reason=verdict.reason,
         )
+
+    def accounts(self, count: int) -> list[SlabAccount]:
+        """So many slabs, the least recently used first."""
+        slabs = nsmallest(count, self.slabs.values(), key=lambda slab: slab.last_used_us)
+        return [slab.account() for slab in slabs]
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def _whole_pages(size_bytes: int) -> int:

@@ -16,12 +16,11 @@ from dsfn.snapshots.owner.pool import GranulePool
 _LEAST_BYTES = 1 << 20
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Running:
     slab: ArenaSlab
     room: Form
     job: Job
-    leaving: bool = False
 
 
 class Coding:
@@ -53,20 +52,15 @@ class Coding:
             slab.verdict = Verdict(None, 0, 0, 0, "it is too small")
             return
         self._waiting.append(slab)
-        self.go_on()
 
-    def leave(self, slab: ArenaSlab, then: Callable[[], None]) -> None:
-        """Calls `then` as soon as nothing is done with the slab any more, which is soon. It will
-        not be coded."""
+    def leave(self, slab: ArenaSlab, then: Callable[[], None]) -> bool:
+        """Has a slab not coded any more. True if it is to be tried once more after `then` is
+        called: it is being coded."""
+        if self._running is not None and self._running.slab is slab:
+            return self.give_way(then)  # then it waits again
         if slab in self._waiting:
             self._waiting.remove(slab)
-        running = self._running
-        if running is not None and running.slab is slab:
-            running.leaving = True
-            self.give_way(then)
-        else:
-            then()
-            self.go_on()
+        return False
 
     def give_way(self, then: Callable[[], None]) -> bool:
         """Calls `then` as soon as the arena has back what the present slab is coded into, which
@@ -93,7 +87,7 @@ class Coding:
         if room is None:
             return None
         try:
-            scratch = self._pool.lend(self._compression.scratch_bytes)
+            scratch = self._pool.hold(self._compression.scratch_bytes)
         except DsfnError:
             self._arena.drop(room)
             return None
@@ -108,12 +102,11 @@ class Coding:
 
     def _judged(self, running: _Running, verdict: Verdict) -> None:
         self._running = None
-        self._pool.take_back(running.job.scratch)
+        self._pool.let_go(running.job.scratch)
         slab, room = running.slab, running.room
         if running.job.cancelled.is_set():
             self._arena.drop(room)
-            if not running.leaving:
-                self._waiting.append(slab)
+            self._waiting.append(slab)
         elif verdict.pieces is None:
             self._arena.drop(room)
             slab.verdict = verdict

@@ -14,7 +14,7 @@ from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import CPU
-from dsfn.snapshots.owner.account import Account, SlabAccount
+from dsfn.snapshots.owner.account import Account, CodingAccount, SlabAccount
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Connect,
@@ -26,6 +26,7 @@ from dsfn.snapshots.owner.messages import (
     Load,
     Message,
     Query,
+    Slabs,
     Start,
     Thaw,
     Trim,
@@ -134,9 +135,14 @@ class OwnerControl:
         """Where every byte is."""
         return Account.from_document(await self._ask(Query(0)))
 
-    async def inspect(self, tenant: str, digest: str) -> SlabAccount:
-        """What is with a slab in the arena. Raises `NotFound`."""
-        return SlabAccount(**await self._ask(Inspect(0, tenant, digest)))
+    async def coding(self, tenant: str, digest: str) -> CodingAccount:
+        """What came of coding a slab of the arena. Raises `NotFound`."""
+        return CodingAccount(**await self._ask(Inspect(0, tenant, digest)))
+
+    async def slabs(self) -> list[SlabAccount]:
+        """What the arena has to evict, the least recently used first: up to `MOST_SLABS`."""
+        found = await self._ask(Slabs(0))
+        return [SlabAccount(**document) for document in found["slabs"]]
 
     async def stop(self) -> None:
         """Ends the owner and waits for its end."""

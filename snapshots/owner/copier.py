@@ -34,8 +34,9 @@ class Copy:
     `granules` of the device number `device`.
 
     With `kept` it comes out of other granules that hold the same, as long as that works. `page`
-    shows how far it is. `done` gets the microseconds that it took, or why it failed; nothing of
-    it is on its way any more then. It is called in any thread, with the copier's lock held.
+    shows how far it is, if somebody looks. `done` gets the microseconds that it took, or why it
+    failed; nothing of it is on its way any more then. It is called in any thread, with the
+    copier's lock held.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Copy:
         source: int,
         granules: Sequence[Granule],
         pieces: Iterable[Piece],
-        page: ProgressPage,
+        page: ProgressPage | None,
         done: Done,
         kept: Sequence[Granule] | None = None,
     ) -> None:
@@ -89,7 +90,8 @@ class Copy:
         self._ahead[piece.offset] = piece.size_bytes
         while size_bytes := self._ahead.pop(self._arrived_bytes, 0):
             self._arrived_bytes += size_bytes
-        self._page.advance(self._arrived_bytes)
+        if self._page is not None:
+            self._page.advance(self._arrived_bytes)
 
     def give_back(self, piece: Piece) -> None:
         """A piece did not get there; it can be taken once more."""
@@ -105,7 +107,8 @@ class Copy:
 
     def end(self) -> None:
         """Tells whoever waits for it."""
-        self._page.end(State.FAILED if self._stopped else State.DONE)
+        if self._page is not None:
+            self._page.end(State.FAILED if self._stopped else State.DONE)
         began_ns = self._began_ns or perf_counter_ns()
         self._done((perf_counter_ns() - began_ns) // 1000, self._fault)
 

@@ -1,7 +1,7 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
     node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query,
-                      Inspect
+                      Slabs, Inspect
     owner -> node     Done, Failed
     worker -> owner   Map, Release
     owner -> worker   Granules (+ their descriptors), Copied, Released, Failed
@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, fields
 from dsfn.functions.errors import BadMessage
 
 MAX_MESSAGE_BYTES = 1 << 16
+MOST_SLABS = 100  # of one answer, which is one packet
 MAX_DESCRIPTORS = 200  # a packet; the kernel's own limit is 253
 
 
@@ -109,10 +110,16 @@ class Query(Message):
 
 @dataclass(frozen=True, slots=True)
 class Inspect(Message):
-    """What is with this slab. Done: `dsfn.snapshots.owner.account.SlabAccount`."""
+    """What came of coding this slab. Done: `dsfn.snapshots.owner.account.CodingAccount`."""
 
     tenant: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slabs(Message):
+    """What the arena has to evict. Done: {"slabs": up to `MOST_SLABS` of
+    `dsfn.snapshots.owner.account.SlabAccount` as documents, the least recently used first}."""
 
 
 @dataclass(frozen=True, slots=True)

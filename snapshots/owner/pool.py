@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.errors import memory_full
@@ -40,6 +40,8 @@ class GranulePool:
         self._held_bytes = held_bytes
         self._idle: dict[str, list[Granule]] = {}
         self._resident_bytes = 0
+        self._neighbour_bytes = 0
+        self.evict_guests: Callable[[int], None] = lambda lacking_bytes: None
 
     def take(self, tenant: str, size_bytes: int) -> list[Granule]:
         """Granules of together `size_bytes`, rounded up to `GRANULARITY_BYTES`: as many as fit
@@ -71,14 +73,17 @@ class GranulePool:
         if left:
             yield left
 
-    def lend(self, size_bytes: int) -> Granule:
-        """Memory of the reserve for a while. Raises `MemoryFull`, `DeviceFault`."""
+    def hold(self, size_bytes: int) -> Granule:
+        """Memory of the reserve, for the owner itself, for a while.
+
+        Raises `MemoryFull`, `DeviceFault`.
+        """
         granule = self._device.create(size_bytes)
         self._held_bytes += size_bytes
         return granule
 
-    def take_back(self, granule: Granule) -> None:
-        """What was lent."""
+    def let_go(self, granule: Granule) -> None:
+        """Gives what was held back to the driver."""
         self._device.destroy(granule)
         self._held_bytes -= granule.size_bytes
 
@@ -93,6 +98,30 @@ class GranulePool:
         Nobody must get them before it has ended; the driver knows when that is.
         """
         self._resident_bytes -= _total(granules)
+        for granule in granules:
+            self._device.destroy(granule)
+
+    def lend(self, size_bytes: int) -> list[Granule]:
+        """New granules, as for a mapping of this size, of what nobody needs now.
+
+        Raises `MemoryFull` and `DeviceFault`; nothing is taken then.
+        """
+        sizes = list(self.sizes(size_bytes))
+        if self._free_bytes() < sum(sizes):
+            raise memory_full("device", sum(sizes), max(0, self._free_bytes()))
+        granules: list[Granule] = []
+        try:
+            granules.extend(map(self._device.create, sizes))
+        except DsfnError:
+            for granule in granules:
+                self._device.destroy(granule)
+            raise
+        self._neighbour_bytes += _total(granules)
+        return granules
+
+    def take_back(self, granules: Sequence[Granule]) -> None:
+        """Gives what was lent back to the driver."""
+        self._neighbour_bytes -= _total(granules)
         for granule in granules:
             self._device.destroy(granule)
 
@@ -112,6 +141,7 @@ class GranulePool:
             reserve_bytes=self._reserve_bytes,
             held_bytes=self._held_bytes,
             resident_bytes=self._resident_bytes,
+            neighbour_bytes=self._neighbour_bytes,
             pooled_bytes=_total(chain.from_iterable(self._idle.values())),
         )
 
@@ -126,6 +156,8 @@ class GranulePool:
         """Has the driver get back idle granules until so much can be created."""
         if not needed_bytes:
             return
+        if self._free_bytes() < needed_bytes:
+            self.evict_guests(needed_bytes - self._free_bytes())
         others = [each for each in self._idle if each != tenant]
         for each in (*others, tenant):
             idle = self._idle.get(each, [])

@@ -19,6 +19,7 @@ from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
 from dsfn.snapshots.owner.coding import Coding
 from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
+    MOST_SLABS,
     Connect,
     Done,
     Evict,
@@ -28,6 +29,7 @@ from dsfn.snapshots.owner.messages import (
     Load,
     Message,
     Query,
+    Slabs,
     Start,
     Thaw,
     Trim,
@@ -35,6 +37,7 @@ from dsfn.snapshots.owner.messages import (
     receive,
     send,
 )
+from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.start import Parts, start
 from dsfn.snapshots.owner.worker import Worker
 
@@ -53,6 +56,7 @@ class Owner:
         self._workers: set[Worker] = set()
         self._parts: Parts
         self._coding: Coding | None = None
+        self.neighbours: NeighbourTier
         self._freezers: tuple[Freezer, ...]
 
     def serve(self) -> NoReturn:
@@ -64,6 +68,8 @@ class Owner:
         while True:
             for key, _ in self._selector.select():
                 key.data()
+            if self._coding is not None:
+                self._coding.go_on()  # there may be more room than before
 
     def post(self, action: Callable[[], None]) -> None:
         """Has the loop run `action`; any thread may call this."""
@@ -87,6 +93,7 @@ class Owner:
         try:
             self._parts = start(message)
             self._freezers = tuple(map(freezer_for, message.devices))
+            self.neighbours = self._parts.neighbours(self.post)
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
@@ -100,8 +107,6 @@ class Owner:
         os.eventfd_read(self._bell)
         while self._posted:
             self._posted.popleft()()
-        if self._coding is not None:
-            self._coding.go_on()  # there may be room now
 
     def _from_node(self) -> None:
         try:
@@ -111,19 +116,18 @@ class Owner:
         if message is None:
             os._exit(0)
         try:
-            self._reply(message.id, partial(self._handle, message, descriptors))
+            self._serve(message, descriptors)
         finally:
             close_all(descriptors)
 
-    def _reply(self, number: int, action: Callable[[], dict[str, object] | None]) -> None:
-        """Answers a message with what an action gives, if it gives that now, or fails with."""
+    def _serve(self, message: Message, descriptors: list[int]) -> None:
         try:
-            result = action()
+            result = self._handle(message, descriptors)
         except DsfnError as error:
-            self._answer(Failed(number, error.to_document()))
+            self._answer(Failed(message.id, error.to_document()))
         else:
             if result is not None:
-                self._answer(Done(number, result))
+                self._answer(Done(message.id, result))
 
     def _handle(self, message: Message, descriptors: list[int]) -> dict[str, object] | None:
         """The answer, or None if it comes later."""
@@ -135,6 +139,7 @@ class Owner:
             case Connect():
                 self._connect(message, descriptors)
             case Trim():
+                self.neighbours.trim()
                 for pool in self._parts.pools:
                     pool.trim()
             case Freeze():
@@ -147,9 +152,22 @@ class Owner:
                 return self._account().to_document()
             case Inspect():
                 slab = self.arena.find((message.tenant, message.digest))
-                return asdict(self.arena.account(slab))
+                return asdict(self.arena.coding(slab))
+            case Slabs():
+                slabs = self.arena.accounts(MOST_SLABS)
+                return {"slabs": [asdict(slab) for slab in slabs]}
             case _:
                 raise BadMessage(f"A node does not send {type(message).__name__}.")
+        return {}
+
+    def _evict(self, message: Evict) -> dict[str, object] | None:
+        key, again = (message.tenant, message.digest), partial(self._serve, message, [])
+        if self.neighbours.forget(key, then=again):
+            return None
+        slab = self.arena.evictable(key)
+        if self._coding is not None and self._coding.leave(slab, then=again):
+            return None
+        self.arena.evict(key)
         return {}
 
     def _load(self, message: Load) -> dict[str, object] | None:
@@ -165,7 +183,7 @@ class Owner:
             slab = self.arena.reserve(key, message.size_bytes, message.data_offset)
         except MemoryFull:
             # What is in the background gives its room to what somebody waits for.
-            again = partial(self._reply, message.id, partial(self._load, message))
+            again = partial(self._serve, message, [])
             if self._coding is None or not self._coding.give_way(again):
                 raise
             return None
@@ -194,18 +212,6 @@ class Owner:
         for number in self._loading.pop(slab.key):
             failed = None if fault is None else Failed(number, fault.to_document())
             self._answer(failed or Done(number, {}))
-
-    def _evict(self, message: Evict) -> dict[str, object] | None:
-        key = (message.tenant, message.digest)
-        if self._coding is None:
-            return self._evict_now(key)
-        left = partial(self._reply, message.id, partial(self._evict_now, key))
-        self._coding.leave(self.arena.evictable(key), left)
-        return None
-
-    def _evict_now(self, key: Key) -> dict[str, object]:
-        self.arena.evict(key)
-        return {}
 
     def _connect(self, message: Connect, descriptors: list[int]) -> None:
         known = range(len(self._parts.pools))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 
-PLACES = 4
+PLACES = 3  # one that fills, one that empties, and one so that neither waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,11 @@ def stage(devices: Sequence[Device], piece_bytes: int) -> tuple[Staging | None, 
 
     Raises `MemoryFull`, `DeviceFault`.
     """
-    size_bytes = PLACES * piece_bytes
-    size_bytes += -size_bytes % GRANULARITY_BYTES
+    place_bytes = piece_bytes + -piece_bytes % GRANULARITY_BYTES
     return tuple(
-        Staging(device.create(size_bytes), peers) if (peers := _peers(device, devices)) else None
+        Staging(device.create(PLACES * place_bytes), peers)
+        if (peers := _peers(device, devices))
+        else None
         for device in devices
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from time import perf_counter_ns
@@ -17,6 +17,7 @@ from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.hostcodec import HostCodec
 from dsfn.snapshots.owner.link import Link
 from dsfn.snapshots.owner.messages import Start
+from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.pool import GranulePool
 from dsfn.snapshots.owner.staging import PLACES, Staging, introduce, stage
 
@@ -32,8 +33,13 @@ class Parts:
     copier: Copier
     compression: Compression | None
     codec: str
+    peers: tuple[tuple[int, ...], ...]
     touch_us: int
     register_us: int
+
+    def neighbours(self, post: Callable[[Callable[[], None]], None]) -> NeighbourTier:
+        """Slabs on devices that their peers reach; `post` has the owner's loop run something."""
+        return NeighbourTier(self.arena, self.pools, self.copier, self.peers, post)
 
     def to_document(self) -> dict[str, object]:
         """The answer to `Start`."""
@@ -77,6 +83,7 @@ def start(message: Start) -> Parts:
         copier=copier,
         compression=Compression(0, devices[0], codecs[0], copier) if codecs else None,
         codec=codec,
+        peers=tuple(() if staging is None else staging.peers for staging in stagings),
         touch_us=(touched_ns - began_ns) // 1000,
         register_us=(registered_ns - touched_ns) // 1000,
     )

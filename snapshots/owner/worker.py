@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from dsfn.functions.errors import BadMessage, DsfnError
+from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
@@ -25,7 +25,7 @@ from dsfn.snapshots.owner.messages import (
     receive,
     send,
 )
-from dsfn.snapshots.owner.pieces import cut
+from dsfn.snapshots.owner.neighbours import Kept, NeighbourTier
 from dsfn.snapshots.owner.pool import GranulePool
 from dsfn.snapshots.owner.progress import ProgressPage
 
@@ -40,13 +40,18 @@ class Host(Protocol):
     def post(self, action: Callable[[], None]) -> None:
         """Has the loop run `action`."""
 
+    @property
+    def neighbours(self) -> NeighbourTier:
+        """Slabs on devices."""
+
     def forget(self, worker: Worker) -> None:
         """Listens to the worker no more."""
 
 
 @dataclass(slots=True)
 class _Mapping:
-    pool: GranulePool
+    device: int
+    slab: ArenaSlab
     granules: list[Granule]
     page: ProgressPage
     copy: Copy | None = None
@@ -102,31 +107,46 @@ class Worker:
             raise BadMessage(f"There is a mapping {message.id} already.")
         if message.device not in self._pools:
             raise BadMessage(f"The device {message.device} is not this worker's.")
-        pool, page = self._pools[message.device], ProgressPage()
+        page, again = ProgressPage(), partial(self._map_again, message)
         try:
             slab = self._host.arena.find((self._tenant, message.digest))
-            granules = pool.take(self._tenant, slab.data_bytes)
+            granules = self._pools[message.device].take(self._tenant, slab.data_bytes)
         except DsfnError as error:
             page.close()
-            send(self.connection, Failed(message.id, error.to_document()))
+            full = isinstance(error, MemoryFull)
+            if not full or not self._host.neighbours.wait_for_room(message.device, again):
+                send(self.connection, Failed(message.id, error.to_document()))
             return
-        mapping = _Mapping(pool, granules, page)
+        slab.use()
+        mapping = _Mapping(message.device, slab, granules, page)
         self._mappings[message.id] = mapping
-        self._bring(message, slab, mapping)
+        self._bring(message.id, mapping)
         self._send_granules(message.id, mapping)
 
-    def _bring(self, message: Map, slab: ArenaSlab, mapping: _Mapping) -> None:
+    def _map_again(self, message: Map) -> None:
+        """What was in the way has gone."""
+        try:
+            if not self._lost:
+                self._map(message)
+        except (OSError, BadMessage):
+            self._lose()
+
+    def _bring(self, number: int, mapping: _Mapping) -> None:
         """Begins the copy, which runs while the worker maps the granules."""
+        slab, kept = mapping.slab, self._host.neighbours.find(mapping.slab, mapping.device)
         form = self._host.arena.read(slab)
-        sizes = [granule.size_bytes for granule in mapping.granules]
         mapping.copy = Copy(
-            device=message.device,
+            device=mapping.device,
             source=form.source,
             granules=mapping.granules,
-            pieces=form.pieces or cut(slab.data_bytes, sizes, self._copier.piece_bytes),
+            pieces=slab.pieces(mapping.granules, self._copier.piece_bytes),
             page=mapping.page,
-            done=partial(self._post_copied, message.id, form),
+            done=partial(self._post_copied, number, form, kept),
+            kept=None if kept is None else kept.granules,
         )
+        slab.mappings += 1
+        if kept is not None:
+            kept.readers += 1
         self._copier.submit(mapping.copy)
 
     def _send_granules(self, number: int, mapping: _Mapping) -> None:
@@ -140,12 +160,24 @@ class Worker:
             more = start + most < len(granules)
             send(self.connection, Granules(number, sizes, more, not start), descriptors)
 
-    def _post_copied(self, number: int, form: Form, copy_us: int, fault: DsfnError | None) -> None:
+    def _post_copied(
+        self,
+        number: int,
+        form: Form,
+        kept: Kept | None,
+        copy_us: int,
+        fault: DsfnError | None,
+    ) -> None:
         """Runs in any thread."""
-        self._host.post(partial(self._copied, number, form, copy_us, fault))
+        self._host.post(partial(self._end_copy, form, kept))
+        self._host.post(partial(self._copied, number, copy_us, fault))
 
-    def _copied(self, number: int, form: Form, copy_us: int, fault: DsfnError | None) -> None:
+    def _end_copy(self, form: Form, kept: Kept | None) -> None:
         self._host.arena.end_read(form)
+        if kept is not None:
+            self._host.neighbours.end_read(kept)
+
+    def _copied(self, number: int, copy_us: int, fault: DsfnError | None) -> None:
         mapping = self._mappings[number]
         mapping.copy = None
         if self._lost:
@@ -168,15 +200,21 @@ class Worker:
             self._copier.cancel(mapping.copy)
 
     def _give(self, number: int) -> None:
-        mapping = self._mappings.pop(number)
-        mapping.page.close()
-        mapping.pool.give(self._tenant, mapping.granules)
+        mapping = self._end_mapping(number)
+        self._pools[mapping.device].give(self._tenant, mapping.granules)
+        self._host.neighbours.parked(mapping.slab, mapping.device)
         self._send(Released(number))
 
     def _discard(self, number: int) -> None:
+        mapping = self._end_mapping(number)
+        self._pools[mapping.device].discard(mapping.granules)
+        self._host.neighbours.parked(mapping.slab, mapping.device)
+
+    def _end_mapping(self, number: int) -> _Mapping:
         mapping = self._mappings.pop(number)
         mapping.page.close()
-        mapping.pool.discard(mapping.granules)
+        mapping.slab.mappings -= 1
+        return mapping
 
     def _send(self, message: Message) -> None:
         try:

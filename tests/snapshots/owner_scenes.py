@@ -12,7 +12,7 @@ import torch
 
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.owner.account import Account, SlabAccount
+from dsfn.snapshots.owner.account import Account, CodingAccount
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.messages import Start
 
@@ -59,10 +59,10 @@ async def settled(control: OwnerControl, holds: Callable[[Account], bool]) -> Ac
     return account
 
 
-async def judged(control: OwnerControl, digest: str) -> SlabAccount:
+async def judged(control: OwnerControl, digest: str) -> CodingAccount:
     """What is with a slab when it has been tried. Fails after some seconds."""
     end_s = time.monotonic() + 20
-    while (slab := await control.inspect(TENANT, digest)).reason == "it was not coded so far":
+    while (slab := await control.coding(TENANT, digest)).reason == "it was not coded so far":
         assert time.monotonic() < end_s
         await asyncio.sleep(0.02)
     return slab

@@ -99,7 +99,7 @@ def test_a_slab_that_gains_nothing_stays_as_it_is(
     async def scenario() -> None:
         async with running_owner(device, compress=True) as control:
             await control.load(TENANT, directory)
-            before = await control.inspect(TENANT, digest)
+            before = await control.coding(TENANT, digest)
             slab = await judged(control, digest)
             assert not slab.coded
             assert reason in slab.reason
@@ -142,12 +142,12 @@ def test_restores_while_a_slab_is_coded_are_right(tmp_path: Path) -> None:
         async with running_owner(SLOW, compress=True) as control:
             await control.load(TENANT, directory)
             restores = 0
-            while not (await control.inspect(TENANT, digest)).coded:
+            while not (await control.coding(TENANT, digest)).coded:
                 assert (restores := restores + 1) < 30
                 await comes_back(control, directory)
                 await asyncio.sleep(0.2)
             await comes_back(control, directory)
-            slab = await control.inspect(TENANT, digest)
+            slab = await control.coding(TENANT, digest)
             assert (await control.account()).arena_used_bytes == slab.arena_bytes
 
     run(scenario)
@@ -168,7 +168,7 @@ def test_a_slab_is_evicted_in_the_middle_of_its_coding(tmp_path: Path) -> None:
                         return_exceptions=True,
                     )
                 with pytest.raises(NotFound):
-                    await control.inspect(TENANT, digest)
+                    await control.coding(TENANT, digest)
                 account = await control.account()
                 assert (account.arena_used_bytes, account.slabs) == (0, 0)
 
@@ -187,7 +187,7 @@ def test_coding_gives_its_room_to_a_slab_that_is_loaded(tmp_path: Path) -> None:
             await control.load(TENANT, second)  # both fit, but with no room to code either
             for directory, digest in ((first, first_digest), (second, second_digest)):
                 await comes_back(control, directory)
-                assert not (await control.inspect(TENANT, digest)).coded
+                assert not (await control.coding(TENANT, digest)).coded
             await control.evict(TENANT, first_digest)
             assert (await judged(control, second_digest)).coded
             await control.load(TENANT, first)  # and now there is more room than before
