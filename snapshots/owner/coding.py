@@ -10,7 +10,7 @@ from functools import partial
 from dsfn.functions.errors import DsfnError
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.compress import MOST_OF_PLAIN, Compression, Job, Verdict
-from dsfn.snapshots.owner.pieces import cut
+from dsfn.snapshots.owner.pieces import LEAST_CODED_BYTES, cut
 from dsfn.snapshots.owner.pool import GranulePool
 
 _LEAST_BYTES = 1 << 20
@@ -91,9 +91,16 @@ class Coding:
         except DsfnError:
             self._arena.drop(room)
             return None
-        sizes = self._pool.sizes(slab.data_bytes)
-        pieces = tuple(cut(slab.data_bytes, sizes, self._compression.piece_bytes))
-        return _Running(slab, room, Job(slab.form.source, pieces, room.source, room_bytes, scratch))
+        sizes, most_bytes = tuple(self._pool.sizes(slab.data_bytes)), self._compression.piece_bytes
+        job = Job(
+            source=slab.form.source,
+            pieces=tuple(cut(slab.data_bytes, sizes, most_bytes)),
+            larger=tuple(cut(slab.data_bytes, sizes, most_bytes, LEAST_CODED_BYTES)),
+            room=room.source,
+            room_bytes=room_bytes,
+            scratch=scratch,
+        )
+        return _Running(slab, room, job)
 
     def _judge(self, running: _Running) -> None:
         """Runs in the thread."""

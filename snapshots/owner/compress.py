@@ -26,11 +26,13 @@ _POLL_S = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A slab whose data lies plain at `source`, in `pieces`; `room_bytes` of the arena at
-    `room` for its coded form; memory of the device for the encoder."""
+    """A slab whose data lies plain at `source`, and is copied in `pieces`; the `larger` ones are
+    those to code, to `room_bytes` of the arena at `room`; memory of the device for the encoder.
+    """
 
     source: int
     pieces: tuple[Piece, ...]
+    larger: tuple[Piece, ...]
     room: int
     room_bytes: int
     scratch: Granule
@@ -93,7 +95,7 @@ class Compression:
         pieces = self._code(job, encoder)
         if all(piece.chunks is None for piece in pieces):
             _end("no piece of it gets smaller")
-        for plain, coded in zip(job.pieces, pieces, strict=True):
+        for plain, coded in zip(job.larger, pieces, strict=True):
             self._check(job, plain, coded, encoder)
         plain_us, coded_us = self._measure(job, pieces, encoder.target)
         last = pieces[-1]
@@ -106,7 +108,7 @@ class Compression:
         """The coded form's pieces, in the job's room."""
         pieces: list[Piece] = []
         used_bytes = 0
-        for piece in job.pieces:
+        for piece in job.larger:
             self._wait_idle(job)
             left_bytes = job.room_bytes - used_bytes
             most_bytes = min(left_bytes, int(piece.size_bytes * MOST_OF_PLAIN))

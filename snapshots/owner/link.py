@@ -127,10 +127,11 @@ class Link:
 
     def _wait(self, flight: _Flight, urgent: bool) -> None:
         try:
-            self._device.wait(flight.event, urgent)
-        finally:
             if flight.slot is not None:
+                # What is decoded has been carried: the thread is woken once for both.
                 self._codec(flight.task).finish(flight.slot, urgent)
+        finally:
+            self._device.wait(flight.event, urgent)
 
     def _codec(self, task: Task) -> Codec:
         return self._codecs[task.copy.device]

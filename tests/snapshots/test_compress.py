@@ -83,9 +83,11 @@ class Scene:
         self._plain = ctypes.create_string_buffer(WEIGHTS, SLAB_BYTES)
         self._room = ctypes.create_string_buffer(SLAB_BYTES)
         self.granules = [self.device.create(2 * MIB), self.device.create(2 * MIB)]
+        pieces = tuple(cut(SLAB_BYTES, [2 * MIB, 2 * MIB], PIECE_BYTES))
         self.job = Job(
             source=ctypes.addressof(self._plain),
-            pieces=tuple(cut(SLAB_BYTES, [2 * MIB, 2 * MIB], PIECE_BYTES)),
+            pieces=pieces,
+            larger=pieces,
             room=ctypes.addressof(self._room),
             room_bytes=SLAB_BYTES * 7 // 8,
             scratch=self.device.create(self.codec.encoder_bytes()),
