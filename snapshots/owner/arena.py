@@ -9,10 +9,11 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import nsmallest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
@@ -31,6 +32,9 @@ from dsfn.snapshots.owner.linux import (
 )
 from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.ranges import Ranges
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _HOST_RESERVE_BYTES = 256 << 20
 _READ_BYTES = 32 << 20
@@ -92,7 +96,8 @@ class Form:
 class ArenaSlab:
     """A slab file in the arena, in one form; `verdict` says what came of coding it, once it is
     known. `mappings` counts the memory of workers that it was copied to, `uses` how often, the
-    last time at `last_used_us` of the monotonic clock."""
+    last time at `last_used_us` of the monotonic clock. `head` has hashed what comes before the
+    data."""
 
     key: Key
     size_bytes: int
@@ -102,6 +107,7 @@ class ArenaSlab:
     mappings: int = 0
     uses: int = 0
     last_used_us: int = 0
+    head: _Hash = field(default_factory=sha256)
     _heat: float = 0.0
 
     @property
@@ -192,6 +198,7 @@ class Arena:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if digest.hexdigest() != slab.key[1]:
             corrupt("the slab's bytes differ from their digest")
+        slab.head.update(view[: slab.data_offset])
 
     def commit(self, slab: ArenaSlab) -> None:
         """From now on the slab is found."""

@@ -12,6 +12,8 @@ from threading import Lock
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
+    Check,
+    Checked,
     Copied,
     Failed,
     Granules,
@@ -25,6 +27,7 @@ from dsfn.snapshots.owner.messages import (
 )
 
 PATIENCE_S = 30.0
+_SLOWEST_CHECK_BYTES_PER_S = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,24 @@ class OwnerClient:
         if not isinstance(message, Copied) or message.id != number:
             raise self._lose(f"it answered {type(message).__name__}")
         return message.copy_us
+
+    def check(self, number: int, size_bytes: int) -> bool:
+        """Whether a mapping of so many bytes, in which the slab has arrived, is as it was
+        captured, byte for byte.
+
+        Takes as long as hashing. Raises `OwnerLost`, `MemoryFull` (of the host), `DeviceFault`.
+        """
+        self._connection.settimeout(self._patience_s + size_bytes / _SLOWEST_CHECK_BYTES_PER_S)
+        try:
+            self._send(Check(number))
+            message, received = self._receive()
+        finally:
+            if not self._lost:
+                self._connection.settimeout(self._patience_s)
+        close_all(received)
+        if not isinstance(message, Checked) or message.id != number:
+            raise self._lose(f"it answered {type(message).__name__}")
+        return message.is_intact
 
     def release(self, number: int) -> None:
         """Gives a mapping back, of which nothing is mapped here any more. Raises `OwnerLost`."""

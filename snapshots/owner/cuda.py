@@ -37,6 +37,7 @@ class CudaDevice:
         self.use()
         self._link = new_stream()
         self._across = new_stream()
+        self._back = new_stream()
         self._events: list[Any] = []
         self._staged = new_event()
         self._properties = self._allocation()
@@ -126,6 +127,11 @@ class CudaDevice:
         """See `Device`."""
         call(driver.cuMemcpyDtoDAsync, target, source, size_bytes, self._across)
         return self._record(self._across)
+
+    def download(self, target: int, source: int, size_bytes: int) -> None:
+        """See `Device`."""
+        call(driver.cuMemcpyDtoHAsync, target, source, size_bytes, self._back)
+        call(driver.cuStreamSynchronize, self._back)
 
     def wait(self, event: object, urgent: bool = False) -> None:
         """See `Device`."""

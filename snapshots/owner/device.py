@@ -73,6 +73,9 @@ class Device(Protocol):
         """Begins a copy to memory of this device from a peer's or its own; what comes back is
         for `wait`."""
 
+    def download(self, target: int, source: int, size_bytes: int) -> None:
+        """Copies to registered host memory, and waits for it. Raises `DeviceFault`."""
+
     def wait(self, event: object, urgent: bool = False) -> None:
         """Waits until a copy has ended. Once for each copy. Raises `DeviceFault`.
 

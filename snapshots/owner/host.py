@@ -75,6 +75,10 @@ class HostDevice:
         """See `Device`."""
         return self._across.submit(_move, target, source, size_bytes)
 
+    def download(self, target: int, source: int, size_bytes: int) -> None:
+        """See `Device`."""
+        _move(target, source, size_bytes)
+
     def wait(self, event: object, urgent: bool = False) -> None:
         """See `Device`."""
         assert isinstance(event, Future)

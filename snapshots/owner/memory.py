@@ -102,6 +102,19 @@ class OwnedSlab:
                 self._memory.release_orphans()
                 place.mapped.number = self._bring(place)
 
+    def is_intact(self) -> bool:
+        """Whether each byte in memory is as it was captured, by the owner's own account of it.
+
+        Takes as long as hashing. Raises `SnapshotError` for a slab that is parked, and as
+        `OwnerClient.check`.
+        """
+        with self._memory.client.lock:
+            place = self._open_range()
+            if place.mapped.number is None:
+                raise SnapshotError("The slab is parked.")
+            self._memory.space.synchronise()
+            return self._memory.client.check(place.mapped.number, place.size_bytes)
+
     def close(self) -> None:
         """See `dsfn.snapshots.memory.Slab`. Memory is given back with the last storage."""
         with self._memory.client.lock:

@@ -3,8 +3,8 @@
     node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query,
                       Slabs, Inspect
     owner -> node     Done, Failed
-    worker -> owner   Map, Release
-    owner -> worker   Granules (+ their descriptors), Copied, Released, Failed
+    worker -> owner   Map, Check, Release
+    owner -> worker   Granules (+ their descriptors), Copied, Checked, Released, Failed
 
 All sockets are Unix sockets of SOCK_SEQPACKET. `id` is the sender's number for the request,
 or for the mapping that the worker asks for, and comes back in every answer to it.
@@ -136,6 +136,11 @@ class Release(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Check(Message):
+    """Compare what is in mapping `id` with what was captured; nobody writes to it meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Granules(Message):
     """A mapping's granules in order, a descriptor each; `more` says that others follow.
 
@@ -153,6 +158,13 @@ class Copied(Message):
     """All of the slab's data is in the mapping; the copy took `copy_us`."""
 
     copy_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Message):
+    """Whether each byte of the mapping is as it was captured."""
+
+    is_intact: bool
 
 
 @dataclass(frozen=True, slots=True)

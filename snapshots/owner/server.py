@@ -16,7 +16,9 @@ from typing import NoReturn
 from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
+from dsfn.snapshots.owner.checker import Checker, Inspection
 from dsfn.snapshots.owner.coding import Coding
+from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
     MOST_SLABS,
@@ -52,6 +54,7 @@ class Owner:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._loader = ThreadPoolExecutor(1, "dsfn-loader")
         self._freezing = ThreadPoolExecutor(1, "dsfn-freezer")
+        self._checker = Checker()
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
@@ -80,6 +83,22 @@ class Owner:
     def arena(self) -> Arena:
         """The arena."""
         return self._parts.arena
+
+    def inspect(
+        self,
+        slab: ArenaSlab,
+        device: int,
+        granules: list[Granule],
+        done: Callable[[bool, DsfnError | None], None],
+    ) -> Inspection:
+        """Begins to compare memory of a device with a slab; the loop runs `done`."""
+
+        def post(is_intact: bool, fault: DsfnError | None) -> None:
+            self.post(partial(done, is_intact, fault))
+
+        inspection = Inspection(slab, self._parts.devices[device], granules, post)
+        self._checker.submit(inspection)
+        return inspection
 
     def forget(self, worker: Worker) -> None:
         """Listens to a worker no more."""

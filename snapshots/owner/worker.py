@@ -10,10 +10,13 @@ from typing import Protocol
 
 from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
+from dsfn.snapshots.owner.checker import Inspection
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.messages import (
     MAX_DESCRIPTORS,
+    Check,
+    Checked,
     Copied,
     Failed,
     Granules,
@@ -44,6 +47,15 @@ class Host(Protocol):
     def neighbours(self) -> NeighbourTier:
         """Slabs on devices."""
 
+    def inspect(
+        self,
+        slab: ArenaSlab,
+        device: int,
+        granules: list[Granule],
+        done: Callable[[bool, DsfnError | None], None],
+    ) -> Inspection:
+        """Begins an inspection; the loop runs `done`."""
+
     def forget(self, worker: Worker) -> None:
         """Listens to the worker no more."""
 
@@ -55,7 +67,13 @@ class _Mapping:
     granules: list[Granule]
     page: ProgressPage
     copy: Copy | None = None
+    inspection: Inspection | None = None
     releasing: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the owner reads or writes its memory."""
+        return self.copy is not None or self.inspection is not None
 
 
 class Worker:
@@ -95,6 +113,8 @@ class Worker:
         match message:
             case Map():
                 self._map(message)
+            case Check():
+                self._check(message)
             case Release():
                 self._release(message)
             case None:
@@ -178,26 +198,48 @@ class Worker:
             self._host.neighbours.end_read(kept)
 
     def _copied(self, number: int, copy_us: int, fault: DsfnError | None) -> None:
+        self._mappings[number].copy = None
+        failed = None if fault is None else Failed(number, fault.to_document())
+        self._answer(number, failed or Copied(number, copy_us))
+
+    def _check(self, message: Check) -> None:
+        mapping = self._mappings.get(message.id)
+        if mapping is None or mapping.releasing or mapping.is_busy:
+            raise BadMessage(f"There is nothing to check in mapping {message.id}.")
+        mapping.inspection = self._host.inspect(
+            mapping.slab, mapping.device, mapping.granules, partial(self._checked, message.id)
+        )
+
+    def _checked(self, number: int, is_intact: bool, fault: DsfnError | None) -> None:
         mapping = self._mappings[number]
-        mapping.copy = None
+        mapping.inspection = None
+        failed = None if fault is None else Failed(number, fault.to_document())
+        self._answer(number, failed or Checked(number, is_intact))
+
+    def _answer(self, number: int, message: Message) -> None:
+        """What a mapping was busy with has ended; ends the mapping too, if that was asked."""
         if self._lost:
             self._discard(number)
-        elif mapping.releasing:
+        elif self._mappings[number].releasing:
             self._give(number)
-        elif fault is not None:
-            self._send(Failed(number, fault.to_document()))
         else:
-            self._send(Copied(number, copy_us))
+            self._send(message)
 
     def _release(self, message: Release) -> None:
         mapping = self._mappings.get(message.id)
         if mapping is None or mapping.releasing:
             raise BadMessage(f"There is no mapping {message.id}.")
         mapping.releasing = True
-        if mapping.copy is None:
-            self._give(message.id)
+        if mapping.is_busy:
+            self._call_off(mapping)
         else:
+            self._give(message.id)
+
+    def _call_off(self, mapping: _Mapping) -> None:
+        if mapping.copy is not None:
             self._copier.cancel(mapping.copy)
+        if mapping.inspection is not None:
+            mapping.inspection.cancelled.set()
 
     def _give(self, number: int) -> None:
         mapping = self._end_mapping(number)
@@ -229,7 +271,7 @@ class Worker:
         self._host.forget(self)
         self.connection.close()
         for number, mapping in list(self._mappings.items()):
-            if mapping.copy is None:
-                self._discard(number)
+            if mapping.is_busy:
+                self._call_off(mapping)
             else:
-                self._copier.cancel(mapping.copy)
+                self._discard(number)

@@ -394,8 +394,8 @@ def test_a_function_that_asks_for_gpus_is_refused_where_there_are_none(deployer:
         ECHO.replace("@dsfn.function", "@dsfn.function(gpu=0.5)"), DefinitionError
     )
     assert error.message == (
-        "The deploy failed: echo asks for 0.5 GPUs, and this node has none: take `gpu` away,"
-        " or deploy it where there is one."
+        "The deploy failed: echo asks for 0.5 GPUs, and this node has none (it is a test's):"
+        " take `gpu` away, or deploy it where there are as many."
     )
 
 

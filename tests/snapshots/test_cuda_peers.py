@@ -22,6 +22,7 @@ from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cuda import CudaMemory
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.memory import OwnedSlab
 from dsfn.snapshots.restore import Restored, restore
 
 pytestmark = pytest.mark.gpu
@@ -73,6 +74,34 @@ def test_a_slab_that_comes_over_both_links_is_right_on_either_gpu(tmp_path: Path
                 restored.slabs["gpu:0"].park()
                 restored.slabs["gpu:0"].unpark()
                 assert torch.equal(weight(restored).cpu(), bits)
+
+    run(scenario)
+
+
+def test_a_parked_slab_comes_back_from_the_neighbours_memory(tmp_path: Path) -> None:
+    directory, bits = blob(tmp_path / "a")
+
+    async def scenario() -> None:
+        async with owner() as control:
+            await control.load(TENANT, directory)
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control, 0)})
+            slab = restored.slabs["gpu:0"]
+            assert isinstance(slab, OwnedSlab)
+            weight(restored).fill_(1)
+            assert not slab.is_intact()
+            slab.park()
+            await settled(control, lambda account: account.devices[1].neighbour_bytes > 0)
+            while any(each.readers for each in await control.slabs()):
+                await asyncio.sleep(0.01)
+            before = (await control.account()).links
+            slab.unpark()
+            after = (await control.account()).links
+            assert after[0].kept_bytes - before[0].kept_bytes >= SLAB_BYTES
+            assert after[0].own_bytes == before[0].own_bytes
+            assert slab.is_intact()
+            assert torch.equal(weight(restored).cpu(), bits)
+            await control.trim()
+            assert (await control.account()).devices[1].neighbour_bytes == 0
 
     run(scenario)
 
