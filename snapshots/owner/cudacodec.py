@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -62,9 +62,9 @@ class _Table:
 
     def coded_sizes(self) -> Chunks:
         """What coding left of each chunk."""
-        return array("I", self._words[self._most : self._most + self._count])
+        return array("I", self._row(1))
 
-    def check(self) -> None:
+    def check_encoded(self) -> None:
         """Raises `DeviceFault` unless all chunks went well."""
         row = self._words[5 * self._most :].cast("B").cast("I")
         faults = [status for status in row[: self._count] if status]
@@ -73,10 +73,19 @@ class _Table:
                 f"nvCOMP failed with {len(faults)} chunks.", operation="ANS", code=faults[0]
             )
 
+    def check_decoded(self) -> None:
+        """Raises `DeviceFault` unless all chunks went well and have the sizes that they had."""
+        self.check_encoded()
+        if self._row(4) != self._row(3):
+            raise DeviceFault("Chunks come out in other sizes.", operation="ANS", code=0)
+
     def free(self) -> None:
         """Gives the memory back."""
         self._words.release()
         call(driver.cuMemFreeHost, self._address)
+
+    def _row(self, row: int) -> memoryview:
+        return self._words[row * self._most : row * self._most + self._count]
 
     def _put(self, row: int, values: array[int]) -> None:
         self._words[row * self._most : row * self._most + len(values)] = values
@@ -139,7 +148,7 @@ class CudaCodec:
         try:
             if begun:
                 await_event(slot.decoded, urgent)
-                slot.table.check()
+                slot.table.check_decoded()
         finally:
             self._slots.give(slot)
 
@@ -158,11 +167,14 @@ class CudaCodec:
     def encoder(self, scratch: Granule) -> Iterator[Encoder]:
         """See `Codec`."""
         at = _Places.of(scratch.address, self._chunks, self._ans)
-        encoder = _CudaEncoder(self._ans, at, new_stream(), _Table(self._chunks))
-        try:
-            yield encoder
-        finally:
-            encoder.close()
+        with ExitStack() as undo:
+            stream = new_stream()
+            undo.callback(call, driver.cuStreamDestroy, stream)
+            table = _Table(self._chunks)
+            undo.callback(table.free)
+            back = int(call(driver.cuMemHostAlloc, at.target - at.plain, 0))
+            undo.callback(call, driver.cuMemFreeHost, back)
+            yield _CudaEncoder(self._ans, at, stream, table, back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +199,15 @@ class _Places:
 
 
 class _CudaEncoder:
-    def __init__(self, ans: Ans, at: _Places, stream: Any, table: _Table) -> None:
+    """`back` is pinned memory for a piece that is read back."""
+
+    def __init__(self, ans: Ans, at: _Places, stream: Any, table: _Table, back: int) -> None:
         self.target = at.target
         self._ans = ans
         self._at = at
         self._stream = stream
         self._table = table
-        self._back = int(call(driver.cuMemHostAlloc, at.target - at.plain, 0))
+        self._back = back
 
     def encode(self, source: int, size_bytes: int, target: int, room_bytes: int) -> Chunks | None:
         """See `Encoder`."""
@@ -204,7 +218,7 @@ class _CudaEncoder:
         call(driver.cuMemcpyHtoDAsync, at.plain, source, size_bytes, self._stream)
         self._ans.encode(batch, at.room, at.end - at.room, int(self._stream))
         call(driver.cuStreamSynchronize, self._stream)
-        self._table.check()
+        self._table.check_encoded()
         chunks = self._table.coded_sizes()
         if coded_bytes(chunks) > room_bytes:
             return None
@@ -218,9 +232,3 @@ class _CudaEncoder:
         call(driver.cuMemcpyDtoHAsync, self._back, address, size_bytes, self._stream)
         call(driver.cuStreamSynchronize, self._stream)
         return same_memory(self._back, source, size_bytes)
-
-    def close(self) -> None:
-        """Gives back what it took itself."""
-        call(driver.cuMemFreeHost, self._back)
-        call(driver.cuStreamDestroy, self._stream)
-        self._table.free()
