@@ -120,7 +120,8 @@ class UpDocument(TypedDict):
 
 class DeviceDocument(TypedDict):
     """One GPU's memory. `resident_bytes` are in replicas, `pooled_bytes` are kept for the next
-    ones, `free_bytes` the driver has, of which `reserve_bytes` are left to others."""
+    ones, `neighbour_bytes` are slabs for other GPUs, `staging_bytes` what passes through to
+    those; `free_bytes` the driver has, of which `reserve_bytes` are left to others."""
 
     device_class: str
     total_bytes: int
@@ -128,6 +129,18 @@ class DeviceDocument(TypedDict):
     reserve_bytes: int
     resident_bytes: int
     pooled_bytes: int
+    neighbour_bytes: int
+    staging_bytes: int
+
+
+class LinkDocument(TypedDict):
+    """What came over a GPU's link to the host: for itself and for other GPUs, of which there are
+    `peers`; and what, instead, came out of a GPU's memory."""
+
+    peers: int
+    own_bytes: int
+    relayed_bytes: int
+    kept_bytes: int
 
 
 class MemoryDocument(TypedDict):
@@ -141,6 +154,7 @@ class MemoryDocument(TypedDict):
     workers: int
     mappings: int
     devices: list[DeviceDocument]
+    links: list[LinkDocument]
     pid: int
     restarts: int
 

@@ -10,25 +10,35 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
-    next ones, `neighbour_bytes` are slabs for restores on other devices, `held_bytes` are what
-    the owner works with: places for pieces that go on to those, or have to be decoded.
+    next ones, `neighbour_bytes` are slabs for restores on other devices, `staging_bytes` are
+    what the owner works with: places for pieces that go on to those, or have to be decoded.
     `free_bytes` the driver has; the rest is others'."""
 
     device_class: str
     total_bytes: int
     free_bytes: int
     reserve_bytes: int
-    held_bytes: int
     resident_bytes: int
-    neighbour_bytes: int
     pooled_bytes: int
+    neighbour_bytes: int = 0
+    staging_bytes: int = 0
+
+    @property
+    def others_bytes(self) -> int:
+        """What is taken, and cannot be had for the asking: all but the owner's own. Staging is
+        part of the reserve, as far as that goes."""
+        ours = self.resident_bytes + self.pooled_bytes + self.neighbour_bytes
+        staging_bytes = min(self.staging_bytes, self.reserve_bytes)
+        return self.total_bytes - self.free_bytes - ours - staging_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class LinkAccount:
     """What has come over a device's link since the owner began: for the device itself, for its
-    peers, and, instead, out of memory that held it already."""
+    peers, and, instead, out of memory that held it already. `peers`: for how many it can carry;
+    none any more once that has failed."""
 
+    peers: int
     own_bytes: int
     relayed_bytes: int
     kept_bytes: int

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -254,10 +253,9 @@ class Arena:
             reason=verdict.reason,
         )
 
-    def accounts(self, count: int) -> list[SlabAccount]:
-        """So many slabs, the least recently used first."""
-        slabs = nsmallest(count, self.slabs.values(), key=lambda slab: slab.last_used_us)
-        return [slab.account() for slab in slabs]
+    def by_last_use(self) -> list[ArenaSlab]:
+        """All slabs, the least recently used first."""
+        return sorted(self.slabs.values(), key=lambda slab: slab.last_used_us)
 
 
 def _now_us() -> int:

@@ -140,7 +140,7 @@ class OwnerControl:
         return CodingAccount(**await self._ask(Inspect(0, tenant, digest)))
 
     async def slabs(self) -> list[SlabAccount]:
-        """What the arena has to evict, the least recently used first: up to `MOST_SLABS`."""
+        """What the arena has to evict, the least recently used first, as many as fit."""
         found = await self._ask(Slabs(0))
         return [SlabAccount(**document) for document in found["slabs"]]
 

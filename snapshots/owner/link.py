@@ -55,7 +55,9 @@ class Link:
     def account(self) -> LinkAccount:
         """What it has carried."""
         carried = self.carried_bytes
-        return LinkAccount(carried[Route.OWN], carried[Route.RELAY], carried[Route.KEPT])
+        return LinkAccount(
+            len(self._peers), carried[Route.OWN], carried[Route.RELAY], carried[Route.KEPT]
+        )
 
     def _run(self) -> None:
         self._device.use()

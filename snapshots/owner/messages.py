@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, field, fields
 from dsfn.functions.errors import BadMessage
 
 MAX_MESSAGE_BYTES = 1 << 16
-MOST_SLABS = 100  # of one answer, which is one packet
 MAX_DESCRIPTORS = 200  # a packet; the kernel's own limit is 253
 
 
@@ -118,8 +117,9 @@ class Inspect(Message):
 
 @dataclass(frozen=True, slots=True)
 class Slabs(Message):
-    """What the arena has to evict. Done: {"slabs": up to `MOST_SLABS` of
-    `dsfn.snapshots.owner.account.SlabAccount` as documents, the least recently used first}."""
+    """What the arena has to evict. Done: {"slabs": as many of
+    `dsfn.snapshots.owner.account.SlabAccount` as a packet has room for, as documents, the least
+    recently used first}."""
 
 
 @dataclass(frozen=True, slots=True)

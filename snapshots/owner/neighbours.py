@@ -184,7 +184,8 @@ class NeighbourTier:
         """Runs in a thread of its own."""
         while True:
             time.sleep(_LOOK_S)
-            self._post(self._give_back)
+            if self._kept:
+                self._post(self._give_back)
 
     def _give_back(self) -> None:
         for device in {kept.device for kept in self._kept.values()}:

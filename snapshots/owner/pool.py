@@ -24,9 +24,9 @@ class GranulePool:
         device: Device,
         granule_sizes: Sequence[int],
         reserve_bytes: int,
-        held_bytes: int = 0,
+        staging_bytes: int = 0,
     ) -> None:
-        """`granule_sizes` in bytes; the owner itself holds `held_bytes`, inside of the reserve
+        """`granule_sizes` in bytes; the owner itself holds `staging_bytes`, inside of the reserve
         as far as it goes.
 
         Raises `UsageError` for a size that a device does not give.
@@ -37,7 +37,7 @@ class GranulePool:
         self._device = device
         self._granule_sizes = sorted(granule_sizes, reverse=True)
         self._reserve_bytes = reserve_bytes
-        self._held_bytes = held_bytes
+        self._staging_bytes = staging_bytes
         self._idle: dict[str, list[Granule]] = {}
         self._resident_bytes = 0
         self._neighbour_bytes = 0
@@ -79,13 +79,13 @@ class GranulePool:
         Raises `MemoryFull`, `DeviceFault`.
         """
         granule = self._device.create(size_bytes)
-        self._held_bytes += size_bytes
+        self._staging_bytes += size_bytes
         return granule
 
     def let_go(self, granule: Granule) -> None:
         """Gives what was held back to the driver."""
         self._device.destroy(granule)
-        self._held_bytes -= granule.size_bytes
+        self._staging_bytes -= granule.size_bytes
 
     def give(self, tenant: str, granules: Sequence[Granule]) -> None:
         """Takes granules back that nobody has mapped any more."""
@@ -139,7 +139,7 @@ class GranulePool:
             total_bytes=total,
             free_bytes=free,
             reserve_bytes=self._reserve_bytes,
-            held_bytes=self._held_bytes,
+            staging_bytes=self._staging_bytes,
             resident_bytes=self._resident_bytes,
             neighbour_bytes=self._neighbour_bytes,
             pooled_bytes=_total(chain.from_iterable(self._idle.values())),
@@ -167,7 +167,7 @@ class GranulePool:
             raise memory_full("device", needed_bytes, max(0, self._free_bytes()))
 
     def _free_bytes(self) -> int:
-        return self._device.memory()[0] - max(0, self._reserve_bytes - self._held_bytes)
+        return self._device.memory()[0] - max(0, self._reserve_bytes - self._staging_bytes)
 
 
 def _total(granules: Iterable[Granule]) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -21,7 +22,7 @@ from dsfn.snapshots.owner.coding import Coding
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
-    MOST_SLABS,
+    MAX_MESSAGE_BYTES,
     Connect,
     Done,
     Evict,
@@ -42,6 +43,8 @@ from dsfn.snapshots.owner.messages import (
 from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.start import Parts, start
 from dsfn.snapshots.owner.worker import Worker
+
+_ENVELOPE_BYTES = 256  # of an answer, around what it answers
 
 
 class Owner:
@@ -173,8 +176,7 @@ class Owner:
                 slab = self.arena.find((message.tenant, message.digest))
                 return asdict(self.arena.coding(slab))
             case Slabs():
-                slabs = self.arena.accounts(MOST_SLABS)
-                return {"slabs": [asdict(slab) for slab in slabs]}
+                return {"slabs": list(self._slabs())}
             case _:
                 raise BadMessage(f"A node does not send {type(message).__name__}.")
         return {}
@@ -275,6 +277,15 @@ class Owner:
             devices=tuple(pool.account() for pool in self._parts.pools),
             links=tuple(link.account() for link in self._parts.links),
         )
+
+    def _slabs(self) -> Iterator[dict[str, object]]:
+        left_bytes = MAX_MESSAGE_BYTES - _ENVELOPE_BYTES
+        for slab in self.arena.by_last_use():
+            document = asdict(slab.account())
+            left_bytes -= len(json.dumps(document)) + len(", ")
+            if left_bytes < 0:
+                return
+            yield document
 
     def _answer(self, message: Message) -> None:
         try:

@@ -73,8 +73,8 @@ def start(message: Start) -> Parts:
         arena=Arena(memory),
         devices=devices,
         pools=tuple(
-            GranulePool(device, message.granule_sizes, message.reserve_bytes, held_bytes)
-            for device, held_bytes in zip(devices, _held(stagings, codecs), strict=True)
+            GranulePool(device, message.granule_sizes, message.reserve_bytes, staging_bytes)
+            for device, staging_bytes in zip(devices, _staging(stagings, codecs), strict=True)
         ),
         links=tuple(
             Link(number, device, copier, staging, codecs)
@@ -142,8 +142,8 @@ def _open_codec(device: Device, piece_bytes: int, slots: int) -> Codec:
     return CudaCodec(device, piece_bytes, slots)
 
 
-def _held(stagings: Sequence[Staging | None], codecs: Sequence[Codec]) -> Iterator[int]:
+def _staging(stagings: Sequence[Staging | None], codecs: Sequence[Codec]) -> Iterator[int]:
     """What the owner holds of each device."""
     for staging, codec in zip_longest(stagings, codecs):
-        held_bytes = 0 if staging is None else staging.granule.size_bytes
-        yield held_bytes + (0 if codec is None else codec.held_bytes)
+        size_bytes = 0 if staging is None else staging.granule.size_bytes
+        yield size_bytes + (0 if codec is None else codec.held_bytes)

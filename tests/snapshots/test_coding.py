@@ -8,22 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from owner_scenes import MIB, TENANT, judged, running_owner
+from owner_scenes import FAST, MIB, TENANT, connected, judged, running_owner
 
 from dsfn.functions.errors import NotFound, UsageError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.memory import Memory
-from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Start
-from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.verify import verify
 
 SLOW = f"host:{64 * MIB}:{8 * MIB}"  # its bus is slower than any decoding
-FAST = f"host:{64 * MIB}:0"
 
 
 def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -48,14 +44,9 @@ def half_weights(directory: Path, size_bytes: int = 3 * MIB) -> tuple[Path, str]
     return taken(directory, {"weight": weights(size_bytes // 2, torch.bfloat16)})
 
 
-async def connected(control: OwnerControl, device: int = 0) -> OwnedMemory:
-    client = OwnerClient(await control.connect(TENANT, [device]), patience_s=20)
-    return OwnedMemory(client, HostSpace(), device)
-
-
 async def comes_back(control: OwnerControl, directory: Path, device: int = 0) -> None:
     """Restores the snapshot, and compares every byte with its file."""
-    memories: dict[str, Memory] = {"gpu:0": await connected(control, device)}
+    memories: dict[str, Memory] = {"gpu:0": await connected(control, device=device)}
     await asyncio.to_thread(verify, directory, Classes(), memories)
 
 

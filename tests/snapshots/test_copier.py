@@ -35,13 +35,13 @@ def arrives(machine: Machine, running: Running) -> None:
     assert running.content(len(machine.data)) == machine.data
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [2, 3])
 def test_links_that_are_idle_share_a_copy(count: int) -> None:
     machine = Machine([HostDevice(ROOM, RATE) for _ in range(count)])
     running = machine.copy()
     arrives(machine, running)
     alone_s = len(machine.data) / RATE
-    assert running.copy_us / 1e6 < alone_s / count + 0.3 * alone_s
+    assert running.copy_us / 1e6 < 0.85 * alone_s
     own, relayed = machine.carried_bytes(Route.OWN), machine.carried_bytes(Route.RELAY)
     assert sum(own) + sum(relayed) == len(machine.data)
     assert own[1:] == [0] * (count - 1)
@@ -93,6 +93,7 @@ def test_a_peer_that_breaks_leaves_its_pieces_to_the_devices_own_link(pieces: in
     machine = Machine([HostDevice(ROOM, RATE), Broken(ROOM, RATE, uploads=pieces)])
     arrives(machine, machine.copy())
     assert machine.carried_bytes(Route.RELAY)[1] <= pieces * PIECE_BYTES
+    assert [link.account().peers for link in machine.links] == [1, 0]
     arrives(machine, machine.copy())
 
 

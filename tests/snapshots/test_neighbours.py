@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 import torch
-from owner_scenes import MIB, TENANT, descriptors, running_owner, settled, shared_bytes, snapshot
+from owner_scenes import (
+    FAST,
+    MIB,
+    SLOW,
+    TENANT,
+    connected,
+    descriptors,
+    run,
+    running_owner,
+    settled,
+    shared_bytes,
+    snapshot,
+    weight,
+)
 
 from dsfn.functions.errors import NotFound
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.owner.account import Account
-from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.memory import OwnedMemory
-from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 
-FAST = f"host:{64 * MIB}:0"  # a quarter is left to others: there is room for four slabs
-SMALL = f"host:{24 * MIB}:0"  # for one
-SLOW = f"host:{64 * MIB}:{4 * MIB}"
+SMALL = f"host:{24 * MIB}:0"  # of which a quarter is left to others: room for one slab
 SLAB_BYTES = 12 * MIB  # in granules
-
-
-async def connected(control: OwnerControl, device: int, tenant: str = TENANT) -> OwnedMemory:
-    client = OwnerClient(await control.connect(tenant, [device]), patience_s=20)
-    return OwnedMemory(client, HostSpace(), device)
 
 
 async def restored(
     control: OwnerControl, directory: Path, device: int = 0, tenant: str = TENANT
 ) -> Restored:
-    memory = await connected(control, device, tenant)
+    memory = await connected(control, tenant, device)
     return await asyncio.to_thread(restore, directory, Classes(), {"gpu:0": memory})
-
-
-def weight(restored: Restored) -> torch.Tensor:
-    tensor = restored.state["weight"]
-    assert isinstance(tensor, torch.Tensor)
-    return tensor
 
 
 def digest(directory: Path) -> str:
@@ -61,10 +57,6 @@ async def kept(control: OwnerControl, count: int = 1, device: int = 1) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("never filled")
-
-
-def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(scenario())
 
 
 def test_a_parked_slab_comes_back_from_its_neighbour_and_as_it_was_captured(
@@ -225,25 +217,5 @@ def test_kept_slabs_leak_neither_memory_nor_descriptors(tmp_path: Path) -> None:
             found = await restored(control, directory)
             before = await rounds(control, found, 2)
             assert await rounds(control, found, 10) == before
-
-    run(scenario)
-
-
-def test_a_node_sees_what_an_eviction_would_cost(tmp_path: Path) -> None:
-    first, second = snapshot(tmp_path / "a"), snapshot(tmp_path / "b", seed=1)
-
-    async def scenario() -> None:
-        async with running_owner(FAST) as control:
-            await control.load(TENANT, first)
-            await control.load(TENANT, second)
-            found = await restored(control, first)
-            await restored(control, second)
-            found.slabs["gpu:0"].park()
-            found.slabs["gpu:0"].unpark()
-            unused, used = await control.slabs()
-            assert (unused.digest, unused.uses) == (digest(second), 1)
-            assert (used.tenant, used.digest) == (TENANT, digest(first))
-            assert (used.uses, used.mappings, used.readers) == (2, 1, 0)
-            assert 0 < unused.last_used_us < used.last_used_us
 
     run(scenario)

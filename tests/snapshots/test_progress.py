@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import os
 import time
 from pathlib import Path
 
 import pytest
-from owner_scenes import MIB, TENANT, descriptors, running_owner, settled, snapshot
+from owner_scenes import MIB, TENANT, descriptors, run, running_owner, settled, snapshot
 
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.progress import PAGE_BYTES, ProgressPage, ProgressReader, State
@@ -74,4 +73,4 @@ def test_a_worker_sees_its_copy_come_and_the_page_ends_with_the_mapping(tmp_path
             await settled(control, lambda account: not account.mappings)
             assert (descriptors("self"), descriptors(control.pid)) == before
 
-    asyncio.run(scenario())
+    run(scenario)

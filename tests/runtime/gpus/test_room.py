@@ -132,3 +132,22 @@ def test_what_could_never_fit_is_refused_at_once() -> None:
     with pytest.raises(MemoryFull, match="no room for 81 bytes; 80 are free"):
         within(device.room.make(81))
     assert replica.holding.present
+
+
+def test_the_owner_is_not_asked_again_while_much_is_free() -> None:
+    device = Device()
+
+    async def scenario() -> int:
+        asked = 0
+
+        async def account(index: int) -> DeviceAccount:
+            nonlocal asked
+            asked += 1
+            return await device.account(index)
+
+        device.room.account = account
+        for needed_bytes in (10, 10, 80, 90):
+            await device.room.make(needed_bytes)
+        return asked
+
+    assert asyncio.run(scenario()) == 2  # at first, and for what is close
