@@ -27,6 +27,8 @@ from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.replicas.quarantine import Quarantine
+from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.services import Life, Services
 from dsfn.snapshots.store import FileStore
@@ -43,7 +45,9 @@ def assemble(
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
-    starter = Starter(settings, clock, environments, launcher, gpus, logs)
+    soundness = Soundness(data_dir / "snapshots", environments)
+    quarantine = Quarantine(registry, settings.limits.max_failed_restores, _no_other_copy)
+    starter = Starter(settings, clock, environments, launcher, gpus, logs, soundness, quarantine)
     pools = Pools(settings, clock, registry, starter)
     answers, metrics = Answers(connection, blobs, clock), Metrics()
     invoker = Invoker(
@@ -57,7 +61,7 @@ def assemble(
         clock=clock,
         life=Life(url, clock.now_us()),
         registry=registry,
-        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus),
+        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus, soundness),
         gpus=gpus,
         environments=environments,
         pools=pools,
@@ -80,6 +84,11 @@ def assemble(
         card=card,
         metrics=metrics,
     )
+
+
+async def _no_other_copy(digest: str) -> bool:
+    """A node that has no store knows no other copy of a snapshot."""
+    return False
 
 
 def _router(
@@ -109,6 +118,7 @@ def _pipeline(
     environments: Environments,
     launcher: Launcher,
     gpus: Gpus,
+    soundness: Soundness,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
@@ -117,6 +127,7 @@ def _pipeline(
         registry,
         Jobs(launcher, gpus),
         gpus,
+        soundness,
         clock,
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
@@ -127,7 +138,7 @@ def _gauges(pools: Pools, queue: Queue) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
-        failed_restores=pools.starter.failed_restores,
+        failed_restores=pools.starter.quarantine.failed_restores,
         events_queued=queue.queued_count(),
         events_dead=queue.dead_count(),
     )

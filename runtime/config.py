@@ -28,7 +28,8 @@ class Limits:
     call was cancelled, before its replica is killed. `max_output_bytes`: what one
     call may print. `shutdown_timeout_s`: how long calls may go on once the node was
     told to stop; less than `dsfn down` waits. `spares`: workers forked ahead.
-    `max_connections`: open at once.
+    `max_connections`: open at once. `max_failed_restores`: of a snapshot, which is
+    quarantined then.
     """
 
     max_head_bytes: int = 64 << 10
@@ -46,6 +47,7 @@ class Limits:
     cancel_grace_s: float = 2.0
     shutdown_timeout_s: float = 20.0
     spares: int = 2
+    max_failed_restores: int = 3
 
     def __post_init__(self) -> None:
         for f in fields(self):

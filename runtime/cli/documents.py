@@ -6,10 +6,15 @@ from typing import Any, NotRequired, TypedDict
 
 
 class SnapshotDocument(TypedDict):
-    """A published snapshot."""
+    """A published snapshot. `state` is "published", or "quarantined": then replicas do without
+    it. The others are as in `dsfn.runtime.model.SnapshotRef`."""
 
     digest: str
     bytes: int
+    state: str
+    golden: bool
+    first_use: int
+    workspace_bytes: int
 
 
 class DeployedDocument(TypedDict):

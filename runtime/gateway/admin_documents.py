@@ -21,7 +21,16 @@ def function_url(request: Request, name: str) -> str:
 def snapshot_document(revision: Revision) -> dict[str, Any] | None:
     """The snapshot of a revision, None when it has none."""
     snapshot = revision.snapshot
-    return {"digest": snapshot.digest, "bytes": snapshot.bytes} if snapshot else None
+    if snapshot is None:
+        return None
+    return {
+        "digest": snapshot.digest,
+        "bytes": snapshot.bytes,
+        "state": "quarantined" if snapshot.quarantined else "published",
+        "golden": snapshot.golden,
+        "first_use": snapshot.first_use,
+        "workspace_bytes": snapshot.workspace_bytes,
+    }
 
 
 def summary_document(request: Request, record: FunctionRecord) -> dict[str, Any]:

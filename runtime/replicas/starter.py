@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,9 @@ from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import Revision
 from dsfn.runtime.replicas.launcher import Launcher, Nursery
+from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
+from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.warm import WarmPool
 from dsfn.runtime.worker.messages import Gpu, Load
 
@@ -43,7 +44,8 @@ class Starter:
     launcher: Launcher
     gpus: Gpus
     logs: LogStore
-    failed_restores: Counter[str] = field(default_factory=Counter)
+    soundness: Soundness
+    quarantine: Quarantine
     warm: WarmPool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,11 +60,14 @@ class Starter:
 
         Raises `ReplicaStartFailed`, `MemoryFull`, `OwnerLost`.
         """
-        snapshot = self._snapshot_path(revision)
+        snapshot = self.quarantine.usable(revision)
+        if snapshot is None:
+            return await self._load(revision, watch, None)
         try:
-            return await self._load(revision, watch, snapshot)
-        except SnapshotError:
-            self.failed_restores[revision.function] += 1
+            await self.soundness.check(revision, snapshot)
+            return await self._load(revision, watch, self.soundness.root / snapshot.digest)
+        except SnapshotError as error:
+            self.quarantine.failed(revision, error)
             return await self._load(revision, watch, None)
 
     async def _load(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
@@ -126,8 +131,3 @@ class Starter:
             max_batch=revision.options.max_batch,
             gpus=gpus,
         )
-
-    def _snapshot_path(self, revision: Revision) -> Path | None:
-        if revision.snapshot is None:
-            return None
-        return self.settings.data_dir / "snapshots" / revision.snapshot.digest
