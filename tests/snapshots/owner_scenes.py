@@ -12,7 +12,7 @@ import torch
 
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.owner.account import Account
+from dsfn.snapshots.owner.account import Account, CodingAccount
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.memory import OwnedMemory
@@ -32,9 +32,13 @@ async def running_owner(
     arena_bytes: int = 64 * MIB,
     granule_bytes: int = 4 * MIB,
     reserve_bytes: int = 0,
+    piece_bytes: int = MIB,
+    compress: bool = False,
 ) -> AsyncIterator[OwnerControl]:
     """An owner of these devices, ended at the end."""
-    request = Start(0, arena_bytes, [*devices], [granule_bytes], MIB, reserve_bytes)
+    request = Start(
+        0, arena_bytes, [*devices], [granule_bytes], piece_bytes, reserve_bytes, compress
+    )
     control = await OwnerControl.start(request)
     try:
         yield control
@@ -79,6 +83,15 @@ async def settled(control: OwnerControl, holds: Callable[[Account], bool]) -> Ac
         assert time.monotonic() < end_s, account
         await asyncio.sleep(0.01)
     return account
+
+
+async def judged(control: OwnerControl, digest: str) -> CodingAccount:
+    """What is with a slab when it has been tried. Fails after some seconds."""
+    end_s = time.monotonic() + 20
+    while (slab := await control.coding(TENANT, digest)).reason == "it was not coded so far":
+        assert time.monotonic() < end_s
+        await asyncio.sleep(0.02)
+    return slab
 
 
 def descriptors(pid: int | str) -> int:

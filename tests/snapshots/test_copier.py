@@ -142,7 +142,7 @@ def test_pieces_cover_a_slab_in_order_and_cross_no_granule(
     sizes = [granule_bytes] * -(-size_bytes // granule_bytes)
     granules = [Granule(size, 0, 1000 * index) for index, size in enumerate(sizes)]
     at = 0
-    for piece in cut(size_bytes, granules, most_bytes):
+    for piece in cut(size_bytes, sizes, most_bytes):
         assert piece.offset == at
         assert 0 < piece.size_bytes <= most_bytes
         index, start = divmod(at, granule_bytes)

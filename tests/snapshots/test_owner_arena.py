@@ -138,13 +138,13 @@ def test_a_tenant_finds_its_own_slabs_alone(tmp_path: Path) -> None:
     run(scenario)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["take", "give", "shrink"]), st.integers(0, 40))))
 def test_ranges_never_overlap_and_every_byte_is_accounted_for(
-    steps: list[tuple[bool, int]],
+    steps: list[tuple[str, int]],
 ) -> None:
     ranges, taken = Ranges(100), dict[int, int]()
-    for take, number in steps:
-        if take:
+    for step, number in steps:
+        if step == "take":
             fits = 0 < number <= ranges.largest_free_bytes
             start = ranges.take(number)
             assert (start is not None) == fits
@@ -154,8 +154,13 @@ def test_ranges_never_overlap_and_every_byte_is_accounted_for(
                 taken[start] = number
         elif taken:
             start = sorted(taken)[number % len(taken)]
-            ranges.give(start)
-            del taken[start]
+            if step == "give":
+                ranges.give(start)
+                del taken[start]
+            else:
+                taken[start] = min(taken[start], number + 1)
+                ranges.shrink(start, number + 1)
+        assert {start: ranges.taken_bytes(start) for start in taken} == taken
         assert ranges.used_bytes == sum(taken.values())
         assert ranges.used_bytes + ranges.free_bytes == 100
     for start in taken:
