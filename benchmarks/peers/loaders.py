@@ -18,7 +18,8 @@ from time import perf_counter_ns
 import torch
 
 from benchmarks.app.models import Forward
-from benchmarks.gpu_models import MODELS
+from benchmarks.gpu.models import MODELS
+from benchmarks.peers.holder import DEVICE
 from benchmarks.peers.rounds import Round, run_each
 
 Weights = Mapping[str, torch.Tensor]
@@ -30,14 +31,14 @@ def safetensors(path: Path) -> Iterator[Weights]:
     """https://huggingface.co/docs/safetensors"""
     from safetensors.torch import load_file
 
-    yield load_file(path, device="cuda")
+    yield load_file(path, device=DEVICE)
 
 
 @contextmanager
 def torch_mmap(path: Path) -> Iterator[Weights]:
     """https://docs.pytorch.org/docs/stable/generated/torch.load.html"""
     pickled = path.with_suffix(".pt")
-    yield torch.load(pickled, mmap=True, weights_only=True, map_location="cuda")
+    yield torch.load(pickled, mmap=True, weights_only=True, map_location=DEVICE)
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def fastsafetensors(path: Path) -> Iterator[Weights]:
     """
     from fastsafetensors import SafeTensorsFileLoader
 
-    loader = SafeTensorsFileLoader(None, "cuda:0", nogds=True, max_threads=16)
+    loader = SafeTensorsFileLoader(None, DEVICE, nogds=True, max_threads=16)
     try:
         loader.add_filenames({0: [str(path)]})
         buffers = loader.copy_files_to_device()
@@ -64,7 +65,7 @@ def runai(path: Path) -> Iterator[Weights]:
     from runai_model_streamer import SafetensorsStreamer
 
     with SafetensorsStreamer() as streamer:
-        streamer.stream_file(str(path), device="cuda:0")
+        streamer.stream_file(str(path), device=DEVICE)
         yield dict(streamer.get_tensors())
 
 
@@ -78,7 +79,7 @@ def instanttensor(path: Path) -> Iterator[Weights]:
 
     size = path.stat().st_size
     with safe_open(
-        str(path), "pt", 0, copy=False, buffer_size=size + (64 << 20), max_free_mem_usage=0.95
+        str(path), "pt", DEVICE, copy=False, buffer_size=size + (64 << 20), max_free_mem_usage=0.95
     ) as file:
         yield dict(file.tensors())
 
@@ -94,19 +95,20 @@ LOADERS: Mapping[str, Loader] = {
 
 def rounds(loader: Loader, directory: Path, name: str, count: int) -> Iterator[Round]:
     """One round more than `count`: the first warms up."""
-    model, path = MODELS[name], directory / f"{name}.safetensors"
-    given = model.given()
+    path, given = directory / f"{name}.safetensors", MODELS[name].given()
     for _ in range(count + 1):
+        network = MODELS[name].empty()
         gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.synchronize()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.synchronize()
         began_ns = perf_counter_ns()
         with loader(path) as weights:
-            forward = Forward(model.holding(weights))
             loaded_ns = perf_counter_ns()
-            answer = forward(given)
+            network.load_state_dict(weights, assign=True)
+            answer = Forward(network)(given)
             yield Round.of(began_ns, loaded_ns, perf_counter_ns(), answer)
-            del weights, forward
+            del network, weights
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.app.models import Forward
-from benchmarks.gpu_models import MODELS
+from benchmarks.gpu.models import MODELS
 
 
 def write(name: str, directory: Path) -> None:

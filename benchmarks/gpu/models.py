@@ -1,7 +1,8 @@
-"""The models of `coldstart_gpu` as peers see them: a network without weights, and its input."""
+"""The models of `coldstart_gpu`: what is deployed, what is sent, and what peers have instead."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from benchmarks.app import models
 from dsfn.functions.function import Function
+from dsfn.functions.parts import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,20 @@ class Model:
         network: torch.nn.Module = instance.network
         return network
 
-    def holding(self, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
-        """Its network over tensors that are in their place already."""
-        network = models.empty(self.make)
-        network.load_state_dict(weights, assign=True)
-        return network
+    def empty(self) -> torch.nn.Module:
+        """Its network without memory for the weights."""
+        return models.empty(self.make)
+
+    def size_bytes(self) -> int:
+        """Of its weights."""
+        return sum(tensor.nbytes for tensor in self.empty().state_dict().values())
+
+    def request(self) -> tuple[bytes, str]:
+        """A call's body and content type."""
+        given = self.given()
+        if given.dtype == torch.uint8:
+            return Tensor.of(given).encoded(), Tensor.content_type
+        return json.dumps({"tokens": given.tolist()}).encode(), "application/json"
 
 
 def prompt() -> torch.Tensor:
@@ -42,5 +53,5 @@ def prompt() -> torch.Tensor:
 MODELS: Mapping[str, Model] = {
     "image": Model(models.Image, models.make_image, models.pixels),
     "text": Model(models.Text, models.make_text, prompt),
-    "decoder": Model(models.Large, models.make_decoder, prompt),
+    "decoder": Model(models.Decoder, models.make_decoder, prompt),
 }
