@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.app.models import Answer
@@ -113,10 +114,9 @@ def main() -> None:
     console.print(f"{machine.sentence()}; {len(gpus.names)} x {gpus.names[0]}, {gpus.driver}")
     with _directory(options.directory) as directory:
         run = Run(options, machine, gpus, directory)
-        for model in options.models:
-            _attempt(run, f"reference of {model}", lambda model=model: _reference(run, model))
+        _attempt(run, "references", partial(_references, run))
         for setup in setups(options.devices, options.states):
-            _attempt(run, f"a node with {setup.name}", lambda setup=setup: _serve(run, setup))
+            _attempt(run, f"a node, {setup.name}", partial(_serve, run, setup))
         # Others share the bus: the faster of two measurements, before and after.
         run.gpus = gpus.better(measure_links(options.devices))
         for peer in options.peers:
@@ -132,23 +132,33 @@ def _attempt(run: Run, what: str, part: Callable[[], None]) -> None:
     try:
         part()
     except Exception as error:  # noqa: BLE001  whatever it was is reported
-        run.say(f"{what} failed: {type(error).__name__}: {error}")
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        run.say(f"{what} failed: {type(error).__name__}: {error}{notes}")
 
 
-def _reference(run: Run, model: str) -> None:
-    """Has a process build the model, ask it, and write its weights for the peers."""
-    command = (sys.executable, "-m", "benchmarks.peers.reference", model, str(run.directory))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=REFERENCE_S)
+def _references(run: Run) -> None:
+    """Has a process build the models, ask them, and write their weights for the peers."""
+    command = (sys.executable, "-m", "benchmarks.peers.reference", str(run.directory))
+    done = subprocess.run(
+        (*command, *run.options.models),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=REFERENCE_S,
+    )
+    for model in run.options.models:
+        path = run.directory / f"{model}.json"
+        if path.exists():
+            run.expected[model] = json.loads(path.read_bytes())
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    run.expected[model] = json.loads((run.directory / f"{model}.json").read_bytes())
 
 
 def _serve(run: Run, setup: Setup) -> None:
     with gpu_node(run.directory, setup.config(run.options.models)) as node:
         for model in run.options.models:
-            what = f"{model} with {setup.name}"
-            _attempt(run, what, lambda model=model: _serve_model(run, node, setup, model))
+            what = f"{model}, {setup.name}"
+            _attempt(run, what, partial(_serve_model, run, node, setup, model))
 
 
 def _serve_model(run: Run, node: Node, setup: Setup, model: str) -> None:
@@ -198,9 +208,7 @@ def _check(run: Run, model: str, answer: Answer) -> None:
     kernels and so to another rounding of the sum."""
     expected = run.expected[model]
     right = answer["strongest"] == expected["strongest"]
-    if not right or not math.isclose(
-        answer["total"], expected["total"], rel_tol=0.05, abs_tol=5.0
-    ):
+    if not right or not math.isclose(answer["total"], expected["total"], rel_tol=0.05, abs_tol=5.0):
         raise RuntimeError(f"{model} answered {answer} instead of {expected}")
 
 

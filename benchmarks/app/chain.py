@@ -1,4 +1,4 @@
-"""A function with as many weights as wanted, of which `many_models` deploys many with other seeds."""
+"""A function of any size, which `many_models` deploys many times, each with a seed of its own."""
 
 from __future__ import annotations
 

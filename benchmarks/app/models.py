@@ -212,7 +212,8 @@ class Forward:
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._device = next(network.parameters()).device
-        self._run, self._calls = self._essence, 0
+        self._run: Callable[[Tensor], Tensor] = self._essence
+        self._calls = 0
 
     @torch.inference_mode()
     def __call__(self, given: Tensor) -> Answer:

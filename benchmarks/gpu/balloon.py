@@ -1,6 +1,6 @@
 """Makes a GPU smaller: takes all of its memory but so many bytes, until its input ends.
 
-    python -m benchmarks.gpu.balloon cuda:0 BYTES
+python -m benchmarks.gpu.balloon cuda:0 BYTES
 """
 
 from __future__ import annotations

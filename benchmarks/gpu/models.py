@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from benchmarks.app import models
-from dsfn.functions.function import Function
 from dsfn.functions.parts import Tensor
 
 
@@ -18,7 +17,7 @@ from dsfn.functions.parts import Tensor
 class Model:
     """One of the functions of `benchmarks/app/models.py`, and the input of its sample."""
 
-    function: Function[..., Any]
+    function: Any  # a Function, which mypy takes for the class that it wraps
     make: Callable[[], torch.nn.Module]
     given: Callable[[], torch.Tensor]
 

@@ -16,6 +16,7 @@ from benchmarks.harness import ROOT
 from benchmarks.processes import request
 from benchmarks.systems import deploy, node
 
+LAST_LINES = 20
 REFILL_S = 1.5  # for the node to make the next spare workers, as between any two cold starts
 _APP = ROOT / "benchmarks" / "app" / "models.py"
 
@@ -73,12 +74,20 @@ class Node:
 
 @contextmanager
 def gpu_node(directory: Path, config: Sequence[str]) -> Iterator[Node]:
-    """A node whose configuration are these lines. Its data, and what is deployed, stay there."""
+    """A node whose configuration are these lines. Its data, and what is deployed, stay there.
+
+    What goes wrong inside the block comes with the node's last words.
+    """
     data = directory / "data"
     data.mkdir(parents=True, exist_ok=True)
     (data / "config.toml").write_text("\n".join((*config, "")), encoding="utf-8")
     with node(directory) as port:
-        yield Node(port, directory)
+        try:
+            yield Node(port, directory)
+        except Exception as error:
+            words = (directory / "log").read_text(errors="replace").splitlines()[-LAST_LINES:]
+            error.add_note("\n".join(("The node's log:", *words)))
+            raise
 
 
 def phases_ms(header: str) -> dict[str, float]:

@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A limit in milliseconds, and what was found; for the distance to peers it is a least factor."""
+    """A most in milliseconds, or for the distance to peers a least factor, and what was found."""
 
     what: str
     limit: float
@@ -152,7 +152,16 @@ def show_rows(rows: Sequence[Row], gpus: Gpus) -> None:
         mine = [row for row in rows if row.model == model]
         size, rate = mine[0].weights_bytes / 1e9, gpus.one_link_bytes_per_s / 1e9
         floor = f"floor {mine[0].floor_ms:.2f} ms at {rate:.1f} GB/s"
-        columns = ("request to answer, ms", "p50", "p99", "least", "most", "n", "x floor", "forward")
+        columns = (
+            "request to answer, ms",
+            "p50",
+            "p99",
+            "least",
+            "most",
+            "n",
+            "x floor",
+            "forward",
+        )
         lines = [_cells(row) for row in mine if row.answer is not None]
         show(f"{model}: {size:.2f} GB of weights, {floor}", columns, lines)
         for row in mine:

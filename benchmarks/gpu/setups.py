@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.gpu.models import MODELS
 
@@ -12,7 +12,7 @@ STATES = ("resident", "parked", "neighbour", "deep", "warm", "fork")
 PARKED_AS = {
     "parked": "parked",
     "neighbour": "neighbour",
-    "deep": "deep",
+    "deep": "frozen",
     "warm": "absent",
     "fork": "absent",
 }
@@ -22,39 +22,26 @@ _ROOM_BYTES = 512 << 20  # of the arena, for what lies between the slabs
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A node's configuration, and the states that are measured on it."""
+    """A node's configuration beside its devices and arena, and the states measured on it."""
 
     name: str
     devices: Sequence[str]
     states: tuple[str, ...]
-    compress: bool = False
-    warm_pool: bool = True
+    lines: tuple[str, ...] = ()
 
     def config(self, models: Sequence[str]) -> list[str]:
         """The lines of config.toml."""
         arena_bytes = sum(MODELS[model].size_bytes() for model in models) + _ROOM_BYTES
-        return [
-            "[gpu]",
-            f"devices = {list(self.devices)}",
-            f"arena = {arena_bytes}",
-        ]
+        return ["[gpu]", f"devices = {list(self.devices)}", f"arena = {arena_bytes}", *self.lines]
 
 
 def setups(devices: Sequence[str], states: Sequence[str]) -> list[Setup]:
     """The nodes that these states need, of those that so many devices allow."""
-    one = devices[:1]
-    all_of_them = [
-        Setup("one link", one, ("resident", "parked", "deep", "warm")),
-        Setup("one link", one, ("fork",), warm_pool=False),
-        Setup("one link, compressed", one, ("parked",), compress=True),
+    known = [
+        Setup("one link", devices[:1], ("resident", "parked", "deep", "warm")),
+        Setup("no warm pool", devices[:1], ("fork",), ("warm = 0",)),
     ]
     if len(devices) > 1:
-        all_of_them += [
-            Setup("two links", devices[:2], ("parked", "neighbour")),
-            Setup("two links, compressed", devices[:2], ("parked",), compress=True),
-        ]
-    chosen = (
-        Setup(s.name, s.devices, tuple(state for state in s.states if state in states), s.compress)
-        for s in all_of_them
-    )
+        known.append(Setup("two links", devices[:2], ("parked",)))
+    chosen = (replace(s, states=tuple(n for n in s.states if n in states)) for s in known)
     return [setup for setup in chosen if setup.states]

@@ -1,6 +1,6 @@
 """One model in one process: a line of JSON for each number that comes in, after a first one.
 
-    python -m benchmarks.peers.chain_process WEIGHTS.safetensors
+python -m benchmarks.peers.chain_process WEIGHTS.safetensors
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A process that holds a loaded model and answers a line of JSON for each line that it gets.
 
-    python -m benchmarks.peers.holder DIRECTORY MODEL
+python -m benchmarks.peers.holder DIRECTORY MODEL
 """
 
 from __future__ import annotations

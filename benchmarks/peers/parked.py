@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
 
 from benchmarks.peers.holder import holder, loaded
 from benchmarks.peers.rounds import Round, run_each
@@ -45,12 +44,7 @@ def memory_saver(directory: Path, name: str, count: int) -> Iterator[Round]:
 
 def driver_checkpoint(directory: Path, name: str, count: int) -> Iterator[Round]:
     """https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__CHECKPOINT.html"""
-    from cuda.bindings import driver
-
-    def call(function: Callable[..., Any], *arguments: Any) -> None:
-        error = function(*arguments)[0]
-        if error != driver.CUresult.CUDA_SUCCESS:
-            raise RuntimeError(f"{function.__name__}: {error.name}")
+    from dsfn.snapshots.owner.driver import call, driver
 
     call(driver.cuInit, 0)
     with holder(directory, name) as (pid, ask):

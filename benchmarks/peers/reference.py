@@ -1,8 +1,9 @@
 """What every peer starts from: the models' weights as files, and what they answer.
 
-    python -m benchmarks.peers.reference image,text DIRECTORY
+    python -m benchmarks.peers.reference DIRECTORY image text
 
-Writes MODEL.safetensors, MODEL.pt and MODEL.json, the answer of the model that was just built.
+Writes MODEL.safetensors, MODEL.pt and at last MODEL.json, the answer of the model that was just
+built.
 """
 
 from __future__ import annotations
@@ -29,5 +30,5 @@ def write(name: str, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    for model in sys.argv[1].split(","):
-        write(model, Path(sys.argv[2]))
+    for model in sys.argv[2:]:
+        write(model, Path(sys.argv[1]))
