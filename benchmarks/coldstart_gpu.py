@@ -97,7 +97,8 @@ class Run:
             "tiny": self.options.tiny,
             "aims": [asdict(aim) for aim in aims(self.rows(), self.gpus)],
         }
-        return save(self.options.name, self.machine, settings, self.rows())
+        output = self.options.output
+        return save("coldstart_gpu", self.machine, settings, self.rows(), output)
 
     def rounds(self, model: str) -> Rounds:
         """How many of them."""
@@ -256,7 +257,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--devices", type=lambda text: text.split(","), default=["cuda:0"])
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
     parser.add_argument("--tiny", action="store_true", help="small models on a stand-in")
-    parser.add_argument("--name", default="coldstart_gpu", help="of the file of results")
+    parser.add_argument("--output", type=Path, help="a file in place of benchmarks/results/...")
     options = parser.parse_args()
     if options.tiny and "host" not in options.devices[0]:
         options.devices = [STAND_IN]

@@ -1,6 +1,6 @@
 """Twice as many models as fit a GPU, under traffic most of which goes to a few of them.
 
-    python -m benchmarks.many_models [--device cuda:0] [--gpu 48GiB] [--model 4GB] [--seconds 90]
+    python -m benchmarks.many_models [--device cuda:0] [--gpu 24GiB] [--model 4GB] [--seconds 90]
     python -m benchmarks.many_models --tiny        # without a GPU, to see that it runs
 
 The same calls, sent by a process of their own at times that are drawn once, go to a dsfn node, to
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.gpu.balloon import only
 from benchmarks.gpu.links import Gpus, measure
-from benchmarks.gpu.scene import EXPONENT, Scene, Shape
+from benchmarks.gpu.scene import EXPONENT, Scene, Shape, bearable_gpu_bytes
 from benchmarks.gpu.serving import PRESSED_S, SYSTEMS
 from benchmarks.harness import ROOT, Machine, Spread, console, save, show
 from benchmarks.processes import request
@@ -64,17 +64,22 @@ def main() -> None:
     machine = Machine.this()
     gpus = measure([options.device])
     console.print(f"{machine.sentence()}; {gpus.names[0]}, {gpus.driver}")
+    shape = Shape(4, 64) if options.tiny else Shape(max(1, options.model // (2 * WIDTH**2)), WIDTH)
+    bearable_bytes = bearable_gpu_bytes(shape, machine.memory_bytes)
+    gpu_bytes = min(gpus.memory_bytes, options.gpu or bearable_bytes)
     rows: list[Row] = []
-    with _directory(options.directory) as directory, only(options.device, options.gpu):
-        scene = _scene(options, directory)
+    with _directory(options.directory) as directory, only(options.device, gpu_bytes):
+        traffic = (options.calls, options.seconds)
+        scene = Scene.of(options.device, gpu_bytes, shape, *traffic, directory)
         console.print(_sentence(scene))
         for system in options.systems:
             try:
                 rows.append(_run(system, scene))
             except Exception as error:  # noqa: BLE001  whatever it was, the others go on
                 console.print(f"{system} failed: {type(error).__name__}: {error}", markup=False)
-            save(options.name, machine, _settings(scene, gpus), rows)
+            path = save("many_models", machine, _settings(scene, gpus), rows, options.output)
     _show(rows)
+    console.print(f"Written to {path}")
 
 
 def _run(system: str, scene: Scene) -> Row:
@@ -179,13 +184,6 @@ def _figure(spread: Spread | None, name: str) -> str:
     return f"{getattr(spread, name):,.1f}" if spread else ""
 
 
-def _scene(options: argparse.Namespace, directory: Path) -> Scene:
-    layers = max(1, options.model // (2 * WIDTH**2))
-    shape = Shape(4, 64) if options.tiny else Shape(layers, WIDTH)
-    given = (options.device, options.gpu, shape, options.calls, options.seconds, directory)
-    return Scene.of(*given)
-
-
 def _sentence(scene: Scene) -> str:
     size, gpu = scene.shape.size_bytes / 1e9, scene.gpu_bytes / 1e9
     return (
@@ -220,18 +218,19 @@ def _directory(root: Path) -> Iterator[Path]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--gpu", type=parse_bytes, default="48GiB", help="that much of it is used")
+    parser.add_argument(
+        "--gpu", type=parse_bytes, help="so much of it is used; as much as host memory allows"
+    )
     parser.add_argument("--model", type=parse_bytes, default="4GB", help="size of one")
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--systems", type=lambda text: text.split(","), default=list(SYSTEMS))
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
     parser.add_argument("--tiny", action="store_true", help="small models on a stand-in")
-    parser.add_argument("--name", default="many_models", help="of the file of results")
+    parser.add_argument("--output", type=Path, help="a file in place of benchmarks/results/...")
     options = parser.parse_args()
     if options.tiny:
         options.device = STAND_IN
-        options.gpu = int(STAND_IN.split(":")[1])
         options.calls, options.seconds = min(options.calls, 60), min(options.seconds, 10.0)
     return options
 

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from time import perf_counter_ns
 
@@ -25,26 +25,30 @@ MEASURE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """The GPUs in order, and bytes a second from pinned memory: the first alone, all at once."""
+    """The GPUs in order, and bytes a second from pinned memory: the first alone, all at once.
+    `memory_bytes` is of the first."""
 
     names: list[str]
     driver: str
+    memory_bytes: int
     one_link_bytes_per_s: float
     all_links_bytes_per_s: float
 
     def better(self, other: Gpus) -> Gpus:
         """With the faster of two measurements of each: others share the bus."""
-        one = max(self.one_link_bytes_per_s, other.one_link_bytes_per_s)
-        both = max(self.all_links_bytes_per_s, other.all_links_bytes_per_s)
-        return Gpus(self.names, self.driver, one, both)
+        return replace(
+            self,
+            one_link_bytes_per_s=max(self.one_link_bytes_per_s, other.one_link_bytes_per_s),
+            all_links_bytes_per_s=max(self.all_links_bytes_per_s, other.all_links_bytes_per_s),
+        )
 
 
 def measure(devices: Sequence[str]) -> Gpus:
     """Raises `RuntimeError` with what the process said when it failed."""
-    kind, _, rest = devices[0].partition(":")
+    kind, *numbers = devices[0].split(":")
     if kind == "host":
-        rate = float(rest.partition(":")[2])
-        return Gpus(list(devices), "none", rate, rate * len(devices))
+        size_bytes, rate = map(int, numbers)
+        return Gpus(list(devices), "none", size_bytes, rate, rate * len(devices))
     command = (sys.executable, "-m", "benchmarks.gpu.links", *devices)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=MEASURE_S)
     if done.returncode:
@@ -60,6 +64,7 @@ def _measured(devices: Sequence[str]) -> Gpus:
     return Gpus(
         names=[torch.cuda.get_device_name(device) for device in devices],
         driver=smi.stdout.splitlines()[0],
+        memory_bytes=torch.cuda.get_device_properties(devices[0]).total_memory,
         one_link_bytes_per_s=_rate(devices[:1]),
         all_links_bytes_per_s=_rate(devices),
     )

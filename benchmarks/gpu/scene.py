@@ -36,6 +36,13 @@ class Shape:
         return self.layers * self.width**2 * 2
 
 
+def bearable_gpu_bytes(shape: Shape, host_bytes: int) -> int:
+    """How much of a GPU can be used when twice the models that fit it lie in host memory, once
+    in their files and once in the arena, with a quarter of it left to all else."""
+    fit = host_bytes * 3 // 4 // (4 * shape.size_bytes)
+    return RESERVE_BYTES + fit * (shape.size_bytes + CONTEXT_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """`fit` models fit the `gpu_bytes` of `device`, and there are twice as many `functions`.
@@ -66,6 +73,7 @@ class Scene:
             fit = (gpu_bytes - RESERVE_BYTES) // (shape.size_bytes + CONTEXT_BYTES)
         else:
             fit = gpu_bytes // GRANULE_BYTES
+        assert fit > 0, "not one model fits"
         functions = tuple(f"chain-{number:02}" for number in range(2 * fit))
         return cls(
             device,
