@@ -118,8 +118,8 @@ def _looking(port: int) -> Iterator[Callable[[], float]]:
         before_s = time.monotonic()
         while not ended.wait(LOOK_S):
             document = json.loads(request(port, "GET", "/functions").body)
-            count = sum(each["state"] in ON_GPU for each in document["functions"])
             now_s = time.monotonic()
+            count = sum(each["state"] in ON_GPU for each in document["functions"])
             held[0] += count * (now_s - before_s)
             before_s = now_s
 

@@ -20,7 +20,7 @@ import torch
 from benchmarks.app.models import Forward
 from benchmarks.gpu.models import MODELS
 from benchmarks.peers.holder import DEVICE
-from benchmarks.peers.rounds import Round, run_each
+from benchmarks.peers.rounds import Round, after_first, run_each
 
 Weights = Mapping[str, torch.Tensor]
 Loader = Callable[[Path], AbstractContextManager[Weights]]
@@ -94,9 +94,9 @@ LOADERS: Mapping[str, Loader] = {
 
 
 def rounds(loader: Loader, directory: Path, name: str, count: int) -> Iterator[Round]:
-    """One round more than `count`: the first warms up."""
+    """From no weights on the GPU to the answer."""
     path, given = directory / f"{name}.safetensors", MODELS[name].given()
-    for _ in range(count + 1):
+    for _ in range(count):
         network = MODELS[name].empty()
         gc.collect()
         if torch.cuda.is_available():
@@ -113,4 +113,4 @@ def rounds(loader: Loader, directory: Path, name: str, count: int) -> Iterator[R
 
 if __name__ == "__main__":
     chosen, place = LOADERS[sys.argv[1]], Path(sys.argv[2])
-    run_each(sys.argv[3:], lambda name, count: rounds(chosen, place, name, count))
+    run_each(sys.argv[3:], lambda name, count: after_first(rounds(chosen, place, name, count + 1)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from benchmarks.peers.holder import holder, loaded
-from benchmarks.peers.rounds import Round, run_each
+from benchmarks.peers.rounds import Round, after_first, run_each
 
 Rounds = Callable[[Path, str, int], Iterator[Round]]
 WARM_UP = 3
@@ -33,7 +33,7 @@ def memory_saver(directory: Path, name: str, count: int) -> Iterator[Round]:
         ask = loaded(directory, name)
     for _ in range(WARM_UP):
         ask()
-    for _ in range(count + 1):
+    for _ in range(count):
         saver.pause(name)
         began_ns = perf_counter_ns()
         saver.resume(name)
@@ -50,7 +50,7 @@ def driver_checkpoint(directory: Path, name: str, count: int) -> Iterator[Round]
     with holder(directory, name) as (pid, ask):
         for _ in range(WARM_UP):
             ask()
-        for _ in range(count + 1):
+        for _ in range(count):
             call(driver.cuCheckpointProcessLock, pid, None)
             call(driver.cuCheckpointProcessCheckpoint, pid, None)
             began_ns = perf_counter_ns()
@@ -69,4 +69,4 @@ PEERS: Mapping[str, Rounds] = {
 
 if __name__ == "__main__":
     chosen, place = PEERS[sys.argv[1]], Path(sys.argv[2])
-    run_each(sys.argv[3:], lambda name, count: chosen(place, name, count))
+    run_each(sys.argv[3:], lambda name, count: after_first(chosen(place, name, count + 1)))

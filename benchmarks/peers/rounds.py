@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.app.models import Answer
@@ -31,13 +31,19 @@ class Round:
         )
 
 
+def after_first(rounds: Iterator[Round]) -> Iterator[Round]:
+    """All rounds but the one that warms up."""
+    next(rounds)
+    return rounds
+
+
 def run_each(tasks: Sequence[str], rounds: Callable[[str, int], Iterable[Round]]) -> None:
-    """Runs "MODEL:ROUNDS" for "MODEL:ROUNDS" and prints what came of each, but the first round."""
+    """Runs "MODEL:ROUNDS" for "MODEL:ROUNDS" and prints what came of each."""
     for task in tasks:
         name, _, count = task.partition(":")
         try:
             found = [asdict(each) for each in rounds(name, int(count))]
-            line: dict[str, object] = {"model": name, "rounds": found[1:]}
+            line: dict[str, object] = {"model": name, "rounds": found}
         except Exception as error:  # noqa: BLE001  a peer may raise anything; it is reported
             traceback.print_exc()
             line = {"model": name, "failed": f"{type(error).__name__}: {error}"[:300]}
