@@ -34,7 +34,7 @@ def ask(chain: nn.Module, width: int, number: int) -> Answer:
     return {"strongest": int(strongest), "total": total}
 
 
-@dsfn.function(name="chain", gpu=0.05, park_after="60s", remove_after="1h")
+@dsfn.function(name="chain", gpu=0.05, max_replicas=1, park_after="60s", remove_after="1h")
 class Chain:
     """Answers with a number that only its own weights give."""
 

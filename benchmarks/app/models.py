@@ -281,7 +281,7 @@ class Model:
         return (self.forward or Forward(self.network))(given)
 
 
-@dsfn.function(name="image", gpu=0.1, park_after="1h", remove_after="1h")
+@dsfn.function(name="image", gpu=0.1, max_replicas=1, park_after="1h", remove_after="1h")
 class Image(Model):
     """Which of 1000 classes an image of 224 x 224 pixels is."""
 
@@ -298,7 +298,7 @@ class Image(Model):
         return self.answer(torch.from_numpy(pixels.numpy()))
 
 
-@dsfn.function(name="text", gpu=0.1, park_after="1h", remove_after="1h")
+@dsfn.function(name="text", gpu=0.1, max_replicas=1, park_after="1h", remove_after="1h")
 class Text(Model):
     """The token that follows others, by a network of half a billion parameters."""
 
@@ -315,7 +315,7 @@ class Text(Model):
         return self.answer(torch.tensor(tokens))
 
 
-@dsfn.function(name="decoder", gpu=0.5, park_after="1h", remove_after="1h")
+@dsfn.function(name="decoder", gpu=0.5, max_replicas=1, park_after="1h", remove_after="1h")
 class Decoder(Model):
     """The token that follows others, by a network of eight billion parameters."""
 

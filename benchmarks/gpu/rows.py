@@ -129,16 +129,19 @@ def _limit_ms(row: Row, gpus: Gpus) -> float | None:
 
 
 def _aims_against_peers(rows: Sequence[Row]) -> list[Aim]:
+    """Ahead of the best peer that loads weights, and of the best of all, which may have kept its
+    process and a pinned copy of the weights as dsfn does."""
     found = []
     for model in COMPARED:
         answered = [row for row in rows if row.model == model and row.answer is not None]
         ours = [_median(row) for row in answered if (row.system, row.state) == ("dsfn", "parked")]
-        theirs = {row.system: _median(row) for row in answered if row.system != "dsfn"}
-        if ours and theirs:
-            best = min(theirs, key=lambda name: theirs[name])
-            what = f"{model}, times ahead of {best}"
-            found.append(Aim.at_least(what, TIMES_AHEAD, theirs[best] / min(ours)))
-    return found
+        peers = [row for row in answered if row.system != "dsfn"]
+        for kind in ([row for row in peers if row.state == "load"], peers):
+            if ours and kind:
+                best = min(kind, key=_median)
+                what = f"{model}, times ahead of {best.system} ({best.state})"
+                found.append(Aim.at_least(what, TIMES_AHEAD, _median(best) / min(ours)))
+    return list(dict.fromkeys(found))
 
 
 def _median(row: Row) -> float:
