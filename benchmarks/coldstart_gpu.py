@@ -139,7 +139,8 @@ def _attempt(run: Run, what: str, part: Callable[[], None]) -> None:
 
 def _references(run: Run) -> None:
     """Has a process build the models, ask them, and write their weights for the peers."""
-    command = (sys.executable, "-m", "benchmarks.peers.reference", str(run.directory))
+    wanted = "weights" if run.options.peers else "answers"
+    command = (sys.executable, "-m", "benchmarks.peers.reference", str(run.directory), wanted)
     done = subprocess.run(
         (*command, *run.options.models),
         cwd=ROOT,
