@@ -49,7 +49,7 @@ def fastsafetensors(path: Path) -> Iterator[Weights]:
     """
     from fastsafetensors import SafeTensorsFileLoader
 
-    loader = SafeTensorsFileLoader(None, DEVICE, nogds=True, max_threads=16)
+    loader = SafeTensorsFileLoader(None, DEVICE, nogds=True, max_threads=8)
     try:
         loader.add_filenames({0: [str(path)]})
         buffers = loader.copy_files_to_device()

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Any
 
 from benchmarks.peers.holder import holder, loaded
 from benchmarks.peers.rounds import Round, after_first, run_each
@@ -25,10 +27,7 @@ def memory_saver(directory: Path, name: str, count: int) -> Iterator[Round]:
 
     https://github.com/fzyzcjy/torch_memory_saver
     """
-    from torch_memory_saver import torch_memory_saver as saver
-
-    saver.hook_mode = "torch"
-    saver.retain_cpu_backup = True
+    saver = _saver()
     with saver.region(tag=name, enable_cpu_backup=True):
         ask = loaded(directory, name)
     for _ in range(WARM_UP):
@@ -40,6 +39,16 @@ def memory_saver(directory: Path, name: str, count: int) -> Iterator[Round]:
         loaded_ns = perf_counter_ns()
         answer = ask()
         yield Round.of(began_ns, loaded_ns, perf_counter_ns(), answer)
+
+
+@cache
+def _saver() -> Any:
+    """What may be set once in a process."""
+    from torch_memory_saver import torch_memory_saver as saver
+
+    saver.hook_mode = "torch"
+    saver.retain_cpu_backup = True
+    return saver
 
 
 def driver_checkpoint(directory: Path, name: str, count: int) -> Iterator[Round]:
