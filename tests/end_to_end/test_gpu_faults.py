@@ -124,7 +124,7 @@ def assert_nothing_leaked(node: LiveNode) -> None:
     def is_empty() -> bool:
         found = memory(node)
         resident_bytes = found["devices"][0]["resident_bytes"]
-        return found["mappings"] == found["workers"] == resident_bytes == 0
+        return bool(found["mappings"] == found["workers"] == resident_bytes == 0)
 
     def rest() -> int:
         node.http.post("/functions/alpha/park", json={"to": "absent"})
