@@ -56,6 +56,7 @@ def test_a_worker_sees_its_copy_come_and_the_page_ends_with_the_mapping(tmp_path
         async with running_owner(f"host:{64 * MIB}:{20 * MIB}") as control:
             await control.load(TENANT, directory)
             client = OwnerClient(await control.connect(TENANT), patience_s=10)
+            await control.account()  # the owner is done with what it has answered before
             before = descriptors("self"), descriptors(control.pid)
             with client.map(slab.digest, 0) as mapped:
                 reader = ProgressReader(mapped.progress)
