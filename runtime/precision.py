@@ -38,8 +38,10 @@ class Precision:
         """How the answer to the sample is off, in a few words."""
         words = []
         if self.largest_difference is not None:
-            relative = "" if self.relative_error is None else f" {_percent(self.relative_error)},"
-            words.append(f"numbers are off by{relative} {self.largest_difference:.3g} at most")
+            most = f"by {self.largest_difference:.3g} at most"
+            relative = self.relative_error
+            off = most if relative is None else f"by {_percent(relative)}, each {most}"
+            words.append(f"numbers are off {off}")
         if self.equal_share is not None:
             what = "of all else" if words else "of what it answers"
             words.append(f"{_percent(self.equal_share)} {what} is equal")
