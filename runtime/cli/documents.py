@@ -15,6 +15,7 @@ class SnapshotDocument(TypedDict):
     golden: bool
     first_use: int
     workspace_bytes: int
+    streams: bool
 
 
 class DeployedDocument(TypedDict):
