@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -30,19 +29,12 @@ from dsfn.snapshots.format import (
     encode_manifest,
     slab_file,
 )
+from dsfn.snapshots.golden import Golden
 from dsfn.snapshots.pickling import dump_state
 from dsfn.snapshots.slab import plan, write_slab
 from dsfn.snapshots.tensors import Arranged, Place, TensorTable, own_slab
 
 _NO_ORIGIN = Origin()
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """What a state answers to its sample, as it would go over the wire."""
-
-    content_type: str
-    data: bytes
 
 
 def capture(
@@ -52,24 +44,27 @@ def capture(
     *,
     origin: Origin = _NO_ORIGIN,
     golden: Golden | None = None,
+    first_use: Sequence[int] = (),
     place: Place = own_slab,
 ) -> Manifest:
     """Writes the snapshot of `state` into the empty directory `staging`.
 
     `state` is a function's instance after `setup()` (its attributes are captured,
     references to itself stay such), or a mapping of attributes. It is left as it was.
-    `place` says which slab a tensor belongs in; tensors that share memory go where the
-    first of them goes. Raises `CaptureError` that names the attribute which cannot be
-    captured, and `StorageFull`.
+    `first_use`: the addresses of storages in the order in which a call uses them, which is
+    that of the slabs then; what else is at an address does not matter. `place` says which
+    slab a tensor belongs in; tensors that share memory go where the first of them goes.
+    Raises `CaptureError` that names the attribute which cannot be captured, and
+    `StorageFull`.
     """
-    attributes = _attributes(state)
+    attributes = attributes_of(state)
     instance = None if isinstance(state, Mapping) else state
     table = TensorTable(place)
     try:
         objects = dump_state(attributes, table, classes, instance)
     except Exception as error:  # pickling runs the objects' own code, which may raise anything
         raise _capture_error(attributes, error, classes, instance, place) from error
-    arranged = table.arranged(_names(attributes, instance))
+    arranged = table.arranged(_names(attributes, instance), first_use)
     try:
         return _write(staging, arranged, objects, origin, golden)
     except OSError as error:
@@ -117,8 +112,16 @@ def _write_slabs(
         file = slab_file(device)
         contents = islice(arranged.contents, len(layout.storages))
         sealed = write_slab(staging / file, layout, contents)
-        header_bytes = len(layout.header)
-        slabs.append(SlabEntry(device, file, sealed.digest, sealed.size_bytes, header_bytes))
+        slabs.append(
+            SlabEntry(
+                device=device,
+                file=file,
+                digest=sealed.digest,
+                size_bytes=sealed.size_bytes,
+                data_offset=len(layout.header),
+                first_use=arranged.first_use[index],
+            )
+        )
         placed += layout.storages
     return tuple(slabs), tuple(placed)
 
@@ -136,7 +139,8 @@ def _write_file(path: Path, data: bytes | memoryview) -> Sealed:
     return Sealed(sha256(data).hexdigest(), len(data))
 
 
-def _attributes(state: object) -> dict[str, object]:
+def attributes_of(state: object) -> dict[str, object]:
+    """What is captured of `state`, by name."""
     if isinstance(state, Mapping):
         return dict(state)
     # What `object` itself says: the attributes, or a pair of those and the slots.

@@ -69,13 +69,18 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class SlabEntry:
-    """The slab of one device, one of `DEVICES`. `data_offset`: where the file's data begins."""
+    """The slab of one device, one of `DEVICES`. `data_offset`: where the file's data begins.
+
+    `first_use`: how many of its storages, from the first on, are in the order in which the
+    function's sample first used them.
+    """
 
     device: str
     file: str
     digest: str
     size_bytes: int
     data_offset: int
+    first_use: int
 
     @property
     def data_bytes(self) -> int:

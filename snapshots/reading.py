@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -134,7 +135,7 @@ def _check_slabs(manifest: Manifest) -> None:
 
 def _check_storages(manifest: Manifest) -> None:
     ends: list[int] = []
-    names = set()
+    names: set[str] = set()
     for storage in manifest.storages:
         if storage.slab >= len(manifest.slabs):
             corrupt(f"storage {storage.name!r} is in slab {storage.slab}, which there is not")
@@ -151,6 +152,10 @@ def _check_storages(manifest: Manifest) -> None:
         names.add(storage.name)
     if ends != [slab.data_bytes for slab in manifest.slabs]:
         corrupt("the storages do not fill the slabs")
+    counts = Counter(storage.slab for storage in manifest.storages)
+    for index, slab in enumerate(manifest.slabs):
+        if slab.first_use > counts[index]:
+            corrupt(f"more storages of {slab.file} were used than it has")
 
 
 def _check_size(storage: Storage) -> None:
@@ -215,6 +220,7 @@ def _slab(document: object) -> SlabEntry:
         digest=_digest(row),
         size_bytes=_count(row, "size_bytes"),
         data_offset=_count(row, "data_offset"),
+        first_use=_count(row, "first_use"),
     )
 
 

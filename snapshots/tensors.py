@@ -40,12 +40,13 @@ class UnsupportedTensor(Exception):
 class Arranged:
     """A table ready to be written: storages one slab after the other, `offset` still 0.
 
-    `device_class` is as in a manifest, `devices` are those of the slabs, `contents` the
-    storages' bytes.
+    `device_class` is as in a manifest, `devices` are those of the slabs, `first_use` as in
+    their entries, `contents` the storages' bytes.
     """
 
     device_class: str
     devices: tuple[str, ...]
+    first_use: tuple[int, ...]
     storages: tuple[Storage, ...]
     contents: Iterator[memoryview]
     tensors: tuple[TensorEntry, ...]
@@ -90,16 +91,22 @@ class TensorTable:
         self._tensors[id(tensor)] = (index, tensor)
         return index
 
-    def arranged(self, names: Mapping[int, str]) -> Arranged:
-        """The storages in the order of the slabs.
+    def arranged(self, names: Mapping[int, str], first_use: Sequence[int] = ()) -> Arranged:
+        """The storages in the order of the slabs, in each by the addresses in `first_use`, and
+        then as they were added.
 
         A storage that one whole tensor fills has that tensor's shape, and the name
         that `names` has for its address if that is free; another is a flat array.
         """
+        used = {address: place for place, address in enumerate(first_use)}
         devices = sorted({content.device for content in self._contents}, key=DEVICES.index)
-        order = sorted(
-            range(len(self._contents)), key=lambda n: devices.index(self._contents[n].device)
-        )
+
+        def place(index: int) -> tuple[int, int]:
+            content = self._contents[index]
+            last = len(used)
+            return devices.index(content.device), used.get(content.storage.data_ptr(), last)
+
+        order = sorted(range(len(self._contents)), key=place)
         index_of = {old: new for new, old in enumerate(order)}
         rows = tuple(replace(row, storage=index_of[row.storage]) for row in self._rows)
         contents = [self._contents[old] for old in order]
@@ -108,6 +115,13 @@ class TensorTable:
         return Arranged(
             device_class=self._device_class,
             devices=tuple(devices),
+            first_use=tuple(
+                sum(
+                    content.device == device and content.storage.data_ptr() in used
+                    for content in contents
+                )
+                for device in devices
+            ),
             storages=tuple(_entries(rows, storages, slabs, names)),
             contents=_contents(storages),
             tensors=rows,

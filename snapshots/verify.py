@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.format import GOLDEN_FILE, SlabEntry, Storage, corrupt
+from dsfn.snapshots.format import SlabEntry, Storage, corrupt
+from dsfn.snapshots.golden import read_golden
 from dsfn.snapshots.libraries import check_libraries
 from dsfn.snapshots.memory import Memory, Slab
-from dsfn.snapshots.reading import read_file
 from dsfn.snapshots.restore import Restored, restore
 from dsfn.snapshots.slab import check_frame, pieces, plan
 from dsfn.snapshots.tensors import map_storages, storage_bytes, table_row
@@ -42,8 +42,7 @@ def verify(
     try:
         manifest = restored.manifest
         check_libraries(manifest.libraries)
-        if manifest.golden is not None:
-            read_file(directory, manifest, GOLDEN_FILE)
+        read_golden(directory)
         for index, entry in enumerate(manifest.slabs):
             storages = [storage for storage in manifest.storages if storage.slab == index]
             slab = restored.slabs[entry.device]

@@ -25,6 +25,14 @@ from dsfn.runtime.worker.source import Source, import_source
 MAX_MODULES = 1000
 
 Document = dict[str, Any]
+_NOTHING: Document = {
+    "captured": False,
+    "reason": None,
+    "golden": False,
+    "why_no_golden": None,
+    "first_use": 0,
+    "workspace_bytes": 0,
+}
 
 
 def run_job(document: Mapping[str, Any], owner: socket.socket | None = None) -> Document:
@@ -70,39 +78,64 @@ def capture(job: Capture) -> Document:
     instance = set_up(function, bundle)
     setup_us = (perf_counter_ns() - began_ns) // 1000
     everything = installed_modules(before)
-    reason = None if instance is None else _write_snapshot(instance, source, function, job, devices)
-    captured = instance is not None and reason is None
+    shown = _NOTHING
+    if instance is not None:
+        try:
+            shown = _write_snapshot(instance, source, function, job, devices)
+        except CaptureError as error:
+            shown = {**_NOTHING, "reason": error.message}
     return {
-        "captured": captured,
-        "reason": reason,
+        **shown,
         "setup_us": setup_us,
         # What setup() alone needs, often by far the most, is not needed where it is not run.
-        "modules": imported if captured else everything,
+        "modules": imported if shown["captured"] else everything,
     }
 
 
 def _write_snapshot(
     instance: object, source: Source, function: Function[..., Any], job: Capture, devices: Devices
-) -> str | None:
-    """Why there is no snapshot, None when there is one. Raises `StorageFull`."""
+) -> Document:
+    """Calls the sample, if there is one, and captures the state; what that showed.
+
+    Raises `CaptureError`, `StorageFull`, and as `Sample.record`.
+    """
     if not has_torch():
-        return "Snapshots need torch, which is not installed."
+        raise CaptureError("Snapshots need torch, which is not installed.")
+    from dsfn.runtime.worker.sample import Sample, Trial, refreshed
     from dsfn.snapshots.capture import capture
     from dsfn.snapshots.format import Origin
     from dsfn.snapshots.libraries import loaded_libraries
     from dsfn.snapshots.tensors import own_slab
 
-    origin = Origin(job.code, function.options.digest, loaded_libraries())
-    try:
-        place = devices.place or own_slab
-        capture(instance, source.classes, Path(job.staging), origin=origin, place=place)
-    except CaptureError as error:
-        return error.message
-    return None
+    bundle = Path(job.bundle).resolve()
+    trial, sample = Trial(), Sample.of(function, instance, bundle)
+    if sample is not None:
+        with refreshed(function, instance, bundle):
+            trial = sample.record()
+    manifest = capture(
+        instance,
+        source.classes,
+        Path(job.staging),
+        origin=Origin(job.code, function.options.digest, loaded_libraries()),
+        golden=trial.golden,
+        first_use=trial.first_use,
+        place=devices.place or own_slab,
+    )
+    return {
+        "captured": True,
+        "reason": None,
+        "golden": trial.golden is not None,
+        "why_no_golden": trial.why_none,
+        "first_use": sum(slab.first_use for slab in manifest.slabs),
+        "workspace_bytes": trial.workspace_bytes,
+    }
 
 
 def verify(job: Verify, owner: socket.socket | None = None) -> Document:
-    """Compares a snapshot, restored here, with what was captured; tries `after_restore()`."""
+    """Compares a snapshot, restored here, with what was captured; tries `after_restore()` and
+    a call with the sample."""
+    from dsfn.runtime.worker.sample import Sample
+    from dsfn.snapshots.golden import read_golden
     from dsfn.snapshots.verify import verify as compare
 
     before = frozenset(sys.modules)
@@ -115,6 +148,9 @@ def verify(job: Verify, owner: socket.socket | None = None) -> Document:
     # Anew, since nothing may be read any more from what was compared.
     instance, _ = restore_instance(function, source, snapshot, devices)
     refresh(function, instance, bundle)
+    sample = Sample.of(function, instance, bundle)
+    if sample is not None:
+        sample.compare(read_golden(snapshot))
     return {
         "tensors": verified.tensors,
         "bytes": verified.bytes,

@@ -91,12 +91,16 @@ class Discover(Message):
 
 @dataclass(frozen=True, slots=True)
 class Capture(Message):
-    """JOB "capture": run `setup()` and write a snapshot into the empty directory `staging`.
+    """JOB "capture": run `setup()`, call the function's sample if it has one, and write a
+    snapshot into the empty directory `staging`.
 
     `code` is the sha256 of the source bundle, which the snapshot is marked with.
-    Result: {"captured": bool, "reason": str | None, "setup_us": int, "modules": [str]}: the
-    installed modules (dotted names) that a start of the function imports, as far as is known
-    before `verify`, for the fork server to preload in this order.
+    Result: {"captured": bool, "reason": str | None, "golden": bool, "why_no_golden":
+    str | None, "first_use": int, "workspace_bytes": int, "setup_us": int, "modules": [str]}.
+    `golden`, `first_use` (of all slabs) and `workspace_bytes` as in
+    `dsfn.runtime.model.SnapshotRef`; `why_no_golden` when the sample has no golden output.
+    `modules`: the installed modules (dotted names) that a start of the function imports, as
+    far as is known before `verify`, for the fork server to preload in this order.
     """
 
     bundle: str
@@ -111,10 +115,11 @@ class Capture(Message):
 
 @dataclass(frozen=True, slots=True)
 class Verify(Message):
-    """JOB "verify": restore the snapshot in `snapshot` and compare every tensor's bytes.
+    """JOB "verify": restore the snapshot in `snapshot`, compare every tensor's bytes, and what
+    the sample's call gives with the golden output.
 
     Result: {"tensors": int, "bytes": int, "modules": [str]}, the modules as for `Capture`,
-    all that a restore imports. Raises `CorruptSnapshot`.
+    all that a restore and the sample's call import. Raises `SnapshotError`.
     """
 
     bundle: str

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from snapshot_app import small_transformer
 
 from dsfn.functions.errors import CorruptSnapshot, MemoryFull, SnapshotError
-from dsfn.snapshots.capture import Golden, capture
+from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory, CpuSlab
 from dsfn.snapshots.format import (
@@ -34,6 +34,7 @@ from dsfn.snapshots.format import (
     encode_manifest,
     slab_file,
 )
+from dsfn.snapshots.golden import Golden
 from dsfn.snapshots.reading import decode_manifest
 from dsfn.snapshots.restore import restore
 from dsfn.snapshots.verify import verify
@@ -212,7 +213,7 @@ def with_slab(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
 
 
 def gpu_slab(device: str) -> SlabEntry:
-    return SlabEntry(device, slab_file(device), "0" * 64, 4096, 4096)
+    return SlabEntry(device, slab_file(device), "0" * 64, 4096, 4096, 0)
 
 
 def with_storage(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
@@ -272,6 +273,8 @@ def with_tensor(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
         (with_slab(0, data_offset=1 << 30), "do not fill"),
         (with_slab(1, size_bytes=8192), "do not fill"),
         (with_slab(1, digest="../../etc"), "not a sha256"),
+        (with_slab(1, first_use=3), "more storages of slab-gpu0.safetensors were used"),
+        (with_slab(1, first_use=None), "not a count"),
         (lambda m: replace(m, objects=replace(m.objects, digest="A" * 64)), "not a sha256"),
         (lambda m: replace(m, code="main"), "'code' is not a sha256"),
         (lambda m: replace(m, options=None), "not a string"),
