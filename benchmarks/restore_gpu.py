@@ -28,7 +28,7 @@ from benchmarks.harness import Machine, Spread, console, save, show
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cuda import CudaMemory
-from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.format import slab_file
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.memory import OwnedSlab
@@ -115,7 +115,7 @@ async def _measure(count: int, root: Path) -> list[Row]:
         before = pinned_bandwidth()
         ours = await _ours(directory / "snapshot", given, expected, repeats)
         bandwidth = max(before, pinned_bandwidth())
-        slab, pickled = directory / "snapshot" / SLAB_FILE, directory / "snapshot" / PICKLE
+        slab, pickled = directory / "snapshot" / slab_file("gpu:0"), directory / "snapshot" / PICKLE
         peers = {
             "safetensors load_file": lambda: _from_file(slab),
             "torch.load mmap + to": lambda: _from_pickle(pickled),
@@ -156,16 +156,17 @@ def forward(layers: Layers, given: torch.Tensor) -> torch.Tensor:
 async def _ours(
     directory: Path, given: torch.Tensor, expected: torch.Tensor, repeats: int
 ) -> dict[str, list[Round]]:
-    arena_bytes = (directory / SLAB_FILE).stat().st_size + (64 << 20)
+    arena_bytes = (directory / slab_file("gpu:0")).stat().st_size + (64 << 20)
     control = await OwnerControl.start(Start(0, arena_bytes, ["cuda:0"]))
     try:
         console.print(f"owner: {control.facts}")
         await control.load(TENANT, directory)
         memory = CudaMemory(OwnerClient(await control.connect(TENANT)))
-        restored = restore(directory, Classes(), memory)
+        restored = restore(directory, Classes(), {"gpu:0": memory})
         layers: Any = restored.state["layers"]
-        assert isinstance(restored.slab, OwnedSlab)
-        console.print(f"first restore, into fresh memory: {restored.slab.timing}")
+        slab = restored.slabs["gpu:0"]
+        assert isinstance(slab, OwnedSlab)
+        console.print(f"first restore, into fresh memory: {slab.timing}")
         forward(layers, given)
         torch.cuda.synchronize()
         graph, fixed = torch.cuda.CUDAGraph(), given.clone()
@@ -177,8 +178,8 @@ async def _ours(
             return out
 
         return {
-            "dsfn": _rounds(restored.slab, lambda: forward(layers, given), expected, repeats),
-            "dsfn, CUDA graph": _rounds(restored.slab, replay, expected, repeats),
+            "dsfn": _rounds(slab, lambda: forward(layers, given), expected, repeats),
+            "dsfn, CUDA graph": _rounds(slab, replay, expected, repeats),
         }
     finally:
         await control.stop()

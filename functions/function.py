@@ -23,7 +23,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _TRIGGERS = "__dsfn_triggers__"
-_HOOKS = ("setup", "after_restore")
+_HOOKS = ("setup", "after_restore", "sample")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
 
 
@@ -119,8 +119,8 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     or a fraction), `memory` (bytes or "2GiB"), `concurrency`, `min_replicas`,
     `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
     `max_queue`, `max_batch` (items that are run as one, for a function from one list to
-    a list as long), `env`, `requirements`. A class may have `setup()` and `after_restore()`
-    and must have `__call__`. Raises `DefinitionError`.
+    a list as long), `env`, `requirements`. A class may have `setup()`, `after_restore()`
+    and `sample()`, and must have `__call__`. Raises `DefinitionError`.
     """
     if target is not None and options:
         raise DefinitionError("@function takes its options by name, and nothing else.")

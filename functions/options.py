@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 
 from dsfn.functions.errors import DefinitionError
 
@@ -72,6 +74,12 @@ class Options:
         document["env"] = dict(self.env)
         document["requirements"] = list(self.requirements)
         return document
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the document as JSON with sorted keys, in lower-case hex."""
+        text = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> Options:

@@ -18,6 +18,8 @@ from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.gateway.metrics import Gauges, Metrics
 from dsfn.runtime.gateway.request import BodyReader
+from dsfn.runtime.gpus.found import find_gpus
+from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
@@ -25,6 +27,7 @@ from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.services import Life, Services
 from dsfn.snapshots.store import FileStore
 
@@ -38,8 +41,10 @@ def assemble(
     blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
-    launcher = Launcher(settings.limits.spares)
-    pools = Pools(settings, clock, registry, environments, launcher, logs)
+    gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
+    launcher = Launcher(settings.limits.spares, bool(gpus))
+    starter = Starter(settings, clock, environments, launcher, gpus, logs)
+    pools = Pools(settings, clock, registry, starter)
     answers, metrics = Answers(connection, blobs, clock), Metrics()
     invoker = Invoker(
         registry, pools, Meter(ledger), card, answers, metrics, clock, settings.limits
@@ -52,7 +57,8 @@ def assemble(
         clock=clock,
         life=Life(url, clock.now_us()),
         registry=registry,
-        pipeline=_pipeline(settings, clock, registry, environments, launcher),
+        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus),
+        gpus=gpus,
         environments=environments,
         pools=pools,
         invoker=invoker,
@@ -102,13 +108,15 @@ def _pipeline(
     registry: Registry,
     environments: Environments,
     launcher: Launcher,
+    gpus: Gpus,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
         FileStore(settings.data_dir / "snapshots"),
         environments,
         registry,
-        Jobs(launcher),
+        Jobs(launcher, gpus),
+        gpus,
         clock,
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
@@ -119,7 +127,7 @@ def _gauges(pools: Pools, queue: Queue) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
-        failed_restores=pools.failed_restores,
+        failed_restores=pools.starter.failed_restores,
         events_queued=queue.queued_count(),
         events_dead=queue.dead_count(),
     )

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import DefinitionError, UsageError
+from dsfn.functions.options import parse_bytes
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
+MAX_WARM = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """The `[gpu]` table: what the memory owner holds.
+
+    `devices`: None for every GPU of the machine. `arena_bytes`: pinned host memory for weights
+    that are on no GPU; None for half of what is free. `reserve_bytes`: of each GPU, left to
+    others. `context_bytes`: what a process needs of a GPU before it has any weights. `warm`:
+    workers for each GPU that have a context before anybody needs them.
+    """
+
+    devices: tuple[str, ...] | None = None
+    arena_bytes: int | None = None
+    reserve_bytes: int = 512 << 20
+    context_bytes: int = 640 << 20
+    warm: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
 
@@ -60,6 +79,7 @@ class Settings:
     port: int = DEFAULT_PORT
     tenant: str = "default"
     limits: Limits = Limits()
+    gpu: GpuSettings = GpuSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -78,7 +98,7 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "billing"}
+    known = {"host", "port", "tenant", "limits", "gpu", "billing"}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
@@ -90,6 +110,7 @@ def load_settings(
         port=chosen_port,
         tenant=str(table.get("tenant", "default")),
         limits=_limits(_table(table, "limits")),
+        gpu=_gpu(_table(table, "gpu")),
         billing=_table(table, "billing"),
     )
 
@@ -110,6 +131,38 @@ def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise UsageError(f"[{name}] in config.toml must be a table.")
     return table
+
+
+def _gpu(table: Mapping[str, Any]) -> GpuSettings:
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name == "devices":
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise UsageError('gpu.devices must be a list of texts, such as ["cuda:0"].')
+            if len(set(value)) < len(value):
+                raise UsageError("gpu.devices names a device twice.")
+            values[name] = tuple(value)
+        elif name == "warm":
+            if type(value) is not int or not 0 <= value <= MAX_WARM:
+                raise UsageError(f"gpu.warm must be a whole number from 0 to {MAX_WARM}.")
+            values[name] = value
+        elif name in ("arena", "reserve", "context"):
+            values[f"{name}_bytes"] = _size(f"gpu.{name}", value)
+        else:
+            raise UsageError(f"config.toml has an unknown entry gpu.{name}.")
+    return GpuSettings(**values)
+
+
+def _size(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise UsageError(f"{name} must be a size, such as '16GiB'.")
+    try:
+        size_bytes = parse_bytes(value)
+    except DefinitionError:
+        raise UsageError(f"{name} must be a size, such as '16GiB', not {value!r}.") from None
+    if size_bytes < 0:
+        raise UsageError(f"{name} must not be negative.")
+    return size_bytes
 
 
 def _limits(table: Mapping[str, Any]) -> Limits:

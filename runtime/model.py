@@ -12,12 +12,14 @@ from dsfn.functions.options import Options
 
 
 class ReplicaState(StrEnum):
-    """The life of a replica; `absent` is the state of a function with none."""
+    """The life of a replica; `absent` is the state of a function with none. A parked one keeps
+    its process and its context on the GPU, a frozen one its process alone."""
 
     STARTING = "starting"
     READY = "ready"
     BUSY = "busy"
     PARKED = "parked"
+    FROZEN = "frozen"
     ABSENT = "absent"
 
 

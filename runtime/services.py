@@ -17,6 +17,7 @@ from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
+from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.registry import Registry
@@ -41,6 +42,7 @@ class Services:
     life: Life
     registry: Registry
     pipeline: Pipeline
+    gpus: Gpus
     environments: Environments
     pools: Pools
     invoker: Invoker

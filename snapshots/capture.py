@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,35 +17,56 @@ from dsfn.snapshots.blame import find_culprit
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import (
     FORMAT_VERSION,
+    GOLDEN_FILE,
     MANIFEST_FILE,
     OBJECTS_FILE,
-    SLAB_FILE,
+    GoldenEntry,
     Manifest,
+    Origin,
     Sealed,
+    SlabEntry,
+    Storage,
     encode_manifest,
+    slab_file,
 )
+from dsfn.snapshots.golden import Golden
 from dsfn.snapshots.pickling import dump_state
 from dsfn.snapshots.slab import plan, write_slab
-from dsfn.snapshots.tensors import TensorTable
+from dsfn.snapshots.tensors import Arranged, Place, TensorTable, own_slab
+
+_NO_ORIGIN = Origin()
 
 
-def capture(state: object, classes: Classes, staging: Path) -> Manifest:
+def capture(
+    state: object,
+    classes: Classes,
+    staging: Path,
+    *,
+    origin: Origin = _NO_ORIGIN,
+    golden: Golden | None = None,
+    first_use: Sequence[int] = (),
+    place: Place = own_slab,
+) -> Manifest:
     """Writes the snapshot of `state` into the empty directory `staging`.
 
     `state` is a function's instance after `setup()` (its attributes are captured,
     references to itself stay such), or a mapping of attributes. It is left as it was.
+    `first_use`: the addresses of storages in the order in which a call uses them, which is
+    that of the slabs then; what else is at an address does not matter. `place` says which
+    slab a tensor belongs in; tensors that share memory go where the first of them goes.
     Raises `CaptureError` that names the attribute which cannot be captured, and
     `StorageFull`.
     """
-    attributes = _attributes(state)
+    attributes = attributes_of(state)
     instance = None if isinstance(state, Mapping) else state
-    table = TensorTable()
+    table = TensorTable(place)
     try:
         objects = dump_state(attributes, table, classes, instance)
     except Exception as error:  # pickling runs the objects' own code, which may raise anything
-        raise _capture_error(attributes, error, classes, instance) from error
+        raise _capture_error(attributes, error, classes, instance, place) from error
+    arranged = table.arranged(_names(attributes, instance), first_use)
     try:
-        return _write(staging, table, objects, _names(attributes, instance))
+        return _write(staging, arranged, objects, origin, golden)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("The disk has no room for the snapshot.") from error
@@ -57,42 +79,68 @@ def library_versions() -> tuple[str, str]:
 
 
 def _write(
-    staging: Path, table: TensorTable, objects: memoryview, names: Mapping[int, str]
+    staging: Path, arranged: Arranged, objects: memoryview, origin: Origin, golden: Golden | None
 ) -> Manifest:
-    layout = plan(table.storages(names))
-    slab = write_slab(staging / SLAB_FILE, layout, table.contents())
-    _write_file(staging / OBJECTS_FILE, objects)
+    slabs, storages = _write_slabs(staging, arranged)
     python, torch_version = library_versions()
     manifest = Manifest(
         format_version=FORMAT_VERSION,
-        device_class=_device_class(table.device),
+        device_class=arranged.device_class,
         python=python,
         torch=torch_version,
-        slab=slab,
-        data_offset=len(layout.header),
-        objects=Sealed(sha256(objects).hexdigest(), len(objects)),
-        storages=layout.storages,
-        tensors=tuple(table.rows),
+        code=origin.code,
+        options=origin.options,
+        libraries=origin.libraries,
+        slabs=slabs,
+        objects=_write_file(staging / OBJECTS_FILE, objects),
+        golden=None if golden is None else _write_golden(staging, golden),
+        storages=storages,
+        tensors=arranged.tensors,
     )
     _write_file(staging / MANIFEST_FILE, encode_manifest(manifest))
     return manifest
 
 
-def _device_class(device: torch.device | None) -> str:
-    """As `Memory.device_class` of the device that the tensors are on."""
-    if device is None or device.type == "cpu":
-        return "cpu"
-    return torch.cuda.get_device_name(device)
+def _write_slabs(
+    staging: Path, arranged: Arranged
+) -> tuple[tuple[SlabEntry, ...], tuple[Storage, ...]]:
+    """Writes the slabs: their entries, and the storages where they have been placed."""
+    slabs: list[SlabEntry] = []
+    placed: list[Storage] = []
+    for index, device in enumerate(arranged.devices):
+        layout = plan([storage for storage in arranged.storages if storage.slab == index])
+        file = slab_file(device)
+        contents = islice(arranged.contents, len(layout.storages))
+        sealed = write_slab(staging / file, layout, contents)
+        slabs.append(
+            SlabEntry(
+                device=device,
+                file=file,
+                digest=sealed.digest,
+                size_bytes=sealed.size_bytes,
+                data_offset=len(layout.header),
+                first_use=arranged.first_use[index],
+            )
+        )
+        placed += layout.storages
+    return tuple(slabs), tuple(placed)
 
 
-def _write_file(path: Path, data: bytes | memoryview) -> None:
+def _write_golden(staging: Path, golden: Golden) -> GoldenEntry:
+    sealed = _write_file(staging / GOLDEN_FILE, golden.data)
+    return GoldenEntry(golden.content_type, sealed.digest, sealed.size_bytes)
+
+
+def _write_file(path: Path, data: bytes | memoryview) -> Sealed:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    return Sealed(sha256(data).hexdigest(), len(data))
 
 
-def _attributes(state: object) -> dict[str, object]:
+def attributes_of(state: object) -> dict[str, object]:
+    """What is captured of `state`, by name."""
     if isinstance(state, Mapping):
         return dict(state)
     # What `object` itself says: the attributes, or a pair of those and the slots.
@@ -122,11 +170,15 @@ def _named_tensors(attribute: str, value: object) -> Iterator[tuple[str, torch.T
 
 
 def _capture_error(
-    attributes: Mapping[str, object], error: Exception, classes: Classes, instance: object
+    attributes: Mapping[str, object],
+    error: Exception,
+    classes: Classes,
+    instance: object,
+    place: Place,
 ) -> CaptureError:
     def attempt(value: object) -> Exception | None:
         try:
-            dump_state(value, TensorTable(), classes, instance)
+            dump_state(value, TensorTable(place), classes, instance)
         except Exception as found:  # noqa: BLE001  # as in `capture`
             return found
         return None

@@ -1,4 +1,4 @@
-"""The manifest of a snapshot: what its slab and its objects are, byte for byte.
+"""The manifest of a snapshot: what its slabs and its objects are, byte for byte.
 
 `docs/snapshot-format.md` specifies the format. Everything here is checked before
 anything is used, and nothing here needs torch: the node reads manifests too.
@@ -7,21 +7,26 @@ anything is used, and nothing here needs torch: the node reads manifests too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import NoReturn
 
 from dsfn.functions.errors import CorruptSnapshot
 
-FORMAT_VERSION = 1
-SLAB_FILE = "slab.safetensors"
+FORMAT_VERSION = 2
+MAX_GPUS = 16
+CPU = "cpu"
+# What a slab can be for, in the order that slabs have: "gpu:N" is the function's N-th GPU.
+DEVICES: tuple[str, ...] = (CPU, *(f"gpu:{number}" for number in range(MAX_GPUS)))
 OBJECTS_FILE = "objects.pkl"
+GOLDEN_FILE = "golden.bin"
 MANIFEST_FILE = "manifest.json"
 PAGE_BYTES = 4096
 ALIGNMENT_BYTES = 64
 MAX_MANIFEST_BYTES = 256 << 20
 MAX_DIMENSIONS = 64
+MAX_LIBRARIES = 1000
 
 # What torch calls a dtype: bytes an element, and what safetensors calls it (U8: it has no word).
 _DTYPES: Mapping[str, tuple[int, str]] = {
@@ -63,9 +68,54 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
-    """One storage: an entry of the slab. `offset` counts from the slab's data, in bytes."""
+class SlabEntry:
+    """The slab of one device, one of `DEVICES`. `data_offset`: where the file's data begins.
 
+    `first_use`: how many of its storages, from the first on, are in the order in which the
+    function's sample first used them.
+    """
+
+    device: str
+    file: str
+    digest: str
+    size_bytes: int
+    data_offset: int
+    first_use: int
+
+    @property
+    def data_bytes(self) -> int:
+        """What of the file is brought onto the device."""
+        return self.size_bytes - self.data_offset
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenEntry:
+    """The file of the golden output, and the content type that it has as an answer."""
+
+    content_type: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a state was made from, beside its weights.
+
+    `code`: sha256 of the source bundle; `options`: sha256 of the function's options
+    ("" for a state that is no function's). `libraries`: the versions of the installed
+    distributions that were in use, by normalised name.
+    """
+
+    code: str = ""
+    options: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One storage: an entry of the slab number `slab`. `offset` counts bytes from its data."""
+
+    slab: int
     name: str
     offset: int
     size_bytes: int
@@ -90,17 +140,20 @@ class TensorEntry:
 class Manifest:
     """All that a snapshot is. Its digest names the snapshot.
 
-    `data_offset`: where the slab file's data begins, in bytes. `python` is
-    "major.minor", `torch` torch's full version.
+    `python` is "major.minor", `torch` torch's full version; `code`, `options` and
+    `libraries` are as in `Origin`. Storages are in the order of the slabs.
     """
 
     format_version: int
     device_class: str
     python: str
     torch: str
-    slab: Sealed
-    data_offset: int
+    code: str
+    options: str
+    libraries: Mapping[str, str]
+    slabs: tuple[SlabEntry, ...]
     objects: Sealed
+    golden: GoldenEntry | None
     storages: tuple[Storage, ...]
     tensors: tuple[TensorEntry, ...]
 
@@ -116,10 +169,26 @@ class Manifest:
         """sha256 of the canonical bytes, as lower-case hex."""
         return sha256(self.canonical()).hexdigest()
 
+    def files(self) -> dict[str, Sealed]:
+        """Every file of the snapshot by name, but for the manifest itself."""
+        return dict(self._files())
+
+    @property
+    def slab_bytes(self) -> int:
+        """Size of all slabs together."""
+        return sum(slab.size_bytes for slab in self.slabs)
+
     @property
     def size_bytes(self) -> int:
-        """Size of slab and objects together."""
-        return self.slab.size_bytes + self.objects.size_bytes
+        """Size of all files together, but for the manifest itself."""
+        return sum(sealed.size_bytes for sealed in self.files().values())
+
+    def _files(self) -> Iterator[tuple[str, Sealed]]:
+        for slab in self.slabs:
+            yield slab.file, Sealed(slab.digest, slab.size_bytes)
+        yield OBJECTS_FILE, self.objects
+        if self.golden is not None:
+            yield GOLDEN_FILE, Sealed(self.golden.digest, self.golden.size_bytes)
 
 
 FRAME_HEAD, FRAME_MIDDLE, FRAME_TAIL = b'{"digest":"', b'","manifest":', b"}\n"
@@ -130,6 +199,11 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of `manifest.json`: the canonical manifest beside its own digest."""
     body = manifest.canonical()
     return b"".join((FRAME_HEAD, sha256(body).hexdigest().encode(), FRAME_MIDDLE, body, FRAME_TAIL))
+
+
+def slab_file(device: str) -> str:
+    """The name of the file that holds the slab of `device`, one of `DEVICES`."""
+    return f"slab-{device.replace(':', '')}.safetensors"
 
 
 def is_digest(text: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from dsfn.snapshots.format import (
     ALIGNMENT_BYTES,
+    DEVICES,
     FORMAT_VERSION,
     FRAME_BODY_AT,
     FRAME_HEAD,
@@ -17,17 +19,19 @@ from dsfn.snapshots.format import (
     ITEM_BYTES,
     MANIFEST_FILE,
     MAX_DIMENSIONS,
+    MAX_LIBRARIES,
     MAX_MANIFEST_BYTES,
-    OBJECTS_FILE,
     PAGE_BYTES,
-    SLAB_FILE,
     SLAB_ITEM_BYTES,
+    GoldenEntry,
     Manifest,
     Sealed,
+    SlabEntry,
     Storage,
     TensorEntry,
     corrupt,
     is_digest,
+    slab_file,
 )
 
 
@@ -59,7 +63,7 @@ def read_manifest(directory: Path) -> tuple[str, Manifest]:
     digest, manifest = decode_manifest(data)
     if is_digest(directory.name) and directory.name != digest:
         corrupt("the manifest is another snapshot's than the directory's name says", digest)
-    for name, sealed in ((SLAB_FILE, manifest.slab), (OBJECTS_FILE, manifest.objects)):
+    for name, sealed in manifest.files().items():
         try:
             size = (directory / name).stat().st_size
         except FileNotFoundError:
@@ -67,6 +71,17 @@ def read_manifest(directory: Path) -> tuple[str, Manifest]:
         if size != sealed.size_bytes:
             corrupt(f"{name} has {size} bytes instead of {sealed.size_bytes}", digest)
     return digest, manifest
+
+
+def read_file(directory: Path, manifest: Manifest, name: str) -> bytes:
+    """A small file of the snapshot in `directory`, by its name in `Manifest.files()`.
+
+    Raises `CorruptSnapshot` if it is not the one that the manifest says.
+    """
+    data = (directory / name).read_bytes()
+    if sha256(data).hexdigest() != manifest.files()[name].digest:
+        corrupt(f"the bytes of {name} differ from their digest", manifest.digest)
+    return data
 
 
 def _read(path: Path, limit_bytes: int) -> bytes:
@@ -89,39 +104,68 @@ def _manifest(document: object) -> Manifest:
         device_class=_text(row, "device_class"),
         python=_text(row, "python"),
         torch=_text(row, "torch"),
-        slab=_sealed(row.get("slab")),
-        data_offset=_count(row, "data_offset"),
+        code=_origin(row, "code"),
+        options=_origin(row, "options"),
+        libraries=_libraries(row.get("libraries")),
+        slabs=tuple(map(_slab, _list(row, "slabs"))),
         objects=_sealed(row.get("objects")),
+        golden=_golden(row.get("golden")),
         storages=tuple(map(_storage, _list(row, "storages"))),
         tensors=tuple(map(_tensor, _list(row, "tensors"))),
     )
+    _check_slabs(manifest)
     _check_storages(manifest)
     _check_tensors(manifest)
     return manifest
 
 
+def _check_slabs(manifest: Manifest) -> None:
+    last = -1
+    for slab in manifest.slabs:
+        if slab.device not in DEVICES:
+            corrupt(f"there is no device {slab.device!r}")
+        if DEVICES.index(slab.device) <= last:
+            corrupt(f"the slab of {slab.device} is there twice or in the wrong place")
+        last = DEVICES.index(slab.device)
+        if slab.file != slab_file(slab.device):
+            corrupt(f"{slab.file!r} is not how the slab of {slab.device} is called")
+        if slab.data_offset % PAGE_BYTES or not slab.data_offset:
+            corrupt(f"the data of {slab.file} begins at {slab.data_offset}, which is no page")
+
+
 def _check_storages(manifest: Manifest) -> None:
-    if manifest.data_offset % PAGE_BYTES or not manifest.data_offset:
-        corrupt(f"the slab's data begins at {manifest.data_offset}, which is no page")
-    end, names = 0, set()
+    ends: list[int] = []
+    names: set[str] = set()
     for storage in manifest.storages:
-        if storage.offset != end + -end % ALIGNMENT_BYTES:
+        if storage.slab >= len(manifest.slabs):
+            corrupt(f"storage {storage.name!r} is in slab {storage.slab}, which there is not")
+        if storage.slab == len(ends):
+            ends.append(0)
+        if storage.slab != len(ends) - 1:
+            corrupt("the storages are not in the order of the slabs")
+        if storage.offset != ends[-1] + -ends[-1] % ALIGNMENT_BYTES:
             corrupt(f"storage {storage.name!r} is not where the one before it ends")
         if storage.name in names or storage.name.startswith("__"):
             corrupt(f"storage name {storage.name!r} is taken")
-        size = SLAB_ITEM_BYTES.get(storage.dtype)
-        if size is None:
-            corrupt(f"storage {storage.name!r} has the unknown dtype {storage.dtype!r}")
-        for length in storage.shape:
-            size *= length
-        if size != storage.size_bytes:
-            corrupt(
-                f"storage {storage.name!r} has {storage.size_bytes} bytes, its shape says {size}"
-            )
-        end = storage.offset + storage.size_bytes
+        _check_size(storage)
+        ends[-1] = storage.offset + storage.size_bytes
         names.add(storage.name)
-    if manifest.data_offset + end != manifest.slab.size_bytes:
-        corrupt("the storages do not fill the slab")
+    if ends != [slab.data_bytes for slab in manifest.slabs]:
+        corrupt("the storages do not fill the slabs")
+    counts = Counter(storage.slab for storage in manifest.storages)
+    for index, slab in enumerate(manifest.slabs):
+        if slab.first_use > counts[index]:
+            corrupt(f"more storages of {slab.file} were used than it has")
+
+
+def _check_size(storage: Storage) -> None:
+    size = SLAB_ITEM_BYTES.get(storage.dtype)
+    if size is None:
+        corrupt(f"storage {storage.name!r} has the unknown dtype {storage.dtype!r}")
+    for length in storage.shape:
+        size *= length
+    if size != storage.size_bytes:
+        corrupt(f"storage {storage.name!r} has {storage.size_bytes} bytes, its shape says {size}")
 
 
 def _check_tensors(manifest: Manifest) -> None:
@@ -146,6 +190,7 @@ def _check_tensors(manifest: Manifest) -> None:
 def _storage(document: object) -> Storage:
     row = _row(document)
     return Storage(
+        slab=_count(row, "slab"),
         name=_text(row, "name"),
         offset=_count(row, "offset"),
         size_bytes=_count(row, "size_bytes"),
@@ -167,12 +212,53 @@ def _tensor(document: object) -> TensorEntry:
     )
 
 
+def _slab(document: object) -> SlabEntry:
+    row = _row(document)
+    return SlabEntry(
+        device=_text(row, "device"),
+        file=_text(row, "file"),
+        digest=_digest(row),
+        size_bytes=_count(row, "size_bytes"),
+        data_offset=_count(row, "data_offset"),
+        first_use=_count(row, "first_use"),
+    )
+
+
 def _sealed(document: object) -> Sealed:
     row = _row(document)
-    sealed = Sealed(digest=_text(row, "digest"), size_bytes=_count(row, "size_bytes"))
-    if not is_digest(sealed.digest):
-        corrupt(f"{sealed.digest!r} is not a sha256")
-    return sealed
+    return Sealed(digest=_digest(row), size_bytes=_count(row, "size_bytes"))
+
+
+def _golden(document: object) -> GoldenEntry | None:
+    if document is None:
+        return None
+    row = _row(document)
+    return GoldenEntry(
+        content_type=_text(row, "content_type"),
+        digest=_digest(row),
+        size_bytes=_count(row, "size_bytes"),
+    )
+
+
+def _libraries(document: object) -> Mapping[str, str]:
+    row = _row(document)
+    if len(row) > MAX_LIBRARIES:
+        corrupt(f"it names {len(row)} libraries, over the limit of {MAX_LIBRARIES}")
+    return {name: _text(row, name) for name in row}
+
+
+def _origin(row: Mapping[str, object], key: str) -> str:
+    value = _text(row, key)
+    if value and not is_digest(value):
+        corrupt(f"{key!r} is not a sha256")
+    return value
+
+
+def _digest(row: Mapping[str, object]) -> str:
+    value = _text(row, "digest")
+    if not is_digest(value):
+        corrupt(f"{value!r} is not a sha256")
+    return value
 
 
 def _row(value: object) -> Mapping[str, object]:

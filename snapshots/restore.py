@@ -1,12 +1,11 @@
-"""Restores a captured state over the mapped slab, without copying its tensors."""
+"""Restores a captured state over the mapped slabs, without copying its tensors."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -14,39 +13,45 @@ import torch
 from dsfn.functions.errors import SnapshotError
 from dsfn.snapshots.capture import library_versions
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.format import OBJECTS_FILE, SLAB_FILE, Manifest, corrupt
+from dsfn.snapshots.format import CPU, OBJECTS_FILE, Manifest, corrupt
 from dsfn.snapshots.memory import Memory, Slab
 from dsfn.snapshots.pickling import load_state
-from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.reading import read_file, read_manifest
 from dsfn.snapshots.tensors import build_tensors, map_storages
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A restored state: the attributes by name, and the slab that their tensors lie in.
+    """A restored state: the attributes by name, and the slabs that their tensors lie in.
 
-    `tensors` are those of the manifest's table, in its order.
+    `slabs` are by their device, in the manifest's order, `tensors` those of its table, in
+    its order.
     """
 
     digest: str
     manifest: Manifest
     state: dict[str, object]
-    slab: Slab
+    slabs: Mapping[str, Slab]
     tensors: tuple[torch.Tensor, ...]
 
 
 def restore(
-    directory: Path, classes: Classes, memory: Memory, instance: object | None = None
+    directory: Path,
+    classes: Classes,
+    memories: Mapping[str, Memory],
+    instance: object | None = None,
 ) -> Restored:
     """Restores the snapshot in `directory`; `instance`, if given, gets the attributes.
 
-    `instance` is a bare instance (`cls.__new__(cls)`); the state's references to
-    itself become references to it. Checks the manifest, the objects' digest and
-    every size; the slab's own bytes are `verify`'s matter. Raises `CorruptSnapshot`,
-    or `SnapshotError` if the snapshot does not fit this process.
+    `memories`: what this process has, by the names that the format gives to devices
+    ("cpu", "gpu:0", ...). `instance` is a bare instance (`cls.__new__(cls)`); the state's
+    references to itself become references to it. Checks the manifest, the objects'
+    digest and every size; the slabs' own bytes and the versions of libraries are
+    `verify`'s matter. Raises `CorruptSnapshot`, or `SnapshotError` if the snapshot does
+    not fit this process.
     """
     with _gc_paused():
-        restored = _restore(directory, classes, memory, instance)
+        restored = _restore(directory, classes, memories, instance)
     if instance is not None:
         for name, value in restored.state.items():
             object.__setattr__(instance, name, value)
@@ -54,25 +59,35 @@ def restore(
 
 
 def _restore(
-    directory: Path, classes: Classes, memory: Memory, instance: object | None
+    directory: Path, classes: Classes, memories: Mapping[str, Memory], instance: object | None
 ) -> Restored:
     digest, manifest = read_manifest(directory)
-    _check_fits(manifest, memory)
-    objects = (directory / OBJECTS_FILE).read_bytes()
-    if sha256(objects).hexdigest() != manifest.objects.digest:
-        corrupt("the objects' bytes differ from their digest", digest)
-    slab = memory.map(directory / SLAB_FILE, manifest.data_offset)
-    try:
-        tensors = build_tensors(manifest.tensors, map_storages(slab, manifest.storages))
+    _check_fits(manifest, memories)
+    objects = read_file(directory, manifest, OBJECTS_FILE)
+    slabs: dict[str, Slab] = {}
+    with ExitStack() as mapped:  # whatever fails, no slab must stay behind
+        for entry in manifest.slabs:
+            slab = memories[entry.device].map(directory / entry.file, entry.data_offset)
+            mapped.callback(slab.close)
+            slabs[entry.device] = slab
+        storages = map_storages(tuple(slabs.values()), manifest.storages)
+        tensors = build_tensors(manifest.tensors, storages)
         state = _load(objects, tensors, classes, instance)
-    except BaseException:  # whatever it was goes on; the slab must not stay behind
-        slab.close()
-        raise
-    return Restored(digest, manifest, state, slab, tuple(tensors))
+        mapped.pop_all()
+    return Restored(digest, manifest, state, slabs, tuple(tensors))
 
 
-def _check_fits(manifest: Manifest, memory: Memory) -> None:
-    here = (*library_versions(), memory.device_class)
+def _check_fits(manifest: Manifest, memories: Mapping[str, Memory]) -> None:
+    devices = [slab.device for slab in manifest.slabs]
+    missing = [device for device in devices if device not in memories]
+    if missing:
+        raise SnapshotError(
+            f"The snapshot needs {', '.join(missing)}, and this process has"
+            f" {', '.join(memories) or 'no memory'}."
+        )
+    # A state on the CPU alone is the CPU's, whatever else this process has.
+    gpus = {memories[device].device_class for device in devices if device != CPU}
+    here = (*library_versions(), ", ".join(sorted(gpus)) or CPU)
     there = (manifest.python, manifest.torch, manifest.device_class)
     for what, ours, theirs in zip(("Python", "torch", "device"), here, there, strict=True):
         if ours != theirs:

@@ -24,7 +24,6 @@ from dsfn.snapshots.format import (
 from dsfn.snapshots.reading import decode_manifest, read_manifest
 from dsfn.snapshots.s3_bucket import Bucket, Missing
 from dsfn.snapshots.s3_transfer import Download, connections, put, retried, upload
-from dsfn.snapshots.sealed import sealed_files
 from dsfn.snapshots.store import Published
 from dsfn.snapshots.transfer import Transfer
 
@@ -71,7 +70,7 @@ class S3SnapshotStore:
         digest, manifest = read_manifest(directory)
         transfer.total_bytes = manifest.size_bytes
         with connections(transfer) as threads:
-            for name, sealed in sealed_files(manifest):
+            for name, sealed in manifest.files().items():
                 key = f"{digest}/{name}"
                 upload(self._bucket, key, directory / name, sealed, threads, transfer)
         data = encode_manifest(manifest)
@@ -85,7 +84,7 @@ class S3SnapshotStore:
         downloads: list[tuple[str, Download]] = []
         try:
             with connections(transfer) as threads:
-                for name, sealed in sealed_files(manifest):
+                for name, sealed in manifest.files().items():
                     key, path = f"{digest}/{name}", staging / name
                     download = Download(self._bucket, key, path, sealed, threads, transfer)
                     downloads.append((name, download))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dsfn.functions.errors import CorruptSnapshot
 from dsfn.snapshots.disk import create_file, storage_full
-from dsfn.snapshots.format import OBJECTS_FILE, SLAB_FILE, Manifest, Sealed, corrupt
+from dsfn.snapshots.format import Sealed, corrupt
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.transfer import Transfer
 
@@ -27,11 +27,6 @@ class CheckedFile:
     sound: bool
 
 
-def sealed_files(manifest: Manifest) -> tuple[tuple[str, Sealed], ...]:
-    """The names and digests of a snapshot's files beside the manifest, the objects last."""
-    return ((SLAB_FILE, manifest.slab), (OBJECTS_FILE, manifest.objects))
-
-
 def check_files(directory: Path, transfer: Transfer) -> tuple[CheckedFile, ...]:
     """Reads every file of a snapshot and compares its digest.
 
@@ -44,7 +39,7 @@ def check_files(directory: Path, transfer: Transfer) -> tuple[CheckedFile, ...]:
         CheckedFile(
             name, sealed.size_bytes, _digest_of(directory / name, digest, transfer) == sealed.digest
         )
-        for name, sealed in sealed_files(manifest)
+        for name, sealed in manifest.files().items()
     )
 
 

@@ -11,7 +11,7 @@ from dsfn.functions.errors import StoreUnavailable
 from dsfn.snapshots.disk import storage_full
 from dsfn.snapshots.format import MANIFEST_FILE, Manifest
 from dsfn.snapshots.reading import read_manifest
-from dsfn.snapshots.sealed import copy_sealed, sealed_files
+from dsfn.snapshots.sealed import copy_sealed
 from dsfn.snapshots.store import FileStore, Published
 from dsfn.snapshots.transfer import Transfer
 
@@ -87,7 +87,7 @@ def _size_bytes(directory: Path) -> int:
 def _copy(directory: Path, manifest: Manifest, staging: Path, transfer: Transfer) -> None:
     """Copies every file of a snapshot, the manifest last, and checks their digests."""
     transfer.total_bytes = manifest.size_bytes
-    for name, sealed in sealed_files(manifest):
+    for name, sealed in manifest.files().items():
         copy_sealed(directory / name, staging / name, sealed, transfer)
     with storage_full():
         shutil.copyfile(directory / MANIFEST_FILE, staging / MANIFEST_FILE)

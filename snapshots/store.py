@@ -13,7 +13,6 @@ from dsfn.functions.errors import NotFound
 from dsfn.snapshots.disk import storage_full, sync_directory
 from dsfn.snapshots.format import MANIFEST_FILE, Manifest, is_digest
 from dsfn.snapshots.reading import read_manifest
-from dsfn.snapshots.sealed import sealed_files
 from dsfn.snapshots.transfer import Transfer
 
 _STAGING = ".staging-"
@@ -22,7 +21,7 @@ _TRASH = ".trash-"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published snapshot. `bytes` is the size of its slab and objects together."""
+    """A published snapshot. `bytes` is the size of its files, but for the manifest."""
 
     digest: str
     bytes: int
@@ -83,7 +82,7 @@ class FileStore:
         """
         digest, manifest = read_manifest(staging)
         with storage_full():
-            for name in (*(name for name, _ in sealed_files(manifest)), MANIFEST_FILE):
+            for name in (*manifest.files(), MANIFEST_FILE):
                 (staging / name).chmod(0o444)
             sync_directory(staging)
             try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from dsfn.snapshots.format import (
+    CPU,
+    DEVICES,
     ITEM_BYTES,
     SLAB_DTYPES,
     SLAB_ITEM_BYTES,
@@ -26,23 +28,57 @@ _RESERVED_NAMES = ("__", "storage.")
 _NAMES: Mapping[torch.dtype, str] = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 
 
+Place = Callable[[torch.Tensor], str]
+"""Says which slab a tensor belongs in, by its device: one of `dsfn.snapshots.format.DEVICES`."""
+
+
 class UnsupportedTensor(Exception):
     """A tensor that a slab cannot hold; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """A table ready to be written: storages one slab after the other, `offset` still 0.
+
+    `device_class` is as in a manifest, `devices` are those of the slabs, `first_use` as in
+    their entries, `contents` the storages' bytes.
+    """
+
+    device_class: str
+    devices: tuple[str, ...]
+    first_use: tuple[int, ...]
+    storages: tuple[Storage, ...]
+    contents: Iterator[memoryview]
+    tensors: tuple[TensorEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A storage and the device whose slab it belongs in."""
+
+    device: str
+    storage: torch.UntypedStorage
+
+
+def own_slab(tensor: torch.Tensor) -> str:
+    """The slab of the device that a tensor is on."""
+    return CPU if tensor.device.type == "cpu" else f"gpu:{tensor.get_device()}"
 
 
 class TensorTable:
     """Collects tensors while a state is pickled: each tensor and each storage once.
 
-    `device` is that of all of them, None before the first. Holds on to every tensor it has
-    seen, so that no address is used twice.
+    `place` is asked once for each storage. Holds on to every tensor it has seen, so that
+    no address is used twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place = own_slab) -> None:
+        self._place = place
         self._tensors: dict[int, tuple[int, torch.Tensor]] = {}
-        self._storages: dict[int, int] = {}
-        self._contents: list[torch.UntypedStorage] = []
-        self.rows: list[TensorEntry] = []
-        self.device: torch.device | None = None
+        self._storages: dict[tuple[torch.device, int], int] = {}
+        self._contents: list[_Content] = []
+        self._rows: list[TensorEntry] = []
+        self._device_class = CPU
 
     def add(self, tensor: torch.Tensor) -> int:
         """The tensor's row. Raises `UnsupportedTensor`."""
@@ -50,55 +86,97 @@ class TensorTable:
         if known is not None:
             return known[0]
         check_supported(tensor)
-        self._check_device(tensor.device)
-        self.rows.append(table_row(self._storage(tensor.untyped_storage()), tensor))
-        index = len(self.rows) - 1
+        self._rows.append(table_row(self._storage(tensor), tensor))
+        index = len(self._rows) - 1
         self._tensors[id(tensor)] = (index, tensor)
         return index
 
-    def storages(self, names: Mapping[int, str]) -> list[Storage]:
-        """The storages as entries of a slab, not yet placed (offset 0).
+    def arranged(self, names: Mapping[int, str], first_use: Sequence[int] = ()) -> Arranged:
+        """The storages in the order of the slabs, in each by the addresses in `first_use`, and
+        then as they were added.
 
         A storage that one whole tensor fills has that tensor's shape, and the name
         that `names` has for its address if that is free; another is a flat array.
         """
-        views: list[set[TensorEntry]] = [set() for _ in self._contents]
-        for row in self.rows:
-            views[row.storage].add(replace(row, requires_grad=False, parameter=False))
-        entries: list[Storage] = []
-        taken: set[str] = set()
-        for index, content in enumerate(self._contents):
-            dtype, shape, whole = _as_array(views[index], content.nbytes())
-            name = names.get(content.data_ptr(), "") if whole else ""
-            if not _is_free(name, taken):
-                name = f"storage.{index}"
-            taken.add(name)
-            entries.append(Storage(name, 0, content.nbytes(), dtype, shape))
-        return entries
+        used = {address: place for place, address in enumerate(first_use)}
+        devices = sorted({content.device for content in self._contents}, key=DEVICES.index)
 
-    def contents(self) -> Iterator[memoryview]:
-        """The storages' bytes, in order; those on a GPU are copied from it one by one."""
-        if self.device is not None and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return map(storage_bytes, self._contents)
+        def place(index: int) -> tuple[int, int]:
+            content = self._contents[index]
+            last = len(used)
+            return devices.index(content.device), used.get(content.storage.data_ptr(), last)
 
-    def _check_device(self, device: torch.device) -> None:
-        if self.device is None:
-            self.device = device
-        elif device != self.device:
-            reason = f"tensors on {self.device} and on {device} cannot be captured together"
-            raise UnsupportedTensor(reason)
+        order = sorted(range(len(self._contents)), key=place)
+        index_of = {old: new for new, old in enumerate(order)}
+        rows = tuple(replace(row, storage=index_of[row.storage]) for row in self._rows)
+        contents = [self._contents[old] for old in order]
+        slabs = [devices.index(content.device) for content in contents]
+        storages = [content.storage for content in contents]
+        return Arranged(
+            device_class=self._device_class,
+            devices=tuple(devices),
+            first_use=tuple(
+                sum(
+                    content.device == device and content.storage.data_ptr() in used
+                    for content in contents
+                )
+                for device in devices
+            ),
+            storages=tuple(_entries(rows, storages, slabs, names)),
+            contents=_contents(storages),
+            tensors=rows,
+        )
 
-    def _storage(self, storage: torch.UntypedStorage) -> int:
+    def _storage(self, tensor: torch.Tensor) -> int:
+        storage = tensor.untyped_storage()
         # Two storages over the same memory (two `from_numpy` of one array) are one in the slab.
-        key = storage.data_ptr() or storage._cdata
+        key = tensor.device, storage.data_ptr() or storage._cdata
         index = self._storages.get(key)
         if index is None:
+            content = _Content(self._device(tensor), storage)
             index = self._storages[key] = len(self._contents)
-            self._contents.append(storage)
-        elif storage.nbytes() > self._contents[index].nbytes():
-            self._contents[index] = storage
+            self._contents.append(content)
+        elif storage.nbytes() > self._contents[index].storage.nbytes():
+            self._contents[index] = replace(self._contents[index], storage=storage)
         return index
+
+    def _device(self, tensor: torch.Tensor) -> str:
+        if tensor.is_cuda:
+            name = torch.cuda.get_device_name(tensor.device)
+            if self._device_class not in (CPU, name):
+                both = f"{self._device_class} and on {name}"
+                raise UnsupportedTensor(f"tensors on {both} cannot be captured together")
+            self._device_class = name
+        device = self._place(tensor)
+        if device not in DEVICES:
+            raise UnsupportedTensor(f"there is no slab for a tensor on {device}")
+        return device
+
+
+def _entries(
+    rows: Iterable[TensorEntry],
+    storages: Sequence[torch.UntypedStorage],
+    slabs: Sequence[int],
+    names: Mapping[int, str],
+) -> Iterator[Storage]:
+    views: list[set[TensorEntry]] = [set() for _ in storages]
+    for row in rows:
+        views[row.storage].add(replace(row, requires_grad=False, parameter=False))
+    taken: set[str] = set()
+    for index, (storage, slab) in enumerate(zip(storages, slabs, strict=True)):
+        dtype, shape, whole = _as_array(views[index], storage.nbytes())
+        name = names.get(storage.data_ptr(), "") if whole else ""
+        if not _is_free(name, taken):
+            name = f"storage.{index}"
+        taken.add(name)
+        yield Storage(slab, name, 0, storage.nbytes(), dtype, shape)
+
+
+def _contents(storages: Sequence[torch.UntypedStorage]) -> Iterator[memoryview]:
+    """The storages' bytes, in order; those on a GPU are copied from it one by one."""
+    for device in {storage.device for storage in storages if storage.device.type == "cuda"}:
+        torch.cuda.synchronize(device)
+    return map(storage_bytes, storages)
 
 
 def table_row(storage: int, tensor: torch.Tensor) -> TensorEntry:
@@ -125,9 +203,9 @@ def storage_bytes(storage: torch.UntypedStorage) -> memoryview:
     return memoryview(array).cast("B")
 
 
-def map_storages(slab: Slab, storages: Sequence[Storage]) -> list[torch.UntypedStorage]:
-    """Each storage of the table over the slab's memory."""
-    return [slab.storage(storage.offset, storage.size_bytes) for storage in storages]
+def map_storages(slabs: Sequence[Slab], storages: Sequence[Storage]) -> list[torch.UntypedStorage]:
+    """Each storage of the table over its slab's memory."""
+    return [slabs[each.slab].storage(each.offset, each.size_bytes) for each in storages]
 
 
 def build_tensors(

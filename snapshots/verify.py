@@ -2,71 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import torch
-
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.format import SLAB_FILE, corrupt
-from dsfn.snapshots.memory import Memory
+from dsfn.snapshots.format import SlabEntry, Storage, corrupt
+from dsfn.snapshots.golden import read_golden
+from dsfn.snapshots.libraries import check_libraries
+from dsfn.snapshots.memory import Memory, Slab
 from dsfn.snapshots.restore import Restored, restore
-from dsfn.snapshots.slab import Layout, check_frame, pieces, plan
+from dsfn.snapshots.slab import check_frame, pieces, plan
 from dsfn.snapshots.tensors import map_storages, storage_bytes, table_row
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was compared: how many tensors, how many bytes of the slab."""
+    """What was compared: how many tensors, how many bytes of slabs."""
 
     tensors: int
     bytes: int
 
 
 def verify(
-    directory: Path, classes: Classes, memory: Memory, instance: object | None = None
+    directory: Path,
+    classes: Classes,
+    memories: Mapping[str, Memory],
+    instance: object | None = None,
 ) -> Verified:
     """Restores the snapshot in `directory` and compares all of it with its manifest.
 
     Runs in a fresh process, after the import of the user's code and before its
     first call: the bytes that are compared are those that a call would find.
-    Raises as `restore` does, `CorruptSnapshot` above all.
+    Raises as `restore` does, `CorruptSnapshot` above all, and `SnapshotError` if a
+    library is of another version than at the capture.
     """
-    restored = restore(directory, classes, memory, instance)
+    restored = restore(directory, classes, memories, instance)
     try:
         manifest = restored.manifest
-        layout = plan(manifest.storages)
-        if layout.storages != manifest.storages or len(layout.header) != manifest.data_offset:
-            corrupt("the slab's layout is not the format's", restored.digest)
-        check_frame(directory / SLAB_FILE, layout)
-        _compare_bytes(restored, layout)
+        check_libraries(manifest.libraries)
+        read_golden(directory)
+        for index, entry in enumerate(manifest.slabs):
+            storages = [storage for storage in manifest.storages if storage.slab == index]
+            slab = restored.slabs[entry.device]
+            _compare_slab(directory, entry, storages, slab, restored.digest)
         _compare_tensors(restored)
-        return Verified(len(manifest.tensors), manifest.slab.size_bytes)
+        return Verified(len(manifest.tensors), manifest.slab_bytes)
     finally:
-        restored.slab.close()
+        for slab in restored.slabs.values():
+            slab.close()
 
 
-def _compare_bytes(restored: Restored, layout: Layout) -> None:
-    digest = sha256()
-    for piece in pieces(layout, map(_read_back, _storages(restored))):
-        digest.update(piece)
-    if digest.hexdigest() != restored.manifest.slab.digest:
-        corrupt("the slab's bytes, restored, differ from those captured", restored.digest)
+def _compare_slab(
+    directory: Path, entry: SlabEntry, storages: list[Storage], slab: Slab, digest: str
+) -> None:
+    layout = plan(storages)
+    if list(layout.storages) != storages or len(layout.header) != entry.data_offset:
+        corrupt(f"the layout of {entry.file} is not the format's", digest)
+    check_frame(directory / entry.file, layout)
+    found = sha256()
+    mapped = (slab.storage(storage.offset, storage.size_bytes) for storage in storages)
+    for piece in pieces(layout, map(storage_bytes, mapped)):
+        found.update(piece)
+    if found.hexdigest() != entry.digest:
+        corrupt(f"the bytes of {entry.file}, restored, differ from those captured", digest)
 
 
 def _compare_tensors(restored: Restored) -> None:
-    storages = _storages(restored)
+    storages = map_storages(tuple(restored.slabs.values()), restored.manifest.storages)
     rows = restored.manifest.tensors
     for index, (row, tensor) in enumerate(zip(rows, restored.tensors, strict=True)):
         there = tensor.untyped_storage().data_ptr() == storages[row.storage].data_ptr()
         if not there or table_row(row.storage, tensor) != row:
             corrupt(f"tensor {index}, restored, differs from the one captured", restored.digest)
-
-
-def _storages(restored: Restored) -> list[torch.UntypedStorage]:
-    return map_storages(restored.slab, restored.manifest.storages)
-
-
-def _read_back(storage: torch.UntypedStorage) -> memoryview:
-    return storage_bytes(storage.cpu())  # type: ignore[no-untyped-call]  # torch leaves it so

@@ -118,8 +118,35 @@ class UpDocument(TypedDict):
     data_dir: str
 
 
+class DeviceDocument(TypedDict):
+    """One GPU's memory. `resident_bytes` are in replicas, `pooled_bytes` are kept for the next
+    ones, `free_bytes` the driver has, of which `reserve_bytes` are left to others."""
+
+    device_class: str
+    total_bytes: int
+    free_bytes: int
+    reserve_bytes: int
+    resident_bytes: int
+    pooled_bytes: int
+
+
+class MemoryDocument(TypedDict):
+    """What the memory owner (process `pid`, begun anew `restarts` times) holds."""
+
+    arena_bytes: int
+    arena_used_bytes: int
+    arena_free_bytes: int
+    arena_largest_free_bytes: int
+    slabs: int
+    workers: int
+    mappings: int
+    devices: list[DeviceDocument]
+    pid: int
+    restarts: int
+
+
 class StatusDocument(TypedDict):
-    """`dsfn status`. `replicas` counts them by state."""
+    """`dsfn status`. `replicas` counts them by state; `memory` is null without GPUs."""
 
     url: str
     pid: int
@@ -129,6 +156,7 @@ class StatusDocument(TypedDict):
     functions: int
     replicas: dict[str, int]
     device_class: str
+    memory: MemoryDocument | None
     events: EventCounts
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dsfn.runtime.deploy.environments import Environment
-from dsfn.runtime.worker.messages import Message
+from dsfn.runtime.worker.messages import Gpu, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,14 @@ class JobResult:
 class Jobs(Protocol):
     """Runs jobs in workers."""
 
-    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
-        """Runs one job in a worker of its own.
+    async def run(
+        self,
+        environment: Environment,
+        job: Message,
+        timeout_s: float,
+        gpus: Sequence[Gpu] = (),
+    ) -> JobResult:
+        """Runs one job in a worker of its own, with memory of these GPUs.
 
         Raises what the job raised, `HandlerTimedOut` when it took longer than
         `timeout_s` (its process is then gone), and `HandlerCrashed` when its process

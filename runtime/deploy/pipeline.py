@@ -20,18 +20,23 @@ from dsfn.functions.errors import (
     BundleError,
     CorruptSnapshot,
     DefinitionError,
+    MemoryFull,
     NotFound,
     ShuttingDown,
+    SnapshotError,
     Unavailable,
 )
+from dsfn.functions.options import Options
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.identity import Platform, revision_id, this_platform
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
 from dsfn.runtime.deploy.sources import with_siblings
-from dsfn.runtime.deploy.stages import Definition, Source, Stages
+from dsfn.runtime.deploy.stages import Captured, Definition, Source, Stages
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
+from dsfn.runtime.gpus.found import Found
+from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.registry import Registry
 from dsfn.snapshots.reading import read_manifest
@@ -82,6 +87,7 @@ class Pipeline:
     environments: Environments
     registry: Registry
     jobs: Jobs
+    gpus: Gpus
     clock: Clock
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
@@ -175,7 +181,7 @@ class Pipeline:
             source = Source(bundle, entry, environment)
             report(Progress("discover", None, f"Importing {entry}."))
             found = await stages.discover(source)
-            _require_devices(found)
+            _require_devices(found, self.gpus.found)
             asked = {r for definition in found for r in definition.options.requirements}
             if asked <= wanted:
                 return source, found
@@ -198,10 +204,10 @@ class Pipeline:
         lost = "" if known is None else "The snapshot is gone or damaged. "
         words = f"{lost}Running setup() of {name} and capturing its memory."
         report(Progress("setup", name, words))
-        captured = await stages.capture(source, options, staging)
+        captured = await self._capture(stages, source, options, staging)
         if captured.reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
-            captured = await stages.verify(source, options, staging)
+            captured = await self._verify(stages, source, options, staging)
         revision = Revision(
             id=id_,
             function=name,
@@ -217,6 +223,27 @@ class Pipeline:
         )
         whole = staging if captured.reason is None else None
         return _Draft(revision, created=known is None, staging=whole)
+
+    async def _capture(
+        self, stages: Stages, source: Source, options: Options, staging: Path
+    ) -> Captured:
+        """What `setup()` needs of a GPU nobody knows: it runs beside others, and alone if it
+        finds too little."""
+        gpus = self.gpus.places(options.gpu)
+        try:
+            return await stages.capture(source, options, staging, gpus)
+        except MemoryFull:
+            async with self.gpus.borrow(gpus):
+                return await stages.capture(source, options, staging, gpus)
+
+    async def _verify(
+        self, stages: Stages, source: Source, options: Options, staging: Path
+    ) -> Captured:
+        try:
+            async with self.gpus.lend(options.gpu, staging, self.setup_timeout_s) as gpus:
+                return await stages.verify(source, options, staging, gpus)
+        except (Unavailable, SnapshotError) as error:
+            return Captured(f"The snapshot could not be restored: {error.message}", ())
 
     def _is_whole(self, snapshot: SnapshotRef | None) -> bool:
         """Whether a deployed snapshot can still be read; a revision without one lacks nothing."""
@@ -262,15 +289,17 @@ class Pipeline:
         return Stages(self.jobs, self.discover_timeout_s, self.setup_timeout_s)
 
 
-def _require_devices(found: tuple[Definition, ...]) -> None:
+def _require_devices(definitions: tuple[Definition, ...], found: Found) -> None:
     """Refuses what this node could only pretend to run."""
-    for definition in found:
+    there = len(found.devices)
+    for definition in definitions:
         gpu = definition.options.gpu
-        if gpu > 0:
+        if gpu > there:
             count = "1 GPU" if gpu == 1 else f"{gpu:g} GPUs"
+            has = f"has {there}" if there else f"has none ({found.why_none})"
             raise DefinitionError(
                 f"The deploy failed: {definition.options.name} asks for {count}, and this node"
-                " has none: take `gpu` away, or deploy it where there is one.",
+                f" {has}: take `gpu` away, or deploy it where there are as many.",
                 function=definition.options.name,
             )
 

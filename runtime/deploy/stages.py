@@ -21,7 +21,7 @@ from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import Jobs
-from dsfn.runtime.worker.messages import Capture, Discover, Verify
+from dsfn.runtime.worker.messages import Capture, Discover, Gpu, Verify
 
 MAX_FUNCTIONS = 200
 _OUTPUT_LINES = 20
@@ -77,8 +77,11 @@ class Stages:
         _check(source.entry, found)
         return found
 
-    async def capture(self, source: Source, options: Options, staging: Path) -> Captured:
-        """Runs `setup()` and captures into `staging`. Raises `DeployError`."""
+    async def capture(
+        self, source: Source, options: Options, staging: Path, gpus: tuple[Gpu, ...]
+    ) -> Captured:
+        """Runs `setup()` and captures into `staging`. Raises `DeployError`, and `MemoryFull` when
+        it finds too little free on these GPUs."""
         name = options.name
         job = Capture(
             bundle=str(source.bundle),
@@ -86,15 +89,20 @@ class Stages:
             function=name,
             staging=str(staging),
             env=dict(options.env),
+            code=source.bundle.name,
+            gpus=gpus,
         )
         with _blamed(SetupError, f"setup() of {name}", self.setup_timeout_s, name):
-            result = await self.jobs.run(source.environment, job, self.setup_timeout_s)
+            result = await self.jobs.run(source.environment, job, self.setup_timeout_s, gpus)
         document = result.document
         reason = None if document["captured"] else document["reason"] or _STATELESS
         return Captured(reason, tuple(document["modules"]))
 
-    async def verify(self, source: Source, options: Options, staging: Path) -> Captured:
-        """Restores the snapshot in a fresh worker; `modules` are then those a restore needs.
+    async def verify(
+        self, source: Source, options: Options, staging: Path, gpus: tuple[Gpu, ...]
+    ) -> Captured:
+        """Restores the snapshot in a fresh worker on these GPUs; `modules` are then those that a
+        restore needs.
 
         A snapshot that does not come back whole must never be published, but the
         function can do without. Raises `DeployError` where the author's code failed.
@@ -105,9 +113,10 @@ class Stages:
             function=options.name,
             snapshot=str(staging),
             env=dict(options.env),
+            gpus=gpus,
         )
         try:
-            result = await self.jobs.run(source.environment, job, self.setup_timeout_s)
+            result = await self.jobs.run(source.environment, job, self.setup_timeout_s, gpus)
         except (SnapshotError, FunctionError) as error:
             if error.fields.get("traceback"):
                 with _blamed(SetupError, f"Restoring {options.name}", self.setup_timeout_s):

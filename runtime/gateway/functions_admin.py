@@ -19,6 +19,7 @@ from dsfn.runtime.gateway.admin_documents import (
 )
 from dsfn.runtime.gateway.ndjson import NDJSON_CONTENT_TYPE, NdjsonResponse
 from dsfn.runtime.gateway.request import BodyReader, headers_of
+from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.services import Services
 
 MAX_DOCUMENT_BYTES = 64 << 10
@@ -77,6 +78,18 @@ async def set_traffic(request: Request) -> Response:
     return JSONResponse({"name": name, "traffic": dict(traffic)})
 
 
+async def park(request: Request) -> Response:
+    """POST /functions/{name}/park {"to": "parked" | "frozen" | "absent"}: replicas at rest give
+    up what they hold now, instead of when somebody needs it or their time has come."""
+    services: Services = request.app.state.services
+    name = services.registry.function(request.path_params["name"]).name
+    to = (await _body(request)).get("to", ReplicaState.PARKED.value)
+    if to not in ("parked", "frozen", "absent"):
+        raise InvalidInput('`to` is "parked", "frozen" or "absent".', field="to")
+    count = await services.pools.rest(name, ReplicaState(to))
+    return JSONResponse({"name": name, "to": to, "replicas": count})
+
+
 async def logs(request: Request) -> Response:
     """GET /functions/{name}/logs?since=SECONDS&follow=true: what it printed, a line each.
 
@@ -132,5 +145,6 @@ ROUTES = [
     Route("/functions/{name}/history", history, methods=["GET"]),
     Route("/functions/{name}/rollback", rollback, methods=["POST"]),
     Route("/functions/{name}/traffic", set_traffic, methods=["PUT"]),
+    Route("/functions/{name}/park", park, methods=["POST"]),
     Route("/functions/{name}/logs", logs, methods=["GET"]),
 ]

@@ -45,7 +45,8 @@ async def status(request: Request) -> Response:
             "data_dir": str(services.settings.data_dir),
             "functions": len(services.registry.functions()),
             "replicas": dict(replicas),
-            "device_class": "cpu",
+            "device_class": services.gpus.device_class(),
+            "memory": await services.gpus.report(),
             "events": {
                 "queued": services.queue.queued_count(),
                 "dead": services.queue.dead_count(),

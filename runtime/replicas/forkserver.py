@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -24,6 +24,8 @@ PRELOAD_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 3.0
 _MAX_MESSAGE_BYTES = 1 << 16
 
+Socket = socket.socket
+
 
 def signal_name(exit_code: int) -> str:
     """The name of the signal behind a negative exit code; most real-time signals have none."""
@@ -35,12 +37,14 @@ def signal_name(exit_code: int) -> str:
 
 @dataclass(eq=False, slots=True)
 class WorkerProcess:
-    """A worker fresh from the fork. `socket` and `output` belong to whoever adopts it;
-    `exited` gives the exit code (negative: the signal that ended it)."""
+    """A worker fresh from the fork. `socket` and `output` belong to whoever adopts it, as does
+    `owner`, the near end of its socket to the memory owner on a node with GPUs. `exited` gives
+    the exit code (negative: the signal that ended it)."""
 
     pid: int
     socket: socket.socket
     output: int
+    owner: Socket | None
     exited: asyncio.Future[int]
 
     def kill(self) -> None:
@@ -61,24 +65,38 @@ class WorkerProcess:
             except ProcessLookupError:
                 return
 
+    def tell(self, frame: bytes) -> None:
+        """Sends its first frame, which fits into the socket's buffer, before it is adopted."""
+        self.socket.sendall(frame)
+
+    def hand_over(self) -> None:
+        """The worker's socket to the memory owner is the owner's now, or not needed."""
+        if self.owner is not None:
+            self.owner.close()
+
     def close(self) -> None:
         """Gives the descriptors back, where no one has adopted the worker."""
         self.socket.close()
         os.close(self.output)
+        if self.owner is not None:
+            self.owner.close()
 
 
 @dataclass(eq=False, slots=True)
 class _Birth:
     socket: socket.socket
     output: int
+    owner: Socket | None
     born: asyncio.Future[WorkerProcess]
 
 
 @dataclass(eq=False)
 class ForkServer:
-    """One fork server process; started on first use and again whenever it has died."""
+    """One fork server process; started on first use and again whenever it has died. `gpus`:
+    whether its workers get a socket to the memory owner."""
 
     python: Path
+    gpus: bool = False
     _process: subprocess.Popen[bytes] | None = None
     _socket: socket.socket | None = None
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -108,12 +126,18 @@ class ForkServer:
         theirs.callback(os.close, write_end)
         os.set_blocking(read_end, False)
         near.setblocking(False)
-        birth = _Birth(near, read_end, asyncio.get_running_loop().create_future())
+        descriptors, owner = [far.fileno(), write_end], None
+        if self.gpus:
+            owner, owner_far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(owner)
+            theirs.enter_context(owner_far)
+            descriptors.append(owner_far.fileno())
+        birth = _Birth(near, read_end, owner, asyncio.get_running_loop().create_future())
         number = next(self._ids)
         self._births[number] = birth
         try:
             message = json.dumps(Spawn(number).to_document()).encode()
-            await _send(control, message, (far.fileno(), write_end))
+            await _send(control, message, descriptors)
             return await asyncio.wait_for(birth.born, SPAWN_TIMEOUT_S)
         finally:
             del self._births[number]
@@ -196,7 +220,7 @@ class ForkServer:
         if birth is None or birth.born.done():
             return
         exited = asyncio.get_running_loop().create_future()
-        worker = WorkerProcess(spawned.pid, birth.socket, birth.output, exited)
+        worker = WorkerProcess(spawned.pid, birth.socket, birth.output, birth.owner, exited)
         self._alive[spawned.pid] = worker
         birth.born.set_result(worker)
 
@@ -250,7 +274,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-async def _send(control: socket.socket, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
+async def _send(control: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
     ancillary = []
     if descriptors:
         packed = array.array("i", descriptors)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dsfn.functions.errors import DsfnError, HandlerCrashed, HandlerTimedOut
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
+from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.replicas.channel import Channel
 from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.worker.frames import Kind
-from dsfn.runtime.worker.messages import Message
+from dsfn.runtime.worker.messages import Gpu, Message
 
 MAX_OUTPUT_BYTES = 64 << 10
 # How long a job that hangs has to say where.
@@ -27,9 +29,16 @@ class Jobs:
     """Runs jobs, each in a worker of its own that ends with it."""
 
     launcher: Launcher
+    gpus: Gpus
 
-    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
-        """Runs a job to its end.
+    async def run(
+        self,
+        environment: Environment,
+        job: Message,
+        timeout_s: float,
+        gpus: Sequence[Gpu] = (),
+    ) -> JobResult:
+        """Runs a job to its end, with memory of these GPUs.
 
         Raises what the job raised, `HandlerTimedOut` when it hung (with the author's
         `traceback`, where the job could still tell), `HandlerCrashed` when its process
@@ -37,10 +46,19 @@ class Jobs:
         """
         with self.launcher.hold(environment.digest):
             nursery = self.launcher.nursery(environment.digest, environment.python)
-            return await self._run(await nursery.adopt(), job, timeout_s)
+            worker = await nursery.adopt()
+            try:
+                if gpus and worker.owner is not None:
+                    await self.gpus.attach(worker.owner, gpus)
+            except DsfnError:
+                worker.kill()
+                worker.close()
+                raise
+            return await self._run(worker, job, timeout_s)
 
     async def _run(self, worker: WorkerProcess, job: Message, timeout_s: float) -> JobResult:
         output = OutputTail(worker.output)
+        worker.hand_over()
         channel = await Channel.open(worker.socket)
         channel.lost = lambda: channel.fail(HandlerCrashed("The job's process ended."))
         loop = asyncio.get_running_loop()

@@ -18,17 +18,19 @@ REFILL_AFTER_S = 0.25
 
 @dataclass(eq=False)
 class Nursery:
-    """One environment's fork server with `size` spares: workers forked ahead of need."""
+    """One environment's fork server with `size` spares: workers forked ahead of need. `gpus`:
+    whether they may come to use GPUs."""
 
     python: Path
     size: int
+    gpus: bool = False
     _server: ForkServer = field(init=False)
     _spares: deque[WorkerProcess] = field(default_factory=deque)
     _refill: asyncio.Task[None] | None = None
     _closed: bool = False
 
     def __post_init__(self) -> None:
-        self._server = ForkServer(self.python)
+        self._server = ForkServer(self.python, self.gpus)
 
     async def adopt(self) -> WorkerProcess:
         """A worker that waits for its first frame: a spare, or a fresh fork when there is none.
@@ -91,6 +93,7 @@ class Launcher:
     """The nurseries of a node by environment digest ("" is the node's own environment)."""
 
     spares: int
+    gpus: bool = False
     _nurseries: dict[str, Nursery] = field(default_factory=dict)
     _held: Counter[str] = field(default_factory=Counter)
 
@@ -98,7 +101,7 @@ class Launcher:
         """The nursery of one environment, made on first use."""
         found = self._nurseries.get(digest)
         if found is None:
-            found = self._nurseries[digest] = Nursery(python, self.spares)
+            found = self._nurseries[digest] = Nursery(python, self.spares, self.gpus)
         return found
 
     @contextmanager

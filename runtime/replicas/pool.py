@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dsfn.functions.errors import (
     DsfnError,
+    MemoryFull,
     QueueFull,
     QueueTimeout,
     ReplicaStartFailed,
@@ -21,6 +22,7 @@ from dsfn.runtime.replicas.occupancy import Slot
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import STABLE_WINDOW_S, ConcurrencyMeter, Scaler
 
+_AT_REST = (ReplicaState.READY, ReplicaState.PARKED, ReplicaState.FROZEN)
 _ACTIVE = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.BUSY)
 
 
@@ -114,6 +116,11 @@ class Pool:
         if self._waiting:
             self.serve_waiting()
 
+    def parked(self, replica: Replica) -> None:
+        """A replica has given its memory up, of its own or because others need it."""
+        if self._waiting:
+            self._grow()
+
     def ended(self, replica: Replica) -> None:
         """A replica's process has gone."""
         if replica in self.replicas:
@@ -147,7 +154,7 @@ class Pool:
         """Parks and removes replicas that have idled for as long as their options say."""
         options = self.revision.options
         keep = 0 if self.retired else options.min_replicas
-        idle = [r for r in self.replicas if r.state in (ReplicaState.READY, ReplicaState.PARKED)]
+        idle = [r for r in self.replicas if r.state in _AT_REST]
         idle.sort(key=lambda r: r.used_at_s)
         spare_count = len(self.replicas) - keep
         for replica in idle[: max(0, spare_count)]:
@@ -159,7 +166,22 @@ class Pool:
                 self.spawn_task(replica.stop())
             elif replica.state is ReplicaState.READY and idle_s >= options.park_after_s:
                 replica.state = ReplicaState.STARTING
-                self.spawn_task(self._park(replica))
+                self.spawn_task(replica.park())
+
+    async def rest(self, to: ReplicaState) -> int:
+        """Parks, freezes or removes the replicas that are idle; how many it were."""
+        resting = [r for r in self.replicas if r.state in _AT_REST]
+        if to is ReplicaState.ABSENT:
+            for replica in resting:
+                self.replicas.remove(replica)
+            await asyncio.gather(*(replica.stop() for replica in resting))
+            return len(resting)
+        for replica in resting:
+            if replica.state is ReplicaState.READY:
+                await replica.park()
+            if to is ReplicaState.FROZEN and replica.can_freeze():
+                await replica.freeze()
+        return len(resting)
 
     async def stop(self) -> None:
         """Ends every replica once its calls have finished; waiting calls are refused."""
@@ -243,7 +265,9 @@ class Pool:
         wanted = max(wanted, 1 if self._waiting else 0)
         wanted = min(wanted, self.revision.options.max_replicas)
         active = self._starting + sum(1 for r in self.replicas if r.state in _ACTIVE)
-        parked = [r for r in self.replicas if r.state is ReplicaState.PARKED]
+        # A frozen one takes longer to come back: it goes first, to be popped last.
+        parked = [r for r in self.replicas if r.state is ReplicaState.FROZEN]
+        parked += [r for r in self.replicas if r.state is ReplicaState.PARKED]
         for _ in range(wanted - active):
             if parked:
                 replica = parked.pop()
@@ -272,17 +296,14 @@ class Pool:
         self.replicas.append(replica)
         self.serve_waiting()
 
-    async def _park(self, replica: Replica) -> None:
-        await replica.park()
-        if self._waiting:
-            self._grow()
-
     async def _unpark(self, replica: Replica) -> None:
         try:
             restore_us = await replica.unpark()
-        except ReplicaStartFailed as error:
+        except MemoryFull as error:
             self._refuse_if_hopeless(error)
             return
+        except ReplicaStartFailed:
+            return  # it was killed; when it has ended another is started, from the snapshot
         self._fresh[replica] = _Preparation(0, restore_us)
         self.serve_waiting()
 

@@ -6,21 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from dsfn.functions.errors import ShuttingDown, SnapshotError
+from dsfn.functions.errors import ShuttingDown
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.cpus import CpuShares
-from dsfn.runtime.deploy.environments import Environments
-from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.registry import Registry
-from dsfn.runtime.replicas.launcher import Launcher, Nursery
 from dsfn.runtime.replicas.pool import Lease, Pool
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import TICK_S
-from dsfn.runtime.worker.messages import Load
+from dsfn.runtime.replicas.starter import Starter, Watch
 
 SHRINK_EVERY_S = 0.1
 
@@ -42,10 +38,7 @@ class Pools:
     settings: Settings
     clock: Clock
     registry: Registry
-    environments: Environments
-    launcher: Launcher
-    logs: LogStore
-    failed_restores: Counter[str] = field(default_factory=Counter)
+    starter: Starter
     shares: CpuShares = field(default_factory=CpuShares)
     _pools: dict[str, Pool] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -55,7 +48,8 @@ class Pools:
         """Starts the background work and the replicas that must always be there."""
         self._ticker = asyncio.create_task(self._tick_forever())
         self._keep_minimums()
-        self._nursery("").warm()
+        self.starter.nursery("").warm()
+        self.starter.warm.start()
         for revision_id in self.registry.serving():
             self._spawn(self._preload(self.registry.revision(revision_id)))
 
@@ -81,7 +75,13 @@ class Pools:
         states = {r.state for pool in pools for r in pool.replicas}
         if any(pool.start_count for pool in pools):
             states.add(ReplicaState.STARTING)
-        order = (ReplicaState.BUSY, ReplicaState.READY, ReplicaState.STARTING, ReplicaState.PARKED)
+        order = (
+            ReplicaState.BUSY,
+            ReplicaState.READY,
+            ReplicaState.STARTING,
+            ReplicaState.PARKED,
+            ReplicaState.FROZEN,
+        )
         return next((state for state in order if state in states), ReplicaState.ABSENT)
 
     def counts(self) -> dict[tuple[str, str], int]:
@@ -109,6 +109,10 @@ class Pools:
                 pool.revision = known
         self._keep_minimums()
 
+    async def rest(self, function: str, to: ReplicaState) -> int:
+        """Has the function's idle replicas give up what they hold; how many did."""
+        return sum([await pool.rest(to) for pool in self._of(function)])
+
     def cut_off(self) -> None:
         """Ends every call that runs or waits, since the node will not wait for it any longer."""
         error = ShuttingDown("The node stopped before the call had ended.", retry_after_s=5)
@@ -126,7 +130,8 @@ class Pools:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self.launcher.close()
+        await self.starter.warm.close()
+        await self.starter.launcher.close()
 
     def _of(self, function: str) -> list[Pool]:
         return [p for p in self._pools.values() if p.revision.function == function]
@@ -150,7 +155,7 @@ class Pools:
 
     async def _preload(self, revision: Revision) -> None:
         if revision.modules:
-            await self._nursery(revision.environment).preload(list(revision.modules))
+            await self.starter.nursery(revision.environment).preload(list(revision.modules))
 
     async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,56 +179,11 @@ class Pools:
                 del self._pools[revision_id]
         used = {pool.revision.environment for pool in self._pools.values()}
         used |= {self.registry.revision(r).environment for r in self.registry.serving()}
-        await self.launcher.keep(frozenset(used | {""}))
+        await self.starter.launcher.keep(frozenset(used | {""}))
 
     async def _launch(self, pool: Pool) -> Replica:
-        """A loaded replica. A snapshot that does not restore is left out: `setup()` runs."""
-        revision = pool.revision
-        snapshot = self._snapshot_path(revision)
-        try:
-            return await self._load(pool, snapshot)
-        except SnapshotError:
-            self.failed_restores[revision.function] += 1
-            return await self._load(pool, None)
-
-    async def _load(self, pool: Pool, snapshot: Path | None) -> Replica:
-        revision = pool.revision
-        worker = await self._nursery(revision.environment).adopt()
-        replica = Replica(
-            revision,
-            worker,
-            self.settings.limits,
-            self.clock,
-            released=pool.released,
-            ended=pool.ended,
-        )
-        await replica.load(self.logs, self._load_message(revision, snapshot))
-        return replica
-
-    def _load_message(self, revision: Revision, snapshot: Path | None) -> Load:
-        directory, limits = self.settings.data_dir, self.settings.limits
-        return Load(
-            bundle=str(directory / "bundles" / revision.bundle_digest),
-            entry=revision.entry,
-            function=revision.function,
-            revision=revision.id,
-            snapshot=str(snapshot) if snapshot else None,
-            blobs=str(directory / "blobs"),
-            concurrency=revision.options.concurrency,
-            memory_bytes=revision.options.memory_bytes,
-            env=dict(revision.options.env),
-            max_body_bytes=limits.max_body_bytes,
-            max_result_bytes=limits.max_result_bytes,
-            max_batch=revision.options.max_batch,
-        )
-
-    def _snapshot_path(self, revision: Revision) -> Path | None:
-        if revision.snapshot is None:
-            return None
-        return self.settings.data_dir / "snapshots" / revision.snapshot.digest
-
-    def _nursery(self, digest: str) -> Nursery:
-        return self.launcher.nursery(digest, self.environments.python(digest))
+        watch = Watch(pool.released, pool.parked, pool.ended)
+        return await self.starter.start(pool.revision, watch)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

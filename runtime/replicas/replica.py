@@ -13,14 +13,19 @@ from dsfn.functions.errors import (
     DsfnError,
     HandlerCrashed,
     HandlerTimedOut,
+    MemoryFull,
+    NotFound,
     OutOfMemory,
     OutputTooLarge,
+    OwnerLost,
     ReplicaLost,
     ReplicaStartFailed,
     SnapshotError,
 )
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
+from dsfn.runtime.gpus.grip import Grip
+from dsfn.runtime.heat import Heat
 from dsfn.runtime.logs import LogStore, Pump
 from dsfn.runtime.model import Call, ReplicaState, Revision
 from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
@@ -31,23 +36,30 @@ from dsfn.runtime.worker.messages import Load, Ready
 
 PARK_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 5.0
+# Others may take the room that was made, or the weights leave the arena, before they are mapped.
+UNPARK_ATTEMPTS = 3
 
 
 @dataclass(eq=False)
 class Replica:
-    """A worker that became a replica. `released` runs whenever it has finished a call,
-    `ended` once, when its process has gone."""
+    """A worker that became a replica, with what it has of the GPUs in its `grip`. `released` runs
+    whenever it has finished a call, `parked` when it has given its memory up, `ended` once, when
+    its process has gone."""
 
     revision: Revision
     worker: WorkerProcess
+    grip: Grip
     limits: Limits
     clock: Clock
     released: Callable[[Replica], None]
+    parked: Callable[[Replica], None]
     ended: Callable[[Replica], None]
     state: ReplicaState = ReplicaState.STARTING
     in_flight: int = 0
     used_at_s: float = 0.0
     ready: Ready | None = None
+    _frozen: bool = False
+    _heat: Heat = field(default_factory=Heat)
     _occupancy: Occupancy = field(default_factory=Occupancy)
     _channel: Channel = field(init=False)
     _pump: Pump = field(init=False)
@@ -55,7 +67,11 @@ class Replica:
     _funeral: asyncio.Task[None] | None = None
 
     async def load(self, logs: LogStore, load: Load) -> Ready:
-        """Makes the worker a replica. Raises `SnapshotError`, `ReplicaStartFailed`."""
+        """Makes the worker a replica; its grip has room for it.
+
+        Raises `SnapshotError`, `ReplicaStartFailed`, and `MemoryFull`, `NotFound` or `OwnerLost`
+        where what was there for it has gone.
+        """
         self._pump = logs.pump(
             self.worker.output,
             function=self.revision.function,
@@ -67,10 +83,12 @@ class Replica:
         self._channel = await Channel.open(self.worker.socket)
         self._channel.lost = self._lost
         try:
+            await self.grip.attach(self.worker.owner, self)
+            self.worker.hand_over()
             document = await self._channel.request(
                 Kind.LOAD, load.to_document(), self.limits.start_timeout_s
             )
-        except SnapshotError:
+        except (SnapshotError, MemoryFull, NotFound, OwnerLost):
             self.kill()
             raise
         except (DsfnError, TimeoutError, ConnectionError) as error:
@@ -95,6 +113,7 @@ class Replica:
         """Takes one slot, which `call` or `unreserve` gives back."""
         self.in_flight += 1
         self.state = ReplicaState.BUSY
+        self._heat.use(asyncio.get_running_loop().time())
         return Slot(self._occupancy, self._occupancy.enter(self.clock.monotonic_ns()))
 
     def unreserve(self, slot: Slot) -> None:
@@ -133,20 +152,79 @@ class Replica:
             self.kill()
             return
         self.state = ReplicaState.PARKED
+        self.grip.let_go()
+        self.parked(self)
 
-    async def unpark(self) -> int:
-        """Takes the device memory again; microseconds that it took.
-
-        Raises `ReplicaStartFailed`, and kills the replica, when that fails.
-        """
+    async def freeze(self) -> None:
+        """Gives the context on the GPU back as well. Only for a parked replica."""
         self.state = ReplicaState.STARTING
         try:
-            document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
-        except (DsfnError, TimeoutError, ConnectionError) as error:
+            await self.grip.freeze(self.worker.pid)
+        except DsfnError:
             self.kill()
-            raise self._start_failed(error) from error
+            return
+        self.state, self._frozen = ReplicaState.FROZEN, True
+        self.parked(self)
+
+    async def unpark(self) -> int:
+        """Takes the device memory again; microseconds that the worker took.
+
+        Raises `MemoryFull`, parked as it was, and `ReplicaStartFailed`, the replica killed.
+        """
+        attempts = UNPARK_ATTEMPTS
+        while True:
+            self.state, attempts = ReplicaState.STARTING, attempts - 1
+            try:
+                return await self._unpark()
+            except (MemoryFull, NotFound):
+                self.state = ReplicaState.FROZEN if self._frozen else ReplicaState.PARKED
+                self.grip.let_go()
+                if not attempts:
+                    raise
+            except (DsfnError, TimeoutError, ConnectionError) as error:
+                self.kill()
+                raise self._start_failed(error) from error
+
+    async def _unpark(self) -> int:
+        await self.grip.take(self.limits.queue_timeout_s)
+        if self._frozen:
+            await self.grip.thaw(self.worker.pid)
+            self._frozen = False
+        document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
         self._become_free()
         return int(document["restore_us"])
+
+    # As a holder of GPU memory.
+
+    @property
+    def heat(self) -> float:
+        """See `Holder`."""
+        return self._heat.read(asyncio.get_running_loop().time())
+
+    def can_give_up(self) -> bool:
+        """See `Holder`. Replicas that must always be there keep their memory."""
+        resting = self.state is ReplicaState.READY and self._doom is None
+        return resting and not self.revision.options.min_replicas
+
+    def can_freeze(self) -> bool:
+        """See `Holder`."""
+        return self.state is ReplicaState.PARKED and bool(self.grip.devices)
+
+    async def give_up(self) -> None:
+        """See `Holder`."""
+        if self.grip.can_park:
+            await self.park()
+        else:
+            await self.stop()
+
+    def owner_lost(self) -> None:
+        """See `Holder`. What runs still has its memory; nothing new may begin."""
+        error = _replica_lost("the memory owner ended")
+        if self.in_flight:
+            self._doom = self._doom or error
+            self._channel.send_stop()
+        else:
+            self.kill(error)
 
     def cut_off(self, error: DsfnError) -> None:
         """Ends the calls that run with this error, whether the function likes it or not."""
@@ -162,6 +240,8 @@ class Replica:
     async def stop(self) -> None:
         """Lets running calls finish, then ends the process."""
         self._doom = self._doom or CallCancelled("The replica was stopped.")
+        if self._frozen:
+            self.kill()  # it cannot hear
         self._channel.send_stop()
         _, running = await asyncio.wait(
             {self.worker.exited}, timeout=self.limits.shutdown_timeout_s
@@ -174,6 +254,7 @@ class Replica:
     def _become_free(self) -> None:
         self.state = ReplicaState.READY
         self.used_at_s = asyncio.get_running_loop().time()
+        self.grip.at_rest()
 
     def _finished(self, pending: PendingCall) -> None:
         if pending.timer is not None:
@@ -241,6 +322,7 @@ class Replica:
         self.worker.kill()
         self._channel.fail(self._blame(self._doom or self._crash()))
         self._pump.close()
+        self.grip.forget()
         self.ended(self)
 
     def _blame(self, error: DsfnError) -> DsfnError:

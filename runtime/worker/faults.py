@@ -14,6 +14,7 @@ from dsfn.functions.errors import (
     DsfnError,
     FunctionError,
     HandlerRaised,
+    MemoryFull,
     OutOfMemory,
     RequestError,
 )
@@ -34,6 +35,9 @@ def call_fault(error: BaseException, bundle: Path, memory_bytes: int | None) -> 
         return CallCancelled("The call was cancelled.")
     if isinstance(error, RequestError | FunctionError):
         return error
+    if is_gpu_memory_full(error):
+        traceback.clear_frames(error.__traceback__)
+        return gpu_memory_full()
     if is_out_of_memory(error):
         # The frames hold what filled the memory, and memory is needed to answer.
         traceback.clear_frames(error.__traceback__)
@@ -73,9 +77,23 @@ def _frames(error: DeployError, bundle: Path) -> dict[str, str]:
     return {"traceback": "".join(["Traceback (most recent call last):\n", *lines])}
 
 
+def is_gpu_memory_full(error: BaseException) -> bool:
+    """Whether torch found no room on a GPU; its error has a module for itself."""
+    return type(error).__name__ == "OutOfMemoryError" and isinstance(error, RuntimeError)
+
+
+def gpu_memory_full() -> MemoryFull:
+    """The error for that: others hold what the function needs."""
+    return MemoryFull(
+        "The GPU has no room for what the function allocates beside its weights.",
+        what="device",
+        retry_after_s=1,
+    )
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, in Python or below it."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM

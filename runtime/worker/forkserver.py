@@ -63,7 +63,7 @@ class ForkServer:
     def _receive(self, _: int) -> None:
         try:
             data, descriptors, _, _ = socket.recv_fds(
-                self._node, _MAX_MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC
+                self._node, _MAX_MESSAGE_BYTES, 3, socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionError:
             data = b""
@@ -71,32 +71,32 @@ class ForkServer:
             self._shut_down()
         document = json.loads(data)
         if document["op"] == "spawn":
-            self._spawn(Spawn.from_document(document), *descriptors)
+            self._spawn(Spawn.from_document(document), descriptors)
         else:
             self._preloads.append(Preload.from_document(document))
             self._continue_preloading()
 
-    def _spawn(self, request: Spawn, connection: int, output: int) -> None:
+    def _spawn(self, request: Spawn, descriptors: list[int]) -> None:
         try:
             pid = os.fork()
         except OSError as error:
             self._send(SpawnFailed(request.id, f"fork: {error.strerror}"))
         else:
             if pid == 0:
-                self._become_worker(connection, output)
+                self._become_worker(descriptors)
             self._send(Spawned(request.id, pid))
             pidfd = os.pidfd_open(pid)
             self._workers[pidfd] = pid
             self._selector.register(pidfd, selectors.EVENT_READ, self._reap)
-        os.close(connection)
-        os.close(output)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
-    def _become_worker(self, connection: int, output: int) -> NoReturn:
+    def _become_worker(self, descriptors: list[int]) -> NoReturn:
         try:
             for descriptor in self._descriptors():
                 os.close(descriptor)
             main = importlib.import_module("dsfn.runtime.worker.main")
-            main.become(self._pid, connection, output)
+            main.become(self._pid, *descriptors)
         except BaseException:  # noqa: BLE001  nothing may unwind into the fork server's loop
             traceback.print_exc()
         finally:

@@ -45,6 +45,7 @@ class Kind(IntEnum):
     PARK = 6
     UNPARK = 7
     STOP = 8  # finish what runs, then exit
+    WARM = 9  # make a context on a GPU, before LOAD: `messages.Warm`; nothing comes back
 
     READY = 32  # LOAD is done: `messages.Ready`
     FAILED = 33  # LOAD, JOB, PARK or UNPARK failed: an error document

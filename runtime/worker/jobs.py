@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -9,12 +10,12 @@ from time import perf_counter_ns
 from typing import Any
 
 from dsfn.functions.errors import CaptureError, DefinitionError
+from dsfn.functions.function import Function
+from dsfn.runtime.worker.devices import Devices, has_torch
 from dsfn.runtime.worker.faults import author_fault
 from dsfn.runtime.worker.messages import Capture, Discover, Verify
 from dsfn.runtime.worker.replica import (
     bare_instance,
-    device_memory,
-    has_torch,
     refresh,
     restore_instance,
     set_up,
@@ -24,17 +25,26 @@ from dsfn.runtime.worker.source import Source, import_source
 MAX_MODULES = 1000
 
 Document = dict[str, Any]
+_NOTHING: Document = {
+    "captured": False,
+    "reason": None,
+    "golden": False,
+    "why_no_golden": None,
+    "first_use": 0,
+    "workspace_bytes": 0,
+}
 
 
-def run_job(document: Mapping[str, Any]) -> Document:
-    """Runs the job that a JOB frame describes; its result is as `messages` says.
+def run_job(document: Mapping[str, Any], owner: socket.socket | None = None) -> Document:
+    """Runs the job that a JOB frame describes; its result is as `messages` says. GPU memory
+    comes through the socket `owner`.
 
-    Raises `DeployError`, `SnapshotError`, `StorageFull`, `NotFound`.
+    Raises `DeployError`, `SnapshotError`, `StorageFull`, `NotFound`, `MemoryFull`, `OwnerLost`.
     """
     jobs: dict[str, Callable[[Mapping[str, Any]], Document]] = {
         "discover": lambda d: discover(Discover.from_document(d)),
         "capture": lambda d: capture(Capture.from_document(d)),
-        "verify": lambda d: verify(Verify.from_document(d)),
+        "verify": lambda d: verify(Verify.from_document(d), owner),
     }
     return jobs[document["job"]](document)
 
@@ -59,6 +69,7 @@ def discover(job: Discover) -> Document:
 def capture(job: Capture) -> Document:
     """Runs `setup()` and writes a snapshot, if there is a state that can be captured."""
     before = frozenset(sys.modules)
+    devices = Devices.choose(job.gpus, None)
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
@@ -67,43 +78,79 @@ def capture(job: Capture) -> Document:
     instance = set_up(function, bundle)
     setup_us = (perf_counter_ns() - began_ns) // 1000
     everything = installed_modules(before)
-    reason = None if instance is None else _write_snapshot(instance, source, Path(job.staging))
-    captured = instance is not None and reason is None
+    shown = _NOTHING
+    if instance is not None:
+        try:
+            shown = _write_snapshot(instance, source, function, job, devices)
+        except CaptureError as error:
+            shown = {**_NOTHING, "reason": error.message}
     return {
-        "captured": captured,
-        "reason": reason,
+        **shown,
         "setup_us": setup_us,
         # What setup() alone needs, often by far the most, is not needed where it is not run.
-        "modules": imported if captured else everything,
+        "modules": imported if shown["captured"] else everything,
     }
 
 
-def _write_snapshot(instance: object, source: Source, staging: Path) -> str | None:
-    """Why there is no snapshot, None when there is one. Raises `StorageFull`."""
+def _write_snapshot(
+    instance: object, source: Source, function: Function[..., Any], job: Capture, devices: Devices
+) -> Document:
+    """Calls the sample, if there is one, and captures the state; what that showed.
+
+    Raises `CaptureError`, `StorageFull`, and as `Sample.record`.
+    """
     if not has_torch():
-        return "Snapshots need torch, which is not installed."
+        raise CaptureError("Snapshots need torch, which is not installed.")
+    from dsfn.runtime.worker.sample import Sample, Trial, refreshed
     from dsfn.snapshots.capture import capture
+    from dsfn.snapshots.format import Origin
+    from dsfn.snapshots.libraries import loaded_libraries
+    from dsfn.snapshots.tensors import own_slab
 
-    try:
-        capture(instance, source.classes, staging)
-    except CaptureError as error:
-        return error.message
-    return None
+    bundle = Path(job.bundle).resolve()
+    trial, sample = Trial(), Sample.of(function, instance, bundle)
+    if sample is not None:
+        with refreshed(function, instance, bundle):
+            trial = sample.record()
+    manifest = capture(
+        instance,
+        source.classes,
+        Path(job.staging),
+        origin=Origin(job.code, function.options.digest, loaded_libraries()),
+        golden=trial.golden,
+        first_use=trial.first_use,
+        place=devices.place or own_slab,
+    )
+    return {
+        "captured": True,
+        "reason": None,
+        "golden": trial.golden is not None,
+        "why_no_golden": trial.why_none,
+        "first_use": sum(slab.first_use for slab in manifest.slabs),
+        "workspace_bytes": trial.workspace_bytes,
+    }
 
 
-def verify(job: Verify) -> Document:
-    """Compares a snapshot, restored here, with what was captured; tries `after_restore()`."""
+def verify(job: Verify, owner: socket.socket | None = None) -> Document:
+    """Compares a snapshot, restored here, with what was captured; tries `after_restore()` and
+    a call with the sample."""
+    from dsfn.runtime.worker.sample import Sample
+    from dsfn.snapshots.golden import read_golden
     from dsfn.snapshots.verify import verify as compare
 
     before = frozenset(sys.modules)
+    devices = Devices.choose(job.gpus, owner)
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, job.env)
     function = source.function(job.function)
     snapshot = Path(job.snapshot)
-    verified = compare(snapshot, source.classes, device_memory(), bare_instance(function))
+    verified = compare(snapshot, source.classes, devices.memories, bare_instance(function))
     # Anew, since nothing may be read any more from what was compared.
-    instance, _ = restore_instance(function, source, snapshot)
+    instance, _ = restore_instance(function, source, snapshot, devices)
     refresh(function, instance, bundle)
+    sample = Sample.of(function, instance, bundle)
+    if sample is not None:
+        sample.compare(read_golden(snapshot))
     return {
         "tensors": verified.tensors,
         "bytes": verified.bytes,

@@ -20,9 +20,9 @@ from dsfn.runtime.worker.server import Server
 from dsfn.runtime.worker.warm import reseed, warm_up
 
 
-def become(parent: int, connection: int, output: int) -> NoReturn:
-    """Turns a fresh fork of `parent` into a worker that serves the socket `connection` and
-    prints into the pipe `output`."""
+def become(parent: int, connection: int, output: int, owner: int | None = None) -> NoReturn:
+    """Turns a fresh fork of `parent` into a worker that serves the socket `connection`, prints
+    into the pipe `output` and gets GPU memory through the socket `owner`."""
     die_with_parent()
     if os.getppid() != parent:
         os._exit(1)  # the parent died before the kernel knew that it was to tell
@@ -35,17 +35,18 @@ def become(parent: int, connection: int, output: int) -> NoReturn:
     faulthandler.enable()  # a crash in native code leaves its Python stack in the logs
     gc.disable()  # until it is a replica: nothing of what a load makes is garbage
     reseed()
-    serve(socket.socket(fileno=connection))
+    serve(socket.socket(fileno=connection), None if owner is None else socket.socket(fileno=owner))
 
 
-def serve(connection: socket.socket) -> NoReturn:
-    """Serves a node until it closes the socket or says STOP; never returns."""
+def serve(connection: socket.socket, owner: socket.socket | None = None) -> NoReturn:
+    """Serves a node until it closes the socket or says STOP; never returns. `owner`: a socket to
+    the memory owner, for functions that want GPUs."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     waiting = select.poll()
     waiting.register(connection, select.POLLIN)
     warm_up(stop=lambda: bool(waiting.poll(0)))
-    server = Server(loop)
+    server = Server(loop, owner)
     loop.run_until_complete(loop.create_unix_connection(lambda: server, sock=connection))
     loop.run_forever()
     os._exit(1)  # user code has stopped the loop

@@ -19,7 +19,19 @@ class Message:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         """Reads back what `to_document` wrote; unknown keys are ignored."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in document.items() if k in known})
+        values = {k: v for k, v in document.items() if k in known}
+        if "gpus" in values:
+            values["gpus"] = tuple(Gpu(**gpu) for gpu in values["gpus"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU that a worker may use: its number in the memory owner, and what it is ("cuda:1", or
+    a stand-in: see `dsfn.snapshots.owner.messages.Start`)."""
+
+    index: int
+    spec: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,7 @@ class Load(Message):
 
     `bundle` is the directory of the unpacked source, `snapshot` that of the
     published snapshot or None (then `setup()` runs), `blobs` that of the node's
-    blob store (for `$ref`).
+    blob store (for `$ref`). `gpus`: those it gets, in the order in which it counts them.
     """
 
     bundle: str
@@ -43,6 +55,14 @@ class Load(Message):
     max_body_bytes: int
     max_result_bytes: int
     max_batch: int = 1
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warm(Message):
+    """WARM: make a context on these GPUs, for the `Load` that will come for them."""
+
+    gpus: tuple[Gpu, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +91,16 @@ class Discover(Message):
 
 @dataclass(frozen=True, slots=True)
 class Capture(Message):
-    """JOB "capture": run `setup()` and write a snapshot into the empty directory `staging`.
+    """JOB "capture": run `setup()`, call the function's sample if it has one, and write a
+    snapshot into the empty directory `staging`.
 
-    Result: {"captured": bool, "reason": str | None, "setup_us": int, "modules": [str]}: the
-    installed modules (dotted names) that a start of the function imports, as far as is known
-    before `verify`, for the fork server to preload in this order.
+    `code` is the sha256 of the source bundle, which the snapshot is marked with.
+    Result: {"captured": bool, "reason": str | None, "golden": bool, "why_no_golden":
+    str | None, "first_use": int, "workspace_bytes": int, "setup_us": int, "modules": [str]}.
+    `golden`, `first_use` (of all slabs) and `workspace_bytes` as in
+    `dsfn.runtime.model.SnapshotRef`; `why_no_golden` when the sample has no golden output.
+    `modules`: the installed modules (dotted names) that a start of the function imports, as
+    far as is known before `verify`, for the fork server to preload in this order.
     """
 
     bundle: str
@@ -83,15 +108,18 @@ class Capture(Message):
     function: str
     staging: str
     env: dict[str, str]
+    code: str = ""
+    gpus: tuple[Gpu, ...] = ()
     job: str = "capture"
 
 
 @dataclass(frozen=True, slots=True)
 class Verify(Message):
-    """JOB "verify": restore the snapshot in `snapshot` and compare every tensor's bytes.
+    """JOB "verify": restore the snapshot in `snapshot`, compare every tensor's bytes, and what
+    the sample's call gives with the golden output.
 
     Result: {"tensors": int, "bytes": int, "modules": [str]}, the modules as for `Capture`,
-    all that a restore imports. Raises `CorruptSnapshot`.
+    all that a restore and the sample's call import. Raises `SnapshotError`.
     """
 
     bundle: str
@@ -99,12 +127,14 @@ class Verify(Message):
     function: str
     snapshot: str
     env: dict[str, str]
+    gpus: tuple[Gpu, ...] = ()
     job: str = "verify"
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn(Message):
-    """To the fork server, with two descriptors: the worker's socket and its output pipe."""
+    """To the fork server, with the worker's descriptors: its socket, its output pipe and, on a
+    node with GPUs, its socket to the memory owner."""
 
     id: int
     op: str = "spawn"

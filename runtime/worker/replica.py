@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -13,56 +14,67 @@ from typing import TYPE_CHECKING, Any
 from dsfn.functions.codec import Limits
 from dsfn.functions.errors import SetupError
 from dsfn.functions.function import Function
+from dsfn.runtime.worker.devices import Devices
 from dsfn.runtime.worker.endpoint import Endpoint
-from dsfn.runtime.worker.faults import author_fault
+from dsfn.runtime.worker.faults import author_fault, gpu_memory_full, is_gpu_memory_full
 from dsfn.runtime.worker.fetch import Fetcher
 from dsfn.runtime.worker.linux import give_memory_back
 from dsfn.runtime.worker.messages import Load, Ready
 from dsfn.runtime.worker.source import Source, import_source
 
 if TYPE_CHECKING:
-    from dsfn.snapshots.memory import Memory, Slab
+    from dsfn.snapshots.memory import Slab
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A loaded function. `slab` is where its tensors lie, when it came from a snapshot."""
+    """A loaded function. `slabs` are where its tensors lie, when it came from a snapshot."""
 
     endpoint: Endpoint
     ready: Ready
     after_restore: Callable[[], None]
-    slab: Slab | None
+    slabs: tuple[Slab, ...]
+    devices: Devices
 
     def park(self) -> None:
-        """Gives the device's memory back; no call may run."""
-        if self.slab is not None:
-            self.slab.park()
+        """Gives the devices' memory back; no call may run."""
+        for slab in self.slabs:
+            slab.park()
         give_memory_back()
+        self.devices.release_cache()
 
     def unpark(self) -> int:
-        """Takes the device's memory again; microseconds that it took. Raises `SetupError`."""
+        """Takes the devices' memory again; microseconds that it took.
+
+        Raises `SetupError`, `DeviceFault`, `OwnerLost`; and, parked as it was before, `MemoryFull`
+        and `NotFound` (the arena has lost the weights).
+        """
         began_ns = perf_counter_ns()
-        if self.slab is not None:
-            self.slab.unpark()
+        with ExitStack() as back:
+            for slab in self.slabs:
+                slab.unpark()
+                back.callback(slab.park)
+            back.pop_all()
         self.after_restore()
         return _since_us(began_ns)
 
 
-def load(request: Load) -> Replica:
-    """Brings a function up in this process.
+def load(request: Load, owner: socket.socket | None = None) -> Replica:
+    """Brings a function up in this process; GPU memory comes through the socket `owner`.
 
-    Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`.
+    Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`, `MemoryFull`, `OwnerLost`.
     """
     began_ns = perf_counter_ns()
+    devices = Devices.choose(request.gpus, owner)
     bundle = Path(request.bundle).resolve()
     source = import_source(bundle, request.entry, request.env)
     function = source.function(request.function)
     function.signature.prepare()
     import_us, began_ns = _since_us(began_ns), perf_counter_ns()
-    slab: Slab | None = None
+    slabs: tuple[Slab, ...] = ()
     restore_us = setup_us = 0
     if request.snapshot is not None:
-        instance, slab = restore_instance(function, source, Path(request.snapshot))
+        instance, slabs = restore_instance(function, source, Path(request.snapshot), devices)
     else:
         instance = set_up(function, bundle)
         setup_us, began_ns = _since_us(began_ns), perf_counter_ns()
@@ -78,12 +90,15 @@ def load(request: Load) -> Replica:
         max_result_bytes=request.max_result_bytes,
         memory_bytes=request.memory_bytes,
     )
-    ready = Ready(import_us, restore_us, setup_us, device_class())
-    return Replica(endpoint, ready, after_restore, slab)
+    ready = Ready(import_us, restore_us, setup_us, devices.device_class)
+    return Replica(endpoint, ready, after_restore, slabs, devices)
 
 
 def set_up(function: Function[..., Any], bundle: Path) -> Any:
-    """A new instance after its `setup()`; None for a plain function. Raises `SetupError`."""
+    """A new instance after its `setup()`; None for a plain function.
+
+    Raises `SetupError`, and `MemoryFull` when a GPU has too little.
+    """
     if not function.is_class:
         return None
     name = function.options.name
@@ -92,18 +107,24 @@ def set_up(function: Function[..., Any], bundle: Path) -> Any:
         if hasattr(instance, "setup"):
             instance.setup()
     except BaseException as error:  # whatever an author's code raises, sys.exit() included
+        if is_gpu_memory_full(error):
+            raise gpu_memory_full() from error
         raise author_fault(SetupError, f"setup() of {name!r}", error, bundle, name) from error
     return instance
 
 
 def restore_instance(
-    function: Function[..., Any], source: Source, snapshot: Path
-) -> tuple[Any, Slab]:
-    """An instance as it was captured. Raises `SnapshotError`."""
+    function: Function[..., Any], source: Source, snapshot: Path, devices: Devices
+) -> tuple[Any, tuple[Slab, ...]]:
+    """An instance as it was captured, and its slabs.
+
+    Raises `SnapshotError`, `MemoryFull`, `NotFound`, `OwnerLost`.
+    """
     from dsfn.snapshots.restore import restore
 
     instance = bare_instance(function)
-    return instance, restore(snapshot, source.classes, device_memory(), instance).slab
+    restored = restore(snapshot, source.classes, devices.memories, instance)
+    return instance, tuple(restored.slabs.values())
 
 
 def bare_instance(function: Function[..., Any]) -> Any:
@@ -122,23 +143,6 @@ def refresh(function: Function[..., Any], instance: Any, bundle: Path) -> None:
     except BaseException as error:  # as in `set_up`
         what = f"after_restore() of {name!r}"
         raise author_fault(SetupError, what, error, bundle, name) from error
-
-
-def device_memory() -> Memory:
-    """The memory of the device that this worker runs on."""
-    from dsfn.snapshots.cpu import CpuMemory
-
-    return CpuMemory()
-
-
-def device_class() -> str:
-    """What the device that this worker runs on is billed as."""
-    return device_memory().device_class if has_torch() else "cpu"
-
-
-def has_torch() -> bool:
-    """Whether torch, and with it snapshots, can be used here."""
-    return find_spec("torch") is not None
 
 
 def _since_us(began_ns: int) -> int:

@@ -6,33 +6,38 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from dsfn.functions.errors import DsfnError
+from dsfn.functions.errors import DsfnError, MemoryFull, NotFound
 from dsfn.runtime.worker import frames
+from dsfn.runtime.worker.devices import Devices
 from dsfn.runtime.worker.endpoint import Answer
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 from dsfn.runtime.worker.jobs import run_job
 from dsfn.runtime.worker.linux import limit_memory
-from dsfn.runtime.worker.messages import Load
+from dsfn.runtime.worker.messages import Load, Warm
 from dsfn.runtime.worker.replica import Replica, load
 from dsfn.runtime.worker.runner_choice import runner_for
 from dsfn.runtime.worker.runners import Runner, flush_output, outside
+from dsfn.runtime.worker.warm import warm_gpu
 
 
 class Server(asyncio.Protocol):
     """Serves one node: a replica after LOAD, one job after JOB; the process ends with it."""
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self, loop: AbstractEventLoop, owner: socket.socket | None) -> None:
         self._loop = loop
+        self._owner = owner
         self._reader = FrameReader()
         self._transport: asyncio.Transport
         self._replica: Replica
         self._runner: Runner | None = None
         self._stopping = False
         self._on: Mapping[Kind, Callable[[Frame], None]] = {
+            Kind.WARM: self._on_warm,
             Kind.LOAD: self._on_load,
             Kind.JOB: self._on_job,
             Kind.CALL: self._on_call,
@@ -57,11 +62,15 @@ class Server(asyncio.Protocol):
         flush_output()
         os._exit(0)
 
+    def _on_warm(self, frame: Frame) -> None:
+        request = Warm.from_document(frame.json())
+        warm_gpu(Devices.choose(request.gpus, self._owner))
+
     def _on_load(self, frame: Frame) -> None:
         request = Load.from_document(frame.json())
         try:
             with outside(self._loop):
-                self._replica = load(request)
+                self._replica = load(request, self._owner)
         except DsfnError as error:
             self._fail(error)
             return
@@ -85,7 +94,7 @@ class Server(asyncio.Protocol):
         signal.signal(signal.SIGUSR1, signal.default_int_handler)
         try:
             with outside(self._loop):
-                result = run_job(frame.json())
+                result = run_job(frame.json(), self._owner)
         except DsfnError as error:
             self._fail(error)
             return
@@ -112,6 +121,9 @@ class Server(asyncio.Protocol):
         try:
             with outside(self._loop):
                 restore_us = self._replica.unpark()
+        except (MemoryFull, NotFound) as error:
+            self._send(Kind.FAILED, error.to_document())  # it is parked as it was before
+            return
         except DsfnError as error:
             self._fail(error)
             return

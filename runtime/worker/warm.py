@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+from dsfn.runtime.worker.devices import Devices, has_torch
 from dsfn.runtime.worker.rehearsal import scenes
 
 Step = Callable[[], object]
@@ -36,6 +37,25 @@ def warm_up(stop: Callable[[], bool]) -> None:
         if stop():
             return
         step()
+
+
+def warm_gpu(devices: Devices) -> None:
+    """Makes a context on the chosen GPU and loads the libraries that most models use there, which
+    together takes longer than bringing a gigabyte of weights."""
+    if not devices.on_cuda or not has_torch():
+        return
+    import torch
+    from torch.nn import functional as nn
+
+    for dtype in (torch.bfloat16, torch.float32):
+        square = torch.ones(64, 64, dtype=dtype, device="cuda")
+        nn.linear(square, square, square[0])
+        heads = square.view(1, 1, 64, 64)
+        nn.scaled_dot_product_attention(heads, heads, heads)
+        nn.conv2d(heads, heads[:, :, :3, :3])
+        nn.gelu(nn.layer_norm(square, (64,))).float().argmax().item()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
 
 
 def _kernels() -> Iterator[Step]:

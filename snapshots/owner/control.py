@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
-from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.format import CPU
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
@@ -21,10 +21,12 @@ from dsfn.snapshots.owner.messages import (
     Done,
     Evict,
     Failed,
+    Freeze,
     Load,
     Message,
     Query,
     Start,
+    Thaw,
     Trim,
     close_all,
     receive,
@@ -34,6 +36,7 @@ from dsfn.snapshots.reading import read_manifest
 
 _ANSWER_S = 10.0
 _START_S = 120.0
+_FREEZE_S = 30.0
 _SLOWEST_LOAD_BYTES_PER_S = 50_000_000
 
 
@@ -78,15 +81,19 @@ class OwnerControl:
         return self._process.pid
 
     async def load(self, tenant: str, directory: Path) -> None:
-        """Brings the slab of the snapshot in `directory` into the arena, if it is not there.
+        """Brings the GPUs' slabs of the snapshot in `directory` into the arena, as far as they
+        are not there.
 
         Raises `CorruptSnapshot`, `MemoryFull`, `SnapshotError` (unreadable), `OwnerLost`.
         """
         _, manifest = read_manifest(directory)
-        slab, path = manifest.slab, str((directory / SLAB_FILE).resolve())
-        patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
-        request = Load(0, tenant, slab.digest, path, manifest.data_offset, slab.size_bytes)
-        await self._ask(request, patience_s)
+        for slab in manifest.slabs:
+            if slab.device == CPU or not slab.data_bytes:
+                continue
+            path = str((directory / slab.file).resolve())
+            patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
+            request = Load(0, tenant, slab.digest, path, slab.data_offset, slab.size_bytes)
+            await self._ask(request, patience_s)
 
     async def evict(self, tenant: str, digest: str) -> None:
         """Drops a slab (by its own digest) from the arena. Raises `NotFound`, `Conflict`."""
@@ -113,6 +120,14 @@ class OwnerControl:
     async def trim(self) -> None:
         """Has all pooled GPU memory given back."""
         await self._ask(Trim(0))
+
+    async def freeze(self, pid: int, device: int) -> None:
+        """Takes all that a process has on a GPU. Raises `DeviceFault`, `OwnerLost`."""
+        await self._ask(Freeze(0, pid, device), _FREEZE_S)
+
+    async def thaw(self, pid: int, device: int) -> None:
+        """Gives it back. Raises `DeviceFault`, `OwnerLost`."""
+        await self._ask(Thaw(0, pid, device), _FREEZE_S)
 
     async def account(self) -> Account:
         """Where every byte is."""

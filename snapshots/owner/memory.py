@@ -11,6 +11,7 @@ from time import perf_counter_ns
 import torch
 
 from dsfn.functions.errors import OwnerLost, SnapshotError
+from dsfn.snapshots.format import corrupt
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES
 from dsfn.snapshots.owner.linux import allow_many_descriptors
@@ -63,7 +64,8 @@ class OwnedSlab:
     def __init__(self, memory: OwnedMemory, digest: str, size_bytes: int) -> None:
         self._memory = memory
         self._digest = digest
-        self._range: _Range | None = _Range(memory.space, size_bytes, memory.orphans)
+        self._is_empty = not size_bytes  # then there are addresses, and never memory under them
+        self._range: _Range | None = _Range(memory.space, max(size_bytes, 1), memory.orphans)
         self.timing = Timing(0, 0, 0)
 
     def storage(self, offset: int, size_bytes: int) -> torch.UntypedStorage:
@@ -96,7 +98,7 @@ class OwnedSlab:
         """
         with self._memory.client.lock:
             place = self._open_range()
-            if place.mapped.number is None:
+            if place.mapped.number is None and not self._is_empty:
                 self._memory.release_orphans()
                 place.mapped.number = self._bring(place)
 
@@ -151,8 +153,11 @@ class OwnedMemory:
     def map(self, path: Path, data_offset: int) -> OwnedSlab:
         """See `dsfn.snapshots.memory.Memory`. The arena has to have the slab of `path`, which
         lies beside its manifest. Raises as `OwnedSlab.unpark`, and `CorruptSnapshot`."""
-        _, manifest = read_manifest(path.parent)
-        slab = OwnedSlab(self, manifest.slab.digest, manifest.slab.size_bytes - data_offset)
+        digest, manifest = read_manifest(path.parent)
+        sealed = manifest.files().get(path.name)
+        if sealed is None:
+            corrupt(f"the manifest says nothing of {path.name}", digest)
+        slab = OwnedSlab(self, sealed.digest, sealed.size_bytes - data_offset)
         try:
             slab.unpark()
         except BaseException:  # it goes on; the range must not stay behind

@@ -1,6 +1,6 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
-    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Query
+    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query
     owner -> node     Done, Failed
     worker -> owner   Map, Release
     owner -> worker   Granules (+ their descriptors), Copied, Released, Failed
@@ -79,6 +79,23 @@ class Connect(Message):
 @dataclass(frozen=True, slots=True)
 class Trim(Message):
     """Give the pooled memory of all devices back to their drivers. Done: {}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze(Message):
+    """Take all that the process `pid` has on a GPU away, its context too: it has nothing mapped,
+    and does not touch a GPU until it is thawed. Done: {}."""
+
+    pid: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw(Message):
+    """Give a frozen process back what it had on a GPU. Done: {}."""
+
+    pid: int
+    device: int
 
 
 @dataclass(frozen=True, slots=True)

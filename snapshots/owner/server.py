@@ -15,15 +15,18 @@ from typing import NoReturn
 from dsfn.functions.errors import BadMessage, DsfnError, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
+from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,
     Evict,
     Failed,
+    Freeze,
     Load,
     Message,
     Query,
     Start,
+    Thaw,
     Trim,
     close_all,
     receive,
@@ -42,9 +45,11 @@ class Owner:
         self._posted: deque[Callable[[], None]] = deque()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._loader = ThreadPoolExecutor(1, "dsfn-loader")
+        self._freezing = ThreadPoolExecutor(1, "dsfn-freezer")
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
+        self._freezers: tuple[Freezer, ...]
 
     def serve(self) -> NoReturn:
         """Works until the node's socket ends; so does the process then, all memory with it."""
@@ -77,6 +82,7 @@ class Owner:
             return False
         try:
             self._parts = start(message)
+            self._freezers = tuple(map(freezer_for, message.devices))
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
@@ -117,6 +123,12 @@ class Owner:
             case Trim():
                 for pool in self._parts.pools:
                     pool.trim()
+            case Freeze():
+                self._freeze(message, self._freezer(message.device).freeze)
+                return None
+            case Thaw():
+                self._freeze(message, self._freezer(message.device).thaw)
+                return None
             case Query():
                 return self._account().to_document()
             case _:
@@ -170,6 +182,24 @@ class Owner:
         worker = Worker(self, connection, message.tenant, devices)
         self._workers.add(worker)
         self._selector.register(connection, selectors.EVENT_READ, worker.receive)
+
+    def _freezer(self, device: int) -> Freezer:
+        if device >= len(self._freezers):
+            raise BadMessage(f"There is no device {device}.")
+        return self._freezers[device]
+
+    def _freeze(self, message: Freeze | Thaw, act: Callable[[int], None]) -> None:
+        """Takes a part of a second: a thread does it, and the answer comes later."""
+
+        def run() -> None:
+            answer: Message = Done(message.id, {})
+            try:
+                act(message.pid)
+            except DsfnError as error:
+                answer = Failed(message.id, error.to_document())
+            self.post(partial(self._answer, answer))
+
+        self._freezing.submit(run)
 
     def _account(self) -> Account:
         ranges = self.arena.ranges

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_node import LiveNode, StartNode, start_node
+from live_node import Gpu, LiveNode, StartNode, start_node
 
 LIMITS = {
     "max_body_bytes": 4 << 20,
@@ -41,8 +41,10 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
     """Nodes of a test's own; those that still run are ended with it."""
     started: list[LiveNode] = []
 
-    def start_one(place: Path | None = None, **limits: float) -> LiveNode:
-        node = start_node(place or tmp_path, **{**LIMITS, **limits})
+    def start_one(
+        place: Path | None = None, *, gpu: Gpu | None = None, **limits: float
+    ) -> LiveNode:
+        node = start_node(place or tmp_path, gpu=gpu, **{**LIMITS, **limits})
         started.append(node)
         return node
 

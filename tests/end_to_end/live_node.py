@@ -36,6 +36,7 @@ FROM usage WHERE ?1 IN ('', function) ORDER BY seq
 """
 
 Document = dict[str, Any]
+Gpu = Mapping[str, object]
 
 
 class DeployFailed(Exception):
@@ -208,12 +209,14 @@ class LiveNode:
 class StartNode(Protocol):
     """Starts a node of a test's own; the same place again is the same data directory."""
 
-    def __call__(self, place: Path | None = None, **limits: float) -> LiveNode: ...
+    def __call__(
+        self, place: Path | None = None, *, gpu: Gpu | None = None, **limits: float
+    ) -> LiveNode: ...
 
 
-def start_node(place: Path, *, port: int = 0, **limits: float) -> LiveNode:
+def start_node(place: Path, *, port: int = 0, gpu: Gpu | None = None, **limits: float) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, **limits)
+    node = launch(place, port=port, gpu=gpu, **limits)
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -222,14 +225,18 @@ def start_node(place: Path, *, port: int = 0, **limits: float) -> LiveNode:
     return node
 
 
-def launch(place: Path, *, port: int = 0, **limits: float) -> LiveNode:
-    """Starts a node and does not wait."""
+def launch(place: Path, *, port: int = 0, gpu: Gpu | None = None, **limits: float) -> LiveNode:
+    """Starts a node and does not wait. `gpu`: what its [gpu] table says; none at all without."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
-    lines = (f"{name} = {value}\n" for name, value in limits.items())
-    if limits:
-        (data / "config.toml").write_text("[limits]\n" + "".join(lines), encoding="utf-8")
+    tables: dict[str, Gpu] = {"limits": limits, "gpu": gpu or {"devices": []}}
+    lines = [
+        line
+        for table, values in tables.items()
+        for line in (f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items()))
+    ]
+    (data / "config.toml").write_text("\n".join(lines), encoding="utf-8")
     mark = uuid.uuid4().hex
     with (place / "node.log").open("ab") as log:
         process = subprocess.Popen(

@@ -152,7 +152,7 @@ def test_a_torchscript_module_comes_back_from_its_snapshot(node: LiveNode) -> No
         assert phases(answer.headers["server-timing"])["restore"] > 0
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "objects.pkl", "slab.safetensors"])
+@pytest.mark.parametrize("file", ["manifest.json", "objects.pkl"])
 def test_a_snapshot_that_was_damaged_is_left_out_and_the_call_answered(
     node: LiveNode, tmp_path: Path, file: str
 ) -> None:

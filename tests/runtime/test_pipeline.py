@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,18 @@ from dsfn.functions.errors import (
     Unavailable,
 )
 from dsfn.runtime.clock import SystemClock
+from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.deploy import pipeline as pipeline_module
 from dsfn.runtime.deploy.bundle import pack
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.jobs import JobResult, Jobs
 from dsfn.runtime.deploy.pipeline import Deployed, Pipeline, Progress
+from dsfn.runtime.gpus.found import Found
+from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs as WorkerJobs
 from dsfn.runtime.replicas.launcher import Launcher
-from dsfn.runtime.worker.messages import Capture, Message
+from dsfn.runtime.worker.messages import Capture, Gpu, Message
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
@@ -62,6 +65,9 @@ class Scale:
 """
 
 
+NO_GPUS = Gpus(Found((), "it is a test's"), GpuSettings(), "default")
+
+
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
@@ -72,7 +78,7 @@ def loop() -> Iterator[asyncio.Runner]:
 def jobs(loop: asyncio.Runner) -> Iterator[WorkerJobs]:
     """Real workers; one fork server serves all tests, since it has torch to import."""
     launcher = Launcher(spares=0)
-    yield WorkerJobs(launcher)
+    yield WorkerJobs(launcher, NO_GPUS)
     loop.run(launcher.close())
 
 
@@ -129,6 +135,7 @@ def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator
         environments=Environments(tmp_path / "environments"),
         registry=Registry(connection, SystemClock()),
         jobs=jobs,
+        gpus=NO_GPUS,
         clock=SystemClock(),
     )
     yield Deployer(loop, tmp_path, pipeline)
@@ -314,8 +321,14 @@ class Between:
     jobs: Jobs
     after_capture: Callable[[Path], None]
 
-    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
-        result = await self.jobs.run(environment, job, timeout_s)
+    async def run(
+        self,
+        environment: Environment,
+        job: Message,
+        timeout_s: float,
+        gpus: Sequence[Gpu] = (),
+    ) -> JobResult:
+        result = await self.jobs.run(environment, job, timeout_s, gpus)
         if isinstance(job, Capture):
             self.after_capture(Path(job.staging))
         return result
@@ -326,7 +339,7 @@ class Between:
 
 def test_a_snapshot_that_does_not_verify_is_never_published(deployer: Deployer) -> None:
     def damage(staging: Path) -> None:
-        slab = staging / "slab.safetensors"
+        slab = staging / "slab-cpu.safetensors"
         data = bytearray(slab.read_bytes())
         data[-1] ^= 1
         slab.write_bytes(data)
@@ -441,7 +454,13 @@ class Blocked:
     def __init__(self) -> None:
         self.started = asyncio.Event()
 
-    async def run(self, environment: Environment, job: Message, timeout_s: float) -> JobResult:
+    async def run(
+        self,
+        environment: Environment,
+        job: Message,
+        timeout_s: float,
+        gpus: Sequence[Gpu] = (),
+    ) -> JobResult:
         self.started.set()
         await asyncio.Event().wait()
         raise AssertionError

@@ -31,7 +31,7 @@ def replica(directory: Path) -> tuple[float, float, float]:
     """Seconds of the restore, the first and the second forward pass."""
     tokens = torch.arange(16).view(1, 16)
     started = time.perf_counter()
-    model = restore(directory, Classes(), CpuMemory()).state["model"]
+    model = restore(directory, Classes(), {"cpu": CpuMemory()}).state["model"]
     assert isinstance(model, Transformer)
     marks = [started, time.perf_counter()]
     with torch.inference_mode():
@@ -63,7 +63,7 @@ def measure(name: str, state: dict[str, object]) -> None:
         rounds = [forked(Path(text)) for _ in range(ROUNDS)]
     restored, first, second = (median(column) * 1000 for column in zip(*rounds, strict=True))
     sys.stdout.write(
-        f"{name}: {len(manifest.tensors)} tensors, slab {manifest.slab.size_bytes / 1e6:.1f} MB,"
+        f"{name}: {len(manifest.tensors)} tensors, slab {manifest.slab_bytes / 1e6:.1f} MB,"
         f" objects {manifest.objects.size_bytes / 1e6:.2f} MB: restore {restored:.2f},"
         f" first forward {first:.2f}, second {second:.2f} ms\n"
     )
@@ -76,7 +76,7 @@ def main() -> None:
     words = {f"word {number}": number for number in range(30522)}
     with TemporaryDirectory() as text:
         capture({"model": small_transformer()}, Classes(), Path(text))
-        restore(Path(text), Classes(), CpuMemory()).slab.close()  # what a first use imports
+        restore(Path(text), Classes(), {"cpu": CpuMemory()})  # what a first use imports
     measure("with vocabulary", {"model": model, "words": words})
     measure("without", {"model": model})
 

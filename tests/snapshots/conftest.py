@@ -33,6 +33,6 @@ def round_trip(staging: Path) -> RoundTrip:
 
     def run(state: Mapping[str, object]) -> dict[str, object]:
         capture(state, Classes(), staging)
-        return restore(staging, Classes(), CpuMemory()).state
+        return restore(staging, Classes(), {"cpu": CpuMemory()}).state
 
     return run

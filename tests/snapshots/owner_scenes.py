@@ -22,10 +22,13 @@ TENANT = "one"
 
 @asynccontextmanager
 async def running_owner(
-    device: str, arena_bytes: int = 64 * MIB, granule_bytes: int = 4 * MIB, reserve_bytes: int = 0
+    *devices: str,
+    arena_bytes: int = 64 * MIB,
+    granule_bytes: int = 4 * MIB,
+    reserve_bytes: int = 0,
 ) -> AsyncIterator[OwnerControl]:
-    """An owner of one device, ended at the end."""
-    request = Start(0, arena_bytes, [device], [granule_bytes], MIB, reserve_bytes)
+    """An owner of these devices, ended at the end."""
+    request = Start(0, arena_bytes, [*devices], [granule_bytes], MIB, reserve_bytes)
     control = await OwnerControl.start(request)
     try:
         yield control
@@ -34,11 +37,12 @@ async def running_owner(
 
 
 def snapshot(directory: Path, size_bytes: int = 10 * MIB, seed: int = 0) -> Path:
-    """A snapshot of random weights, of this size and a bit."""
+    """A snapshot of random weights for one GPU, of this size and a bit."""
     directory.mkdir()
     generator = torch.Generator().manual_seed(seed)
     bits = torch.randint(-128, 127, (size_bytes,), dtype=torch.int8, generator=generator)
-    capture({"weight": bits, "bias": torch.arange(100), "empty": bits[:0]}, Classes(), directory)
+    state = {"weight": bits, "bias": torch.arange(100), "empty": bits[:0]}
+    capture(state, Classes(), directory, place=lambda _: "gpu:0")
     return directory
 
 

@@ -31,7 +31,7 @@ def test_an_instance_of_a_decorated_class_comes_back_with_what_it_says_of_itself
     live.setup()
     capture(live, CLASSES, staging)
     instance = EmbedClass.__new__(EmbedClass)
-    restored = restore(staging, CLASSES, CpuMemory(), instance)
+    restored = restore(staging, CLASSES, {"cpu": CpuMemory()}, instance)
     assert instance.me is instance
     assert instance.kind is EmbedClass
     assert type(instance.settings) is EmbedClass.Settings
@@ -45,14 +45,14 @@ def test_slots_are_attributes_too(staging: Path) -> None:
     live = Slotted(torch.ones(2))
     capture(live, CLASSES, staging)
     instance = Slotted.__new__(Slotted)
-    restore(staging, CLASSES, CpuMemory(), instance)
+    restore(staging, CLASSES, {"cpu": CpuMemory()}, instance)
     assert torch.equal(instance.weight, torch.ones(2))
     assert instance.me is instance
 
 
 def test_plain_functions_behind_wrappers_are_named_too(staging: Path) -> None:
     capture({"f": shout.target, "g": shout}, CLASSES, staging)
-    state = restore(staging, CLASSES, CpuMemory()).state
+    state = restore(staging, CLASSES, {"cpu": CpuMemory()}).state
     assert state == {"f": shout.target, "g": shout}
 
 
@@ -61,13 +61,13 @@ def test_a_state_that_needs_its_instance_is_not_restored_without(staging: Path) 
     live.me = live
     capture(live, CLASSES, staging)
     with pytest.raises(SnapshotError, match="its own instance"):
-        restore(staging, CLASSES, CpuMemory())
+        restore(staging, CLASSES, {"cpu": CpuMemory()})
 
 
 def test_code_that_is_gone_is_named(staging: Path) -> None:
     capture({"f": EmbedClass}, CLASSES, staging)
     with pytest.raises(SnapshotError, match="'Embed'"):
-        restore(staging, Classes(), CpuMemory())
+        restore(staging, Classes(), {"cpu": CpuMemory()})
 
 
 def test_a_class_that_the_module_no_longer_has_is_named(
@@ -76,7 +76,7 @@ def test_a_class_that_the_module_no_longer_has_is_named(
     capture({"pooling": snapshot_app.Pooling.MAX}, CLASSES, staging)
     monkeypatch.delattr(snapshot_app, "Pooling")
     with pytest.raises(SnapshotError, match="Pooling"):
-        restore(staging, CLASSES, CpuMemory())
+        restore(staging, CLASSES, {"cpu": CpuMemory()})
 
 
 def test_only_what_is_behind_a_wrapper_has_a_name() -> None:

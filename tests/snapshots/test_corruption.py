@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -19,33 +20,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snapshot_app import small_transformer
 
-from dsfn.functions.errors import CorruptSnapshot, SnapshotError
+from dsfn.functions.errors import CorruptSnapshot, MemoryFull, SnapshotError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.cpu import CpuMemory
+from dsfn.snapshots.cpu import CpuMemory, CpuSlab
 from dsfn.snapshots.format import (
+    GOLDEN_FILE,
     MANIFEST_FILE,
     OBJECTS_FILE,
-    SLAB_FILE,
     Manifest,
+    Origin,
+    SlabEntry,
     encode_manifest,
+    slab_file,
 )
+from dsfn.snapshots.golden import Golden
 from dsfn.snapshots.reading import decode_manifest
 from dsfn.snapshots.restore import restore
 from dsfn.snapshots.verify import verify
 
+SLAB_FILE, GPU_SLAB_FILE = slab_file("cpu"), slab_file("gpu:0")
+FILES = [SLAB_FILE, GPU_SLAB_FILE, OBJECTS_FILE, GOLDEN_FILE, MANIFEST_FILE]
+MEMORIES = {"cpu": CpuMemory(), "gpu:0": CpuMemory()}
+ORIGIN = Origin("c" * 64, "0" * 64, {"numpy": version("numpy")})
+
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound snapshot of a model, a view and an empty tensor. Not to be written to."""
+    """A sound snapshot of a model, an empty tensor, and, as if on a GPU, a view and a count.
+    Not to be written to."""
     directory = tmp_path_factory.mktemp("sound")
     state = {
         "model": small_transformer(),
         "view": torch.arange(100)[10:20],
         "empty": torch.empty(0, 2),
+        "count": torch.arange(3),
     }
-    capture(state, Classes(), directory)
+    golden = Golden("application/json", b"[1, 2]")
+    capture(state, Classes(), directory, origin=ORIGIN, golden=golden, place=by_dtype)
     return directory
+
+
+def by_dtype(tensor: torch.Tensor) -> str:
+    """Integers on the GPU."""
+    return "gpu:0" if tensor.dtype == torch.int64 else "cpu"
 
 
 @pytest.fixture
@@ -55,7 +73,7 @@ def copy(sound: Path, tmp_path: Path) -> Path:
 
 
 def check(directory: Path) -> None:
-    verify(directory, Classes(), CpuMemory())
+    verify(directory, Classes(), MEMORIES)
 
 
 def read(directory: Path) -> Manifest:
@@ -66,7 +84,8 @@ def test_a_fresh_process_finds_the_snapshot_sound(sound: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from dsfn.snapshots.classes import Classes;"
         "from dsfn.snapshots.cpu import CpuMemory; from dsfn.snapshots.verify import verify;"
-        "print(verify(Path(sys.argv[1]), Classes(), CpuMemory()))"
+        "memories = {'cpu': CpuMemory(), 'gpu:0': CpuMemory()};"
+        "print(verify(Path(sys.argv[1]), Classes(), memories))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, str(sound)],
@@ -76,11 +95,11 @@ def test_a_fresh_process_finds_the_snapshot_sound(sound: Path) -> None:
         check=True,
         timeout=120,
     )
-    size = (sound / SLAB_FILE).stat().st_size
-    assert run.stdout.strip() == f"Verified(tensors=27, bytes={size})"
+    size = sum((sound / name).stat().st_size for name in (SLAB_FILE, GPU_SLAB_FILE))
+    assert run.stdout.strip() == f"Verified(tensors=28, bytes={size})"
 
 
-@pytest.mark.parametrize("name", [SLAB_FILE, OBJECTS_FILE, MANIFEST_FILE])
+@pytest.mark.parametrize("name", FILES)
 def test_any_flipped_bit_is_found(name: str, copy: Path) -> None:
     data = bytearray((copy / name).read_bytes())
 
@@ -103,13 +122,13 @@ def test_padding_that_is_not_zero_is_found(copy: Path) -> None:
     ends = [s.offset + s.size_bytes for s in manifest.storages]
     end = next(end for end in ends if end % 64)
     data = bytearray((copy / SLAB_FILE).read_bytes())
-    data[manifest.data_offset + end] = 1
+    data[manifest.slabs[0].data_offset + end] = 1
     (copy / SLAB_FILE).write_bytes(data)
     with pytest.raises(CorruptSnapshot, match="padding"):
         check(copy)
 
 
-@pytest.mark.parametrize("name", [SLAB_FILE, OBJECTS_FILE, MANIFEST_FILE])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("change", [-1, 1, None], ids=["shorter", "longer", "missing"])
 def test_a_file_of_another_size_is_refused_by_restore_itself(
     name: str, change: int | None, copy: Path
@@ -119,7 +138,7 @@ def test_a_file_of_another_size_is_refused_by_restore_itself(
     if change is not None:
         (copy / name).write_bytes(data[:-1] if change < 0 else data + b"\0")
     with pytest.raises(CorruptSnapshot):
-        restore(copy, Classes(), CpuMemory())
+        restore(copy, Classes(), MEMORIES)
 
 
 @pytest.mark.parametrize("name", [OBJECTS_FILE, MANIFEST_FILE])
@@ -128,21 +147,21 @@ def test_flipped_objects_and_manifests_are_refused_by_restore_itself(name: str, 
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     with pytest.raises(CorruptSnapshot):
-        restore(copy, Classes(), CpuMemory())
+        restore(copy, Classes(), MEMORIES)
 
 
 def test_a_snapshot_under_anothers_digest_is_refused(sound: Path, tmp_path: Path) -> None:
     other = copytree(sound, tmp_path / ("0" * 64))
     with pytest.raises(CorruptSnapshot, match="another snapshot"):
-        restore(other, Classes(), CpuMemory())
+        restore(other, Classes(), MEMORIES)
 
 
 def test_a_slab_whose_header_says_something_else_is_refused(copy: Path) -> None:
     data = (copy / SLAB_FILE).read_bytes().replace(b"model.embedding", b"model.EMBEDDING", 1)
     (copy / SLAB_FILE).write_bytes(data)
     manifest = read(copy)
-    sealed = replace(manifest.slab, digest=sha256(data).hexdigest())
-    (copy / MANIFEST_FILE).write_bytes(encode_manifest(replace(manifest, slab=sealed)))
+    change = with_slab(0, digest=sha256(data).hexdigest())
+    (copy / MANIFEST_FILE).write_bytes(encode_manifest(change(manifest)))
     with pytest.raises(CorruptSnapshot, match="header"):
         check(copy)
 
@@ -153,7 +172,10 @@ def test_a_slab_whose_header_says_something_else_is_refused(copy: Path) -> None:
         (lambda m: replace(m, torch="0.1"), SnapshotError, "captured with torch 0.1"),
         (lambda m: replace(m, python="2.7"), SnapshotError, "captured with Python 2.7"),
         (lambda m: replace(m, device_class="abacus"), SnapshotError, "device abacus"),
-        (lambda m: replace(m, format_version=2), CorruptSnapshot, "format version 2"),
+        (lambda m: replace(m, libraries={"numpy": "0.1"}), SnapshotError, "with numpy 0.1, and"),
+        (lambda m: replace(m, libraries={"nothing": "1"}), SnapshotError, "does not have it"),
+        (lambda m: replace(m, libraries={"": "1"}), SnapshotError, "does not have it"),
+        (lambda m: replace(m, format_version=1), CorruptSnapshot, "format version 1"),
     ],
 )
 def test_a_snapshot_of_another_world_is_refused(
@@ -161,7 +183,37 @@ def test_a_snapshot_of_another_world_is_refused(
 ) -> None:
     (copy / MANIFEST_FILE).write_bytes(encode_manifest(change(read(copy))))
     with pytest.raises(kind, match=words):
-        restore(copy, Classes(), CpuMemory())
+        check(copy)
+
+
+def test_a_snapshot_for_devices_that_a_process_lacks_is_refused(sound: Path) -> None:
+    with pytest.raises(SnapshotError, match="needs gpu:0, and this process has cpu"):
+        restore(sound, Classes(), {"cpu": CpuMemory()})
+
+
+def test_slabs_that_were_mapped_before_the_restore_failed_are_given_up(copy: Path) -> None:
+    class Full:
+        device_class = "cpu"
+
+        def map(self, path: Path, data_offset: int) -> CpuSlab:
+            raise MemoryFull("There is no room.")
+
+    with pytest.raises(MemoryFull):
+        restore(copy, Classes(), {"cpu": CpuMemory(), "gpu:0": Full()})
+    assert str(copy) not in Path("/proc/self/maps").read_text()
+
+
+def with_slab(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
+    def change(manifest: Manifest) -> Manifest:
+        rows = list(manifest.slabs)
+        rows[index] = replace(rows[index], **fields)
+        return replace(manifest, slabs=tuple(rows))
+
+    return change
+
+
+def gpu_slab(device: str) -> SlabEntry:
+    return SlabEntry(device, slab_file(device), "0" * 64, 4096, 4096, 0)
 
 
 def with_storage(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
@@ -197,11 +249,41 @@ def with_tensor(index: int, **fields: Any) -> Callable[[Manifest], Manifest]:
         (with_storage(1, shape=(-1,)), "array of counts"),
         (with_storage(1, shape=(True,)), "array of counts"),
         (with_storage(1, size_bytes=1), "its shape says"),
-        (lambda m: replace(m, storages=m.storages[:-2]), "do not fill"),
-        (lambda m: replace(m, data_offset=0), "no page"),
-        (lambda m: replace(m, data_offset=100), "no page"),
-        (lambda m: replace(m, data_offset=m.data_offset + 4096), "do not fill"),
-        (lambda m: replace(m, slab=replace(m.slab, digest="../../etc")), "not a sha256"),
+        (with_storage(1, slab=1), "not where"),
+        (with_storage(-1, slab=0), "order of the slabs"),
+        (with_storage(-1, slab=2), "which there is not"),
+        (with_storage(-1, slab=-1), "not a count"),
+        (lambda m: replace(m, storages=m.storages[::-1]), "order of the slabs"),
+        (lambda m: replace(m, storages=m.storages[:-1]), "do not fill"),
+        (lambda m: replace(m, slabs=()), "which there is not"),
+        (lambda m: replace(m, slabs=(*m.slabs, gpu_slab("gpu:1"))), "do not fill"),
+        (lambda m: replace(m, slabs=m.slabs[::-1]), "wrong place"),
+        (lambda m: replace(m, slabs=m.slabs + m.slabs[1:]), "twice"),
+        (with_slab(1, device="cpu"), "twice"),
+        (with_slab(1, device="gpu:16"), "no device 'gpu:16'"),
+        (with_slab(1, device="gpu:00"), "no device 'gpu:00'"),
+        (with_slab(1, device="tpu:0"), "no device 'tpu:0'"),
+        (with_slab(1, device=0), "not a string"),
+        (with_slab(1, device="gpu:1"), "not how the slab of gpu:1 is called"),
+        (with_slab(1, file="../slab-gpu0.safetensors"), "is called"),
+        (with_slab(1, file=SLAB_FILE), "is called"),
+        (with_slab(1, file=MANIFEST_FILE), "is called"),
+        (with_slab(0, data_offset=0), "no page"),
+        (with_slab(0, data_offset=100), "no page"),
+        (with_slab(0, data_offset=1 << 30), "do not fill"),
+        (with_slab(1, size_bytes=8192), "do not fill"),
+        (with_slab(1, digest="../../etc"), "not a sha256"),
+        (with_slab(1, first_use=3), "more storages of slab-gpu0.safetensors were used"),
+        (with_slab(1, first_use=None), "not a count"),
+        (lambda m: replace(m, objects=replace(m.objects, digest="A" * 64)), "not a sha256"),
+        (lambda m: replace(m, code="main"), "'code' is not a sha256"),
+        (lambda m: replace(m, options=None), "not a string"),
+        (lambda m: replace(m, libraries=[]), "where an object belongs"),
+        (lambda m: replace(m, libraries={"numpy": 2}), "not a string"),
+        (lambda m: replace(m, libraries=dict.fromkeys(map(str, range(1001)), "1")), "1000"),
+        (lambda m: replace(m, golden=replace(m.golden, content_type=None)), "not a string"),
+        (lambda m: replace(m, golden=replace(m.golden, digest="")), "not a sha256"),
+        (lambda m: replace(m, golden=replace(m.golden, size_bytes=-1)), "not a count"),
         (with_tensor(0, dtype="float33"), "unknown dtype"),
         (with_tensor(0, dtype="complex128"), "beyond its storage"),
         (with_tensor(0, storage=999), "which there is not"),

@@ -15,9 +15,10 @@ from snapshot_app import Transformer, small_transformer
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
-from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.format import slab_file
 from dsfn.snapshots.restore import Restored, restore
 
+SLAB_FILE = slab_file("cpu")
 REPLICAS = 10
 
 # A replica says that it lives, waits for the end of its input (so that its memory can be
@@ -31,12 +32,12 @@ from dsfn.snapshots.cpu import CpuMemory
 from dsfn.snapshots.restore import restore
 import snapshot_app
 torch.set_num_threads(1)
-restore(Path(sys.argv[2]), Classes(), CpuMemory()).slab.close()  # what a first use imports
+restore(Path(sys.argv[2]), Classes(), {"cpu": CpuMemory()})  # what a first use imports
 for _ in range(int(sys.argv[3])):
     if not os.fork():
         os.write(1, b"%d forked\\n" % os.getpid())
         os.read(0, 1)
-        restored = restore(Path(sys.argv[1]), Classes(), CpuMemory())
+        restored = restore(Path(sys.argv[1]), Classes(), {"cpu": CpuMemory()})
         total = sum(float(p.sum()) for p in restored.state["model"].parameters())
         os.write(1, b"%d restored\\n" % os.getpid())
         os.read(int(sys.argv[4]), 1)
@@ -63,7 +64,7 @@ def slab_pss_bytes(pids: list[int], slab: Path) -> int:
 @pytest.fixture
 def restored(staging: Path) -> Restored:
     capture({"model": small_transformer()}, Classes(), staging)
-    return restore(staging, Classes(), CpuMemory())
+    return restore(staging, Classes(), {"cpu": CpuMemory()})
 
 
 def first_weight(restored: Restored) -> torch.Tensor:
@@ -76,7 +77,7 @@ def test_a_write_in_one_replica_is_not_seen_by_another_nor_by_the_file(
     restored: Restored, staging: Path
 ) -> None:
     before = (staging / SLAB_FILE).read_bytes()
-    other = restore(staging, Classes(), CpuMemory())
+    other = restore(staging, Classes(), {"cpu": CpuMemory()})
     first_weight(restored).fill_(7)
     assert not (first_weight(other) == 7).any()
     assert (staging / SLAB_FILE).read_bytes() == before
@@ -85,14 +86,14 @@ def test_a_write_in_one_replica_is_not_seen_by_another_nor_by_the_file(
 def test_parking_gives_pages_back_and_the_captured_bytes_return(staging: Path) -> None:
     weight = torch.arange(8 << 20, dtype=torch.float32)
     capture({"weight": weight}, Classes(), staging)
-    restored = restore(staging, Classes(), CpuMemory())
+    restored = restore(staging, Classes(), {"cpu": CpuMemory()})
     found: Any = restored.state["weight"]
     pointer = found.data_ptr()
     found += 1
     written = psutil.Process().memory_info().rss
-    restored.slab.park()
+    restored.slabs["cpu"].park()
     assert psutil.Process().memory_info().rss < written - (28 << 20)
-    restored.slab.unpark()
+    restored.slabs["cpu"].unpark()
     assert found.data_ptr() == pointer
     assert torch.equal(found, weight)
 
@@ -101,16 +102,16 @@ def test_tensors_outlive_their_slab_and_their_file(restored: Restored, staging: 
     weight = first_weight(restored)
     expected = weight.clone()
     (staging / SLAB_FILE).unlink()
-    restored.slab.close()
+    restored.slabs["cpu"].close()
     del restored
     assert torch.equal(weight, expected)
 
 
 def test_the_mapping_ends_with_the_last_tensor(staging: Path) -> None:
     capture({"weight": torch.ones(100)}, Classes(), staging)
-    restored = restore(staging, Classes(), CpuMemory())
+    restored = restore(staging, Classes(), {"cpu": CpuMemory()})
     assert SLAB_FILE in Path("/proc/self/maps").read_text()
-    restored.slab.close()
+    restored.slabs["cpu"].close()
     del restored
     assert SLAB_FILE not in Path("/proc/self/maps").read_text()
 
@@ -123,7 +124,7 @@ def test_weights_are_mapped_and_nothing_is_copied(restored: Restored) -> None:
 
 
 def test_ten_replicas_share_one_copy_of_the_weights(tmp_path: Path, staging: Path) -> None:
-    slab_bytes = capture({"model": Transformer().eval()}, Classes(), staging).slab.size_bytes
+    slab_bytes = capture({"model": Transformer().eval()}, Classes(), staging).slab_bytes
     warm = tmp_path / "warm"
     warm.mkdir()
     capture({"model": small_transformer()}, Classes(), warm)

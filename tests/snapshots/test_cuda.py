@@ -20,11 +20,12 @@ if not torch.cuda.is_available():
     pytest.skip("needs an NVIDIA GPU", allow_module_level=True)
 pytest.importorskip("cuda.bindings", reason="needs the extra dsfn[cuda]")
 
-from dsfn.functions.errors import CaptureError, MemoryFull, OwnerLost, SnapshotError
+from dsfn.functions.errors import MemoryFull, OwnerLost, SnapshotError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
 from dsfn.snapshots.cuda import CudaMemory
+from dsfn.snapshots.memory import Memory
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.reading import read_manifest
@@ -46,14 +47,14 @@ from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.restore import restore
 memory = CudaMemory(OwnerClient(socket.socket(fileno=int(sys.argv[1]))))
 print("ready", flush=True)
-restored = restore(Path(sys.argv[2]), Classes(), memory)
+restored = restore(Path(sys.argv[2]), Classes(), {"gpu:0": memory})
 print("restored", flush=True)
 sys.stdin.read()
 """
 
 
 def owner(arena_bytes: int = 512 * MIB) -> AbstractAsyncContextManager[OwnerControl]:
-    return running_owner(GPU, arena_bytes, GRANULE_BYTES)
+    return running_owner(GPU, arena_bytes=arena_bytes, granule_bytes=GRANULE_BYTES)
 
 
 def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -109,8 +110,8 @@ def test_a_model_on_the_gpu_comes_back_byte_for_byte_and_verifies(tmp_path: Path
         async with owner() as control:
             await control.load(TENANT, directory)
             memory = await connected(control)
-            assert verify(directory, Classes(), memory).bytes == manifest.slab.size_bytes
-            restored = restore(directory, Classes(), memory)
+            assert verify(directory, Classes(), {"gpu:0": memory}).bytes == manifest.slab_bytes
+            restored = restore(directory, Classes(), {"gpu:0": memory})
             model = model_of(restored)
             assert all(each.is_cuda for each in model.parameters())
             nothing = restored.state["nothing"]
@@ -125,13 +126,26 @@ def test_a_model_on_the_gpu_comes_back_byte_for_byte_and_verifies(tmp_path: Path
 def test_a_snapshot_of_a_gpu_does_not_restore_on_a_cpu(tmp_path: Path) -> None:
     directory, _, _ = taken(tmp_path / "a")
     with pytest.raises(SnapshotError, match="device"):
-        restore(directory, Classes(), CpuMemory())
+        restore(directory, Classes(), {"cpu": CpuMemory()})
 
 
-def test_tensors_on_cpu_and_gpu_together_are_refused(tmp_path: Path) -> None:
-    state = {"there": torch.zeros(3, device="cuda"), "here": torch.zeros(3)}
-    with pytest.raises(CaptureError, match="captured together"):
-        capture(state, Classes(), tmp_path)
+def test_tensors_on_cpu_and_gpu_come_back_each_on_its_own(tmp_path: Path) -> None:
+    state = {"there": torch.arange(1000, device="cuda"), "here": torch.arange(3)}
+    capture(state, Classes(), tmp_path)
+
+    async def scenario() -> None:
+        async with owner() as control:
+            await control.load(TENANT, tmp_path)
+            memories: dict[str, Memory] = {"cpu": CpuMemory(), "gpu:0": await connected(control)}
+            verify(tmp_path, Classes(), memories)
+            found = restore(tmp_path, Classes(), memories).state
+            for name, tensor in state.items():
+                other = found[name]
+                assert isinstance(other, torch.Tensor)
+                assert other.device == tensor.device
+                assert torch.equal(other, tensor)
+
+    run(scenario)
 
 
 def test_a_graph_captured_before_a_park_replays_right_after_it(tmp_path: Path) -> None:
@@ -140,7 +154,7 @@ def test_a_graph_captured_before_a_park_replays_right_after_it(tmp_path: Path) -
     async def scenario() -> None:
         async with owner() as control:
             await control.load(TENANT, directory)
-            restored = restore(directory, Classes(), await connected(control))
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
             model = model_of(restored)
             addresses = [each.data_ptr() for each in model.parameters()]
             graph, fixed = torch.cuda.CUDAGraph(), given.clone()
@@ -153,12 +167,12 @@ def test_a_graph_captured_before_a_park_replays_right_after_it(tmp_path: Path) -
                 with torch.no_grad():
                     next(model.parameters()).fill_(3)  # lost with the park
                 free = free_bytes()
-                restored.slab.park()
+                restored.slabs["gpu:0"].park()
                 await control.trim()
                 assert free_bytes() - free >= 96 * MIB
                 with torch.inference_mode():
                     out.zero_()
-                restored.slab.unpark()
+                restored.slabs["gpu:0"].unpark()
                 assert [each.data_ptr() for each in model.parameters()] == addresses
                 graph.replay()
                 assert torch.equal(out, answer)
@@ -172,13 +186,13 @@ def test_a_park_waits_for_what_still_runs(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with owner() as control:
             await control.load(TENANT, directory)
-            restored = restore(directory, Classes(), await connected(control))
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
             weight = restored.state["weight"]
             assert isinstance(weight, torch.Tensor)
             right = weight.sum(dtype=torch.int64).item()
             torch.cuda._sleep(200_000_000)  # type: ignore[no-untyped-call]  # a tenth of a second
             total = weight.sum(dtype=torch.int64)
-            restored.slab.park()
+            restored.slabs["gpu:0"].park()
             assert total.item() == right
 
     run(scenario)
@@ -194,13 +208,13 @@ def test_memory_that_others_hold_is_refused_before_anything_is_mapped(tmp_path: 
             free = free_bytes()
             hog = torch.empty(free - 64 * MIB, dtype=torch.uint8, device="cuda")
             with pytest.raises(MemoryFull):
-                restore(directory, Classes(), memory)
+                restore(directory, Classes(), {"gpu:0": memory})
             account = await control.account()
             assert (account.mappings, account.devices[0].resident_bytes) == (0, 0)
             del hog
             free_bytes()
             with torch.inference_mode():
-                restored = restore(directory, Classes(), memory)
+                restored = restore(directory, Classes(), {"gpu:0": memory})
                 assert torch.equal(model_of(restored)(given), answer)
 
     run(scenario)
@@ -215,7 +229,7 @@ def test_a_restore_fails_when_the_owner_is_killed_in_the_middle_of_its_copy(tmp_
             await control.load(TENANT, directory)
             memory, open_before = await connected(control), descriptors("self")
             restoring = asyncio.create_task(
-                asyncio.to_thread(restore, directory, Classes(), memory)
+                asyncio.to_thread(restore, directory, Classes(), {"gpu:0": memory})
             )
             await settled(control, lambda account: account.mappings == 1)
             os.kill(control.pid, signal.SIGKILL)
@@ -260,7 +274,7 @@ def test_memory_of_a_worker_that_is_killed_comes_back(tmp_path: Path) -> None:
             await killed(control, "restored\n")
             await settled(control, lambda _: abs(free_bytes() - before) <= 16 * MIB)
             assert descriptors(control.pid) == open_before
-            restore(directory, Classes(), await connected(control))
+            restore(directory, Classes(), {"gpu:0": await connected(control)})
 
     run(scenario)
 
@@ -270,12 +284,12 @@ def test_many_restores_leak_neither_memory_nor_descriptors(tmp_path: Path) -> No
 
     async def rounds(control: OwnerControl, count: int) -> tuple[int, int, int]:
         for _ in range(count):
-            restored = restore(directory, Classes(), await connected(control))
-            restored.slab.park()
-            restored.slab.unpark()
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
+            restored.slabs["gpu:0"].park()
+            restored.slabs["gpu:0"].unpark()
             with torch.inference_mode():
                 assert torch.equal(model_of(restored)(given), answer)
-            restored.slab.close()
+            restored.slabs["gpu:0"].close()
             del restored
             gc.collect()
             await settled(control, lambda account: account.workers == 0)

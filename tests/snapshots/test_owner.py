@@ -29,8 +29,11 @@ from dsfn.functions.errors import (
     SnapshotError,
     UsageError,
 )
+from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.format import SLAB_FILE
+from dsfn.snapshots.cpu import CpuMemory
+from dsfn.snapshots.format import slab_file
+from dsfn.snapshots.memory import Memory
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.host import HostDevice
@@ -56,7 +59,7 @@ from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.restore import restore
 memory = OwnedMemory(OwnerClient(socket.socket(fileno=int(sys.argv[1]))), HostSpace())
 print("ready", flush=True)
-restored = restore(Path(sys.argv[2]), Classes(), memory)
+restored = restore(Path(sys.argv[2]), Classes(), {"gpu:0": memory})
 print("restored", flush=True)
 sys.stdin.read()
 """
@@ -93,7 +96,44 @@ def test_a_snapshot_comes_back_byte_for_byte_and_verifies(tmp_path: Path) -> Non
     async def scenario() -> None:
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
-            assert verify(directory, Classes(), await connected(control)).tensors == 3
+            assert verify(directory, Classes(), {"gpu:0": await connected(control)}).tensors == 3
+
+    run(scenario)
+
+
+def test_a_state_on_the_cpu_and_on_two_gpus_comes_back_on_each(tmp_path: Path) -> None:
+    state = {
+        "here": torch.arange(1000),
+        "first": torch.randn(MIB),
+        "second": torch.randn(MIB, 2).bfloat16(),
+        "nothing": torch.empty(0),
+    }
+    places = {id(state["here"]): "cpu", id(state["second"]): "gpu:1", id(state["nothing"]): "gpu:2"}
+    capture(state, Classes(), tmp_path, place=lambda each: places.get(id(each), "gpu:0"))
+
+    async def scenario() -> None:
+        async with running_owner(FAST, FAST) as control:
+            await control.load(TENANT, tmp_path)
+            assert (await control.account()).slabs == 2
+            client = OwnerClient(await control.connect(TENANT, (0, 1)), patience_s=10)
+            first, second = (OwnedMemory(client, HostSpace(), device) for device in (0, 1))
+            memories: dict[str, Memory] = {
+                "cpu": CpuMemory(),
+                "gpu:0": first,
+                "gpu:1": second,
+                "gpu:2": second,
+            }
+            assert verify(tmp_path, Classes(), memories).tensors == 4
+            restored = restore(tmp_path, Classes(), memories)
+            held = [device.resident_bytes for device in (await control.account()).devices]
+            assert held == [4 * MIB, 4 * MIB]
+            for slab in restored.slabs.values():
+                slab.park()
+            assert (await control.account()).mappings == 0
+            for slab in restored.slabs.values():
+                slab.unpark()
+            for name, tensor in state.items():
+                assert torch.equal(restored.state[name], tensor)  # type: ignore[arg-type]
 
     run(scenario)
 
@@ -104,18 +144,18 @@ def test_a_parked_slab_holds_no_memory_and_comes_back_under_its_addresses(tmp_pa
     async def scenario() -> None:
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
-            restored = restore(directory, Classes(), await connected(control))
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
             tensor, before = weight(restored), weight(restored).clone()
             address = tensor.data_ptr()
             tensor.fill_(7)
-            restored.slab.park()
+            restored.slabs["gpu:0"].park()
             account = await control.account()
             assert (account.mappings, account.devices[0].resident_bytes) == (0, 0)
-            restored.slab.park()
-            restored.slab.unpark()
+            restored.slabs["gpu:0"].park()
+            restored.slabs["gpu:0"].unpark()
             assert tensor.data_ptr() == address
             assert torch.equal(tensor, before)
-            restored.slab.unpark()
+            restored.slabs["gpu:0"].unpark()
             account = await control.account()
             assert account.mappings == 1
             assert account.devices[0].resident_bytes == 12 * MIB
@@ -129,7 +169,7 @@ def test_memory_is_kept_for_its_tenant_and_never_given_to_another(tmp_path: Path
 
     def last_bytes(restored: Restored) -> torch.Tensor:
         """Bytes of the last granule, beyond the slab: what was there before."""
-        storage = restored.slab.storage(12 * MIB - 1000, 1000)
+        storage = restored.slabs["gpu:0"].storage(12 * MIB - 1000, 1000)
         return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (1000,), (1,))
 
     async def scenario() -> None:
@@ -138,11 +178,12 @@ def test_memory_is_kept_for_its_tenant_and_never_given_to_another(tmp_path: Path
             await control.load(TENANT, short)
             await control.load("two", short)
             one, two = await connected(control), await connected(control, "two")
-            first = restore(long, Classes(), one)
+            first = restore(long, Classes(), {"gpu:0": one})
             last_bytes(first).fill_(9)
-            first.slab.park()
+            first.slabs["gpu:0"].park()
             assert (await control.account()).devices[0].pooled_bytes == 12 * MIB
-            again, other = restore(short, Classes(), one), restore(short, Classes(), two)
+            again = restore(short, Classes(), {"gpu:0": one})
+            other = restore(short, Classes(), {"gpu:0": two})
             assert set(last_bytes(again).tolist()) == {9}
             assert set(last_bytes(other).tolist()) == {0}
             account = (await control.account()).devices[0]
@@ -158,12 +199,12 @@ def test_idle_memory_of_another_tenant_goes_back_when_memory_is_short(tmp_path: 
         async with running_owner(f"host:{16 * MIB}:0") as control:
             await control.load(TENANT, directory)
             await control.load("two", directory)
-            first = restore(directory, Classes(), await connected(control))
-            first.slab.park()
-            second = restore(directory, Classes(), await connected(control, "two"))
+            first = restore(directory, Classes(), {"gpu:0": await connected(control)})
+            first.slabs["gpu:0"].park()
+            second = restore(directory, Classes(), {"gpu:0": await connected(control, "two")})
             account = (await control.account()).devices[0]
             assert (account.resident_bytes, account.pooled_bytes) == (12 * MIB, 4 * MIB)
-            second.slab.park()
+            second.slabs["gpu:0"].park()
             await control.trim()
             account = (await control.account()).devices[0]
             assert (account.pooled_bytes, account.free_bytes) == (0, 16 * MIB)
@@ -177,23 +218,23 @@ def test_what_does_not_fit_the_device_is_refused_before_anything_is_mapped(tmp_p
     async def scenario() -> None:
         async with running_owner(f"host:{32 * MIB}:0", reserve_bytes=10 * MIB) as control:
             await control.load(TENANT, directory)
-            first = restore(directory, Classes(), await connected(control))
+            first = restore(directory, Classes(), {"gpu:0": await connected(control)})
             before = await control.account()
             second = await connected(control)
             with pytest.raises(MemoryFull) as refusal:
-                restore(directory, Classes(), second)
+                restore(directory, Classes(), {"gpu:0": second})
             assert refusal.value.fields["what"] == "device"
             assert refusal.value.fields["needed_bytes"] == 12 * MIB
             assert refusal.value.fields["free_bytes"] == 10 * MIB
             account = await control.account()
             assert account.devices == before.devices
             assert account.mappings == 1
-            first.slab.park()
-            restored = restore(directory, Classes(), second)
+            first.slabs["gpu:0"].park()
+            restored = restore(directory, Classes(), {"gpu:0": second})
             with pytest.raises(MemoryFull):
-                first.slab.unpark()
-            restored.slab.park()
-            first.slab.unpark()
+                first.slabs["gpu:0"].unpark()
+            restored.slabs["gpu:0"].park()
+            first.slabs["gpu:0"].unpark()
 
     run(scenario)
 
@@ -209,19 +250,19 @@ def test_an_arena_that_is_too_small_refuses_and_has_room_after_an_eviction(tmp_p
                 await control.load(TENANT, second)
             assert refusal.value.fields["what"] == "arena"
             assert await control.account() == before
-            await control.evict(TENANT, read_manifest(first)[1].slab.digest)
+            await control.evict(TENANT, read_manifest(first)[1].slabs[0].digest)
             await control.load(TENANT, second)
             memory = await connected(control)
             with pytest.raises(NotFound):
-                restore(first, Classes(), memory)
-            restore(second, Classes(), memory)
+                restore(first, Classes(), {"gpu:0": memory})
+            restore(second, Classes(), {"gpu:0": memory})
 
     run(scenario)
 
 
 def test_a_copy_that_is_called_off_ends_soon_and_spoils_nothing(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a")
-    digest = read_manifest(directory)[1].slab.digest
+    digest = read_manifest(directory)[1].slabs[0].digest
 
     async def scenario() -> None:
         async with running_owner(SLOW) as control:
@@ -232,7 +273,7 @@ def test_a_copy_that_is_called_off_ends_soon_and_spoils_nothing(tmp_path: Path) 
                 memory.client.release(number)
             account = await control.account()
             assert (account.mappings, account.devices[0].pooled_bytes) == (0, 12 * MIB)
-            assert verify(directory, Classes(), memory).tensors == 3
+            assert verify(directory, Classes(), {"gpu:0": memory}).tensors == 3
 
     run(scenario)
 
@@ -245,7 +286,10 @@ def test_workers_restore_one_slab_at_once_and_write_to_their_own_memory(tmp_path
             await control.load(TENANT, directory)
             memories = [await connected(control) for _ in range(3)]
             first, *others = await asyncio.gather(
-                *(asyncio.to_thread(restore, directory, Classes(), each) for each in memories)
+                *(
+                    asyncio.to_thread(restore, directory, Classes(), {"gpu:0": each})
+                    for each in memories
+                )
             )
             before = weight(first).clone()
             weight(first).fill_(7)
@@ -266,7 +310,7 @@ def test_an_arena_larger_than_the_machine_is_refused() -> None:
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "missing"])
 def test_a_damaged_slab_is_refused_at_load_and_takes_no_room(tmp_path: Path, harm: str) -> None:
     directory = snapshot(tmp_path / "a")
-    slab = directory / SLAB_FILE
+    slab = directory / slab_file("gpu:0")
     content = bytearray(slab.read_bytes())
     content[5 * MIB] ^= 1
 
@@ -303,22 +347,22 @@ def test_loading_a_slab_twice_at_once_loads_it_once(tmp_path: Path) -> None:
 
 def test_a_slab_is_not_evicted_while_it_is_copied(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a")
-    digest = read_manifest(directory)[1].slab.digest
+    digest = read_manifest(directory)[1].slabs[0].digest
 
     async def scenario() -> None:
         async with running_owner(SLOW) as control:
             await control.load(TENANT, directory)
             memory = await connected(control)
-            restoring = asyncio.to_thread(restore, directory, Classes(), memory)
+            restoring = asyncio.to_thread(restore, directory, Classes(), {"gpu:0": memory})
             restoring_task = asyncio.create_task(restoring)
             await settled(control, lambda account: account.mappings == 1)
             with pytest.raises(Conflict):
                 await control.evict(TENANT, digest)
             restored = await restoring_task
             await control.evict(TENANT, digest)
-            restored.slab.park()
+            restored.slabs["gpu:0"].park()
             with pytest.raises(NotFound):
-                restored.slab.unpark()
+                restored.slabs["gpu:0"].unpark()
 
     run(scenario)
 
@@ -331,14 +375,14 @@ def test_a_restore_fails_when_the_owner_is_killed_in_the_middle_of_its_copy(tmp_
             await control.load(TENANT, directory)
             memory, before = await connected(control), descriptors("self")
             restoring = asyncio.create_task(
-                asyncio.to_thread(restore, directory, Classes(), memory)
+                asyncio.to_thread(restore, directory, Classes(), {"gpu:0": memory})
             )
             await settled(control, lambda account: account.mappings == 1)
             os.kill(control.pid, signal.SIGKILL)
             with pytest.raises(OwnerLost):
                 await restoring
             with pytest.raises(OwnerLost):
-                restore(directory, Classes(), memory)
+                restore(directory, Classes(), {"gpu:0": memory})
             with pytest.raises(OwnerLost):
                 await control.account()
             assert descriptors("self") <= before
@@ -352,15 +396,15 @@ def test_a_loaded_worker_goes_on_without_its_owner_until_it_is_parked(tmp_path: 
     async def scenario() -> None:
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
-            restored = restore(directory, Classes(), await connected(control))
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
             before = weight(restored).clone()
             os.kill(control.pid, signal.SIGKILL)
             await asyncio.wait_for(control.lost, 10)
             assert torch.equal(weight(restored), before)
-            restored.slab.park()
+            restored.slabs["gpu:0"].park()
             with pytest.raises(OwnerLost):
-                restored.slab.unpark()
-            restored.slab.close()
+                restored.slabs["gpu:0"].unpark()
+            restored.slabs["gpu:0"].close()
 
     run(scenario)
 
@@ -376,7 +420,7 @@ def test_an_owner_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
             )
             os.kill(control.pid, signal.SIGSTOP)
             with pytest.raises(OwnerLost, match="no answer"):
-                restore(directory, Classes(), memory)
+                restore(directory, Classes(), {"gpu:0": memory})
             os.kill(control.pid, signal.SIGCONT)
             account = await settled(control, lambda account: not account.devices[0].resident_bytes)
             assert account.workers == 0
@@ -418,7 +462,7 @@ def test_memory_of_a_worker_that_is_killed_comes_back_and_is_not_pooled(tmp_path
             await killed(control, "ready\n")  # in the middle of its copy
             await killed(control, "restored\n")
             assert descriptors(control.pid) == before
-            restore(directory, Classes(), await connected(control))
+            restore(directory, Classes(), {"gpu:0": await connected(control)})
 
     run(scenario)
 
@@ -443,7 +487,7 @@ def test_parks_and_restores_from_several_threads_take_turns(tmp_path: Path) -> N
     async def scenario() -> None:
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
-            restored = restore(directory, Classes(), await connected(control))
+            restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
             before = weight(restored).clone()
             go = threading.Barrier(4)
 
@@ -451,12 +495,12 @@ def test_parks_and_restores_from_several_threads_take_turns(tmp_path: Path) -> N
                 go.wait(10)
                 for turn in range(20):
                     if (turn % 2 == 0) == park_first:
-                        restored.slab.park()
+                        restored.slabs["gpu:0"].park()
                     else:
-                        restored.slab.unpark()
+                        restored.slabs["gpu:0"].unpark()
 
             await asyncio.gather(*(asyncio.to_thread(work, n % 2 == 0) for n in range(4)))
-            restored.slab.unpark()
+            restored.slabs["gpu:0"].unpark()
             assert torch.equal(weight(restored), before)
             assert (await control.account()).mappings == 1
 
@@ -470,8 +514,9 @@ def test_a_tensor_that_outlives_its_slab_keeps_its_memory(tmp_path: Path) -> Non
         async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
             memory = await connected(control)
-            restored = restore(directory, Classes(), memory)
-            slab, tensor, before = restored.slab, weight(restored), weight(restored).clone()
+            restored = restore(directory, Classes(), {"gpu:0": memory})
+            slab, tensor = restored.slabs["gpu:0"], weight(restored)
+            before = tensor.clone()
             del restored
             slab.close()
             slab.close()
@@ -492,10 +537,10 @@ def test_many_restores_leak_neither_descriptors_nor_memory(tmp_path: Path) -> No
     async def rounds(control: OwnerControl, count: int) -> tuple[int, int, int]:
         for _ in range(count):
             memory = await connected(control)
-            restored = restore(directory, Classes(), memory)
-            restored.slab.park()
-            restored.slab.unpark()
-            restored.slab.close()
+            restored = restore(directory, Classes(), {"gpu:0": memory})
+            restored.slabs["gpu:0"].park()
+            restored.slabs["gpu:0"].unpark()
+            restored.slabs["gpu:0"].close()
             del restored, memory
             gc.collect()
             await settled(control, lambda account: account.workers == 0)
@@ -543,7 +588,7 @@ def test_a_worker_that_talks_nonsense_is_dropped_and_others_are_served(tmp_path:
                     liar.send(packet)
                     assert liar.recv(1) == b""
             assert (await control.account()).workers == 0
-            restore(directory, Classes(), await connected(control))
+            restore(directory, Classes(), {"gpu:0": await connected(control)})
 
     run(scenario)
 
@@ -556,7 +601,7 @@ def test_a_tenant_finds_its_own_slabs_alone(tmp_path: Path) -> None:
             await control.load("two", directory)
             memory = await connected(control)
             with pytest.raises(NotFound):
-                restore(directory, Classes(), memory)
+                restore(directory, Classes(), {"gpu:0": memory})
 
     run(scenario)
 

@@ -14,23 +14,32 @@ from safetensors import safe_open
 from snapshot_app import Pooling, Tagged, Vocabulary, small_transformer
 from torch import nn
 
+from dsfn.functions.errors import CaptureError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
-from dsfn.snapshots.format import ITEM_BYTES, SLAB_FILE
+from dsfn.snapshots.format import ITEM_BYTES, slab_file
 from dsfn.snapshots.restore import restore
 from dsfn.snapshots.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf:UserWarning")
 
+SLAB_FILE = slab_file("cpu")
 DTYPES = [getattr(torch, name) for name in ITEM_BYTES if hasattr(torch, name)]
 
 
 def restored_from(state: dict[str, Any]) -> dict[str, Any]:
+    """Captured into two slabs, both of this machine's memory."""
+    memories = {"cpu": CpuMemory(), "gpu:1": CpuMemory()}
     with TemporaryDirectory() as directory:
-        capture(state, Classes(), Path(directory))
-        verify(Path(directory), Classes(), CpuMemory())
-        return restore(Path(directory), Classes(), CpuMemory()).state
+        capture(state, Classes(), Path(directory), place=somewhere)
+        verify(Path(directory), Classes(), memories)
+        return restore(Path(directory), Classes(), memories).state
+
+
+def somewhere(tensor: torch.Tensor) -> str:
+    """One of two slabs."""
+    return "cpu" if tensor.storage_offset() else "gpu:1"
 
 
 def raw(tensor: torch.Tensor) -> list[int]:
@@ -128,9 +137,32 @@ def test_every_dtype_comes_back(dtype: torch.dtype) -> None:
     assert raw(found) == raw(made)
 
 
-def test_a_state_without_tensors_and_a_tensor_without_bytes_come_back() -> None:
+def test_a_state_without_tensors_has_no_slab_and_a_tensor_without_bytes_comes_back() -> None:
     assert restored_from({}) == {}
     assert restored_from({"n": 1, "empty": torch.empty(0, 3)})["empty"].shape == (0, 3)
+
+
+def test_a_slab_is_there_for_each_device_with_tensors(staging: Path) -> None:
+    def place(tensor: torch.Tensor) -> str:
+        return "cpu" if len(tensor) < 3 else f"gpu:{len(tensor)}"
+
+    shared = torch.arange(12)
+    state = {"b": torch.zeros(12), "c": torch.ones(2), "a": torch.zeros(4), "d": [shared[:2]]}
+    manifest = capture({**state, "e": shared}, Classes(), staging, place=place)
+    assert [slab.device for slab in manifest.slabs] == ["cpu", "gpu:4", "gpu:12"]
+    files = {"slab-cpu.safetensors", "slab-gpu4.safetensors", "slab-gpu12.safetensors"}
+    assert {*manifest.files()} == files | {"objects.pkl"}
+    assert {path.name for path in staging.iterdir()} == {*manifest.files(), "manifest.json"}
+    memories = {device: CpuMemory() for device in ("gpu:12", "cpu", "gpu:4", "gpu:0")}
+    restored = restore(staging, Classes(), memories)
+    assert list(restored.slabs) == ["cpu", "gpu:4", "gpu:12"]
+    assert manifest.storages[manifest.tensors[3].storage].slab == 0, "as the first view of it"
+    assert torch.equal(restored.state["e"], shared)  # type: ignore[arg-type]
+
+
+def test_a_tensor_is_not_placed_where_no_slab_can_be(staging: Path) -> None:
+    with pytest.raises(CaptureError, match="no slab for a tensor on gpu:16"):
+        capture({"x": torch.ones(1)}, Classes(), staging, place=lambda _: "gpu:16")
 
 
 def test_objects_of_the_users_module_come_back() -> None:
@@ -169,7 +201,7 @@ def test_the_captured_model_goes_on_computing_the_same_and_can_be_trained(stagin
     capture({"model": model}, Classes(), staging)
     assert [p.data_ptr() for p in model.parameters()] == pointers
     assert torch.equal(model(tokens), before)
-    found: Any = restore(staging, Classes(), CpuMemory()).state["model"]
+    found: Any = restore(staging, Classes(), {"cpu": CpuMemory()}).state["model"]
     found(tokens).sum().backward()
     torch.optim.SGD(found.parameters(), lr=1.0).step()
     assert not torch.equal(found(tokens), before)
@@ -184,7 +216,7 @@ def test_the_slab_is_a_safetensors_file_with_the_models_own_names(staging: Path)
             assert torch.equal(slab.get_tensor(f"model.{name}"), parameter)
         pads = [name for name in slab.keys() if name.startswith("__pad.")]
         assert not any(slab.get_tensor(name).any() for name in pads)
-    assert manifest.data_offset % 4096 == 0
+    assert manifest.slabs[0].data_offset % 4096 == 0
     assert all(storage.offset % 64 == 0 for storage in manifest.storages)
 
 
@@ -192,7 +224,10 @@ def test_the_slab_is_a_safetensors_file_with_the_models_own_names(staging: Path)
 @given(tensors())
 def test_safetensors_reads_every_slab(made: list[torch.Tensor]) -> None:
     with TemporaryDirectory() as directory:
-        manifest = capture({"made": made, "storage": {"0": 1}}, Classes(), Path(directory))
-        with safe_open(Path(directory) / SLAB_FILE, "pt") as slab:
-            for storage in manifest.storages:
-                assert tuple(slab.get_tensor(storage.name).shape) == storage.shape
+        state = {"made": made, "storage": {"0": 1}}
+        manifest = capture(state, Classes(), Path(directory), place=somewhere)
+        for index, entry in enumerate(manifest.slabs):
+            with safe_open(Path(directory) / entry.file, "pt") as slab:
+                for storage in manifest.storages:
+                    if storage.slab == index:
+                        assert tuple(slab.get_tensor(storage.name).shape) == storage.shape

@@ -46,8 +46,8 @@ class Outer(nn.Module):
 
 def restored_from(state: dict[str, Any], staging: Path) -> dict[str, Any]:
     capture(state, Classes(), staging)
-    verify(staging, Classes(), CpuMemory())
-    return restore(staging, Classes(), CpuMemory()).state
+    verify(staging, Classes(), {"cpu": CpuMemory()})
+    return restore(staging, Classes(), {"cpu": CpuMemory()}).state
 
 
 @pytest.mark.parametrize(

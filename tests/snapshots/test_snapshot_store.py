@@ -13,9 +13,11 @@ from dsfn.functions.errors import CorruptSnapshot, NotFound, StorageFull
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
-from dsfn.snapshots.format import MANIFEST_FILE, SLAB_FILE
+from dsfn.snapshots.format import MANIFEST_FILE, slab_file
 from dsfn.snapshots.restore import restore
 from dsfn.snapshots.store import FileStore
+
+SLAB_FILE = slab_file("cpu")
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_a_published_snapshot_is_found_by_its_digest(store: FileStore) -> None:
     assert published.bytes == sum(
         p.stat().st_size for p in path.iterdir() if p.name != MANIFEST_FILE
     )
-    assert restore(path, Classes(), CpuMemory()).digest == published.digest
+    assert restore(path, Classes(), {"cpu": CpuMemory()}).digest == published.digest
 
 
 def test_publishing_the_same_twice_is_one_snapshot(store: FileStore, tmp_path: Path) -> None:
@@ -65,7 +67,7 @@ def test_what_is_not_a_snapshot_is_not_published(store: FileStore) -> None:
 
 def test_a_deleted_snapshot_is_gone_for_all_but_those_who_have_it(store: FileStore) -> None:
     digest = store.publish(staged(store)).digest
-    restored = restore(store.path(digest), Classes(), CpuMemory())
+    restored = restore(store.path(digest), Classes(), {"cpu": CpuMemory()})
     store.delete(digest)
     assert store.digests() == ()
     assert torch.equal(restored.tensors[0], torch.ones(3))

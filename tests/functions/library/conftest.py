@@ -44,7 +44,7 @@ def restored(ready: Ready, tmp_path: Path) -> Ready:
         directory.mkdir()
         capture(ready(function), classes, directory)
         empty = target.__new__(target)
-        restore(directory, classes, CpuMemory(), empty)
+        restore(directory, classes, {"cpu": CpuMemory()}, empty)
         return empty
 
     return instance

@@ -13,6 +13,7 @@ from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.worker.frames import Frame, Kind
 from dsfn.runtime.worker.messages import Capture, Discover, Verify
+from dsfn.snapshots.reading import read_manifest
 
 Spawn = Callable[[], Worker]
 
@@ -196,7 +197,7 @@ def test_a_damaged_snapshot_is_not_verified_and_not_loaded(spawn: Spawn, tmp_pat
     bundle, staging = write_app(tmp_path / "bundle", MODEL), tmp_path / "staging"
     staging.mkdir()
     _done(spawn().job(Capture(str(bundle), "app.py", "model", str(staging), {})))
-    slab = staging / "slab.safetensors"
+    slab = staging / "slab-cpu.safetensors"
     slab.chmod(0o600)
     data = bytearray(slab.read_bytes())
     data[-1] ^= 1
@@ -300,4 +301,217 @@ def test_a_job_that_is_interrupted_shows_where_it_hung(spawn: Spawn, tmp_path: P
     os.kill(worker.pid, signal.SIGUSR1)
     error, message, trace = _failure(worker.receive())
     assert (error, message) == ("SourceError", "Importing app.py failed: KeyboardInterrupt")
+    assert "while True: print" in trace
+
+
+def _captured(spawn: Spawn, tmp_path: Path, source: str, name: str = "model") -> Any:
+    """What the capture of a function tells; the bundle and the snapshot are left there."""
+    bundle, staging = write_app(tmp_path / "bundle", source), tmp_path / "staging"
+    staging.mkdir()
+    return _done(spawn().job(Capture(str(bundle), "app.py", name, str(staging), {})))
+
+
+def _verify(spawn: Spawn, tmp_path: Path) -> Frame:
+    bundle, staging = tmp_path / "bundle", tmp_path / "staging"
+    return spawn().job(Verify(str(bundle), "app.py", "model", str(staging), {}))
+
+
+SAMPLED = """
+    import torch
+
+    @dsfn.function
+    class Model:
+        def setup(self) -> None:
+            self.first = torch.ones(4)
+            self.second = torch.full((4,), 2.0)
+            self.never = torch.zeros(4)
+            self.calls = 0
+
+        def after_restore(self) -> None:
+            self.door = open("/dev/null")
+            self.scale = 3.0
+
+        def sample(self) -> dict[str, object]:
+            return {"x": 2}
+
+        def __call__(self, x: float) -> dict[str, float]:
+            self.calls += 1
+            print("called", self.calls)
+            return {"y": float((self.second * x + self.first).sum()) * self.scale}
+"""
+
+
+def test_a_sample_gives_a_golden_output_and_the_order_of_the_slab(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    found = _captured(spawn, tmp_path, SAMPLED)
+    assert found["captured"] and found["golden"] and found["why_no_golden"] is None
+    assert (found["first_use"], found["workspace_bytes"]) == (2, 0)
+    staging = tmp_path / "staging"
+    manifest = read_manifest(staging)[1]
+    assert [storage.name for storage in manifest.storages] == ["second", "first", "never"]
+    assert manifest.golden is not None
+    assert manifest.golden.content_type == "application/json"
+    assert (staging / "golden.bin").read_bytes() == b'{"y":60.0}'
+    assert "yaml" not in _done(_verify(spawn, tmp_path))["modules"]
+    replica = spawn()
+    replica.load(tmp_path / "bundle", "model", snapshot=str(staging))
+    assert replica.call(x=2.0) == {"y": 60.0}
+
+
+def test_what_the_sample_leaves_is_captured_and_what_after_restore_sets_is_not(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    found = _captured(spawn, tmp_path, SAMPLED)
+    assert found["reason"] is None, "an open file would be one"
+    replica = spawn()
+    replica.load(tmp_path / "bundle", "model", snapshot=str(tmp_path / "staging"))
+    replica.call(x=1.0)
+    replica.printed("called 3")
+
+
+def test_a_restored_function_that_answers_otherwise_is_found(spawn: Spawn, tmp_path: Path) -> None:
+    _captured(spawn, tmp_path, SAMPLED)
+    write_app(tmp_path / "bundle", SAMPLED.replace("self.scale = 3.0", "self.scale = 5.0"))
+    error, message, trace = _failure(_verify(spawn, tmp_path))
+    assert (error, trace) == ("CorruptSnapshot", "")
+    assert "answers its sample otherwise: at 'y' it is 100.0, not 60.0" in message
+
+
+def test_a_restored_function_that_fails_with_its_sample_is_found(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    _captured(spawn, tmp_path, SAMPLED)
+    write_app(tmp_path / "bundle", SAMPLED.replace("self.scale = 3.0", "self.scale = None"))
+    error, message, trace = _failure(_verify(spawn, tmp_path))
+    assert (error, trace) == ("SnapshotError", "")
+    assert message.startswith("Restored, the function fails with its sample. The call")
+
+
+def test_outputs_that_vary_are_no_golden_output(spawn: Spawn, tmp_path: Path) -> None:
+    source = SAMPLED.replace('{"y":', '{"calls": self.calls, "y":')
+    found = _captured(spawn, tmp_path, source)
+    assert found["captured"] and not found["golden"]
+    assert "two outputs: at 'calls' it is 2.0, not 1.0" in found["why_no_golden"]
+    assert found["first_use"] == 2
+    _done(_verify(spawn, tmp_path))
+
+
+def test_a_function_that_draws_has_a_golden_output(spawn: Spawn, tmp_path: Path) -> None:
+    source = SAMPLED.replace('{"y":', '{"drawn": float(torch.rand(())), "y":')
+    assert _captured(spawn, tmp_path, source)["golden"]
+    _done(_verify(spawn, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("call", "content_type", "golden"),
+    [
+        ("async def __call__(self, x: int) -> int:\n        return x", "application/json", b"2"),
+        (
+            "def __call__(self, x: int) -> Iterator[int]:\n        yield x\n        yield 3",
+            "text/event-stream",
+            b"data: 2\n\ndata: 3\n\n",
+        ),
+        (
+            "async def __call__(self, x: int) -> AsyncIterator[dsfn.File]:\n"
+            "        yield dsfn.File(b'ab', 'a/b')\n        yield dsfn.File(b'c', 'a/b')",
+            "application/octet-stream",
+            b"abc",
+        ),
+        (
+            "def __call__(self, x: int) -> dsfn.Text:\n        return 'hi'",
+            "text/plain; charset=utf-8",
+            b"hi",
+        ),
+    ],
+    ids=["async", "stream", "async stream", "part"],
+)
+def test_every_kind_of_function_can_have_a_golden_output(
+    spawn: Spawn, tmp_path: Path, call: str, content_type: str, golden: bytes
+) -> None:
+    source = f"""
+from collections.abc import AsyncIterator, Iterator
+@dsfn.function
+class Model:
+    def sample(self) -> dict[str, object]:
+        return {{"x": 2}}
+
+    {call}
+"""
+    assert _captured(spawn, tmp_path, source)["golden"]
+    manifest = read_manifest(tmp_path / "staging")[1]
+    assert manifest.golden is not None
+    assert manifest.golden.content_type == content_type
+    assert (tmp_path / "staging" / "golden.bin").read_bytes() == golden
+    _done(_verify(spawn, tmp_path))
+
+
+def test_a_stream_without_end_has_no_golden_output(spawn: Spawn, tmp_path: Path) -> None:
+    source = """
+    from collections.abc import Iterator
+
+    @dsfn.function
+    class Model:
+        def sample(self) -> dict[str, object]:
+            return {}
+
+        def __call__(self) -> Iterator[dsfn.File]:
+            while True:
+                yield dsfn.File(b"x" * (8 << 20), "a/b")
+    """
+    found = _captured(spawn, tmp_path, source)
+    assert found["captured"] and not found["golden"]
+    assert "over the limit of 67108864" in found["why_no_golden"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "error", "words", "trace"),
+    [
+        ("return {'y': 1}", "DefinitionError", "'y' is not something that", ""),
+        ("return {'x': 'two'}", "DefinitionError", "'x' does not fit: input should", ""),
+        ("return None", "DefinitionError", "it gives a NoneType, not a dict", ""),
+        ("raise OSError('gone')", "SetupError", "sample() of 'model' failed: OSError", "gone"),
+        ("return {'x': -1}", "SetupError", "The call with the sample of 'model' failed", "sqrt"),
+    ],
+)
+def test_a_sample_that_does_not_work_fails_the_deployment_with_a_sentence(
+    spawn: Spawn, tmp_path: Path, sample: str, error: str, words: str, trace: str
+) -> None:
+    source = f"""
+import math
+
+@dsfn.function
+class Model:
+    def sample(self) -> dict[str, object]:
+        {sample}
+
+    def __call__(self, x: float) -> float:
+        return math.sqrt(x)
+"""
+    bundle, staging = write_app(tmp_path / "bundle", source), tmp_path / "staging"
+    staging.mkdir()
+    found = _failure(spawn().job(Capture(str(bundle), "app.py", "model", str(staging), {})))
+    assert found[0] == error
+    assert words in found[1]
+    assert trace in found[2] and bool(trace) == bool(found[2])
+
+
+def test_a_sample_call_that_hangs_shows_where(spawn: Spawn, tmp_path: Path) -> None:
+    source = """
+    @dsfn.function
+    class Model:
+        def sample(self) -> dict[str, object]:
+            return {}
+
+        def __call__(self) -> int:
+            while True: print("hanging", flush=True)
+    """
+    bundle, staging = write_app(tmp_path / "bundle", source), tmp_path / "staging"
+    staging.mkdir()
+    worker = spawn()
+    worker.begin_job(Capture(str(bundle), "app.py", "model", str(staging), {}))
+    worker.printed("hanging")
+    os.kill(worker.pid, signal.SIGUSR1)
+    error, _, trace = _failure(worker.receive())
+    assert error == "SetupError"
     assert "while True: print" in trace

@@ -1,0 +1,304 @@
+"""A node's GPUs: the memory owner is kept alive, and each replica gets its share."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost
+from dsfn.runtime.config import GpuSettings
+from dsfn.runtime.gpus.arena_room import ArenaRoom
+from dsfn.runtime.gpus.found import Found
+from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.gpus.room import Room
+from dsfn.runtime.worker.messages import Gpu
+from dsfn.snapshots.owner.account import DeviceAccount
+from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.errors import owner_lost
+from dsfn.snapshots.owner.linux import available_bytes
+from dsfn.snapshots.owner.messages import Start
+from dsfn.snapshots.reading import read_manifest
+
+# A machine whose owner cannot start (no driver, no memory) is tried again, ever more seldom.
+_RESTART_S = 0.1
+_RESTART_MAX_S = 30.0
+_OWNER_S = 60.0
+
+
+@dataclass(eq=False)
+class Gpus:
+    """The GPUs of a node; one without any has an empty one of these."""
+
+    found: Found
+    settings: GpuSettings
+    tenant: str
+    rooms: list[Room] = field(init=False)
+    restarts: int = 0
+    _arena: ArenaRoom = field(default_factory=ArenaRoom)
+    _turns: list[asyncio.Lock] = field(init=False)
+    _owner: asyncio.Future[OwnerControl] | None = None
+    _fault: DsfnError | None = None
+    _keeper: asyncio.Task[None] | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        numbers = range(len(self.found.devices))
+        self.rooms = [Room(number, self._account) for number in numbers]
+        self._turns = [asyncio.Lock() for _ in numbers]
+
+    def __bool__(self) -> bool:
+        return bool(self.found.devices)
+
+    def start(self) -> None:
+        """Starts the owner, and again whenever it has ended."""
+        if self:
+            self._owner = asyncio.get_running_loop().create_future()
+            self._keeper = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Ends the owner, and all its memory with it."""
+        if self._keeper is not None:
+            tasks = (self._keeper, *self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def all(self) -> tuple[Gpu, ...]:
+        """Every GPU."""
+        return tuple(Gpu(index, spec) for index, spec in enumerate(self.found.devices))
+
+    def places(self, gpu: float) -> tuple[Gpu, ...]:
+        """The GPUs for a replica that asks for so many: those that fewest replicas are on."""
+        count = ceil(gpu)
+        order = sorted(self.rooms, key=lambda room: (self._crowd(room), room.index))
+        return tuple(Gpu(r.index, self.found.devices[r.index]) for r in order[:count])
+
+    async def bring(self, directory: Path) -> dict[str, int]:
+        """Has the arena hold the weights of the snapshot in `directory`: bytes by device name.
+
+        Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small), `OwnerLost`.
+        """
+        owner = await self.owner()
+        _, manifest = read_manifest(directory)
+        await self._arena.load(owner, self.tenant, directory, manifest)
+        return {
+            slab.device: slab.size_bytes - slab.data_offset
+            for slab in manifest.slabs
+            if slab.device != "cpu"
+        }
+
+    async def holding(self, gpu: float, snapshot: Path | None) -> Holding:
+        """What a new replica is to hold; nothing is taken yet. Raises as `bring`."""
+        gpus = self.places(gpu)
+        named = await self.bring(snapshot) if snapshot is not None else {}
+        slab_bytes = {each.index: named.get(f"gpu:{n}", 0) for n, each in enumerate(gpus)}
+        return Holding(gpus, slab_bytes, self.settings.context_bytes)
+
+    async def take(self, holding: Holding, timeout_s: float) -> None:
+        """Makes room for all that the holding still needs, and counts it as held.
+
+        Raises `MemoryFull` when that does not come to be in time, `OwnerLost`.
+        """
+        rooms = [self.rooms[gpu.index] for gpu in holding.gpus]
+        try:
+            async with asyncio.timeout(timeout_s), self._in_turn(rooms):
+                for room in rooms:
+                    await room.make(holding.needed_bytes(room.index))
+                for room in rooms:
+                    room.holdings.add(holding)
+                holding.present = holding.started = True
+        except TimeoutError:
+            raise MemoryFull(
+                f"No GPU memory came free within {timeout_s:g} s.",
+                what="device",
+                needed_bytes=sum(map(holding.needed_bytes, holding.slab_bytes)),
+                retry_after_s=1,
+            ) from None
+
+    def add(self, holding: Holding) -> None:
+        """Counts in what has begun to hold memory on its own."""
+        for gpu in holding.gpus:
+            self.rooms[gpu.index].holdings.add(holding)
+
+    async def has_room_to_spare(self, gpu: Gpu) -> bool:
+        """Whether one more context fits and as much again stays free. Raises `OwnerLost`."""
+        account = await self._account(gpu.index)
+        free_bytes = account.free_bytes + account.pooled_bytes - account.reserve_bytes
+        return free_bytes >= 2 * self.settings.context_bytes
+
+    def let_go(self, holding: Holding) -> None:
+        """The holding's weights are on no GPU any more."""
+        holding.present = False
+        self.at_rest(holding)
+        if holding.started and self._keeper is not None:
+            self._spawn(self._settle(holding))
+
+    async def freeze(self, holding: Holding, pid: int) -> None:
+        """Takes the context of a process that has no weights. Raises `DeviceFault`,
+        `OwnerLost`; the process is of no use then."""
+        owner = await self.owner()
+        for gpu in holding.gpus[:1]:  # one checkpoint is of all that a process has
+            await owner.freeze(pid, gpu.index)
+        holding.started = False
+        self.at_rest(holding)
+
+    async def thaw(self, holding: Holding, pid: int) -> None:
+        """Gives the context back, for which there is room. Raises as `freeze`."""
+        owner = await self.owner()
+        for gpu in holding.gpus[:1]:
+            await owner.thaw(pid, gpu.index)
+
+    def forget(self, holding: Holding) -> None:
+        """The holding's process has gone."""
+        holding.present = holding.started = False
+        self.at_rest(holding)
+        for gpu in holding.gpus:
+            self.rooms[gpu.index].holdings.discard(holding)
+
+    def at_rest(self, holding: Holding) -> None:
+        """The holding may be given up now, if somebody needs its room."""
+        for gpu in holding.gpus:
+            self.rooms[gpu.index].changed()
+
+    @asynccontextmanager
+    async def lend(
+        self, gpu: float, snapshot: Path, timeout_s: float
+    ) -> AsyncIterator[tuple[Gpu, ...]]:
+        """GPUs with room for a snapshot inside the block, and its weights in the arena.
+
+        Raises as `bring` and `take`.
+        """
+        if not gpu:
+            yield ()
+            return
+        holding = await self.holding(gpu, snapshot)
+        await self.take(holding, timeout_s)
+        try:
+            yield holding.gpus
+        finally:
+            self.forget(holding)
+
+    @asynccontextmanager
+    async def borrow(self, gpus: Sequence[Gpu]) -> AsyncIterator[None]:
+        """Nobody else holds memory of these GPUs inside the block, for work that takes what it
+        needs from the driver. Raises `OwnerLost`."""
+        owner, rooms = await self.owner(), [self.rooms[each.index] for each in gpus]
+        async with self._in_turn(rooms):
+            for room in rooms:
+                await room.empty()
+            await owner.trim()
+            yield
+
+    def device_class(self) -> str:
+        """What this node's devices are billed as: its first GPU's name, or "cpu"."""
+        control = self._running()
+        classes = control.facts["device_classes"] if control is not None else []
+        return str(classes[0]) if classes else "cpu"
+
+    async def report(self) -> dict[str, Any] | None:
+        """Where every byte of the owner's memory is; None without a running owner."""
+        control = self._running()
+        if control is None:
+            return None
+        account = await control.account()
+        return {**account.to_document(), "pid": control.pid, "restarts": self.restarts}
+
+    def _running(self) -> OwnerControl | None:
+        owner = self._owner
+        if owner is None or not owner.done() or owner.exception() is not None:
+            return None
+        return owner.result()
+
+    async def attach(self, worker: socket.socket, gpus: Sequence[Gpu]) -> None:
+        """Has the owner serve the worker at the other end of `worker`. Raises `OwnerLost`."""
+        owner = await self.owner()
+        await owner.attach(worker, self.tenant, [gpu.index for gpu in gpus])
+
+    async def owner(self) -> OwnerControl:
+        """The running owner. Raises why there is none: `OwnerLost`, `MemoryFull`, ..."""
+        assert self._owner is not None, "a node without GPUs has no owner"
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._owner), _OWNER_S)
+        except TimeoutError:
+            raise self._fault or owner_lost("it does not start") from None
+
+    async def _keep(self) -> None:
+        pause_s = _RESTART_S
+        while True:
+            try:
+                control = await OwnerControl.start(self._start_message())
+            except DsfnError as fault:
+                self._fault = fault
+                self._refuse(fault)
+                await asyncio.sleep(pause_s)
+                pause_s = min(_RESTART_MAX_S, 2 * pause_s)
+                continue
+            pause_s = _RESTART_S
+            try:
+                self._announce(control)
+                await asyncio.shield(control.lost)
+            finally:
+                self._owner = asyncio.get_running_loop().create_future()
+                await control.stop()
+            self.restarts += 1
+            self._tell_holders()
+
+    async def _settle(self, holding: Holding) -> None:
+        with suppress(DsfnError):  # without an owner nobody holds anything
+            for gpu in holding.gpus:
+                await self.rooms[gpu.index].settle()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _start_message(self) -> Start:
+        arena_bytes = self.settings.arena_bytes
+        if arena_bytes is None:
+            arena_bytes = available_bytes() // 2
+        reserve_bytes = self.settings.reserve_bytes
+        return Start(0, arena_bytes, list(self.found.devices), reserve_bytes=reserve_bytes)
+
+    def _announce(self, control: OwnerControl) -> None:
+        assert self._owner is not None
+        self._fault = None
+        self._arena.start_over()
+        self._owner.set_result(control)
+
+    def _refuse(self, fault: DsfnError) -> None:
+        """Whoever waits for an owner hears why there is none."""
+        waiting, self._owner = self._owner, asyncio.get_running_loop().create_future()
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(fault)
+            waiting.exception()  # nobody may be waiting
+
+    def _tell_holders(self) -> None:
+        for holding in {h for room in self.rooms for h in room.holdings}:
+            if holding.holder is not None:
+                holding.holder.owner_lost()
+
+    def _crowd(self, room: Room) -> tuple[int, int]:
+        present = [holding for holding in room.holdings if holding.present]
+        return len(present), sum(h.slab_bytes.get(room.index, 0) for h in present)
+
+    @asynccontextmanager
+    async def _in_turn(self, rooms: Sequence[Room]) -> AsyncIterator[None]:
+        """Holds the rooms' turns, always in the same order, so that no two wait for each other."""
+        async with AsyncExitStack() as turns:
+            for index in sorted(room.index for room in rooms):
+                await turns.enter_async_context(self._turns[index])
+            yield
+
+    async def _account(self, index: int) -> DeviceAccount:
+        owner = await self.owner()
+        account = await owner.account()
+        if index >= len(account.devices):
+            raise OwnerLost("The memory owner has lost a device.", reason="device")
+        return account.devices[index]

@@ -1,0 +1,51 @@
+"""What one replica holds of the GPUs' memory, or is about to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from dsfn.runtime.worker.messages import Gpu
+
+
+class Holder(Protocol):
+    """Who holds memory: a replica."""
+
+    @property
+    def heat(self) -> float:
+        """How much it was used of late; the coldest gives its memory up first."""
+
+    def can_give_up(self) -> bool:
+        """Whether it is at rest and may lose its memory."""
+
+    async def give_up(self) -> None:
+        """Gives its memory up; it keeps its process."""
+
+    def can_freeze(self) -> bool:
+        """Whether it has given its memory up and may lose its context, too."""
+
+    async def freeze(self) -> None:
+        """Gives its context up."""
+
+    def owner_lost(self) -> None:
+        """The memory owner has gone, and what it held with it."""
+
+
+@dataclass(eq=False, slots=True)
+class Holding:
+    """A replica's share of the GPUs. `slab_bytes`: what its weights take on each, by the owner's
+    number, while they are `present`. `start_bytes`: what its process takes beside them
+    while it is `started`: its context."""
+
+    gpus: tuple[Gpu, ...]
+    slab_bytes: Mapping[int, int]
+    start_bytes: int
+    holder: Holder | None = None
+    present: bool = False
+    started: bool = False
+
+    def needed_bytes(self, index: int) -> int:
+        """What it still has to get of the GPU number `index`."""
+        missing = 0 if self.present else self.slab_bytes.get(index, 0)
+        return missing + (0 if self.started else self.start_bytes)

@@ -1,0 +1,99 @@
+"""Room on one GPU: what is taken, who may have to go, who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from dsfn.runtime.gpus.holding import Holding
+from dsfn.snapshots.owner.account import DeviceAccount
+from dsfn.snapshots.owner.errors import memory_full
+
+# Memory that others than the node's replicas give back is not announced: it is looked for.
+_LOOK_AGAIN_S = 0.05
+# Contexts of parked replicas may take one part in so many of a GPU's memory.
+MAX_CONTEXTS_SHARE = 8
+
+Account = Callable[[int], Awaitable[DeviceAccount]]
+
+
+@dataclass(eq=False)
+class Room:
+    """One GPU's memory, given out in the order of asking.
+
+    `account` asks the owner. What the node's replicas hold is known here, so that memory which is
+    on its way to one of them counts from the moment it is promised.
+    """
+
+    index: int
+    account: Account
+    holdings: set[Holding] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def changed(self) -> None:
+        """Memory was given back, or a replica came to rest."""
+        self._changed.set()
+
+    async def make(self, needed_bytes: int) -> None:
+        """Returns when so much is free, having parked replicas at rest, the coldest first.
+
+        Waits for those that are busy. Raises `MemoryFull` for what could never fit, `OwnerLost`.
+        """
+        while True:
+            self._changed.clear()
+            account = await self.account(self.index)
+            free_bytes = self._free_bytes(account)
+            if needed_bytes <= free_bytes:
+                return
+            capacity_bytes = account.total_bytes - account.reserve_bytes
+            if needed_bytes > capacity_bytes:
+                raise memory_full("device", needed_bytes, capacity_bytes)
+            if (victim := self._coldest()) is not None:
+                await victim()
+                continue
+            try:
+                await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
+            except TimeoutError:
+                continue
+
+    async def settle(self) -> None:
+        """Freezes the coldest of those parked while their contexts add up to too much."""
+        total_bytes = (await self.account(self.index)).total_bytes
+        while True:
+            parked = [h for h in self.holdings if h.started and not h.present]
+            contexts_bytes = sum(holding.start_bytes for holding in parked)
+            if contexts_bytes * MAX_CONTEXTS_SHARE <= total_bytes:
+                return
+            holders = [h.holder for h in parked if h.holder is not None and h.holder.can_freeze()]
+            if not holders:
+                return
+            await min(holders, key=lambda holder: holder.heat).freeze()
+
+    async def empty(self) -> None:
+        """Returns when no replica holds any of it."""
+        while any(holding.present for holding in self.holdings):
+            self._changed.clear()
+            if (victim := self._coldest()) is not None:
+                await victim()
+            else:
+                await self._changed.wait()
+
+    def _free_bytes(self, account: DeviceAccount) -> int:
+        """What can be promised: all but the reserve, what is promised, and what others have."""
+        ours = account.resident_bytes + account.pooled_bytes
+        others_bytes = account.total_bytes - account.free_bytes - ours
+        held_bytes = sum(
+            holding.slab_bytes.get(self.index, 0) for holding in self.holdings if holding.present
+        )
+        return account.total_bytes - account.reserve_bytes - others_bytes - held_bytes
+
+    def _coldest(self) -> Callable[[], Awaitable[None]] | None:
+        """How to get memory from whoever was used least of late: of those at rest the weights,
+        where none is the contexts of those that are parked."""
+        holders = [holding.holder for holding in self.holdings if holding.holder is not None]
+        resting = [holder for holder in holders if holder.can_give_up()]
+        if resting:
+            return min(resting, key=lambda holder: holder.heat).give_up
+        parked = [holder for holder in holders if holder.can_freeze()]
+        return min(parked, key=lambda holder: holder.heat).freeze if parked else None

@@ -1,0 +1,28 @@
+"""How much something was used of late: a count of uses that fades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HALF_LIFE_S = 300.0
+
+
+@dataclass(eq=False, slots=True)
+class Heat:
+    """Each use adds one; what was added halves every `HALF_LIFE_S`. Times are monotonic."""
+
+    _value: float = 0.0
+    _at_s: float = 0.0
+
+    def use(self, now_s: float) -> None:
+        """It was used."""
+        self._value, self._at_s = self.read(now_s) + 1, now_s
+
+    def read(self, now_s: float) -> float:
+        """The uses that still count."""
+        return float(self._value * 0.5 ** ((now_s - self._at_s) / HALF_LIFE_S))
+
+
+def worth(heat: float, size_bytes: int, reload_s: float) -> float:
+    """What keeping a byte is worth: expected seconds of reloading that it saves."""
+    return heat * reload_s / max(1, size_bytes)

@@ -1,0 +1,133 @@
+"""Starts replicas: a worker adopted, GPUs found for it, the function loaded into it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsfn.functions.errors import MemoryFull, NotFound, OwnerLost, SnapshotError
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.config import Settings
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.gpus.gpus import Gpus
+from dsfn.runtime.gpus.grip import Grip
+from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.logs import LogStore
+from dsfn.runtime.model import Revision
+from dsfn.runtime.replicas.launcher import Launcher, Nursery
+from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
+from dsfn.runtime.replicas.warm import WarmPool
+from dsfn.runtime.worker.messages import Gpu, Load
+
+Told = Callable[[Replica], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told of a replica's life: see `Replica`."""
+
+    released: Told
+    parked: Told
+    ended: Told
+
+
+@dataclass(eq=False)
+class Starter:
+    """Makes loaded replicas."""
+
+    settings: Settings
+    clock: Clock
+    environments: Environments
+    launcher: Launcher
+    gpus: Gpus
+    logs: LogStore
+    failed_restores: Counter[str] = field(default_factory=Counter)
+    warm: WarmPool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.warm = WarmPool(self.gpus, lambda: self.nursery(""), self.settings.gpu.warm)
+
+    def nursery(self, environment: str) -> Nursery:
+        """Where the workers of an environment come from."""
+        return self.launcher.nursery(environment, self.environments.python(environment))
+
+    async def start(self, revision: Revision, watch: Watch) -> Replica:
+        """A loaded replica. A snapshot that does not restore is left out: `setup()` runs.
+
+        Raises `ReplicaStartFailed`, `MemoryFull`, `OwnerLost`.
+        """
+        snapshot = self._snapshot_path(revision)
+        try:
+            return await self._load(revision, watch, snapshot)
+        except SnapshotError:
+            self.failed_restores[revision.function] += 1
+            return await self._load(revision, watch, None)
+
+    async def _load(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
+        attempts = UNPARK_ATTEMPTS
+        while True:
+            attempts -= 1
+            try:
+                return await self._try(revision, watch, snapshot)
+            except (MemoryFull, NotFound, OwnerLost):  # as for `Replica.unpark`
+                if not attempts:
+                    raise
+
+    async def _try(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
+        grip = await self._grip(revision, snapshot)
+        worker = self.warm.adopt(grip.devices) if not revision.environment else None
+        grip.holding.started = worker is not None
+        try:
+            await grip.take(self.settings.limits.queue_timeout_s)
+            if worker is None:
+                worker = await self.nursery(revision.environment).adopt()
+        except BaseException:  # it goes on; what was taken must not stay behind
+            grip.forget()
+            if worker is not None:
+                worker.kill()
+                worker.close()
+            raise
+        replica = Replica(
+            revision,
+            worker,
+            grip,
+            self.settings.limits,
+            self.clock,
+            released=watch.released,
+            parked=watch.parked,
+            ended=watch.ended,
+        )
+        await replica.load(self.logs, self._load_message(revision, snapshot, grip.devices))
+        return replica
+
+    async def _grip(self, revision: Revision, snapshot: Path | None) -> Grip:
+        gpu = revision.options.gpu
+        holding = await self.gpus.holding(gpu, snapshot) if gpu else Holding((), {}, 0)
+        return Grip(self.gpus, holding, snapshot)
+
+    def _load_message(
+        self, revision: Revision, snapshot: Path | None, gpus: tuple[Gpu, ...]
+    ) -> Load:
+        directory, limits = self.settings.data_dir, self.settings.limits
+        return Load(
+            bundle=str(directory / "bundles" / revision.bundle_digest),
+            entry=revision.entry,
+            function=revision.function,
+            revision=revision.id,
+            snapshot=str(snapshot) if snapshot else None,
+            blobs=str(directory / "blobs"),
+            concurrency=revision.options.concurrency,
+            memory_bytes=revision.options.memory_bytes,
+            env=dict(revision.options.env),
+            max_body_bytes=limits.max_body_bytes,
+            max_result_bytes=limits.max_result_bytes,
+            max_batch=revision.options.max_batch,
+            gpus=gpus,
+        )
+
+    def _snapshot_path(self, revision: Revision) -> Path | None:
+        if revision.snapshot is None:
+            return None
+        return self.settings.data_dir / "snapshots" / revision.snapshot.digest

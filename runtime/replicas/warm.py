@@ -1,0 +1,114 @@
+"""Workers that have a context on a GPU already, for whichever function needs one next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dsfn.functions.errors import DsfnError
+from dsfn.runtime.gpus.gpus import Gpus
+from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.replicas.forkserver import WorkerProcess
+from dsfn.runtime.replicas.launcher import Nursery
+from dsfn.runtime.worker import frames
+from dsfn.runtime.worker.frames import Kind
+from dsfn.runtime.worker.messages import Gpu, Warm
+
+# A refill right after an adoption would take processors and bus from the call that is waiting.
+REFILL_AFTER_S = 1.0
+_EXIT_S = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class Spare:
+    """A worker with a context. As a `Holder` it is the first to go."""
+
+    worker: WorkerProcess
+    holding: Holding
+    heat: float = -1.0
+
+    def can_give_up(self) -> bool:
+        """See `Holder`."""
+        return not self.worker.exited.done()
+
+    async def give_up(self) -> None:
+        """See `Holder`. Its context goes with it."""
+        self.worker.kill()
+        await asyncio.wait({self.worker.exited}, timeout=_EXIT_S)
+
+    def can_freeze(self) -> bool:
+        """See `Holder`. It would have to be thawed before anybody could use it."""
+        return False
+
+    async def freeze(self) -> None:
+        """See `Holder`."""
+        await self.give_up()
+
+    def owner_lost(self) -> None:
+        """See `Holder`. It has nothing that was the owner's."""
+
+
+@dataclass(eq=False)
+class WarmPool:
+    """`size` spares for each GPU, as long as nobody needs the room. `nursery`: where the node's
+    own workers come from."""
+
+    gpus: Gpus
+    nursery: Callable[[], Nursery]
+    size: int
+    _spares: dict[int, deque[Spare]] = field(default_factory=dict)
+    _refills: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Makes the first spares, in the background."""
+        for gpu in self.gpus.all():
+            self._refill_later(gpu, 0)
+
+    def adopt(self, gpus: Sequence[Gpu]) -> WorkerProcess | None:
+        """A worker with a context on this GPU, if there is one; none has one on several."""
+        if len(gpus) != 1:
+            return None
+        (gpu,) = gpus
+        self._refill_later(gpu, REFILL_AFTER_S)
+        spares = self._spares.get(gpu.index, deque())
+        while spares:
+            spare = spares.popleft()
+            self.gpus.forget(spare.holding)
+            if not spare.worker.exited.done():
+                return spare.worker
+            spare.worker.close()
+        return None
+
+    async def close(self) -> None:
+        """Stops refilling, and closes the spares' descriptors: they end with the fork server."""
+        for refill in self._refills.values():
+            refill.cancel()
+        await asyncio.gather(*self._refills.values(), return_exceptions=True)
+        for spares in self._spares.values():
+            while spares:
+                spares.popleft().worker.close()
+
+    def _refill_later(self, gpu: Gpu, delay_s: float) -> None:
+        refill = self._refills.get(gpu.index)
+        if self.size and (refill is None or refill.done()):
+            self._refills[gpu.index] = asyncio.create_task(self._refill(gpu, delay_s))
+
+    async def _refill(self, gpu: Gpu, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        spares = self._spares.setdefault(gpu.index, deque())
+        try:
+            while len(spares) < self.size and await self.gpus.has_room_to_spare(gpu):
+                spares.append(await self._make(gpu))
+        except DsfnError:
+            return  # who needs a worker forks one, and says what fails
+
+    async def _make(self, gpu: Gpu) -> Spare:
+        worker = await self.nursery().adopt()
+        worker.tell(frames.encode_json(Kind.WARM, Warm((gpu,)).to_document()))
+        holding = Holding((gpu,), {}, self.gpus.settings.context_bytes, started=True)
+        spare = Spare(worker, holding)
+        holding.holder = spare
+        self.gpus.add(holding)
+        return spare

@@ -1,0 +1,200 @@
+"""Functions on GPUs: here on a stand-in, whose memory the same owner hands out."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from apps import gpus
+from deadlines import eventually
+from live_node import APPS, DeployFailed, Document, Gpu, LiveNode, StartNode
+
+MIB = 1 << 20
+# Two of the models fit, three do not.
+SMALL: Gpu = {
+    "devices": [f"host:{40 * MIB}:0"],
+    "arena": f"{96 * MIB}B",
+    "reserve": "0B",
+    "context": "0B",
+}
+SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+
+
+@pytest.fixture
+def small(start: StartNode) -> Iterator[LiveNode]:
+    node = start(gpu=SMALL)
+    node.deploy(APPS / "gpus.py")
+    yield node
+    assert node.stop() == 0, node.log
+    assert not node.processes()
+    assert "Traceback" not in node.log, node.log
+
+
+def expected(name: str, number: float) -> list[float]:
+    return gpus.answer(gpus.layers(SEEDS[name]), number)
+
+
+def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) -> None:
+    described = small.describe("sleeper")
+    assert described["snapshot"] is not None, described["snapshot_reason"]
+    pid, *first = small.value("sleeper", number=1.5)
+    assert first == gpus.answer(gpus.layers(4), 1.5)
+    assert memory(small)["mappings"] == 1
+    eventually(lambda: small.states("sleeper") == ["parked"], "it to park")
+    assert memory(small)["mappings"] == 0
+    back = small.call("sleeper", number=1.5)
+    assert back.json() == [pid, *first]
+    assert small.row(back).restore_us > 0
+
+
+def test_more_functions_than_fit_take_turns(small: LiveNode) -> None:
+    for number, name in enumerate(("alpha", "beta", "gamma") * 4):
+        assert small.value(name, number=number) == expected(name, number)
+        assert memory(small)["devices"][0]["resident_bytes"] <= 40 * MIB
+    states = sorted(state for name in SEEDS for state in small.states(name))
+    assert states == ["parked", "ready", "ready"]
+
+
+def test_a_call_waits_while_those_that_hold_the_memory_are_busy(small: LiveNode) -> None:
+    for name in SEEDS:
+        small.value(name, number=0)
+    with ThreadPoolExecutor(3) as threads:
+        busy = [threads.submit(small.value, n, number=1, seconds=1) for n in ("alpha", "beta")]
+        eventually(lambda: small.states("alpha") == small.states("beta") == ["busy"], "two calls")
+        assert small.value("gamma", number=2) == expected("gamma", 2)
+        assert [each.result() for each in busy] == [expected("alpha", 1), expected("beta", 1)]
+
+
+def test_many_calls_at_once_are_all_right(small: LiveNode) -> None:
+    draw = random.Random(0)
+    wanted = [(draw.choice(list(SEEDS)), draw.randrange(9)) for _ in range(120)]
+    with ThreadPoolExecutor(12) as threads:
+        found = list(threads.map(lambda w: small.value(w[0], number=w[1]), wanted))
+    assert found == [expected(*each) for each in wanted]
+
+
+def test_an_owner_that_is_killed_is_replaced_and_nothing_is_lost(small: LiveNode) -> None:
+    before = memory(small)
+    assert small.value("alpha", number=1) == expected("alpha", 1)
+    os.kill(before["pid"], signal.SIGKILL)
+    for name in SEEDS:
+        assert small.value(name, number=2) == expected(name, 2)
+    after = memory(small)
+    assert after["pid"] != before["pid"]
+    assert after["restarts"] == 1
+    assert after["mappings"] == 2
+
+
+def test_an_owner_that_is_killed_leaves_running_calls_alone(small: LiveNode) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(small.value, "alpha", number=1, seconds=1)
+        eventually(lambda: small.states("alpha") == ["busy"], "the call to run")
+        os.kill(memory(small)["pid"], signal.SIGKILL)
+        assert running.result() == expected("alpha", 1)
+    assert small.value("alpha", number=3) == expected("alpha", 3)
+
+
+def test_nothing_leaks_when_workers_die_again_and_again(small: LiveNode) -> None:
+    def kill_one(name: str) -> None:
+        assert small.value(name, number=1) == expected(name, 1)
+        (pid,) = small.pids(name)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: pid not in small.pids(name), "its end to be seen")
+
+    def owner_at_rest() -> bool:
+        found = memory(small)
+        return bool(found["mappings"] == 0 and found["workers"] == 0)
+
+    for name in SEEDS:
+        kill_one(name)
+    eventually(owner_at_rest, "the owner to take all back")
+    owner, node = psutil.Process(memory(small)["pid"]), psutil.Process(small.process.pid)
+    before = owner.num_fds(), node.num_fds()
+    for name in ("alpha", "beta", "gamma") * 3:
+        kill_one(name)
+    eventually(owner_at_rest, "the owner to take all back")
+    eventually(lambda: owner.num_fds() <= before[0], "the owner's descriptors to be closed")
+    eventually(lambda: node.num_fds() <= before[1] + 4, "the node's descriptors to be closed")
+
+
+def test_a_flipped_byte_is_refused_and_the_function_runs_setup(small: LiveNode) -> None:
+    digest = small.describe("alpha")["snapshot"]["digest"]
+    (slab,) = (small.data / "snapshots" / digest).glob("slab-gpu0*")
+    slab.chmod(0o644)
+    with slab.open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-5, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    os.kill(memory(small)["pid"], signal.SIGKILL)  # the arena's copy was right
+    assert small.value("alpha", number=1) == expected("alpha", 1)
+    assert small.metric("dsfn_failed_restores_total", function="alpha") > 0
+
+
+def test_a_node_that_is_killed_takes_its_owner_along(small: LiveNode, start: StartNode) -> None:
+    small.value("alpha", number=1)
+    owner = memory(small)["pid"]
+    small.kill()
+    eventually(lambda: has_ended(owner), "the owner to end")
+    again = start(small.place, gpu=SMALL)
+    assert again.value("alpha", number=1) == expected("alpha", 1)
+    small.process, small.http = again.process, again.http  # for the fixture to stop
+
+
+def test_a_frozen_replica_comes_back_in_the_same_process(small: LiveNode) -> None:
+    pid, *first = small.value("sleeper", number=2)
+    told = small.http.post("/functions/sleeper/park", json={"to": "frozen"})
+    assert told.json() == {"name": "sleeper", "to": "frozen", "replicas": 1}
+    assert small.states("sleeper") == ["frozen"]
+    assert psutil.Process(int(pid)).status() == psutil.STATUS_STOPPED
+    assert small.value("sleeper", number=2) == [pid, *first]
+    small.http.post("/functions/sleeper/park", json={"to": "frozen"})
+    small.http.post("/functions/sleeper/park", json={"to": "absent"})
+    eventually(lambda: small.describe("sleeper")["state"] == "absent", "it to go")
+    assert small.value("sleeper", number=2)[1:] == first
+
+
+def test_contexts_of_parked_replicas_are_frozen_when_they_add_up(start: StartNode) -> None:
+    # A context counts 3 MiB, and those of parked replicas may take 5 of the 40.
+    node = start(gpu={**SMALL, "context": f"{3 * MIB}B", "warm": 0})
+    node.deploy(APPS / "gpus.py")
+    for name in SEEDS:
+        assert node.value(name, number=1) == expected(name, 1)
+        node.http.post(f"/functions/{name}/park", json={"to": "parked"})
+    states = lambda: sorted(state for name in SEEDS for state in node.states(name))  # noqa: E731
+    eventually(lambda: states() == ["frozen", "frozen", "parked"], "the coldest to be frozen")
+    for name in SEEDS:
+        assert node.value(name, number=2) == expected(name, 2)
+
+
+def test_more_gpus_than_there_are_are_refused(small: LiveNode, tmp_path: Path) -> None:
+    app = tmp_path / "greedy.py"
+    app.write_text("import dsfn\n@dsfn.function(gpu=2)\ndef greedy() -> int:\n    return 1\n")
+    with pytest.raises(DeployFailed, match="asks for 2 GPUs, and this node has 1"):
+        small.deploy(app)
+
+
+def test_an_arena_that_is_too_small_deploys_without_a_snapshot(start: StartNode) -> None:
+    node = start(gpu={**SMALL, "arena": f"{8 * MIB}B"})
+    node.deploy(APPS / "gpus.py")
+    assert "The arena has no room" in node.describe("alpha")["snapshot_reason"]
+    assert node.value("alpha", number=1) == expected("alpha", 1)
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def memory(node: LiveNode) -> Document:
+    found: Document | None = node.http.get("/status").json()["memory"]
+    assert found is not None
+    return found

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dsfn.snapshots.capture import capture
+from dsfn.snapshots.classes import Classes
+from dsfn.snapshots.cpu import CpuMemory
+from dsfn.snapshots.recorder import FirstUse
+from dsfn.snapshots.restore import restore
+from dsfn.snapshots.verify import verify
+
+
+class Backwards(nn.Module):
+    """Uses its layers last to first, and never one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(4))
+        self.unused = nn.Linear(4, 4)
+
+    def forward(self, row: torch.Tensor) -> torch.Tensor:
+        for layer in reversed(self.layers):
+            row = layer(row)
+        return row
+
+
+def recorded(model: nn.Module, row: torch.Tensor) -> tuple[int, ...]:
+    recorder = FirstUse()
+    with recorder, torch.inference_mode():
+        model(row)
+    return recorder.addresses
+
+
+def test_a_slab_is_in_the_order_in_which_a_call_first_uses_it(staging: Path) -> None:
+    model = Backwards()
+    used = recorded(model, torch.ones(1, 4))
+    manifest = capture({"model": model}, Classes(), staging, first_use=used)
+    names = [storage.name for storage in manifest.storages]
+    layers = [f"model.layers.{n}.{kind}" for n in (3, 2, 1, 0) for kind in ("weight", "bias")]
+    assert sorted(names[:8]) == sorted(layers)
+    assert [name.split(".")[2] for name in names[:8]] == list("33221100")
+    assert names[8:] == ["model.unused.weight", "model.unused.bias"]
+    assert manifest.slabs[0].first_use == 8
+
+
+def test_the_order_changes_nothing_else(staging: Path) -> None:
+    model, row = Backwards(), torch.ones(1, 4)
+    places = {id(each): "gpu:0" for each in model.layers[0].parameters()}
+    used = recorded(model, row)
+    manifest = capture(
+        {"model": model, "tied": model.layers[2].weight[1:]},
+        Classes(),
+        staging,
+        first_use=used,
+        place=lambda each: places.get(id(each), "cpu"),
+    )
+    assert [slab.first_use for slab in manifest.slabs] == [6, 2]
+    memories = {"cpu": CpuMemory(), "gpu:0": CpuMemory()}
+    verify(staging, Classes(), memories)
+    found = restore(staging, Classes(), memories).state
+    assert torch.equal(found["model"](row), model(row))  # type: ignore[operator]
+    assert torch.equal(found["tied"], model.layers[2].weight[1:])  # type: ignore[arg-type]
+
+
+def test_a_view_is_no_use_and_what_has_no_memory_is_no_harm() -> None:
+    weight, sparse = torch.ones(3, 3), torch.eye(3).to_sparse()
+    recorder = FirstUse()
+    with recorder:
+        _ = weight.t(), weight[1:], weight.view(9)
+        assert recorder.addresses == ()
+        torch.sparse.mm(sparse, weight)
+        torch.cat([torch.empty(0), weight])
+        torch.ones(2, device="meta").add(1)
+        torch.func.vmap(torch.sum)(weight)
+    assert weight.untyped_storage().data_ptr() in recorder.addresses
+    assert 0 not in recorder.addresses
+
+
+def test_scripted_and_compiled_code_runs_under_the_recorder_and_is_seen() -> None:
+    row = torch.ones(1, 4)
+    for wrap in (torch.jit.script, lambda model: torch.compile(model, backend="eager")):
+        model = nn.Linear(4, 4)
+        wrapped = wrap(model)  # type: ignore[no-untyped-call]
+        assert model.weight.data_ptr() in recorded(wrapped, row)
