@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import apsw
 
 from dsfn.billing.ledger import SqliteLedger
@@ -29,6 +31,14 @@ from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.services import Life, Services
+from dsfn.runtime.tiers.catalogue import Catalogue
+from dsfn.runtime.tiers.copies import Copies
+from dsfn.runtime.tiers.disk import Disk
+from dsfn.runtime.tiers.opening import open_store
+from dsfn.runtime.tiers.pruner import Pruner
+from dsfn.runtime.tiers.records import Records
+from dsfn.runtime.tiers.tiers import SnapshotTiers
+from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.store import FileStore
 
 
@@ -43,11 +53,12 @@ def assemble(
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
-    starter = Starter(settings, clock, environments, launcher, gpus, logs)
+    tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
+    starter = Starter(settings, clock, environments, launcher, gpus, tiers, logs)
     pools = Pools(settings, clock, registry, starter)
-    answers, metrics = Answers(connection, blobs, clock), Metrics()
+    answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
     invoker = Invoker(
-        registry, pools, Meter(ledger), card, answers, metrics, clock, settings.limits
+        registry, pools, Meter(ledger), card, answers, metrics, timelines, clock, settings.limits
     )
     queue = Queue(connection, blobs, clock)
     router = _router(settings, clock, connection, registry, blobs, queue)
@@ -57,8 +68,10 @@ def assemble(
         clock=clock,
         life=Life(url, clock.now_us()),
         registry=registry,
-        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus),
+        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus, tiers),
         gpus=gpus,
+        tiers=tiers,
+        catalogue=Catalogue(tiers, registry),
         environments=environments,
         pools=pools,
         invoker=invoker,
@@ -79,7 +92,23 @@ def assemble(
         ledger=ledger,
         card=card,
         metrics=metrics,
+        timelines=timelines,
     )
+
+
+def _tiers(
+    settings: Settings,
+    clock: Clock,
+    connection: apsw.Connection,
+    registry: Registry,
+    in_use: Callable[[], Collection[str]],
+) -> SnapshotTiers:
+    files, records = FileStore(settings.data_dir / "snapshots"), Records(connection)
+    store = open_store(settings.snapshots)
+    copies = Copies(files, store, settings.limits.transfer_timeout_s) if store else None
+    disk, max_disk_bytes = Disk(files), settings.snapshots.max_disk_bytes
+    pruner = Pruner(disk, records, registry, clock, copies, max_disk_bytes, in_use)
+    return SnapshotTiers(disk, records, pruner, clock, copies)
 
 
 def _router(
@@ -109,10 +138,11 @@ def _pipeline(
     environments: Environments,
     launcher: Launcher,
     gpus: Gpus,
+    tiers: SnapshotTiers,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
-        FileStore(settings.data_dir / "snapshots"),
+        tiers,
         environments,
         registry,
         Jobs(launcher, gpus),

@@ -28,7 +28,7 @@ from dsfn.snapshots.store import Published
 from dsfn.snapshots.transfer import Transfer
 
 # How long anything may take that copies no weights.
-QUESTION_TIMEOUT_S = 60.0
+QUESTION_TIMEOUT_S = 15.0
 
 
 class S3SnapshotStore:

@@ -177,5 +177,6 @@ def _description(function: FunctionDocument) -> list[tuple[str, str]]:
 
 def _snapshot(snapshot: SnapshotDocument | None, reason: str | None) -> str:
     if snapshot is not None:
-        return f"{size(snapshot['bytes'])}, {snapshot['digest'][:12]}"
+        words = f"{size(snapshot['bytes'])}, {snapshot['digest'][:12]}"
+        return f"{words}, quarantined: {reason}" if reason else words
     return f"none: {reason}" if reason else "none"

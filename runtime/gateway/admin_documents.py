@@ -49,7 +49,7 @@ def function_document(request: Request, record: FunctionRecord) -> dict[str, Any
         "interface": revision.interface.to_document(),
         "traffic": dict(record.traffic),
         "snapshot": snapshot_document(revision),
-        "snapshot_reason": revision.snapshot_reason,
+        "snapshot_reason": revision.snapshot_reason or _quarantine(services, revision),
         "replicas": [_replica_document(r) for r in services.pools.replicas(record.name)],
         "subscriptions": [subscription_document(s) for s in subscriptions],
     }
@@ -75,6 +75,12 @@ def subscription_document(subscription: Subscription) -> dict[str, Any]:
         "suffix": dict(subscription.filter.suffix),
         "origin": subscription.origin,
     }
+
+
+def _quarantine(services: Services, revision: Revision) -> str | None:
+    """Why a snapshot that there is is not restored."""
+    snapshot = revision.snapshot
+    return services.tiers.records.of(snapshot.digest).quarantine if snapshot is not None else None
 
 
 def _replica_document(view: ReplicaView) -> dict[str, Any]:

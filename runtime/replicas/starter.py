@@ -19,6 +19,7 @@ from dsfn.runtime.model import Revision
 from dsfn.runtime.replicas.launcher import Launcher, Nursery
 from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
 from dsfn.runtime.replicas.warm import WarmPool
+from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.worker.messages import Gpu, Load
 
 Told = Callable[[Replica], None]
@@ -42,6 +43,7 @@ class Starter:
     environments: Environments
     launcher: Launcher
     gpus: Gpus
+    tiers: SnapshotTiers
     logs: LogStore
     failed_restores: Counter[str] = field(default_factory=Counter)
     warm: WarmPool = field(init=False)
@@ -54,16 +56,23 @@ class Starter:
         return self.launcher.nursery(environment, self.environments.python(environment))
 
     async def start(self, revision: Revision, watch: Watch) -> Replica:
-        """A loaded replica. A snapshot that does not restore is left out: `setup()` runs.
+        """A loaded replica, from the revision's snapshot wherever that is. One that cannot be
+        had or does not restore is left out: `setup()` runs.
 
         Raises `ReplicaStartFailed`, `MemoryFull`, `OwnerLost`.
         """
-        snapshot = self._snapshot_path(revision)
-        try:
-            return await self._load(revision, watch, snapshot)
-        except SnapshotError:
+        snapshot = await self.tiers.ensure(revision)
+        while snapshot is not None:
+            try:
+                replica = await self._load(revision, watch, snapshot)
+            except SnapshotError as error:
+                snapshot = await self.tiers.failed(revision, error)
+            else:
+                self.tiers.restored(revision)
+                return replica
+        if revision.snapshot is not None:
             self.failed_restores[revision.function] += 1
-            return await self._load(revision, watch, None)
+        return await self._load(revision, watch, None)
 
     async def _load(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
         attempts = UNPARK_ATTEMPTS
@@ -126,8 +135,3 @@ class Starter:
             max_batch=revision.options.max_batch,
             gpus=gpus,
         )
-
-    def _snapshot_path(self, revision: Revision) -> Path | None:
-        if revision.snapshot is None:
-            return None
-        return self.settings.data_dir / "snapshots" / revision.snapshot.digest
