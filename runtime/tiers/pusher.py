@@ -17,8 +17,8 @@ class _Wait:
     """A snapshot that is to be pushed at `due_s` (None: it was given up), and why it is not
     there yet."""
 
+    pause_s: float
     due_s: float | None = 0.0
-    pause_s: float = FIRST_PAUSE_S
     reason: str | None = None
 
 
@@ -27,6 +27,7 @@ class Pusher:
     """One push after the other; one that fails is tried again, ever more seldom."""
 
     push: Callable[[str], Awaitable[None]]
+    first_pause_s: float = FIRST_PAUSE_S
     _waits: dict[str, _Wait] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
@@ -38,7 +39,7 @@ class Pusher:
     def add(self, digest: str) -> None:
         """This snapshot is to be pushed, once."""
         if not self.waits(digest):
-            self._waits[digest] = _Wait()
+            self._waits[digest] = _Wait(self.first_pause_s)
             self._changed.set()
 
     def waits(self, digest: str) -> bool:

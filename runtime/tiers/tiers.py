@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dsfn.functions.errors import (
     Conflict,
@@ -106,8 +106,8 @@ class SnapshotTiers:
             return None
         if not self.disk.files.has(digest) and not await self._fetch(digest):
             return None
-        with suppress(StorageFull):  # a full disk must not keep replicas from starting
-            self.records.write(self.records.of(digest).used(self.clock.now_us()))
+        used = self.records.of(digest).used(self.clock.now_us())
+        self._note(digest, heat=used.heat, used_at_us=used.used_at_us)
         return self.disk.files.path(digest)
 
     def restored(self, revision: Revision) -> None:
@@ -115,7 +115,7 @@ class SnapshotTiers:
         if revision.snapshot is not None:
             digest = revision.snapshot.digest
             if self.records.of(digest).failed_restores:
-                self.records.change(digest, failed_restores=0)
+                self._note(digest, failed_restores=0)
 
     async def failed(self, revision: Revision, error: SnapshotError) -> Path | None:
         """The revision's snapshot did not restore: the directory of another copy of it to try,
@@ -129,9 +129,7 @@ class SnapshotTiers:
         count = self.records.of(digest).failed_restores + 1
         quarantined = count >= MAX_FAILED_RESTORES
         words = f"{count} restores in a row failed, the last so: {error.message}"
-        self.records.change(
-            digest, failed_restores=count, quarantine=words if quarantined else None
-        )
+        self._note(digest, failed_restores=count, quarantine=words if quarantined else None)
         if not isinstance(error, CorruptSnapshot) or await self._is_sound(digest):
             return None
         await self.disk.delete(digest)
@@ -145,8 +143,7 @@ class SnapshotTiers:
         """These snapshots were just captured, verified and published, and are referred to."""
         for digest in digests:
             self.disk.forget(digest)
-            with suppress(StorageFull):  # what serves already must not be called a failure
-                self.records.change(digest, failed_restores=0, quarantine=None)
+            self._note(digest, failed_restores=0, quarantine=None)
             if self.copies is not None:
                 self.pusher.add(digest)
         await self.pruner.trim()
@@ -172,13 +169,13 @@ class SnapshotTiers:
                     await self.pruner.trim(manifest.size_bytes)
                 await copies.pull(digest)
             except (CorruptSnapshot, NotFound) as error:
-                self.records.change(digest, stored_at_us=None)
+                self._note(digest, stored_at_us=None)
                 if isinstance(error, CorruptSnapshot):
                     self._damaged_in_store.add(digest)
                 raise
         self.disk.forget(digest)
         took_us = (self.clock.monotonic_ns() - began_ns) // 1000
-        self.records.change(digest, stored_at_us=self.clock.now_us(), reload_us=took_us)
+        self._note(digest, stored_at_us=self.clock.now_us(), reload_us=took_us)
 
     async def bring(self, digest: str) -> None:
         """Has every byte of a snapshot on the disk, from the store where it must be.
@@ -200,7 +197,7 @@ class SnapshotTiers:
                     await copies.ask(lambda store: store.delete(digest))
                 self._damaged_in_store.discard(digest)
             await copies.push(digest)
-        self.records.change(digest, stored_at_us=self.clock.now_us())
+        self._note(digest, stored_at_us=self.clock.now_us())
 
     async def prefetch(self, revisions: Sequence[Revision]) -> list[Prefetched]:
         """Brings the snapshots of these revisions as far up as this node can."""
@@ -222,7 +219,7 @@ class SnapshotTiers:
 
     def acquit(self, digest: str) -> None:
         """A trial restore worked: the snapshot is quarantined no more."""
-        self.records.change(digest, failed_restores=0, quarantine=None)
+        self._note(digest, failed_restores=0, quarantine=None)
 
     # What is known.
 
@@ -271,6 +268,12 @@ class SnapshotTiers:
         async with self._checks:
             with self.pruner.hold(digest):
                 return await _reading(lambda transfer: is_sound(directory, transfer))
+
+    def _note(self, digest: str, **values: Any) -> None:
+        """Remembers something of a snapshot, if the disk has room: without room for that much,
+        replicas must start all the same."""
+        with suppress(StorageFull):
+            self.records.change(digest, **values)
 
     def _store(self) -> Copies:
         if self.copies is None:

@@ -102,7 +102,7 @@ def test_what_one_node_pushes_another_pulls_and_restores(
     shared.store.pull(digest, staging, copy)
     assert copy.done_bytes == copy.total_bytes == pushed.bytes
     assert other.publish(staging) == pushed
-    restored = restore(other.path(digest), Classes(), CpuMemory())
+    restored = restore(other.path(digest), Classes(), {"cpu": CpuMemory()})
     assert torch.equal(restored.tensors[0], torch.ones(5000))
 
 
