@@ -29,6 +29,8 @@ from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.replicas.quarantine import Quarantine
+from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.services import Life, Services
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -54,7 +56,11 @@ def assemble(
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
-    starter = Starter(settings, clock, environments, launcher, gpus, tiers, logs)
+    soundness = Soundness(data_dir / "snapshots", environments)
+    quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
+    starter = Starter(
+        settings, clock, environments, launcher, gpus, tiers, logs, soundness, quarantine
+    )
     pools = Pools(settings, clock, registry, starter)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
     invoker = Invoker(
@@ -68,7 +74,9 @@ def assemble(
         clock=clock,
         life=Life(url, clock.now_us()),
         registry=registry,
-        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus, tiers),
+        pipeline=_pipeline(
+            settings, clock, registry, environments, launcher, gpus, tiers, soundness
+        ),
         gpus=gpus,
         tiers=tiers,
         catalogue=Catalogue(tiers, registry),
@@ -139,6 +147,7 @@ def _pipeline(
     launcher: Launcher,
     gpus: Gpus,
     tiers: SnapshotTiers,
+    soundness: Soundness,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
@@ -147,6 +156,7 @@ def _pipeline(
         registry,
         Jobs(launcher, gpus),
         gpus,
+        soundness,
         clock,
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
@@ -157,7 +167,7 @@ def _gauges(pools: Pools, queue: Queue) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
-        failed_restores=pools.starter.failed_restores,
+        failed_restores=pools.starter.quarantine.failed_restores,
         events_queued=queue.queued_count(),
         events_dead=queue.dead_count(),
     )

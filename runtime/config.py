@@ -31,7 +31,8 @@ class Limits:
     call may print. `shutdown_timeout_s`: how long calls may go on once the node was
     told to stop; less than `dsfn down` waits. `transfer_timeout_s`: how long one copy of a
     snapshot to or from the store may take. `spares`: workers forked ahead.
-    `max_connections`: open at once.
+    `max_connections`: open at once. `max_failed_restores`: of a snapshot, which is
+    quarantined then.
     """
 
     max_head_bytes: int = 64 << 10
@@ -50,6 +51,7 @@ class Limits:
     shutdown_timeout_s: float = 20.0
     transfer_timeout_s: float = 1800.0
     spares: int = 2
+    max_failed_restores: int = 3
 
     def __post_init__(self) -> None:
         for f in fields(self):

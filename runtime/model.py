@@ -127,10 +127,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRef:
-    """A published snapshot. `bytes` is the size of its slab and objects together."""
+    """A published snapshot. `bytes` is the size of its files, but for the manifest.
+
+    `golden`: whether it has an output of the function's sample to compare with;
+    `first_use`: how many storages that sample uses, which lie first in its slabs;
+    `workspace_bytes`: what a call of the sample needs of a GPU's memory beside the slab.
+    No replica starts from one that is `quarantined`.
+    """
 
     digest: str
     bytes: int
+    golden: bool = False
+    first_use: int = 0
+    workspace_bytes: int = 0
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,8 @@ class Revision:
 
     `entry` is the Python file inside the bundle, `environment` the digest of the
     function's own requirements ("" when it has none). `snapshot_reason` says why
-    there is no snapshot, `modules` names the installed modules that its code imports.
+    there is no snapshot, or none that can be used, `modules` names the installed
+    modules that its code imports.
     The node never holds user types, only their interface.
     """
 

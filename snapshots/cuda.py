@@ -40,7 +40,7 @@ class CudaSpace:
                 finally:
                     call(driver.cuMemRelease, handle)  # the mapping holds the memory
                 mapped += size
-            set_access(address, mapped, self._index)
+            set_access(address, mapped, [self._index])
         except BaseException:  # it goes on; half a mapping must not stay behind
             if mapped:
                 self.unmap(address, mapped)

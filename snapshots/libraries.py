@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import Distribution, DistributionFinder, packages_distributions
 
 from dsfn.functions.errors import SnapshotError
 
@@ -22,33 +22,42 @@ _NOT_RECORDED = frozenset({"dsfn", "torch"})
 def loaded_libraries() -> dict[str, str]:
     """The installed distributions that a loaded module is from, and their versions."""
     loaded = {name.partition(".")[0] for name in sys.modules}
-    found = {
+    names = {
         _normalised(distribution)
         for module, distributions in packages_distributions().items()
         if module in loaded
         for distribution in distributions
     }
-    return dict(_versions(sorted(found - _NOT_RECORDED)))
+    found = {name: _version(name, sys.path) for name in sorted(names - _NOT_RECORDED)}
+    return {name: version for name, version in found.items() if version is not None}
 
 
-def check_libraries(recorded: Mapping[str, str]) -> None:
-    """Raises `SnapshotError` that names the library which is of another version here."""
-    here = dict(_versions(recorded))
+def installed_libraries(path: Sequence[str]) -> dict[str, str]:
+    """Every distribution that an interpreter with this `sys.path` finds, and its version."""
+    found: dict[str, str] = {}
+    for distribution in Distribution.discover(path=list(path)):
+        if distribution.name:  # what is half uninstalled has none
+            found.setdefault(_normalised(distribution.name), str(distribution.version))
+    return found
+
+
+def check_libraries(recorded: Mapping[str, str], path: Sequence[str] | None = None) -> None:
+    """Raises `SnapshotError` that names the library which is of another version here, or for
+    an interpreter with the `sys.path` that is given."""
     for name, then in recorded.items():
-        now = here.get(name)
+        now = _version(name, sys.path if path is None else path)
         if now != then:
             has = "does not have it" if now is None else f"has {now}"
             raise SnapshotError(
-                f"The snapshot was captured with {name} {then}, and this process {has}."
+                f"The snapshot was captured with {name} {then}, and this environment {has}."
             )
 
 
-def _versions(names: Mapping[str, str] | list[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        try:
-            yield name, version(name)
-        except (PackageNotFoundError, ValueError):  # ValueError: no name of a distribution
-            continue
+def _version(name: str, path: Sequence[str]) -> str | None:
+    """The version of the distribution that comes first on `path`."""
+    context = DistributionFinder.Context(name=name, path=list(path))
+    found = next(iter(Distribution.discover(context=context)), None) if name else None
+    return None if found is None else found.version
 
 
 def _normalised(name: str) -> str:

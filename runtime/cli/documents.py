@@ -6,10 +6,15 @@ from typing import Any, NotRequired, TypedDict
 
 
 class SnapshotDocument(TypedDict):
-    """A published snapshot."""
+    """A published snapshot. `state` is "published", or "quarantined": then replicas do without
+    it. The others are as in `dsfn.runtime.model.SnapshotRef`."""
 
     digest: str
     bytes: int
+    state: str
+    golden: bool
+    first_use: int
+    workspace_bytes: int
 
 
 class DeployedDocument(TypedDict):
@@ -120,7 +125,8 @@ class UpDocument(TypedDict):
 
 class DeviceDocument(TypedDict):
     """One GPU's memory. `resident_bytes` are in replicas, `pooled_bytes` are kept for the next
-    ones, `free_bytes` the driver has, of which `reserve_bytes` are left to others."""
+    ones, `neighbour_bytes` are slabs for other GPUs, `staging_bytes` what passes through to
+    those; `free_bytes` the driver has, of which `reserve_bytes` are left to others."""
 
     device_class: str
     total_bytes: int
@@ -128,6 +134,17 @@ class DeviceDocument(TypedDict):
     reserve_bytes: int
     resident_bytes: int
     pooled_bytes: int
+    neighbour_bytes: int
+    staging_bytes: int
+
+
+class LinkDocument(TypedDict):
+    """What came over a GPU's link to the host: for itself and for other GPUs; and what, instead,
+    came out of a GPU's memory."""
+
+    own_bytes: int
+    relayed_bytes: int
+    kept_bytes: int
 
 
 class MemoryDocument(TypedDict):
@@ -141,6 +158,7 @@ class MemoryDocument(TypedDict):
     workers: int
     mappings: int
     devices: list[DeviceDocument]
+    links: list[LinkDocument]
     pid: int
     restarts: int
 
@@ -346,7 +364,6 @@ class SnapshotShowDocument(SnapshotRowDocument):
 
     store: StoredDocument
     reload_s: float
-    failed_restores: int
     format_version: int
     python: str
     torch: str

@@ -176,7 +176,8 @@ def _description(function: FunctionDocument) -> list[tuple[str, str]]:
 
 
 def _snapshot(snapshot: SnapshotDocument | None, reason: str | None) -> str:
+    if snapshot is not None and snapshot["state"] == "quarantined":
+        return reason or "quarantined"
     if snapshot is not None:
-        words = f"{size(snapshot['bytes'])}, {snapshot['digest'][:12]}"
-        return f"{words}, quarantined: {reason}" if reason else words
+        return f"{size(snapshot['bytes'])}, {snapshot['digest'][:12]}"
     return f"none: {reason}" if reason else "none"

@@ -76,6 +76,11 @@ class Environments:
             raise NotFound(f"There is no environment {digest!r}.", kind="environment", name=digest)
         return path / "bin" / "python"
 
+    def search_path(self, digest: str) -> list[str]:
+        """Where the interpreter of an environment finds its packages, in its order."""
+        own = (self._root / digest).glob("lib/python*/site-packages") if digest else ()
+        return [*map(str, own), *sys.path]
+
     def clean(self) -> None:
         """Drops what a killed node left half made, and shows the rest where this node's
         packages are. Call at a node's start."""

@@ -5,32 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.snapshots.format import FORMAT_VERSION
+from dsfn.snapshots.libraries import installed_libraries
 
 _SHORT = 10
+# What it does is told by the snapshot format and the types, not by its version.
+_OURS = "dsfn"
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a snapshot depends on beside the source."""
+    """What a snapshot depends on beside the source. `device_class`: the GPU's name, or "cpu";
+    `libraries`: versions by name of all that is installed where the function runs."""
 
-    python: str
-    torch: str
-    snapshot_format: int
+    device_class: str
+    libraries: Mapping[str, str]
+    python: str = platform.python_version()
+    snapshot_format: int = FORMAT_VERSION
 
 
-def this_platform() -> Platform:
-    """The versions of this node; torch's is read from its metadata, not by importing it."""
-    try:
-        torch = version("torch")
-    except PackageNotFoundError:
-        torch = ""
-    return Platform(platform.python_version(), torch, FORMAT_VERSION)
+def platform_of(path: Sequence[str], device_class: str) -> Platform:
+    """The platform of an interpreter with this `sys.path`; what is installed there is read from
+    its metadata, not by importing it, in some tens of milliseconds."""
+    libraries = installed_libraries(path)
+    libraries.pop(_OURS, None)
+    return Platform(device_class, libraries)
 
 
 def revision_id(
@@ -38,15 +42,7 @@ def revision_id(
 ) -> str:
     """The function's name and the first ten hex digits of what makes the revision."""
     content = json.dumps(
-        [
-            bundle_digest,
-            entry,
-            options.to_document(),
-            interface.to_document(),
-            on.python,
-            on.torch,
-            on.snapshot_format,
-        ],
+        [bundle_digest, entry, options.to_document(), interface.to_document(), asdict(on)],
         sort_keys=True,
         separators=(",", ":"),
     )

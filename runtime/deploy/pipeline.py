@@ -30,7 +30,7 @@ from dsfn.functions.errors import (
 from dsfn.functions.options import Options
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environment, Environments
-from dsfn.runtime.deploy.identity import Platform, revision_id, this_platform
+from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
 from dsfn.runtime.deploy.sources import with_siblings
@@ -40,12 +40,15 @@ from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
 MAX_WAITING = 4
 WAIT_TIMEOUT_S = 600.0
+_GONE = "The snapshot is gone or damaged."
+_NO_GOLDEN = "The output of the sample will not be compared after a restore:"
 
 Stage = Literal["environment", "discover", "setup", "verify", "publish", "done"]
 
@@ -78,6 +81,7 @@ class _Draft:
     revision: Revision
     created: bool
     staging: Path | None = None
+    workspace_bytes: int = 0
 
 
 @dataclass(eq=False)
@@ -90,10 +94,10 @@ class Pipeline:
     registry: Registry
     jobs: Jobs
     gpus: Gpus
+    soundness: Soundness
     clock: Clock
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
-    _platform: Platform = field(default_factory=this_platform)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
     _running: set[asyncio.Task[tuple[Deployed, ...]]] = field(default_factory=set)
@@ -221,17 +225,21 @@ class Pipeline:
         """The revision of one function, found in the registry or captured and verified."""
         options, interface = definition.options, definition.interface
         digest = source.bundle.name
-        id_ = revision_id(digest, source.entry, options, interface, self._platform)
+        platform = await self._platform(source, options)
+        id_ = revision_id(digest, source.entry, options, interface, platform)
         known = self.registry.find(id_)
-        if known is not None and await asyncio.to_thread(self._is_whole, known.snapshot):
+        if known is not None and await asyncio.to_thread(self._is_good, known.snapshot):
             return _Draft(known, created=False)
         stages, name = self._stages(), options.name
         staging = self.snapshots.stage()
         stagings.callback(shutil.rmtree, staging, ignore_errors=True)
-        lost = "" if known is None else "The snapshot is gone or damaged. "
+        lost = "" if known is None else f"{known.snapshot_reason or _GONE} "
         words = f"{lost}Running setup() of {name} and capturing its memory."
         report(Progress("setup", name, words))
         captured = await self._capture(stages, source, options, staging)
+        if captured.why_no_golden is not None:
+            report(Progress("setup", name, f"{_NO_GOLDEN} {captured.why_no_golden}."))
+        workspace_bytes = captured.workspace_bytes
         if captured.reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
             captured = await self._verify(stages, source, options, staging)
@@ -249,7 +257,16 @@ class Pipeline:
             modules=captured.modules,
         )
         whole = staging if captured.reason is None else None
-        return _Draft(revision, created=known is None, staging=whole)
+        return _Draft(revision, known is None, whole, workspace_bytes)
+
+    async def _platform(self, source: Source, options: Options) -> Platform:
+        """What the function will run on. Raises as `Gpus.owner`."""
+        device_class = "cpu"
+        if options.gpu:
+            await self.gpus.owner()  # which knows its devices' names
+            device_class = self.gpus.device_class()
+        path = self.environments.search_path(source.environment.digest)
+        return await asyncio.to_thread(platform_of, path, device_class)
 
     async def _capture(
         self, stages: Stages, source: Source, options: Options, staging: Path
@@ -270,30 +287,39 @@ class Pipeline:
             async with self.gpus.lend(options.gpu, staging, self.setup_timeout_s) as gpus:
                 return await stages.verify(source, options, staging, gpus)
         except (Unavailable, SnapshotError) as error:
-            return Captured(f"The snapshot could not be restored: {error.message}", ())
+            return Captured(f"The snapshot could not be restored: {error.message}")
 
-    def _is_whole(self, snapshot: SnapshotRef | None) -> bool:
-        """Whether a deployed snapshot can still be read; a revision without one lacks nothing."""
+    def _is_good(self, snapshot: SnapshotRef | None) -> bool:
+        """Whether a deployed snapshot may serve on; a revision without one lacks nothing."""
         if snapshot is None:
             return True
+        return not snapshot.quarantined and self._is_readable(snapshot.digest)
+
+    def _is_readable(self, digest: str) -> bool:
         try:
-            read_manifest(self.snapshots.path(snapshot.digest))
+            read_manifest(self.snapshots.path(digest))
         except NotFound:
-            return self.tiers.is_elsewhere(snapshot.digest)
+            return self.tiers.is_elsewhere(digest)
         except CorruptSnapshot:
             return False
         return True
 
-    def _publish_snapshot(self, staging: Path) -> SnapshotRef:
-        """Publishes what was captured, in the place of a damaged copy if there is one."""
+    def _publish_snapshot(self, draft: _Draft, staging: Path) -> SnapshotRef:
+        """Publishes what was captured and verified, in the place of a copy that was no good."""
         digest, manifest = read_manifest(staging)
-        damaged = digest in self.snapshots.digests() and not self._is_whole(
-            SnapshotRef(digest, manifest.size_bytes)
-        )
-        if damaged:
+        there = digest in self.snapshots.digests()
+        if there and not (draft.created and self._is_readable(digest)):
             self.snapshots.delete(digest)
         published = self.snapshots.publish(staging)
-        return SnapshotRef(published.digest, published.bytes)
+        snapshot = SnapshotRef(
+            digest=published.digest,
+            bytes=published.bytes,
+            golden=manifest.golden is not None,
+            first_use=sum(slab.first_use for slab in manifest.slabs),
+            workspace_bytes=draft.workspace_bytes,
+        )
+        self.soundness.trust(snapshot)
+        return snapshot
 
     async def _publish(
         self, source: Source, drafts: list[_Draft], report: Report
@@ -304,7 +330,7 @@ class Pipeline:
             revision = draft.revision
             report(Progress("publish", revision.function, _publication(draft)))
             if draft.staging is not None:
-                snapshot = await asyncio.to_thread(self._publish_snapshot, draft.staging)
+                snapshot = await asyncio.to_thread(self._publish_snapshot, draft, draft.staging)
                 revision = replace(revision, snapshot=snapshot)
             deployed.append(Deployed(revision, draft.created))
         # In the order in which the source asked for them, which is known to work.

@@ -48,10 +48,13 @@ class Definition:
 @dataclass(frozen=True, slots=True)
 class Captured:
     """What became of `setup()`. `reason` says why there is no snapshot, None when there is.
-    `modules`: the installed ones that the source imports, in its order."""
+    `modules`: the installed ones that the source imports, in its order. `why_no_golden`: why
+    its sample has no golden output, `workspace_bytes` as in `SnapshotRef`."""
 
     reason: str | None
-    modules: tuple[str, ...]
+    modules: tuple[str, ...] = ()
+    why_no_golden: str | None = None
+    workspace_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,18 @@ class Stages:
             result = await self.jobs.run(source.environment, job, self.setup_timeout_s, gpus)
         document = result.document
         reason = None if document["captured"] else document["reason"] or _STATELESS
-        return Captured(reason, tuple(document["modules"]))
+        return Captured(
+            reason,
+            tuple(document["modules"]),
+            document["why_no_golden"],
+            document["workspace_bytes"],
+        )
 
     async def verify(
         self, source: Source, options: Options, staging: Path, gpus: tuple[Gpu, ...]
     ) -> Captured:
-        """Restores the snapshot in a fresh worker on these GPUs; `modules` are then those that a
-        restore needs.
+        """Restores the snapshot in a fresh worker on these GPUs, and calls its sample; `modules`
+        are then those that a restore and that call need.
 
         A snapshot that does not come back whole must never be published, but the
         function can do without. Raises `DeployError` where the author's code failed.
@@ -122,7 +130,7 @@ class Stages:
                 with _blamed(SetupError, f"Restoring {options.name}", self.setup_timeout_s):
                     raise  # it hangs in the author's code
             reason = _uncapitalised(error.message)
-            return Captured(f"The snapshot could not be restored: {reason}", ())
+            return Captured(f"The snapshot could not be restored: {reason}")
         return Captured(None, tuple(result.document["modules"]))
 
 

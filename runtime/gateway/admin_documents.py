@@ -21,7 +21,16 @@ def function_url(request: Request, name: str) -> str:
 def snapshot_document(revision: Revision) -> dict[str, Any] | None:
     """The snapshot of a revision, None when it has none."""
     snapshot = revision.snapshot
-    return {"digest": snapshot.digest, "bytes": snapshot.bytes} if snapshot else None
+    if snapshot is None:
+        return None
+    return {
+        "digest": snapshot.digest,
+        "bytes": snapshot.bytes,
+        "state": "quarantined" if snapshot.quarantined else "published",
+        "golden": snapshot.golden,
+        "first_use": snapshot.first_use,
+        "workspace_bytes": snapshot.workspace_bytes,
+    }
 
 
 def summary_document(request: Request, record: FunctionRecord) -> dict[str, Any]:
@@ -49,7 +58,7 @@ def function_document(request: Request, record: FunctionRecord) -> dict[str, Any
         "interface": revision.interface.to_document(),
         "traffic": dict(record.traffic),
         "snapshot": snapshot_document(revision),
-        "snapshot_reason": revision.snapshot_reason or _quarantine(services, revision),
+        "snapshot_reason": revision.snapshot_reason,
         "replicas": [_replica_document(r) for r in services.pools.replicas(record.name)],
         "subscriptions": [subscription_document(s) for s in subscriptions],
     }
@@ -75,12 +84,6 @@ def subscription_document(subscription: Subscription) -> dict[str, Any]:
         "suffix": dict(subscription.filter.suffix),
         "origin": subscription.origin,
     }
-
-
-def _quarantine(services: Services, revision: Revision) -> str | None:
-    """Why a snapshot that there is is not restored."""
-    snapshot = revision.snapshot
-    return services.tiers.records.of(snapshot.digest).quarantine if snapshot is not None else None
 
 
 def _replica_document(view: ReplicaView) -> dict[str, Any]:

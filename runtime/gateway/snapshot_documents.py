@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dsfn.runtime.clock import rfc3339
+from dsfn.runtime.model import Revision
 from dsfn.runtime.services import Services
 from dsfn.runtime.tiers.catalogue import Listing, Row, Target
 from dsfn.runtime.tiers.eviction import Pruned, reload_s
@@ -38,7 +39,7 @@ def row_document(row: Row) -> dict[str, Any]:
         "revisions": [revision.id for revision in row.revisions],
         "tiers": list(row.tiers),
         "pinned": row.record.pinned,
-        "quarantine": row.record.quarantine,
+        "quarantine": _quarantine(row.revisions),
         "used_at": rfc3339(used_at_us) if used_at_us is not None else None,
     }
 
@@ -60,7 +61,6 @@ def snapshot_document(services: Services, target: Target, manifest: Manifest) ->
         **row_document(row),
         "store": {"state": catalogue.store_state(digest), "reason": reason},
         "reload_s": round(reload_s(record, size_bytes), 3),
-        "failed_restores": record.failed_restores,
         **_manifest_document(manifest),
     }
 
@@ -109,6 +109,12 @@ def cold_call_document(call: ColdCall) -> dict[str, Any]:
         "at": rfc3339(call.at_us),
         "phases_us": dict(call.phases_us),
     }
+
+
+def _quarantine(revisions: Iterable[Revision]) -> str | None:
+    """Why no replica starts from a snapshot any more."""
+    shut = (r for r in revisions if r.snapshot is not None and r.snapshot.quarantined)
+    return next((r.snapshot_reason for r in shut), None)
 
 
 def _manifest_document(manifest: Manifest) -> dict[str, Any]:

@@ -147,8 +147,6 @@ async def _verify(services: Services, target: Target) -> dict[str, Any]:
     if not target.revisions:
         return verified_document(digest, files, None, None)
     why_not = await services.pipeline.try_restore(target.revisions[0])
-    if why_not is None:
-        services.tiers.acquit(digest)
     return verified_document(digest, files, why_not is None, why_not)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, MemoryFull, NotFound
 from dsfn.runtime.heat import Heat, worth
-from dsfn.snapshots.format import Manifest
+from dsfn.snapshots.format import SlabEntry
 from dsfn.snapshots.owner.control import OwnerControl
 
 # What a reload from the disk costs: a rate that most disks reach, and what it takes to begin.
@@ -43,14 +43,15 @@ class ArenaRoom:
         self._kept.clear()
 
     async def load(
-        self, owner: OwnerControl, tenant: str, directory: Path, manifest: Manifest
+        self, owner: OwnerControl, tenant: str, directory: Path, slabs: Sequence[SlabEntry]
     ) -> None:
-        """Has the arena hold every GPU slab of a snapshot, evicting others if it must.
+        """Has the arena hold the GPU slabs of the snapshot in `directory`, evicting others if it
+        must.
 
         Raises `CorruptSnapshot`, `MemoryFull` when nothing more can leave, `OwnerLost`.
         """
         now_s = asyncio.get_running_loop().time()
-        wanted = {s.digest: s.size_bytes for s in manifest.slabs if s.device != "cpu"}
+        wanted = {slab.digest: slab.size_bytes for slab in slabs}
         if all(digest in self._kept for digest in wanted):
             for digest in wanted:
                 self._kept[digest].heat.use(now_s)

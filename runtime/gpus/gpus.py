@@ -18,6 +18,7 @@ from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.gpus.room import Room
 from dsfn.runtime.worker.messages import Gpu
+from dsfn.snapshots.format import CPU, SlabEntry
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.errors import owner_lost
@@ -29,6 +30,7 @@ from dsfn.snapshots.reading import read_manifest
 _RESTART_S = 0.1
 _RESTART_MAX_S = 30.0
 _OWNER_S = 60.0
+_MAX_KNOWN = 10_000
 
 
 @dataclass(eq=False)
@@ -43,6 +45,7 @@ class Gpus:
     _arena: ArenaRoom = field(default_factory=ArenaRoom)
     _turns: list[asyncio.Lock] = field(init=False)
     _owner: asyncio.Future[OwnerControl] | None = None
+    _slabs: dict[Path, tuple[SlabEntry, ...]] = field(default_factory=dict)
     _fault: DsfnError | None = None
     _keeper: asyncio.Task[None] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -84,14 +87,9 @@ class Gpus:
 
         Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small), `OwnerLost`.
         """
-        owner = await self.owner()
-        _, manifest = read_manifest(directory)
-        await self._arena.load(owner, self.tenant, directory, manifest)
-        return {
-            slab.device: slab.size_bytes - slab.data_offset
-            for slab in manifest.slabs
-            if slab.device != "cpu"
-        }
+        owner, slabs = await self.owner(), self._slabs_of(directory)
+        await self._arena.load(owner, self.tenant, directory, slabs)
+        return {slab.device: slab.data_bytes for slab in slabs}
 
     async def holding(self, gpu: float, snapshot: Path | None) -> Holding:
         """What a new replica is to hold; nothing is taken yet. Raises as `bring`."""
@@ -248,6 +246,18 @@ class Gpus:
                 await control.stop()
             self.restarts += 1
             self._tell_holders()
+
+    def _slabs_of(self, directory: Path) -> tuple[SlabEntry, ...]:
+        """The GPU slabs of a snapshot. A manifest takes milliseconds to read, which is as long as
+        a hundred megabytes take to arrive, so what was read once is kept."""
+        slabs = self._slabs.get(directory)
+        if slabs is None:
+            _, manifest = read_manifest(directory)
+            slabs = tuple(slab for slab in manifest.slabs if slab.device != CPU)
+            if len(self._slabs) >= _MAX_KNOWN:
+                self._slabs.clear()
+            self._slabs[directory] = slabs
+        return slabs
 
     async def _settle(self, holding: Holding) -> None:
         with suppress(DsfnError):  # without an owner nobody holds anything

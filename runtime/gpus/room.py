@@ -14,6 +14,9 @@ from dsfn.snapshots.owner.errors import memory_full
 _LOOK_AGAIN_S = 0.05
 # Contexts of parked replicas may take one part in so many of a GPU's memory.
 MAX_CONTEXTS_SHARE = 8
+# What the owner said is good for so long, as long as one part in so many stays free.
+SEEN_S = 10.0
+FAR_SHARE = 8
 
 Account = Callable[[int], Awaitable[DeviceAccount]]
 
@@ -30,6 +33,8 @@ class Room:
     account: Account
     holdings: set[Holding] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen: DeviceAccount | None = None
+    _seen_at_s: float = 0.0
 
     def changed(self) -> None:
         """Memory was given back, or a replica came to rest."""
@@ -40,9 +45,11 @@ class Room:
 
         Waits for those that are busy. Raises `MemoryFull` for what could never fit, `OwnerLost`.
         """
+        if self._fits_by_far(needed_bytes):
+            return
         while True:
             self._changed.clear()
-            account = await self.account(self.index)
+            account = await self._look()
             free_bytes = self._free_bytes(account)
             if needed_bytes <= free_bytes:
                 return
@@ -59,7 +66,7 @@ class Room:
 
     async def settle(self) -> None:
         """Freezes the coldest of those parked while their contexts add up to too much."""
-        total_bytes = (await self.account(self.index)).total_bytes
+        total_bytes = (await self._look()).total_bytes
         while True:
             parked = [h for h in self.holdings if h.started and not h.present]
             contexts_bytes = sum(holding.start_bytes for holding in parked)
@@ -79,14 +86,26 @@ class Room:
             else:
                 await self._changed.wait()
 
+    async def _look(self) -> DeviceAccount:
+        self._seen = await self.account(self.index)
+        self._seen_at_s = asyncio.get_running_loop().time()
+        return self._seen
+
+    def _fits_by_far(self, needed_bytes: int) -> bool:
+        """Whether it fits though others took much since the owner was last asked: the question
+        would be the first thing that a restore waits for."""
+        if self._seen is None or not needed_bytes:
+            return not needed_bytes
+        age_s = asyncio.get_running_loop().time() - self._seen_at_s
+        margin_bytes = self._seen.total_bytes // FAR_SHARE
+        return age_s < SEEN_S and needed_bytes + margin_bytes <= self._free_bytes(self._seen)
+
     def _free_bytes(self, account: DeviceAccount) -> int:
         """What can be promised: all but the reserve, what is promised, and what others have."""
-        ours = account.resident_bytes + account.pooled_bytes
-        others_bytes = account.total_bytes - account.free_bytes - ours
         held_bytes = sum(
             holding.slab_bytes.get(self.index, 0) for holding in self.holdings if holding.present
         )
-        return account.total_bytes - account.reserve_bytes - others_bytes - held_bytes
+        return account.total_bytes - account.reserve_bytes - account.others_bytes - held_bytes
 
     def _coldest(self) -> Callable[[], Awaitable[None]] | None:
         """How to get memory from whoever was used least of late: of those at rest the weights,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -23,6 +24,7 @@ from dsfn.runtime.registry.rows import (
     new_subscription,
     revision_of,
     revision_row,
+    snapshot_text,
     subscription_of,
     subscription_row,
 )
@@ -101,6 +103,16 @@ class Registry:
                 self._run("insert_revision", **revision_row(revision))
                 self._serve(revision)
         self._read_back(*(r.function for r in revisions))
+
+    def quarantine(self, revision: str, reason: str) -> None:
+        """Keeps replicas from a revision's snapshot, until it is made anew. Raises `NotFound`."""
+        found = self.revision(revision)
+        if found.snapshot is None:
+            return
+        shut = snapshot_text(replace(found.snapshot, quarantined=True))
+        with transaction(self._connection):
+            self._run("update_snapshot", id=revision, snapshot=shut, reason=reason)
+        self._read_back(found.function)
 
     def rollback(self, name: str, revision: str | None = None) -> Revision:
         """Gives all traffic to `revision`, or undoes the newest change of the serving revision.

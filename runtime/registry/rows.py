@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any, cast
 
 from dsfn.functions.interface import FilterInterface, Interface
@@ -16,15 +17,13 @@ Row = tuple[Any, ...]
 
 def revision_row(revision: Revision) -> dict[str, Any]:
     """The bindings of `insert_revision`."""
-    snapshot = revision.snapshot
     return {
         "id": revision.id,
         "function": revision.function,
         "bundle_digest": revision.bundle_digest,
         "entry": revision.entry,
         "environment": revision.environment,
-        "snapshot_digest": snapshot.digest if snapshot else None,
-        "snapshot_bytes": snapshot.bytes if snapshot else None,
+        "snapshot": snapshot_text(revision.snapshot),
         "snapshot_reason": revision.snapshot_reason,
         "created_at_us": revision.created_at_us,
         "options": _json(revision.options.to_document()),
@@ -35,20 +34,24 @@ def revision_row(revision: Revision) -> dict[str, Any]:
 
 def revision_of(row: Row) -> Revision:
     """A revision from a row of `select_revisions`."""
-    digest, size = row[5], row[6]
     return Revision(
         id=row[0],
         function=row[1],
         bundle_digest=row[2],
         entry=row[3],
         environment=row[4],
-        snapshot=SnapshotRef(digest, size) if digest is not None else None,
-        snapshot_reason=row[7],
-        created_at_us=row[8],
-        options=Options.from_document(json.loads(row[9])),
-        interface=Interface.from_document(json.loads(row[10])),
-        modules=tuple(json.loads(row[11])),
+        snapshot=None if row[5] is None else SnapshotRef(**json.loads(row[5])),
+        snapshot_reason=row[6],
+        created_at_us=row[7],
+        options=Options.from_document(json.loads(row[8])),
+        interface=Interface.from_document(json.loads(row[9])),
+        modules=tuple(json.loads(row[10])),
     )
+
+
+def snapshot_text(snapshot: SnapshotRef | None) -> str | None:
+    """What the column `snapshot` holds."""
+    return None if snapshot is None else _json(asdict(snapshot))
 
 
 def new_subscription(function: str, filter_: FilterInterface, origin: Origin) -> Subscription:

@@ -50,8 +50,10 @@ class Pools:
         self._keep_minimums()
         self.starter.nursery("").warm()
         self.starter.warm.start()
-        for revision_id in self.registry.serving():
-            self._spawn(self._preload(self.registry.revision(revision_id)))
+        serving = [self.registry.revision(id_) for id_ in sorted(self.registry.serving())]
+        for revision in serving:
+            self._spawn(self._preload(revision))
+        self.starter.soundness.check_ahead(serving)
 
     async def acquire(self, revision: Revision) -> Lease:
         """A slot of a replica of `revision`. Raises as `Pool.acquire`."""
@@ -136,6 +138,8 @@ class Pools:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self.starter.warm.close()
+        await self.starter.soundness.close()
+        await self.starter.quarantine.close()
         await self.starter.launcher.close()
 
     def _of(self, function: str) -> list[Pool]:

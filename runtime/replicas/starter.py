@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,9 @@ from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import Revision
 from dsfn.runtime.replicas.launcher import Launcher, Nursery
+from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
+from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.warm import WarmPool
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.worker.messages import Gpu, Load
@@ -45,7 +46,8 @@ class Starter:
     gpus: Gpus
     tiers: SnapshotTiers
     logs: LogStore
-    failed_restores: Counter[str] = field(default_factory=Counter)
+    soundness: Soundness
+    quarantine: Quarantine
     warm: WarmPool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,18 +63,19 @@ class Starter:
 
         Raises `ReplicaStartFailed`, `MemoryFull`, `OwnerLost`.
         """
-        snapshot = await self.tiers.ensure(revision)
-        while snapshot is not None:
-            try:
-                replica = await self._load(revision, watch, snapshot)
-            except SnapshotError as error:
-                snapshot = await self.tiers.failed(revision, error)
-            else:
-                self.tiers.restored(revision)
-                return replica
-        if revision.snapshot is not None:
-            self.failed_restores[revision.function] += 1
-        return await self._load(revision, watch, None)
+        snapshot = self.quarantine.usable(revision)
+        if snapshot is None:
+            return await self._load(revision, watch, None)
+        try:
+            directory = await self.tiers.ensure(snapshot.digest)
+            if directory is None:
+                self.quarantine.failed_restores[revision.function] += 1
+                return await self._load(revision, watch, None)
+            await self.soundness.check(revision, snapshot)
+            return await self._load(revision, watch, directory)
+        except SnapshotError as error:
+            self.quarantine.failed(revision, error)
+            return await self._load(revision, watch, None)
 
     async def _load(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
         attempts = UNPARK_ATTEMPTS

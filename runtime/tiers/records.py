@@ -20,8 +20,7 @@ class Record:
     """One snapshot. Times are UTC microseconds since the epoch, None for never.
 
     `heat` is the count of uses that `used_at_us` left. `stored_at_us`: when it was last known to
-    be in the store, from where it took `reload_us` to come back. `failed_restores` count
-    since the last that worked; `quarantine` says why it is restored no more.
+    be in the store, from where it took `reload_us` to come back.
     """
 
     digest: str
@@ -30,8 +29,6 @@ class Record:
     used_at_us: int | None = None
     stored_at_us: int | None = None
     reload_us: int | None = None
-    failed_restores: int = 0
-    quarantine: str | None = None
 
     def heat_at(self, now_us: int) -> float:
         """How much it was used of late."""

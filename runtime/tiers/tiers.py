@@ -18,9 +18,8 @@ from dsfn.functions.errors import (
     CorruptSnapshot,
     DsfnError,
     NotFound,
-    ShuttingDown,
-    SnapshotError,
     StorageFull,
+    StoreUnavailable,
 )
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
@@ -29,10 +28,10 @@ from dsfn.runtime.tiers.disk import Disk
 from dsfn.runtime.tiers.pruner import Pruner
 from dsfn.runtime.tiers.pusher import Pusher
 from dsfn.runtime.tiers.records import Records
+from dsfn.snapshots.format import corrupt
 from dsfn.snapshots.sealed import CheckedFile, check_files, is_sound
 from dsfn.snapshots.transfer import Transfer
 
-MAX_FAILED_RESTORES = 3
 # A store that has just failed is not asked again by every replica that starts.
 PULL_AGAIN_AFTER_S = 30.0
 MAX_CHECKS = 1
@@ -93,49 +92,25 @@ class SnapshotTiers:
 
     # A replica starts.
 
-    async def ensure(self, revision: Revision) -> Path | None:
-        """The directory of a revision's snapshot, brought from the store where it must be.
+    async def ensure(self, digest: str) -> Path | None:
+        """The directory of a snapshot, brought from the store where it must be; None when the
+        store cannot give it now.
 
-        None where `setup()` has to run instead: the revision has no snapshot, it is quarantined,
-        or it is neither here nor to be had. Raises `ShuttingDown`.
+        Raises `CorruptSnapshot` when it is nowhere, or damaged in the store; `ShuttingDown`.
         """
-        if revision.snapshot is None:
-            return None
-        digest = revision.snapshot.digest
-        if self.records.of(digest).quarantine is not None:
-            return None
         if not self.disk.files.has(digest) and not await self._fetch(digest):
             return None
         used = self.records.of(digest).used(self.clock.now_us())
         self._note(digest, heat=used.heat, used_at_us=used.used_at_us)
         return self.disk.files.path(digest)
 
-    def restored(self, revision: Revision) -> None:
-        """The revision's snapshot was restored."""
-        if revision.snapshot is not None:
-            digest = revision.snapshot.digest
-            if self.records.of(digest).failed_restores:
-                self._note(digest, failed_restores=0)
-
-    async def failed(self, revision: Revision, error: SnapshotError) -> Path | None:
-        """The revision's snapshot did not restore: the directory of another copy of it to try,
-        or None when `setup()` has to run.
-
-        A damaged copy leaves the disk. After `MAX_FAILED_RESTORES` in a row the snapshot is
-        quarantined: it is not tried any more until a trial restore works.
-        """
-        assert revision.snapshot is not None
-        digest = revision.snapshot.digest
-        count = self.records.of(digest).failed_restores + 1
-        quarantined = count >= MAX_FAILED_RESTORES
-        words = f"{count} restores in a row failed, the last so: {error.message}"
-        self._note(digest, failed_restores=count, quarantine=words if quarantined else None)
-        if not isinstance(error, CorruptSnapshot) or await self._is_sound(digest):
-            return None
-        await self.disk.delete(digest)
-        if quarantined or not await self._fetch(digest):
-            return None
-        return self.disk.files.path(digest)
+    async def refetch(self, digest: str) -> bool:
+        """Brings another copy of a snapshot in the place of one that is damaged; whether there
+        is a store that may have one. Raises as `pull`."""
+        if self.copies is None:
+            return False
+        await self.pull(digest)
+        return True
 
     # A deployment has published.
 
@@ -143,7 +118,6 @@ class SnapshotTiers:
         """These snapshots were just captured, verified and published, and are referred to."""
         for digest in digests:
             self.disk.forget(digest)
-            self._note(digest, failed_restores=0, quarantine=None)
             if self.copies is not None:
                 self.pusher.add(digest)
         await self.pruner.trim()
@@ -217,10 +191,6 @@ class SnapshotTiers:
             with self.pruner.hold(digest):
                 return await _reading(lambda transfer: check_files(directory, transfer))
 
-    def acquit(self, digest: str) -> None:
-        """A trial restore worked: the snapshot is quarantined no more."""
-        self._note(digest, failed_restores=0, quarantine=None)
-
     # What is known.
 
     def fault(self, digest: str) -> str | None:
@@ -228,16 +198,14 @@ class SnapshotTiers:
         return self._faults.get(digest)
 
     async def _prefetch(self, revision: Revision) -> Prefetched:
-        if revision.snapshot is None:
+        if revision.snapshot is None or revision.snapshot.quarantined:
             return Prefetched(revision, revision.snapshot_reason)
         digest = revision.snapshot.digest
         with self.pruner.hold(digest):
-            directory = await self.ensure(revision)
-            if directory is None:
-                record, fault = self.records.of(digest), self.fault(digest)
-                words = record.quarantine or fault or "It is not on this node, which has no store."
-                return Prefetched(revision, words)
             try:
+                directory = await self.ensure(digest)
+                if directory is None:
+                    return Prefetched(revision, self.fault(digest))
                 if self.promote is not None:
                     await self.promote(revision, directory)
             except DsfnError as error:
@@ -246,16 +214,17 @@ class SnapshotTiers:
 
     async def _fetch(self, digest: str) -> bool:
         """Pulls a snapshot that a replica needs, unless that has just failed; whether it came."""
-        now_s = asyncio.get_running_loop().time()
-        if self.copies is None or now_s < self._pull_again_at_s.get(digest, 0):
+        if self.copies is None:
+            corrupt("it is not on this node's disk, and there is no store", digest)
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._pull_again_at_s.get(digest, 0):
             return False
         try:
             await self.pull(digest)
-        except ShuttingDown:
-            raise
-        except DsfnError:
-            now_s = asyncio.get_running_loop().time()
-            self._pull_again_at_s[digest] = now_s + PULL_AGAIN_AFTER_S
+        except NotFound:
+            corrupt("it is neither on this node's disk nor in the store", digest)
+        except (StorageFull, StoreUnavailable):
+            self._pull_again_at_s[digest] = loop.time() + PULL_AGAIN_AFTER_S
             return False
         self._pull_again_at_s.pop(digest, None)
         return True

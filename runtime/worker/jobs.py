@@ -101,26 +101,37 @@ def _write_snapshot(
     """
     if not has_torch():
         raise CaptureError("Snapshots need torch, which is not installed.")
-    from dsfn.runtime.worker.sample import Sample, Trial, refreshed
-    from dsfn.snapshots.capture import capture
-    from dsfn.snapshots.format import Origin
+    from dsfn.runtime.worker.sample import Sample, Trial, put_back, refreshed
+    from dsfn.snapshots.capture import attributes_of, capture
+    from dsfn.snapshots.format import Manifest, Origin
     from dsfn.snapshots.libraries import loaded_libraries
     from dsfn.snapshots.tensors import own_slab
 
     bundle = Path(job.bundle).resolve()
-    trial, sample = Trial(), Sample.of(function, instance, bundle)
+    trial, sample, before = Trial(), Sample.of(function, instance, bundle), attributes_of(instance)
     if sample is not None:
         with refreshed(function, instance, bundle):
             trial = sample.record()
-    manifest = capture(
-        instance,
-        source.classes,
-        Path(job.staging),
-        origin=Origin(job.code, function.options.digest, loaded_libraries()),
-        golden=trial.golden,
-        first_use=trial.first_use,
-        place=devices.place or own_slab,
-    )
+
+    def save() -> Manifest:
+        return capture(
+            instance,
+            source.classes,
+            Path(job.staging),
+            origin=Origin(job.code, function.options.digest, loaded_libraries()),
+            golden=trial.golden,
+            first_use=trial.first_use,
+            place=devices.place or own_slab,
+        )
+
+    try:
+        manifest = save()
+    except CaptureError:
+        if sample is None:
+            raise
+        # What its calls left, a lock or an open file, may be to blame.
+        put_back(instance, before, {*before, *attributes_of(instance)})
+        manifest = save()
     return {
         "captured": True,
         "reason": None,

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import random
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -68,14 +68,9 @@ class Sample:
         fails, `MemoryFull`.
         """
         memory, recorder = _Memory(), FirstUse()
-        try:
-            with recorder:
-                first = self.answer()
-        except SetupError as error:
-            if not isinstance(error.__cause__, Exception):  # it hung, and has no time left
-                raise
-            first = self.answer()  # perhaps its code cannot do with a recorder, and can without
-        other = difference(first, self.answer())
+        with asyncio.Runner() as loop:
+            first = self._watched(recorder, loop)
+            other = difference(first, self._answer(loop))
         size = len(first.data)
         why_none = None
         if other is not None:
@@ -89,7 +84,8 @@ class Sample:
         """Calls it once. Raises `SnapshotError` when it fails, `CorruptSnapshot` when it answers
         otherwise than before the capture, `MemoryFull`."""
         try:
-            found = self.answer()
+            with asyncio.Runner() as loop:
+                found = self._answer(loop)
         except DeployError as error:
             raise SnapshotError(
                 f"Restored, the function fails with its sample. {error.message}"
@@ -100,25 +96,34 @@ class Sample:
                 f"Restored, the function answers its sample otherwise: {why}.", reason=why
             )
 
-    def answer(self) -> Golden:
+    def _watched(self, recorder: FirstUse, loop: asyncio.Runner) -> Golden:
+        try:
+            with recorder:
+                return self._answer(loop)
+        except SetupError as error:
+            if not isinstance(error.__cause__, Exception):  # it hung, and has no time left
+                raise
+        return self._answer(loop)  # perhaps its code cannot do with a recorder, and can without
+
+    def _answer(self, loop: asyncio.Runner) -> Golden:
         """One call, encoded as for a client that takes anything. Raises as `record`."""
         arguments = check_sample(self.function.signature, self._run("sample()", self._given))
         _seed()
-        return self._run("The call with the sample", lambda: self._call(arguments))
+        return self._run("The call with the sample", lambda: self._call(arguments, loop))
 
     def _given(self) -> object:
         return self.instance.sample()
 
-    def _call(self, arguments: dict[str, object]) -> Golden:
+    def _call(self, arguments: dict[str, object], loop: asyncio.Runner) -> Golden:
         signature = self.function.signature
         value = self.instance(**arguments)
         if signature.result.streaming:
             encode = partial(encode_item, signature)
             whole = _join(value, encode) if isinstance(value, Iterable) else None
-            body = asyncio.run(_join_async(value, encode)) if whole is None else whole
+            body = loop.run(_join_async(value, encode)) if whole is None else whole
             return Golden(stream_content_type(signature), body)
         if inspect.isawaitable(value):
-            value = asyncio.run(_result(value))
+            value = loop.run(_result(value))
         encoded = encode_result(signature, value)
         return Golden(encoded.content_type, encoded.body)
 
@@ -145,10 +150,16 @@ def refreshed(function: Function[..., Any], instance: Any, bundle: Path) -> Iter
         if name not in before or before[name] is not value
     ]
     yield
-    for name in own:
+    put_back(instance, before, own)
+
+
+def put_back(instance: Any, before: Mapping[str, object], names: Iterable[str]) -> None:
+    """Makes these attributes what they were when they were `before`."""
+    there = attributes_of(instance)
+    for name in names:
         if name in before:
             object.__setattr__(instance, name, before[name])
-        elif name in attributes_of(instance):
+        elif name in there:
             object.__delattr__(instance, name)
 
 

@@ -10,9 +10,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from dsfn.runtime.worker.devices import Devices, has_torch
 from dsfn.runtime.worker.rehearsal import scenes
+
+if TYPE_CHECKING:
+    import torch
 
 Step = Callable[[], object]
 
@@ -45,17 +49,51 @@ def warm_gpu(devices: Devices) -> None:
     if not devices.on_cuda or not has_torch():
         return
     import torch
-    from torch.nn import functional as nn
 
-    for dtype in (torch.bfloat16, torch.float32):
-        square = torch.ones(64, 64, dtype=dtype, device="cuda")
-        nn.linear(square, square, square[0])
-        heads = square.view(1, 1, 64, 64)
-        nn.scaled_dot_product_attention(heads, heads, heads)
-        nn.conv2d(heads, heads[:, :, :3, :3])
-        nn.gelu(nn.layer_norm(square, (64,))).float().argmax().item()
+    with torch.inference_mode():
+        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+            _run_text(dtype)
+            _run_picture(dtype)
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
+
+
+def _run_text(dtype: torch.dtype) -> None:
+    """What transformers are made of, a short and a long text of them."""
+    import torch
+    from torch.nn import functional as nn
+
+    table = torch.ones(256, 1024, dtype=dtype, device="cuda")
+    weight = torch.ones(1024, 1024, dtype=dtype, device="cuda")
+    for length in (1, 16, 512):
+        tokens = torch.zeros(1, length, dtype=torch.long, device="cuda")
+        text = nn.embedding(tokens, table)
+        text = nn.rms_norm(nn.layer_norm(text, (1024,)), (1024,))
+        heads = nn.linear(text, weight, weight[0]).view(1, length, 16, 64).transpose(1, 2)
+        found = nn.scaled_dot_product_attention(heads, heads, heads, is_causal=length > 1)
+        turned = torch.cat((found, -found), dim=-1) * torch.rsqrt(found.float().square() + 1).mean()
+        nn.silu(nn.gelu(turned)).softmax(-1).argmax().item()
+
+
+def _run_picture(dtype: torch.dtype) -> None:
+    """The convolutions that most vision models have, from an image to its classes."""
+    import torch
+    from torch.nn import functional as nn
+
+    def ones(*shape: int) -> torch.Tensor:
+        return torch.ones(shape, dtype=dtype, device="cuda")
+
+    picture = nn.max_pool2d(nn.conv2d(ones(1, 3, 224, 224), ones(64, 3, 7, 7), None, 2, 3), 3, 2, 1)
+    nn.conv2d(ones(1, 3, 224, 224), ones(768, 3, 16, 16), None, 16)
+    for width in (64, 128, 256, 512):
+        narrow = nn.conv2d(picture, ones(width, picture.shape[1], 1, 1))
+        same = nn.conv2d(narrow, ones(width, width, 3, 3), None, 1, 1)
+        less = nn.conv2d(narrow, ones(width, width, 3, 3), None, 2, 1)
+        nn.conv2d(same, ones(width, 1, 3, 3), None, 1, 1, 1, width)
+        stay, four = ones(width * 4), ones(width * 4, width, 1, 1)
+        picture = nn.relu(nn.batch_norm(nn.conv2d(less, four), stay, stay, stay, stay))
+        nn.conv2d(picture, ones(width * 4, width * 4, 1, 1), None, 2)
+    nn.adaptive_avg_pool2d(picture, 1).flatten(1).argmax().item()
 
 
 def _kernels() -> Iterator[Step]:

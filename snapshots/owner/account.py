@@ -10,7 +10,8 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
-    next ones, `free_bytes` the driver has; the rest is others'."""
+    next ones, `neighbour_bytes` are slabs for restores on other devices, `staging_bytes` pass
+    pieces on to those, `free_bytes` the driver has; the rest is others'."""
 
     device_class: str
     total_bytes: int
@@ -18,6 +19,40 @@ class DeviceAccount:
     reserve_bytes: int
     resident_bytes: int
     pooled_bytes: int
+    neighbour_bytes: int = 0
+    staging_bytes: int = 0
+
+    @property
+    def others_bytes(self) -> int:
+        """What is taken, and cannot be had for the asking: all but the owner's own. Staging is
+        part of the reserve, as far as that goes."""
+        ours = self.resident_bytes + self.pooled_bytes + self.neighbour_bytes
+        staging_bytes = min(self.staging_bytes, self.reserve_bytes)
+        return self.total_bytes - self.free_bytes - ours - staging_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAccount:
+    """What has come over a device's link since the owner began: for the device itself, for its
+    peers, and, instead, out of memory that held it already."""
+
+    own_bytes: int
+    relayed_bytes: int
+    kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlabAccount:
+    """One slab of the arena: how many copies read it, how many mappings came from it and are
+    there, how often it was mapped, and when last (CLOCK_MONOTONIC; 0: never)."""
+
+    tenant: str
+    digest: str
+    size_bytes: int
+    readers: int
+    mappings: int
+    uses: int
+    last_used_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +68,7 @@ class Account:
     workers: int
     mappings: int
     devices: tuple[DeviceAccount, ...]
+    links: tuple[LinkAccount, ...]
 
     def to_document(self) -> dict[str, Any]:
         """This account as a JSON-able document."""
@@ -42,4 +78,5 @@ class Account:
     def from_document(cls, document: Mapping[str, Any]) -> Account:
         """Reads back what `to_document` wrote."""
         devices = tuple(DeviceAccount(**device) for device in document["devices"])
-        return cls(**{**document, "devices": devices})
+        links = tuple(LinkAccount(**link) for link in document["links"])
+        return cls(**{**document, "devices": devices, "links": links})

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
+from dsfn.snapshots.owner.account import SlabAccount
 from dsfn.snapshots.owner.errors import memory_full
 from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
@@ -24,8 +28,12 @@ from dsfn.snapshots.owner.linux import (
 )
 from dsfn.snapshots.owner.ranges import Ranges
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 _HOST_RESERVE_BYTES = 256 << 20
 _READ_BYTES = 32 << 20
+_HALF_LIFE_S = 600
 
 Key = tuple[str, str]  # tenant, digest: tenants share no slab, not even an equal one
 
@@ -67,18 +75,42 @@ class HostMemory:
 
 @dataclass(slots=True)
 class ArenaSlab:
-    """A slab file's bytes in the arena. `readers` counts the copies that run."""
+    """A slab file's bytes in the arena. `readers` counts the copies that run, `mappings` the
+    memory of workers that it was copied to, `uses` how often, the last time at `last_used_us`
+    of the monotonic clock. `head` has hashed what comes before the data."""
 
     key: Key
     offset: int
     size_bytes: int
     data_offset: int
     readers: int = 0
+    mappings: int = 0
+    uses: int = 0
+    last_used_us: int = 0
+    head: _Hash = field(default_factory=sha256)
+    _heat: float = 0.0
 
     @property
     def data_bytes(self) -> int:
         """What of it goes to a device."""
         return self.size_bytes - self.data_offset
+
+    def use(self) -> None:
+        """It is mapped once more."""
+        self._heat = self.heat() + 1
+        self.uses += 1
+        self.last_used_us = _now_us()
+
+    def heat(self) -> float:
+        """How often it was used, what was some time ago less: each `_HALF_LIFE_S`, half."""
+        passed_s = (_now_us() - self.last_used_us) / 1e6
+        return self._heat * math.exp2(-passed_s / _HALF_LIFE_S)
+
+    def account(self) -> SlabAccount:
+        """What of it matters to whoever decides what to evict."""
+        return SlabAccount(
+            *self.key, self.size_bytes, self.readers, self.mappings, self.uses, self.last_used_us
+        )
 
 
 class Arena:
@@ -129,6 +161,7 @@ class Arena:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if digest.hexdigest() != slab.key[1]:
             corrupt("the slab's bytes differ from their digest")
+        slab.head.update(view[: slab.data_offset])
 
     def commit(self, slab: ArenaSlab) -> None:
         """From now on the slab is found."""
@@ -145,3 +178,11 @@ class Arena:
             raise Conflict(f"The slab {key[1]!r} is being copied to a device.")
         del self.slabs[key]
         self.drop(slab)
+
+    def by_last_use(self) -> list[ArenaSlab]:
+        """All slabs, the least recently used first."""
+        return sorted(self.slabs.values(), key=lambda slab: slab.last_used_us)
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000

@@ -6,11 +6,14 @@ import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
+    Check,
+    Checked,
     Copied,
     Failed,
     Granules,
@@ -24,6 +27,18 @@ from dsfn.snapshots.owner.messages import (
 )
 
 PATIENCE_S = 30.0
+_SLOWEST_CHECK_BYTES_PER_S = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A mapping: its number, its granules' sizes and descriptors in order, and the descriptor
+    of its page for `ProgressReader`."""
+
+    number: int
+    sizes: list[int]
+    descriptors: list[int]
+    progress: int
 
 
 class OwnerClient:
@@ -45,27 +60,31 @@ class OwnerClient:
         self._lost = ""
 
     @contextmanager
-    def map(self, digest: str, device: int) -> Iterator[tuple[int, list[int], list[int]]]:
-        """A new mapping on the owner's device number `device`: its number, its granules' sizes
-        and descriptors.
+    def map(self, digest: str, device: int) -> Iterator[Mapped]:
+        """A new mapping on the owner's device number `device`.
 
         The owner copies the slab into it meanwhile. The descriptors end with the context.
         Raises `NotFound`, `MemoryFull`, `OwnerLost`; then there is no mapping.
         """
         self._last += 1
         number, sizes, descriptors, more = self._last, list[int](), list[int](), True
+        progress: list[int] = []
         try:
             self._send(Map(number, digest, device))
             while more:
                 message, received = self._receive()
                 descriptors += received
-                if not isinstance(message, Granules) or len(received) != len(message.sizes):
+                if not isinstance(message, Granules) or message.progress != (not sizes):
                     raise self._lose(f"it answered {type(message).__name__}")
+                if message.progress and descriptors:
+                    progress.append(descriptors.pop())
                 sizes += message.sizes
+                if len(descriptors) != len(sizes):
+                    raise self._lose(f"it sent {len(descriptors)} of {len(sizes)} descriptors")
                 more = message.more
-            yield number, sizes, descriptors
+            yield Mapped(number, sizes, descriptors, *progress)
         finally:
-            close_all(descriptors)
+            close_all(descriptors + progress)
 
     def wait_copied(self, number: int) -> int:
         """Waits until the slab is in the mapping; microseconds that the copy took.
@@ -77,6 +96,24 @@ class OwnerClient:
         if not isinstance(message, Copied) or message.id != number:
             raise self._lose(f"it answered {type(message).__name__}")
         return message.copy_us
+
+    def check(self, number: int, size_bytes: int) -> bool:
+        """Whether a mapping of so many bytes, in which the slab has arrived, is as it was
+        captured, byte for byte.
+
+        Takes as long as hashing. Raises `OwnerLost`, `MemoryFull` (of the host), `DeviceFault`.
+        """
+        self._connection.settimeout(self._patience_s + size_bytes / _SLOWEST_CHECK_BYTES_PER_S)
+        try:
+            self._send(Check(number))
+            message, received = self._receive()
+        finally:
+            if not self._lost:
+                self._connection.settimeout(self._patience_s)
+        close_all(received)
+        if not isinstance(message, Checked) or message.id != number:
+            raise self._lose(f"it answered {type(message).__name__}")
+        return message.is_intact
 
     def release(self, number: int) -> None:
         """Gives a mapping back, of which nothing is mapped here any more. Raises `OwnerLost`."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import CPU
-from dsfn.snapshots.owner.account import Account
+from dsfn.snapshots.owner.account import Account, SlabAccount
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Connect,
@@ -25,6 +25,7 @@ from dsfn.snapshots.owner.messages import (
     Load,
     Message,
     Query,
+    Slabs,
     Start,
     Thaw,
     Trim,
@@ -132,6 +133,11 @@ class OwnerControl:
     async def account(self) -> Account:
         """Where every byte is."""
         return Account.from_document(await self._ask(Query(0)))
+
+    async def slabs(self) -> list[SlabAccount]:
+        """What the arena has to evict, the least recently used first, as many as fit."""
+        found = await self._ask(Slabs(0))
+        return [SlabAccount(**document) for document in found["slabs"]]
 
     async def stop(self) -> None:
         """Ends the owner and waits for its end."""

@@ -1,85 +1,207 @@
-"""Copies slabs to one device, one after the other, in a thread."""
+"""Copies of slabs, and which link carries which of their pieces."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from queue import SimpleQueue
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from heapq import heappop, heappush
+from threading import Condition
 from time import perf_counter_ns
 
 from dsfn.functions.errors import DsfnError
-from dsfn.snapshots.owner.device import Device, Granule
+from dsfn.snapshots.owner.device import Granule
+from dsfn.snapshots.owner.pieces import Piece
+from dsfn.snapshots.owner.progress import ProgressPage, State
 
-_PIECES_AHEAD = 8  # enough for a bus that never waits, few enough to stop soon
+Done = Callable[[int, DsfnError | None], None]
+
+_BACKGROUND_PIECES = 2  # on their way at once: what comes meanwhile has to wait for them
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Route(Enum):
+    """How a piece gets to its device."""
+
+    OWN = "over the device's own link"
+    RELAY = "over a peer's link into memory there, and on from that"
+    KEPT = "out of a device's memory that holds it already"
+
+
 class Copy:
-    """`size_bytes` from the address `source` into granules, in order.
+    """A slab's data, from the host address `source`, on its way to `granules` of the device
+    number `device`.
 
-    `done` gets the microseconds that it took or why it failed, in the copier's thread.
+    With `kept` it comes out of other granules that hold the same, as long as that works. `page`
+    shows how far it is, if somebody looks. `done` gets the microseconds that it took, or why it
+    failed; nothing of it is on its way any more then. It is called in any thread, with the
+    copier's lock held.
     """
 
-    source: int
-    size_bytes: int
-    granules: Sequence[Granule]
-    done: Callable[[int, DsfnError | None], None]
-    _cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def cancel(self) -> None:
-        """Has it end soon; `done` is called all the same."""
-        self._cancelled.set()
+    def __init__(
+        self,
+        device: int,
+        source: int,
+        granules: Sequence[Granule],
+        pieces: Iterable[Piece],
+        page: ProgressPage | None,
+        done: Done,
+        kept: Sequence[Granule] | None = None,
+    ) -> None:
+        self.device = device
+        self.source = source
+        self.granules = granules
+        self.kept = kept
+        self._page = page
+        self._done = done
+        self._waiting = [(piece.offset, piece) for piece in pieces]  # a heap: they are in order
+        self._flying = 0
+        self._ahead: dict[int, int] = {}  # what arrived before what comes before it
+        self._arrived_bytes = 0
+        self._began_ns = 0
+        self._stopped = False
+        self._fault: DsfnError | None = None
 
     @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled.is_set()
+    def left(self) -> int:
+        """How many pieces nobody has taken."""
+        return len(self._waiting)
 
-    def pieces(self, piece_bytes: int) -> Iterator[tuple[int, int, int]]:
-        """Target address, source address and size of each piece."""
-        source, left = self.source, self.size_bytes
-        for granule in self.granules:
-            used = min(granule.size_bytes, left)
-            for start in range(0, used, piece_bytes):
-                size = min(piece_bytes, used - start)
-                yield granule.address + start, source + start, size
-            source, left = source + used, left - used
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it waits and nothing is on its way."""
+        return not self._waiting and not self._flying
+
+    def take(self) -> Piece:
+        """The first piece that nobody has taken."""
+        self._began_ns = self._began_ns or perf_counter_ns()
+        self._flying += 1
+        return heappop(self._waiting)[1]
+
+    def arrived(self, piece: Piece) -> None:
+        """A piece is there."""
+        self._flying -= 1
+        self._ahead[piece.offset] = piece.size_bytes
+        while size_bytes := self._ahead.pop(self._arrived_bytes, 0):
+            self._arrived_bytes += size_bytes
+        if self._page is not None:
+            self._page.advance(self._arrived_bytes)
+
+    def give_back(self, piece: Piece) -> None:
+        """A piece did not get there; it can be taken once more."""
+        self._flying -= 1
+        if not self._stopped:
+            heappush(self._waiting, (piece.offset, piece))
+
+    def stop(self, fault: DsfnError | None = None) -> None:
+        """Nobody takes any more of it."""
+        self._stopped = True
+        self._fault = self._fault or fault
+        self._waiting.clear()
+
+    def end(self) -> None:
+        """Tells whoever waits for it."""
+        if self._page is not None:
+            self._page.end(State.FAILED if self._stopped else State.DONE)
+        began_ns = self._began_ns or perf_counter_ns()
+        self._done((perf_counter_ns() - began_ns) // 1000, self._fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A piece that a link has taken, and the address where it comes from: of the host, or, by
+    `Route.KEPT`, of a device."""
+
+    copy: Copy
+    piece: Piece
+    route: Route
+    source: int
 
 
 class Copier:
-    """One device's copies."""
+    """The copies of all devices. Any thread may call it.
 
-    def __init__(self, device: Device, piece_bytes: int) -> None:
-        self._device = device
-        self._piece_bytes = piece_bytes
-        self._copies: SimpleQueue[Copy] = SimpleQueue()
-        threading.Thread(target=self._run, name="dsfn-copier", daemon=True).start()
+    A link takes the next piece as soon as it has room: of its own device's copies, first come
+    first served; when there are none, of that of a peer which has most before it; when there
+    are none either, of a copy in the background. So links share a copy as their rates are, and
+    what has arrived grows from its start.
+    """
 
-    def submit(self, copy: Copy) -> None:
+    def __init__(self, devices: int, piece_bytes: int) -> None:
+        """`piece_bytes` is what the largest piece may have."""
+        self.piece_bytes = piece_bytes
+        self._changed = Condition()
+        self._copies: list[list[Copy]] = [[] for _ in range(devices)]
+        self._background: list[list[Copy]] = [[] for _ in range(devices)]
+
+    def submit(self, copy: Copy, background: bool = False) -> None:
         """Queues a copy."""
-        self._copies.put(copy)
+        with self._changed:
+            queues = self._background if background else self._copies
+            queues[copy.device].append(copy)
+            self._changed.notify_all()
 
-    def _run(self) -> None:
-        self._device.use()
-        while True:
-            copy = self._copies.get()
-            began_ns = perf_counter_ns()
-            fault: DsfnError | None = None
-            try:
-                self._copy(copy)
-            except DsfnError as error:
-                fault = error
-            copy.done((perf_counter_ns() - began_ns) // 1000, fault)
+    def cancel(self, copy: Copy) -> None:
+        """Has a copy end soon, if it has not; `done` is called all the same."""
+        with self._changed:
+            copy.stop()
+            self._end_if_over(copy)
 
-    def _copy(self, copy: Copy) -> None:
-        running: deque[object] = deque()
-        for target, source, size in copy.pieces(self._piece_bytes):
-            if copy.cancelled:
-                break
-            if len(running) == _PIECES_AHEAD:
-                self._device.wait(running.popleft())
-            running.append(self._device.copy(target, source, size))
-        while running:
-            self._device.wait(running.popleft())
+    def take(self, device: int, peers: Collection[int], under_way: int) -> Task | None:
+        """The next piece for the link of `device`, which can carry for `peers` too and has
+        `under_way` pieces on their way. None if there is none; with none on its way either, this
+        waits for one.
+        """
+        with self._changed:
+            while (task := self._next(device, peers, under_way)) is None and not under_way:
+                self._changed.wait()
+            return task
+
+    def arrived(self, task: Task) -> None:
+        """The piece is there."""
+        with self._changed:
+            task.copy.arrived(task.piece)
+            self._end_if_over(task.copy)
+
+    def failed(self, task: Task, fault: DsfnError) -> None:
+        """The piece is not there, and nothing of it on its way. By the device's own link it has
+        to come, so the copy fails if that does; what other routes fail to bring, it does."""
+        with self._changed:
+            task.copy.give_back(task.piece)
+            match task.route:
+                case Route.OWN:
+                    task.copy.stop(fault)
+                case Route.KEPT:
+                    task.copy.kept = None
+            self._end_if_over(task.copy)
+            self._changed.notify_all()
+
+    def _next(self, device: int, peers: Collection[int], under_way: int) -> Task | None:
+        own = self._copies[device]
+        for copy in own:
+            if copy.left:
+                return _task(copy, Route.OWN if copy.kept is None else Route.KEPT)
+        if own:
+            return None  # its last pieces are on their way: the link is not idle
+        shared = [copy for peer in peers for copy in self._copies[peer] if copy.kept is None]
+        most = max(shared, key=lambda copy: copy.left, default=None)
+        if most is not None and most.left:
+            return _task(most, Route.RELAY)
+        if under_way < _BACKGROUND_PIECES:
+            for copy in self._background[device]:
+                if copy.left:
+                    return _task(copy, Route.OWN)
+        return None
+
+    def _end_if_over(self, copy: Copy) -> None:
+        for queue in (self._copies[copy.device], self._background[copy.device]):
+            if copy.ended and copy in queue:
+                queue.remove(copy)
+                copy.end()
+                self._changed.notify_all()  # the link may be idle now
+
+
+def _task(copy: Copy, route: Route) -> Task:
+    piece = copy.take()
+    if route is Route.KEPT and copy.kept is not None:
+        return Task(copy, piece, route, piece.address(copy.kept))
+    return Task(copy, piece, route, copy.source + piece.offset)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
+from time import perf_counter
 from typing import Any
 
 from dsfn.functions.errors import DeviceFault
-from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Granule
+from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.driver import (
     OUT_OF_MEMORY,
     POSIX_FD,
@@ -19,6 +21,8 @@ from dsfn.snapshots.owner.driver import (
 )
 from dsfn.snapshots.owner.errors import memory_full
 
+_SPIN_S = 0.005  # more than the pieces take that a link has ahead
+
 
 class CudaDevice:
     """The `Device` number `index`. Raises `DeviceFault` if there is none."""
@@ -26,16 +30,19 @@ class CudaDevice:
     def __init__(self, index: int) -> None:
         start()
         self._index = index
-        device = call(driver.cuDeviceGet, index)
-        name: bytes = call(driver.cuDeviceGetName, 256, device)
+        self._device = call(driver.cuDeviceGet, index)
+        name: bytes = call(driver.cuDeviceGetName, 256, self._device)
         self.device_class = name.split(b"\0")[0].decode()
-        self._context = call(driver.cuDevicePrimaryCtxRetain, device)
+        self._context = call(driver.cuDevicePrimaryCtxRetain, self._device)
         self.use()
-        self._stream = call(
-            driver.cuStreamCreate, int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
-        )
-        self._properties = self._allocation()
+        non_blocking = int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
+        self._link = call(driver.cuStreamCreate, non_blocking)
+        self._across = call(driver.cuStreamCreate, non_blocking)
+        self._back = call(driver.cuStreamCreate, non_blocking)
         self._events: list[Any] = []
+        self._staged = self._new_event()
+        self._properties = self._allocation()
+        self._users = [index]
         minimum = driver.CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_MINIMUM
         least = call(driver.cuMemGetAllocationGranularity, self._properties, minimum)
         if GRANULARITY_BYTES % least:
@@ -51,8 +58,31 @@ class CudaDevice:
 
     def memory(self) -> tuple[int, int]:
         """See `Device`."""
+        self.use()
         free, total = call(driver.cuMemGetInfo)
         return int(free), int(total)
+
+    def reaches(self, other: Device) -> bool:
+        """See `Device`."""
+        if not isinstance(other, CudaDevice) or other._index == self._index:
+            return False
+        # Only what NVLink joins does atomics on each other's memory; over the bus, a peer's
+        # bytes would take the very link that they are to be spared.
+        wanted = driver.CUdevice_P2PAttribute
+        return all(
+            call(driver.cuDeviceGetP2PAttribute, attribute, self._device, other._device)
+            for attribute in (
+                wanted.CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED,
+                wanted.CU_DEVICE_P2P_ATTRIBUTE_NATIVE_ATOMIC_SUPPORTED,
+            )
+        )
+
+    def share_with(self, peers: Sequence[Device]) -> None:
+        """See `Device`."""
+        self._users = [
+            self._index,
+            *(each._index for each in peers if isinstance(each, CudaDevice)),
+        ]
 
     def create(self, size_bytes: int) -> Granule:
         """See `Device`."""
@@ -70,7 +100,7 @@ class CudaDevice:
                 undo_mapping.callback(call, driver.cuMemAddressFree, address, size_bytes)
                 call(driver.cuMemMap, address, size_bytes, 0, handle, 0)
                 undo_mapping.callback(call, driver.cuMemUnmap, address, size_bytes)
-                set_access(address, size_bytes, self._index)
+                set_access(address, size_bytes, self._users)
                 fd = int(call(driver.cuMemExportToShareableHandle, handle, POSIX_FD, 0))
                 undo_mapping.pop_all()
         return Granule(size_bytes, fd, address)
@@ -81,17 +111,40 @@ class CudaDevice:
         call(driver.cuMemUnmap, granule.address, granule.size_bytes)
         call(driver.cuMemAddressFree, granule.address, granule.size_bytes)
 
-    def copy(self, target: int, source: int, size_bytes: int) -> object:
+    def upload(self, target: int, source: int, size_bytes: int) -> object:
         """See `Device`."""
-        event = self._events.pop() if self._events else self._new_event()
-        call(driver.cuMemcpyHtoDAsync, target, source, size_bytes, self._stream)
-        call(driver.cuEventRecord, event, self._stream)
-        return event
+        call(driver.cuMemcpyHtoDAsync, target, source, size_bytes, self._link)
+        return self._record(self._link)
 
-    def wait(self, copy: object) -> None:
+    def relay(self, target: int, place: int, source: int, size_bytes: int) -> object:
         """See `Device`."""
-        call(driver.cuEventSynchronize, copy)
-        self._events.append(copy)
+        call(driver.cuMemcpyHtoDAsync, place, source, size_bytes, self._link)
+        # A stream that waits for an event waits for what was recorded then: one does for all.
+        call(driver.cuEventRecord, self._staged, self._link)
+        call(driver.cuStreamWaitEvent, self._across, self._staged, 0)
+        return self.transfer(target, place, size_bytes)
+
+    def transfer(self, target: int, source: int, size_bytes: int) -> object:
+        """See `Device`."""
+        call(driver.cuMemcpyDtoDAsync, target, source, size_bytes, self._across)
+        return self._record(self._across)
+
+    def download(self, target: int, source: int, size_bytes: int) -> None:
+        """See `Device`."""
+        call(driver.cuMemcpyDtoHAsync, target, source, size_bytes, self._back)
+        call(driver.cuStreamSynchronize, self._back)
+
+    def wait(self, event: object, urgent: bool = False) -> None:
+        """See `Device`."""
+        if urgent:
+            _spin(event)
+        call(driver.cuEventSynchronize, event)
+        self._events.append(event)
+
+    def _record(self, stream: Any) -> Any:
+        event = self._events.pop() if self._events else self._new_event()
+        call(driver.cuEventRecord, event, stream)
+        return event
 
     def _new_event(self) -> Any:
         flags = driver.CUevent_flags
@@ -106,3 +159,11 @@ class CudaDevice:
         wanted.location.id = self._index
         wanted.requestedHandleTypes = POSIX_FD
         return wanted
+
+
+def _spin(event: Any) -> None:
+    """Waits for an event for a while."""
+    end_s = perf_counter() + _SPIN_S
+    not_ready = int(driver.CUresult.CUDA_ERROR_NOT_READY)
+    while int(driver.cuEventQuery(event)[0]) == not_ready and perf_counter() < end_s:
+        pass

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +23,7 @@ class Granule:
 
 
 class Device(Protocol):
-    """One device. `use` makes it the calling thread's; all others need that."""
+    """One device. `use` makes it the calling thread's, which `register` and the copies need."""
 
     @property
     def device_class(self) -> str:
@@ -37,6 +38,13 @@ class Device(Protocol):
     def memory(self) -> tuple[int, int]:
         """Bytes that can still be taken, and bytes in all."""
 
+    def reaches(self, other: Device) -> bool:
+        """Whether this device can write to the other's memory faster than over the links that
+        both have to the host."""
+
+    def share_with(self, peers: Sequence[Device]) -> None:
+        """Lets these devices read and write what `create` makes from now on."""
+
     def create(self, size_bytes: int) -> Granule:
         """New memory, a multiple of `GRANULARITY_BYTES`, that holds nobody's data.
 
@@ -46,8 +54,25 @@ class Device(Protocol):
     def destroy(self, granule: Granule) -> None:
         """Gives memory back; it is free when no other process has it mapped either."""
 
-    def copy(self, target: int, source: int, size_bytes: int) -> object:
-        """Begins a copy from registered host memory; what comes back is for `wait`."""
+    def upload(self, target: int, source: int, size_bytes: int) -> object:
+        """Begins a copy from registered host memory; what comes back is for `wait`.
 
-    def wait(self, copy: object) -> None:
-        """Waits until a copy has ended. Once for each copy. Raises `DeviceFault`."""
+        Uploads, and the first halves of relays, end in the order in which they began.
+        """
+
+    def relay(self, target: int, place: int, source: int, size_bytes: int) -> object:
+        """Begins a copy from registered host memory to `place`, in memory of this device, and
+        from there to a peer's; what comes back is for `wait`."""
+
+    def transfer(self, target: int, source: int, size_bytes: int) -> object:
+        """Begins a copy to memory of this device from a peer's or its own; what comes back is
+        for `wait`."""
+
+    def download(self, target: int, source: int, size_bytes: int) -> None:
+        """Copies to registered host memory, and waits for it. Raises `DeviceFault`."""
+
+    def wait(self, event: object, urgent: bool = False) -> None:
+        """Waits until a copy has ended. Once for each copy. Raises `DeviceFault`.
+
+        An `urgent` wait notices at once, and keeps a core busy for it.
+        """

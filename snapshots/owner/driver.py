@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # cuda-bindings has no types.
@@ -33,13 +33,16 @@ def start() -> None:
     call(driver.cuInit, 0)
 
 
-def set_access(address: int, size_bytes: int, index: int) -> None:
-    """Lets the GPU number `index` read and write a mapped range."""
-    access = driver.CUmemAccessDesc()
-    access.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
-    access.location.id = index
-    access.flags = driver.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
-    call(driver.cuMemSetAccess, address, size_bytes, [access], 1)
+def set_access(address: int, size_bytes: int, indices: Sequence[int]) -> None:
+    """Lets the GPUs with these numbers read and write a mapped range."""
+    wanted = []
+    for index in indices:
+        access = driver.CUmemAccessDesc()
+        access.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        access.location.id = index
+        access.flags = driver.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+        wanted.append(access)
+    call(driver.cuMemSetAccess, address, size_bytes, wanted, len(wanted))
 
 
 def reserve(size_bytes: int, alignment_bytes: int) -> int:

@@ -102,6 +102,19 @@ class OwnedSlab:
                 self._memory.release_orphans()
                 place.mapped.number = self._bring(place)
 
+    def is_intact(self) -> bool:
+        """Whether each byte in memory is as it was captured, by the owner's own account of it.
+
+        Takes as long as hashing. Raises `SnapshotError` for a slab that is parked, and as
+        `OwnerClient.check`.
+        """
+        with self._memory.client.lock:
+            place = self._open_range()
+            if place.mapped.number is None:
+                raise SnapshotError("The slab is parked.")
+            self._memory.space.synchronise()
+            return self._memory.client.check(place.mapped.number, place.size_bytes)
+
     def close(self) -> None:
         """See `dsfn.snapshots.memory.Slab`. Memory is given back with the last storage."""
         with self._memory.client.lock:
@@ -116,12 +129,12 @@ class OwnedSlab:
     def _bring(self, place: _Range) -> int:
         """Maps new memory and waits until the slab is in it: the mapping's number."""
         client, space, began_ns = self._memory.client, self._memory.space, perf_counter_ns()
-        with client.map(self._digest, self._memory.device) as (number, sizes, descriptors):
-            mapped = False
+        with client.map(self._digest, self._memory.device) as given:
+            number, mapped = given.number, False
             try:
-                if sum(sizes) != place.size_bytes:
+                if sum(given.sizes) != place.size_bytes:
                     raise SnapshotError("The arena has a slab of another size.")
-                space.map(place.address, sizes, descriptors)
+                space.map(place.address, given.sizes, given.descriptors)
                 mapped, mapped_ns = True, perf_counter_ns()
                 copy_us = client.wait_copied(number)
             except BaseException:  # whatever it was goes on; the mapping must not stay behind

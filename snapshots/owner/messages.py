@@ -1,9 +1,10 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
-    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query
+    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query,
+                      Slabs
     owner -> node     Done, Failed
-    worker -> owner   Map, Release
-    owner -> worker   Granules (+ their descriptors), Copied, Released, Failed
+    worker -> owner   Map, Check, Release
+    owner -> worker   Granules (+ their descriptors), Copied, Checked, Released, Failed
 
 All sockets are Unix sockets of SOCK_SEQPACKET. `id` is the sender's number for the request,
 or for the mapping that the worker asks for, and comes back in every answer to it.
@@ -104,6 +105,13 @@ class Query(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Slabs(Message):
+    """What the arena has to evict. Done: {"slabs": as many of
+    `dsfn.snapshots.owner.account.SlabAccount` as a packet has room for, as documents, the least
+    recently used first}."""
+
+
+@dataclass(frozen=True, slots=True)
 class Map(Message):
     """Give me memory of a device with the data of the slab `digest` in it, as mapping `id`."""
 
@@ -117,11 +125,21 @@ class Release(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Check(Message):
+    """Compare what is in mapping `id` with what was captured; nobody writes to it meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Granules(Message):
-    """A mapping's granules in order, a descriptor each; `more` says that others follow."""
+    """A mapping's granules in order, a descriptor each; `more` says that others follow.
+
+    The first packet's last descriptor is the page of `dsfn.snapshots.owner.progress` instead,
+    and `progress` says so.
+    """
 
     sizes: list[int]
     more: bool
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,13 @@ class Copied(Message):
     """All of the slab's data is in the mapping; the copy took `copy_us`."""
 
     copy_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Message):
+    """Whether each byte of the mapping is as it was captured."""
+
+    is_intact: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.errors import memory_full
+from dsfn.snapshots.owner.staging import Staging
 
 
 class GranulePool:
@@ -19,16 +20,28 @@ class GranulePool:
     tenant never gets it; it goes back to the driver when memory is short.
     """
 
-    def __init__(self, device: Device, granule_sizes: Sequence[int], reserve_bytes: int) -> None:
-        """`granule_sizes` in bytes. Raises `UsageError` for one that a device does not give."""
+    def __init__(
+        self,
+        device: Device,
+        granule_sizes: Sequence[int],
+        reserve_bytes: int,
+        staging: Staging | None = None,
+    ) -> None:
+        """`granule_sizes` in bytes; `staging` lies inside of the reserve, as far as it goes.
+
+        Raises `UsageError` for a size that a device does not give.
+        """
         for size in granule_sizes:
             if size <= 0 or size % GRANULARITY_BYTES:
                 raise UsageError(f"Granules cannot have {size} bytes.")
         self._device = device
         self._granule_sizes = sorted(granule_sizes, reverse=True)
         self._reserve_bytes = reserve_bytes
+        self._staging_bytes = staging.granule.size_bytes if staging is not None else 0
         self._idle: dict[str, list[Granule]] = {}
         self._resident_bytes = 0
+        self._neighbour_bytes = 0
+        self.evict_guests: Callable[[int], None] = lambda lacking_bytes: None
 
     def take(self, tenant: str, size_bytes: int) -> list[Granule]:
         """Granules of together `size_bytes`, rounded up to `GRANULARITY_BYTES`: as many as fit
@@ -65,6 +78,30 @@ class GranulePool:
         for granule in granules:
             self._device.destroy(granule)
 
+    def lend(self, size_bytes: int) -> list[Granule]:
+        """New granules, as for a mapping of this size, of what nobody needs now.
+
+        Raises `MemoryFull` and `DeviceFault`; nothing is taken then.
+        """
+        sizes = list(_sizes(size_bytes, self._granule_sizes))
+        if self._free_bytes() < sum(sizes):
+            raise memory_full("device", sum(sizes), max(0, self._free_bytes()))
+        granules: list[Granule] = []
+        try:
+            granules.extend(map(self._device.create, sizes))
+        except DsfnError:
+            for granule in granules:
+                self._device.destroy(granule)
+            raise
+        self._neighbour_bytes += _total(granules)
+        return granules
+
+    def take_back(self, granules: Sequence[Granule]) -> None:
+        """Gives what was lent back to the driver."""
+        self._neighbour_bytes -= _total(granules)
+        for granule in granules:
+            self._device.destroy(granule)
+
     def trim(self) -> None:
         """Gives all idle granules back to the driver."""
         for granule in chain.from_iterable(self._idle.values()):
@@ -79,7 +116,9 @@ class GranulePool:
             total_bytes=total,
             free_bytes=free,
             reserve_bytes=self._reserve_bytes,
+            staging_bytes=self._staging_bytes,
             resident_bytes=self._resident_bytes,
+            neighbour_bytes=self._neighbour_bytes,
             pooled_bytes=_total(chain.from_iterable(self._idle.values())),
         )
 
@@ -94,6 +133,8 @@ class GranulePool:
         """Has the driver get back idle granules until so much can be created."""
         if not needed_bytes:
             return
+        if self._free_bytes() < needed_bytes:
+            self.evict_guests(needed_bytes - self._free_bytes())
         others = [each for each in self._idle if each != tenant]
         for each in (*others, tenant):
             idle = self._idle.get(each, [])
@@ -103,7 +144,7 @@ class GranulePool:
             raise memory_full("device", needed_bytes, max(0, self._free_bytes()))
 
     def _free_bytes(self) -> int:
-        return self._device.memory()[0] - self._reserve_bytes
+        return self._device.memory()[0] - max(0, self._reserve_bytes - self._staging_bytes)
 
 
 def _sizes(size_bytes: int, granule_sizes: Sequence[int]) -> Iterator[int]:

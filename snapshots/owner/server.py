@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -15,8 +17,11 @@ from typing import NoReturn
 from dsfn.functions.errors import BadMessage, DsfnError, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
+from dsfn.snapshots.owner.checker import Checker, Inspection
+from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
+    MAX_MESSAGE_BYTES,
     Connect,
     Done,
     Evict,
@@ -25,6 +30,7 @@ from dsfn.snapshots.owner.messages import (
     Load,
     Message,
     Query,
+    Slabs,
     Start,
     Thaw,
     Trim,
@@ -32,8 +38,11 @@ from dsfn.snapshots.owner.messages import (
     receive,
     send,
 )
+from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.start import Parts, start
 from dsfn.snapshots.owner.worker import Worker
+
+_ENVELOPE_BYTES = 256  # of an answer, around what it answers
 
 
 class Owner:
@@ -46,9 +55,11 @@ class Owner:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._loader = ThreadPoolExecutor(1, "dsfn-loader")
         self._freezing = ThreadPoolExecutor(1, "dsfn-freezer")
+        self._checker = Checker()
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
+        self.neighbours: NeighbourTier
         self._freezers: tuple[Freezer, ...]
 
     def serve(self) -> NoReturn:
@@ -71,6 +82,22 @@ class Owner:
         """The arena."""
         return self._parts.arena
 
+    def inspect(
+        self,
+        slab: ArenaSlab,
+        device: int,
+        granules: list[Granule],
+        done: Callable[[bool, DsfnError | None], None],
+    ) -> Inspection:
+        """Begins to compare memory of a device with a slab; the loop runs `done`."""
+
+        def post(is_intact: bool, fault: DsfnError | None) -> None:
+            self.post(partial(done, is_intact, fault))
+
+        inspection = Inspection(slab, self._parts.devices[device], granules, post)
+        self._checker.submit(inspection)
+        return inspection
+
     def forget(self, worker: Worker) -> None:
         """Listens to a worker no more."""
         self._selector.unregister(worker.connection)
@@ -83,6 +110,7 @@ class Owner:
         try:
             self._parts = start(message)
             self._freezers = tuple(map(freezer_for, message.devices))
+            self.neighbours = self._parts.neighbours(self.post)
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
@@ -102,14 +130,18 @@ class Owner:
         if message is None:
             os._exit(0)
         try:
+            self._serve(message, descriptors)
+        finally:
+            close_all(descriptors)
+
+    def _serve(self, message: Message, descriptors: list[int]) -> None:
+        try:
             result = self._handle(message, descriptors)
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
         else:
             if result is not None:
                 self._answer(Done(message.id, result))
-        finally:
-            close_all(descriptors)
 
     def _handle(self, message: Message, descriptors: list[int]) -> dict[str, object] | None:
         """The answer, or None if it comes later."""
@@ -117,10 +149,11 @@ class Owner:
             case Load():
                 return self._load(message)
             case Evict():
-                self.arena.evict((message.tenant, message.digest))
+                return self._evict(message)
             case Connect():
                 self._connect(message, descriptors)
             case Trim():
+                self.neighbours.trim()
                 for pool in self._parts.pools:
                     pool.trim()
             case Freeze():
@@ -131,8 +164,17 @@ class Owner:
                 return None
             case Query():
                 return self._account().to_document()
+            case Slabs():
+                return {"slabs": list(self._slabs())}
             case _:
                 raise BadMessage(f"A node does not send {type(message).__name__}.")
+        return {}
+
+    def _evict(self, message: Evict) -> dict[str, object] | None:
+        key, again = (message.tenant, message.digest), partial(self._serve, message, [])
+        if self.neighbours.forget(key, then=again):
+            return None
+        self.arena.evict(key)
         return {}
 
     def _load(self, message: Load) -> dict[str, object] | None:
@@ -175,11 +217,8 @@ class Owner:
             raise BadMessage("A connection needs one socket and devices that there are.")
         connection = socket.socket(fileno=os.dup(descriptors[0]))
         connection.setblocking(False)
-        devices = {
-            index: (self._parts.pools[index], self._parts.copiers[index])
-            for index in message.devices
-        }
-        worker = Worker(self, connection, message.tenant, devices)
+        pools = {index: self._parts.pools[index] for index in message.devices}
+        worker = Worker(self, connection, message.tenant, pools, self._parts.copier)
         self._workers.add(worker)
         self._selector.register(connection, selectors.EVENT_READ, worker.receive)
 
@@ -212,7 +251,17 @@ class Owner:
             workers=len(self._workers),
             mappings=sum(worker.mappings for worker in self._workers),
             devices=tuple(pool.account() for pool in self._parts.pools),
+            links=tuple(link.account() for link in self._parts.links),
         )
+
+    def _slabs(self) -> Iterator[dict[str, object]]:
+        left_bytes = MAX_MESSAGE_BYTES - _ENVELOPE_BYTES
+        for slab in self.arena.by_last_use():
+            document = asdict(slab.account())
+            left_bytes -= len(json.dumps(document)) + len(", ")
+            if left_bytes < 0:
+                return
+            yield document
 
     def _answer(self, message: Message) -> None:
         try:

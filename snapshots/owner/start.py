@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -9,8 +10,11 @@ from dsfn.functions.errors import UsageError
 from dsfn.snapshots.owner.arena import Arena, HostMemory
 from dsfn.snapshots.owner.copier import Copier
 from dsfn.snapshots.owner.device import Device
+from dsfn.snapshots.owner.link import Link
 from dsfn.snapshots.owner.messages import Start
+from dsfn.snapshots.owner.neighbours import NeighbourTier
 from dsfn.snapshots.owner.pool import GranulePool
+from dsfn.snapshots.owner.staging import introduce, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +24,15 @@ class Parts:
     arena: Arena
     devices: tuple[Device, ...]
     pools: tuple[GranulePool, ...]
-    copiers: tuple[Copier, ...]
+    links: tuple[Link, ...]
+    copier: Copier
+    peers: tuple[tuple[int, ...], ...]
     touch_us: int
     register_us: int
+
+    def neighbours(self, post: Callable[[Callable[[], None]], None]) -> NeighbourTier:
+        """Slabs on devices that their peers reach; `post` has the owner's loop run something."""
+        return NeighbourTier(self.arena, self.pools, self.copier, self.peers, post)
 
     def to_document(self) -> dict[str, object]:
         """The answer to `Start`."""
@@ -46,15 +56,27 @@ def start(message: Start) -> Parts:
         # Portable: what one device has registered is pinned for all of them.
         devices[0].use()
         devices[0].register(memory.address, memory.size_bytes)
+    registered_ns = perf_counter_ns()
+    introduce(devices)
+    copier, stagings = (
+        Copier(len(devices), message.piece_bytes),
+        stage(devices, message.piece_bytes),
+    )
     return Parts(
         arena=Arena(memory),
         devices=devices,
         pools=tuple(
-            GranulePool(device, message.granule_sizes, message.reserve_bytes) for device in devices
+            GranulePool(device, message.granule_sizes, message.reserve_bytes, staging)
+            for device, staging in zip(devices, stagings, strict=True)
         ),
-        copiers=tuple(Copier(device, message.piece_bytes) for device in devices),
+        links=tuple(
+            Link(number, device, copier, staging)
+            for number, (device, staging) in enumerate(zip(devices, stagings, strict=True))
+        ),
+        copier=copier,
+        peers=tuple(() if staging is None else staging.peers for staging in stagings),
         touch_us=(touched_ns - began_ns) // 1000,
-        register_us=(perf_counter_ns() - touched_ns) // 1000,
+        register_us=(registered_ns - touched_ns) // 1000,
     )
 
 

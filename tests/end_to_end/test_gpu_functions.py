@@ -167,10 +167,36 @@ def test_contexts_of_parked_replicas_are_frozen_when_they_add_up(start: StartNod
     for name in SEEDS:
         assert node.value(name, number=1) == expected(name, 1)
         node.http.post(f"/functions/{name}/park", json={"to": "parked"})
-    states = lambda: sorted(state for name in SEEDS for state in node.states(name))  # noqa: E731
-    eventually(lambda: states() == ["frozen", "frozen", "parked"], "the coldest to be frozen")
+
+    def is_settled() -> bool:
+        states = sorted(state for name in SEEDS for state in node.states(name))
+        return states == ["frozen", "frozen", "parked"]
+
+    eventually(is_settled, "the coldest to be frozen")
     for name in SEEDS:
         assert node.value(name, number=2) == expected(name, 2)
+
+
+def test_slabs_leave_the_arena_for_others_and_come_back(start: StartNode) -> None:
+    node = start(gpu={**SMALL, "arena": f"{40 * MIB}B"})  # two slabs, of four
+    node.deploy(APPS / "gpus.py")
+    assert all(node.describe(name)["snapshot"] for name in SEEDS)
+    for number, name in enumerate(("alpha", "beta", "gamma") * 3):
+        assert node.value(name, number=number) == expected(name, number)
+    assert memory(node)["slabs"] == 2
+
+
+def test_room_that_does_not_come_is_not_waited_for(start: StartNode) -> None:
+    node = start(gpu=SMALL, queue_timeout_s=1)
+    node.deploy(APPS / "gpus.py")
+    with ThreadPoolExecutor(2) as threads:
+        busy = [threads.submit(node.value, n, number=1, seconds=4) for n in ("alpha", "beta")]
+        eventually(lambda: node.states("alpha") == node.states("beta") == ["busy"], "two calls")
+        refused = node.call("gamma", number=2)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert [each.result() for each in busy] == [expected("alpha", 1), expected("beta", 1)]
+    assert node.value("gamma", number=2) == expected("gamma", 2)
 
 
 def test_more_gpus_than_there_are_are_refused(small: LiveNode, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deadlines import eventually
@@ -152,8 +153,8 @@ def test_a_torchscript_module_comes_back_from_its_snapshot(node: LiveNode) -> No
         assert phases(answer.headers["server-timing"])["restore"] > 0
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "objects.pkl"])
-def test_a_snapshot_that_was_damaged_is_left_out_and_the_call_answered(
+@pytest.mark.parametrize("file", ["manifest.json", "objects.pkl", "slab-cpu.safetensors"])
+def test_a_snapshot_that_was_damaged_is_quarantined_and_the_call_answered(
     node: LiveNode, tmp_path: Path, file: str
 ) -> None:
     source = tmp_path / "app.py"
@@ -165,6 +166,18 @@ def test_a_snapshot_that_was_damaged_is_left_out_and_the_call_answered(
     data[-10] ^= 0xFF
     path.write_bytes(data)
     assert node.value("fragile") == 4.0
+    shown = eventually(lambda: quarantined(node, "fragile"), "the quarantine")
+    assert shown["snapshot_reason"].startswith("The snapshot is quarantined. The snapshot is dam")
+    again = node.deploy(source)["fragile"]
+    assert (again["snapshot"]["state"], again["snapshot_reason"]) == ("published", None)
+    data[-10] ^= 0xFF
+    assert path.read_bytes() == data
+
+
+def quarantined(node: LiveNode, function: str) -> dict[str, Any] | None:
+    """What `describe` tells, once it says that the snapshot is not used any more."""
+    shown = node.describe(function)
+    return shown if shown["snapshot"]["state"] == "quarantined" else None
 
 
 def phases(header: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.config import load_settings
+from dsfn.runtime.config import GpuSettings, load_settings
 
 
 def write(directory: Path, text: str) -> Path:
@@ -30,6 +30,13 @@ def test_limits_are_read_by_name(tmp_path: Path) -> None:
     assert (limits.max_body_bytes, limits.queue_timeout_s) == (1000, 2.0)
 
 
+def test_the_memory_of_gpus_is_read_with_its_units(tmp_path: Path) -> None:
+    write(tmp_path, '[gpu]\ndevices = ["cuda:1"]\narena = "2GiB"\nreserve = 1000\nwarm = 0\n')
+    assert load_settings(data_dir=tmp_path).gpu == GpuSettings(
+        devices=("cuda:1",), arena_bytes=2 << 30, reserve_bytes=1000, warm=0
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -39,6 +46,12 @@ def test_limits_are_read_by_name(tmp_path: Path) -> None:
         ('[limits]\nmax_body_bytes = "big"', "max_body_bytes"),
         ("[limits]\nspares = -1", "spares"),
         ("= nonsense", "TOML"),
+        ('[gpu]\ndevices = "cuda:0"', "gpu.devices"),
+        ('[gpu]\ndevices = ["cuda:0", "cuda:0"]', "twice"),
+        ('[gpu]\narena = "much"', "gpu.arena"),
+        ("[gpu]\nreserve = -1", "gpu.reserve"),
+        ("[gpu]\nwarm = 17", "gpu.warm"),
+        ("[gpu]\ncolour = 1", "gpu.colour"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, word: str) -> None:

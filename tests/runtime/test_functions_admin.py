@@ -34,6 +34,14 @@ from dsfn.runtime.replicas.pools import ReplicaView
 
 FIRST, SECOND = make_revision(1), make_revision(2)
 BUNDLE = {"Content-Type": BUNDLE_CONTENT_TYPE}
+SNAPSHOT = {
+    "digest": f"{1:064x}",
+    "bytes": 1,
+    "state": "published",
+    "golden": False,
+    "first_use": 0,
+    "workspace_bytes": 0,
+}
 
 
 class OneReplica:
@@ -136,7 +144,7 @@ def test_history_rollback_and_traffic(client: TestClient, services: SimpleNamesp
         (SECOND.id, 75),
         (FIRST.id, 25),
     ]
-    assert revisions[1]["snapshot"] == {"digest": f"{1:064x}", "bytes": 1}
+    assert revisions[1]["snapshot"] == SNAPSHOT
     assert services.pools.reconciled == 3
 
 
@@ -196,7 +204,7 @@ def test_a_deployment_tells_each_step_and_its_result(
                 "name": "echo",
                 "revision": FIRST.id,
                 "url": "http://node:1/functions/echo",
-                "snapshot": {"digest": f"{1:064x}", "bytes": 1},
+                "snapshot": SNAPSHOT,
                 "snapshot_reason": None,
                 "created": True,
             },

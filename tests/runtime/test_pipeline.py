@@ -36,6 +36,7 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs as WorkerJobs
 from dsfn.runtime.replicas.launcher import Launcher
+from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.worker.messages import Capture, Gpu, Message
 from dsfn.snapshots.reading import read_manifest
 
@@ -130,13 +131,15 @@ class Deployer:
 def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator[Deployer]:
     connection = connect(tmp_path / "node.db", "")
     registry = Registry(connection, SystemClock())
+    environments = Environments(tmp_path / "environments")
     pipeline = Pipeline(
         bundles=tmp_path / "bundles",
         tiers=make_tiers(tmp_path, connection, registry),
-        environments=Environments(tmp_path / "environments"),
+        environments=environments,
         registry=registry,
         jobs=jobs,
         gpus=NO_GPUS,
+        soundness=Soundness(tmp_path / "snapshots", environments),
         clock=SystemClock(),
     )
     yield Deployer(loop, tmp_path, pipeline)
@@ -354,6 +357,72 @@ def test_a_snapshot_that_does_not_verify_is_never_published(deployer: Deployer) 
     deployer.assert_nothing_staged()
 
 
+SAMPLED = WEIGHTS.replace(
+    "    def __call__",
+    "    def sample(self) -> dict[str, object]:\n        return {'factor': 2}\n\n    def __call__",
+)
+
+
+def test_a_snapshot_is_published_with_what_its_sample_showed(deployer: Deployer) -> None:
+    steps = deployer.steps(deployer.write(SAMPLED))
+    assert not any("sample" in step.message for step in steps)
+    (deployed,) = steps[-1].result
+    snapshot = deployed.revision.snapshot
+    assert snapshot is not None
+    assert (snapshot.golden, snapshot.first_use, snapshot.workspace_bytes) == (True, 1, 0)
+    assert deployer.registry.route("scale").snapshot == snapshot
+    _, manifest = read_manifest(deployer.pipeline.snapshots.path(snapshot.digest))
+    assert manifest.code == deployed.revision.bundle_digest
+    assert manifest.options == deployed.revision.options.digest
+    assert {"torch", "dsfn"}.isdisjoint(manifest.libraries)
+    assert "pydantic" in manifest.libraries
+
+
+def test_that_a_samples_output_varies_is_told(deployer: Deployer) -> None:
+    counting = "self.calls = getattr(self, 'calls', 0) + 1\n        return self.calls * float("
+    varying = SAMPLED.replace("return float(", counting)
+    steps = deployer.steps(deployer.write(varying))
+    (told,) = [step for step in steps if "sample" in step.message]
+    assert (told.stage, told.function) == ("setup", "scale")
+    assert told.message.startswith(
+        "The output of the sample will not be compared after a restore: two calls with the same"
+    )
+    snapshot = steps[-1].result[0].revision.snapshot
+    assert snapshot is not None and not snapshot.golden
+
+
+def test_a_function_that_answers_otherwise_when_restored_starts_without_a_snapshot(
+    deployer: Deployer,
+) -> None:
+    # What setup() leaves on the class is in no snapshot.
+    remembering = SAMPLED.replace("self.weight =", "type(self).born = True\n        self.weight =")
+    remembering = remembering.replace("* factor)", "* factor * hasattr(self, 'born'))")
+    (deployed,) = deployer.deploy(remembering)
+    assert deployed.revision.snapshot is None
+    reason = str(deployed.revision.snapshot_reason)
+    assert reason.startswith("The snapshot could not be restored: restored, the function answers")
+    assert deployer.pipeline.snapshots.digests() == ()
+
+
+def test_a_quarantined_snapshot_is_made_anew_in_the_place_of_the_old_one(
+    deployer: Deployer,
+) -> None:
+    (first,) = deployer.deploy(WEIGHTS)
+    assert first.revision.snapshot is not None
+    slab = deployer.pipeline.snapshots.path(first.revision.snapshot.digest) / "slab-cpu.safetensors"
+    sound = slab.read_bytes()
+    slab.chmod(0o600)
+    slab.write_bytes(sound[:-1] + b"\1")
+    deployer.registry.quarantine(first.revision.id, "The snapshot is quarantined. It was broken.")
+    steps = deployer.steps(deployer.write(WEIGHTS))
+    (told,) = [step for step in steps if step.stage == "setup"]
+    assert told.message.startswith("The snapshot is quarantined. It was broken. Running setup()")
+    (again,) = steps[-1].result
+    assert again == Deployed(first.revision, created=False)
+    assert deployer.registry.route("scale") == first.revision
+    assert slab.read_bytes() == sound
+
+
 def test_a_directory_is_deployed_with_its_own_packages(deployer: Deployer) -> None:
     deployer.write("SUFFIX = '!'\n", "words/__init__.py")
     deployer.write(ECHO.replace("import dsfn", "import dsfn\nfrom words import SUFFIX"))
@@ -395,8 +464,8 @@ def test_a_function_that_asks_for_gpus_is_refused_where_there_are_none(deployer:
         ECHO.replace("@dsfn.function", "@dsfn.function(gpu=0.5)"), DefinitionError
     )
     assert error.message == (
-        "The deploy failed: echo asks for 0.5 GPUs, and this node has none: take `gpu` away,"
-        " or deploy it where there is one."
+        "The deploy failed: echo asks for 0.5 GPUs, and this node has none (it is a test's):"
+        " take `gpu` away, or deploy it where there are as many."
     )
 
 

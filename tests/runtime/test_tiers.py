@@ -23,7 +23,6 @@ from dsfn.functions.errors import (
     DsfnError,
     NotFound,
     ShuttingDown,
-    SnapshotError,
     StorageFull,
     StoreUnavailable,
 )
@@ -32,7 +31,7 @@ from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.tiers import tiers as tiers_module
 from dsfn.runtime.tiers.catalogue import Catalogue
-from dsfn.runtime.tiers.tiers import MAX_FAILED_RESTORES, SnapshotTiers
+from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.sealed import is_sound
@@ -167,19 +166,15 @@ def damage(directory: Path) -> None:
 
 def test_a_snapshot_on_the_disk_is_used_as_it_is(node: Node) -> None:
     revision = node.deploy(1)
-    path = node.run(node.tiers.ensure(revision))
+    path = node.run(node.tiers.ensure(digest_of(revision)))
     assert path == node.tiers.disk.files.path(digest_of(revision))
     assert node.store.pulls == 0
     assert node.tiers.records.of(digest_of(revision)).heat == 1
 
 
-def test_a_revision_without_a_snapshot_needs_none(node: Node) -> None:
-    assert node.run(node.tiers.ensure(replace(make_revision(2), snapshot=None))) is None
-
-
 def test_a_snapshot_that_left_the_disk_is_pulled_when_it_is_used(node: Node) -> None:
     revision = node.lost(1)
-    path = node.run(node.tiers.ensure(revision))
+    path = node.run(node.tiers.ensure(digest_of(revision)))
     assert path is not None and is_sound(path, Transfer(10))
     record = node.tiers.records.of(digest_of(revision))
     assert record.reload_us is not None and record.reload_us > 0
@@ -191,7 +186,7 @@ def test_replicas_that_start_together_share_one_pull(node: Node) -> None:
     node.store.wait.clear()
 
     async def together() -> set[Path | None]:
-        tasks = [asyncio.create_task(node.tiers.ensure(revision)) for _ in range(10)]
+        tasks = [asyncio.create_task(node.tiers.ensure(digest_of(revision))) for _ in range(10)]
         await asyncio.sleep(0.1)
         node.store.wait.set()
         return set(await asyncio.gather(*tasks))
@@ -205,7 +200,7 @@ def test_a_pull_that_nobody_waits_for_any_more_is_stopped(node: Node) -> None:
     node.store.wait.clear()
 
     async def leave() -> None:
-        tasks = [asyncio.create_task(node.tiers.ensure(revision)) for _ in range(2)]
+        tasks = [asyncio.create_task(node.tiers.ensure(digest_of(revision))) for _ in range(2)]
         await asyncio.sleep(0.1)
         tasks[0].cancel()
         await asyncio.sleep(0.1)
@@ -217,18 +212,15 @@ def test_a_pull_that_nobody_waits_for_any_more_is_stopped(node: Node) -> None:
 
     node.run(leave())
     node.store.wait.set()
-    assert node.run(node.tiers.ensure(revision)) is not None, "the next one begins anew"
+    assert node.run(node.tiers.ensure(digest_of(revision))) is not None, "the next one begins anew"
     assert node.store.pulls == 2
     assert not list((node.place / "snapshots").glob(".staging*"))
 
 
-def test_without_a_store_what_is_lost_is_lost(make: Callable[..., Node]) -> None:
+def test_without_a_store_nothing_can_be_pushed(make: Callable[..., Node]) -> None:
     node = make(with_store=False)
-    revision = node.deploy(1)
-    node.run(node.tiers.disk.delete(digest_of(revision)))
-    assert node.run(node.tiers.ensure(revision)) is None
     with pytest.raises(Conflict, match="no store"):
-        node.run(node.tiers.push(digest_of(revision)))
+        node.run(node.tiers.push(digest_of(node.deploy(1))))
 
 
 def test_a_store_that_fails_leaves_the_function_its_setup_and_is_not_asked_by_every_replica(
@@ -237,68 +229,45 @@ def test_a_store_that_fails_leaves_the_function_its_setup_and_is_not_asked_by_ev
     revision = node.lost(1)
     node.store.error = StoreUnavailable("It is away.", reason="away", retry_after_s=1)
     for _ in range(3):
-        assert node.run(node.tiers.ensure(revision)) is None
+        assert node.run(node.tiers.ensure(digest_of(revision))) is None
     assert node.store.pulls == 1
     assert node.tiers.fault(digest_of(revision)) == "It is away."
     node.store.error = None
     monkeypatch.setattr(tiers_module, "PULL_AGAIN_AFTER_S", 0)
     node.tiers._pull_again_at_s.clear()
-    assert node.run(node.tiers.ensure(revision)) is not None
+    assert node.run(node.tiers.ensure(digest_of(revision))) is not None
     assert node.tiers.fault(digest_of(revision)) is None
 
 
 def test_a_full_disk_leaves_the_function_its_setup(node: Node) -> None:
     revision = node.lost(1)
     node.store.error = StorageFull("The disk has no room for the snapshot.")
-    assert node.run(node.tiers.ensure(revision)) is None
+    assert node.run(node.tiers.ensure(digest_of(revision))) is None
 
 
 def test_a_damaged_copy_is_replaced_by_the_stores(node: Node) -> None:
     revision = node.stored(1)
     path = node.tiers.disk.files.path(digest_of(revision))
     damage(path)
-    error = CorruptSnapshot("The slab's bytes differ.", digest="", reason="")
-    again = node.run(node.tiers.failed(revision, error))
-    assert again == path and is_sound(path, Transfer(10))
+    assert node.run(node.tiers.refetch(digest_of(revision)))
+    assert is_sound(path, Transfer(10))
     assert node.store.pulls == 1
-    node.tiers.restored(revision)
-    assert node.tiers.records.of(digest_of(revision)).failed_restores == 0
 
 
-def test_a_damaged_copy_that_is_the_only_one_is_taken_away(make: Callable[..., Node]) -> None:
-    node = make(with_store=False)
-    revision = node.deploy(1)
-    damage(node.tiers.disk.files.path(digest_of(revision)))
-    error = CorruptSnapshot("The slab's bytes differ.", digest="", reason="")
-    assert node.run(node.tiers.failed(revision, error)) is None
-    assert node.digests() == set()
-
-
-def test_a_snapshot_that_fails_again_and_again_is_quarantined_until_it_is_acquitted(
-    make: Callable[..., Node],
+def test_what_is_damaged_in_the_store_or_nowhere_is_called_so(
+    node: Node, make: Callable[..., Node]
 ) -> None:
-    node = make()
-    revision = node.stored(1)
-    digest = digest_of(revision)
-    for _ in range(MAX_FAILED_RESTORES):
-        assert node.run(node.tiers.ensure(revision)) is not None
-        assert node.run(node.tiers.failed(revision, SnapshotError("It does not fit."))) is None
-    assert node.run(node.tiers.ensure(revision)) is None
-    next_node = make()
-    assert next_node.run(next_node.tiers.ensure(revision)) is None, "a new node remembers"
-    quarantine = next_node.tiers.records.of(digest).quarantine
-    assert quarantine == "3 restores in a row failed, the last so: It does not fit."
-    assert digest in node.digests(), "it is kept to be looked at"
-    next_node.tiers.acquit(digest)
-    assert next_node.run(next_node.tiers.ensure(revision)) is not None
-
-
-def test_restores_that_work_in_between_keep_a_snapshot_from_quarantine(node: Node) -> None:
-    revision = node.stored(1)
-    for _ in range(2 * MAX_FAILED_RESTORES):
-        node.run(node.tiers.failed(revision, SnapshotError("Bad luck.")))
-        node.tiers.restored(revision)
-    assert node.tiers.records.of(digest_of(revision)).quarantine is None
+    bad, gone = node.lost(1), node.lost(2)
+    damage(node.place / "store" / digest_of(bad))
+    node.store.delete(digest_of(gone))
+    with pytest.raises(CorruptSnapshot, match="differ from their digest"):
+        node.run(node.tiers.ensure(digest_of(bad)))
+    with pytest.raises(CorruptSnapshot, match="neither on this node's disk nor in the store"):
+        node.run(node.tiers.ensure(digest_of(gone)))
+    alone = make(with_store=False)
+    with pytest.raises(CorruptSnapshot, match="there is no store"):
+        alone.run(alone.tiers.ensure(digest_of(gone)))
+    assert not alone.run(alone.tiers.refetch(digest_of(gone)))
 
 
 def test_what_was_deployed_is_pushed_in_the_background(node: Node) -> None:
@@ -383,9 +352,9 @@ def test_the_disks_limit_is_kept_by_sending_away_what_is_used_least(
     node = make(max_disk_bytes=100_000)
     old, kept = node.stored(1, 40_000), node.stored(2, 40_000)
     for _ in range(3):
-        node.run(node.tiers.ensure(kept))
+        node.run(node.tiers.ensure(digest_of(kept)))
     third = node.stored(3, 40_000)
-    node.run(node.tiers.ensure(third))
+    node.run(node.tiers.ensure(digest_of(third)))
     node.run(node.tiers.pruner.trim())
     assert node.digests() == {digest_of(kept), digest_of(third)}
     assert node.store.has(digest_of(old))
@@ -396,7 +365,7 @@ def test_room_is_made_before_a_snapshot_is_pulled(make: Callable[..., Node]) -> 
     wanted = node.stored(1, 40_000)
     node.run(node.tiers.disk.delete(digest_of(wanted)))
     others = [node.stored(number, 40_000) for number in (2, 3)]
-    assert node.run(node.tiers.ensure(wanted)) is not None
+    assert node.run(node.tiers.ensure(digest_of(wanted))) is not None
     assert digest_of(wanted) in node.digests()
     assert len(node.digests()) == 2
     assert all(node.store.has(digest_of(other)) for other in others)
@@ -414,7 +383,7 @@ def test_pinned_used_and_unpushed_snapshots_stay_whatever_the_limit(
     node.tiers.pin(digest_of(pinned), False)
     node.run(node.tiers.pruner.trim())
     assert digest_of(pinned) not in node.digests()
-    assert node.run(node.tiers.ensure(other)) is not None
+    assert node.run(node.tiers.ensure(digest_of(other))) is not None
 
 
 def test_what_somebody_deleted_from_the_store_is_not_sent_away(make: Callable[..., Node]) -> None:
@@ -457,7 +426,7 @@ def test_prefetching_brings_snapshots_to_the_disk_and_hands_them_on(node: Node) 
     assert [each.reason for each in found] == [
         None,
         "The arena is too small.",
-        f"There is no snapshot {digest_of(gone)!r}.",
+        "The snapshot is damaged: it is neither on this node's disk nor in the store.",
     ]
 
 
@@ -467,7 +436,7 @@ def test_a_node_that_stops_ends_its_copies(make: Callable[..., Node]) -> None:
     node.store.wait.clear()
 
     async def stop() -> None:
-        waiting = asyncio.create_task(node.tiers.ensure(revision))
+        waiting = asyncio.create_task(node.tiers.ensure(digest_of(revision)))
         await asyncio.sleep(0.1)
         await asyncio.wait_for(node.tiers.close(), 5)
         with pytest.raises(ShuttingDown):

@@ -125,7 +125,7 @@ def test_a_model_on_the_gpu_comes_back_byte_for_byte_and_verifies(tmp_path: Path
 
 def test_a_snapshot_of_a_gpu_does_not_restore_on_a_cpu(tmp_path: Path) -> None:
     directory, _, _ = taken(tmp_path / "a")
-    with pytest.raises(SnapshotError, match="device"):
+    with pytest.raises(SnapshotError, match="needs gpu:0"):
         restore(directory, Classes(), {"cpu": CpuMemory()})
 
 

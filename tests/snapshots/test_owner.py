@@ -268,9 +268,9 @@ def test_a_copy_that_is_called_off_ends_soon_and_spoils_nothing(tmp_path: Path) 
         async with running_owner(SLOW) as control:
             await control.load(TENANT, directory)
             memory = await connected(control)
-            with memory.client.map(digest, 0) as (number, sizes, _):
-                assert sum(sizes) == 12 * MIB
-                memory.client.release(number)
+            with memory.client.map(digest, 0) as mapped:
+                assert sum(mapped.sizes) == 12 * MIB
+                memory.client.release(mapped.number)
             account = await control.account()
             assert (account.mappings, account.devices[0].pooled_bytes) == (0, 12 * MIB)
             assert verify(directory, Classes(), {"gpu:0": memory}).tensors == 3

@@ -1,5 +1,5 @@
 -- What is deployed on one node. Revisions never change, but for a snapshot that was
--- lost; all else that changes is which of them serve (traffic, served) and what calls them (subscriptions).
+-- lost or is no good; all else that changes is which of them serve (traffic, served) and what calls them (subscriptions).
 
 -- name: schema
 CREATE TABLE IF NOT EXISTS functions (
@@ -13,8 +13,7 @@ CREATE TABLE IF NOT EXISTS revisions (
     bundle_digest   TEXT NOT NULL,
     entry           TEXT NOT NULL,
     environment     TEXT NOT NULL,
-    snapshot_digest TEXT,
-    snapshot_bytes  INTEGER,
+    snapshot        TEXT,
     snapshot_reason TEXT,
     created_at_us   INTEGER NOT NULL,
     options         TEXT NOT NULL,
@@ -61,21 +60,23 @@ DELETE FROM functions WHERE name = :function;
 -- The same id is the same build: the first one stays. Only its snapshot, once lost, is
 -- captured again, and setup() need not leave the same bytes each time.
 INSERT INTO revisions (
-    id, function, bundle_digest, entry, environment, snapshot_digest, snapshot_bytes,
-    snapshot_reason, created_at_us, options, interface, modules
+    id, function, bundle_digest, entry, environment, snapshot, snapshot_reason,
+    created_at_us, options, interface, modules
 ) VALUES (
-    :id, :function, :bundle_digest, :entry, :environment, :snapshot_digest, :snapshot_bytes,
-    :snapshot_reason, :created_at_us, :options, :interface, :modules
+    :id, :function, :bundle_digest, :entry, :environment, :snapshot, :snapshot_reason,
+    :created_at_us, :options, :interface, :modules
 )
 ON CONFLICT (id) DO UPDATE SET
-    snapshot_digest = excluded.snapshot_digest,
-    snapshot_bytes  = excluded.snapshot_bytes,
+    snapshot        = excluded.snapshot,
     snapshot_reason = excluded.snapshot_reason,
     modules         = excluded.modules;
 
+-- name: update_snapshot
+UPDATE revisions SET snapshot = :snapshot, snapshot_reason = :reason WHERE id = :id;
+
 -- name: select_revisions
-SELECT id, function, bundle_digest, entry, environment, snapshot_digest, snapshot_bytes,
-       snapshot_reason, created_at_us, options, interface, modules
+SELECT id, function, bundle_digest, entry, environment, snapshot, snapshot_reason,
+       created_at_us, options, interface, modules
 FROM revisions WHERE function = :function ORDER BY number DESC;
 
 -- name: delete_traffic

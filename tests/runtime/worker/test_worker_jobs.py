@@ -370,6 +370,19 @@ def test_what_the_sample_leaves_is_captured_and_what_after_restore_sets_is_not(
     replica.printed("called 3")
 
 
+def test_what_the_sample_leaves_and_cannot_be_captured_is_left_out(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    source = SAMPLED.replace("self.calls += 1", "self.calls += 1; self.log = open('/dev/null')")
+    found = _captured(spawn, tmp_path, source)
+    assert (found["reason"], found["golden"]) == (None, True)
+    _done(_verify(spawn, tmp_path))
+    replica = spawn()
+    replica.load(tmp_path / "bundle", "model", snapshot=str(tmp_path / "staging"))
+    replica.call(x=1.0)
+    replica.printed("called 1")
+
+
 def test_a_restored_function_that_answers_otherwise_is_found(spawn: Spawn, tmp_path: Path) -> None:
     _captured(spawn, tmp_path, SAMPLED)
     write_app(tmp_path / "bundle", SAMPLED.replace("self.scale = 3.0", "self.scale = 5.0"))
@@ -406,7 +419,15 @@ def test_a_function_that_draws_has_a_golden_output(spawn: Spawn, tmp_path: Path)
 @pytest.mark.parametrize(
     ("call", "content_type", "golden"),
     [
-        ("async def __call__(self, x: int) -> int:\n        return x", "application/json", b"2"),
+        (
+            "async def __call__(self, x: int) -> int:\n"
+            "        self.held = getattr(self, 'held', None) or asyncio.Semaphore(1)\n"
+            "        await asyncio.gather(*(self.hold() for _ in range(2)))\n        return x\n\n"
+            "    async def hold(self) -> None:\n"
+            "        async with self.held:\n            await asyncio.sleep(0)",
+            "application/json",
+            b"2",
+        ),
         (
             "def __call__(self, x: int) -> Iterator[int]:\n        yield x\n        yield 3",
             "text/event-stream",
@@ -430,6 +451,7 @@ def test_every_kind_of_function_can_have_a_golden_output(
     spawn: Spawn, tmp_path: Path, call: str, content_type: str, golden: bytes
 ) -> None:
     source = f"""
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 @dsfn.function
 class Model:

@@ -1,0 +1,95 @@
+"""Snapshots that do not restore: counted, fetched again where that can be, and kept from use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from dsfn.functions.errors import (
+    BadMessage,
+    CorruptSnapshot,
+    DeviceFault,
+    DsfnError,
+    NotFound,
+    SnapshotError,
+    StorageFull,
+)
+from dsfn.runtime.model import Revision, SnapshotRef
+from dsfn.runtime.registry import Registry
+
+# Brings another copy of the snapshot of this digest in the place of the one that is there; false
+# if it cannot be had.
+Refetch = Callable[[str], Awaitable[bool]]
+
+
+@dataclass(eq=False)
+class Quarantine:
+    """Which snapshots replicas may start from.
+
+    One that is damaged is fetched again, once; one that is damaged still, cannot be fetched, or
+    has failed `max_failed_restores` times since the node started, is quarantined.
+    """
+
+    registry: Registry
+    max_failed_restores: int
+    refetch: Refetch
+    failed_restores: Counter[str] = field(default_factory=Counter)
+    _failures: Counter[str] = field(default_factory=Counter)
+    _refetched: set[str] = field(default_factory=set)
+    _fetching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def usable(self, revision: Revision) -> SnapshotRef | None:
+        """The snapshot to start a replica from, None if there is none that is good."""
+        known = self.registry.find(revision.id) or revision  # what was deleted may still serve
+        snapshot = known.snapshot
+        if snapshot is None or snapshot.quarantined or snapshot.digest in self._fetching:
+            return None
+        return snapshot
+
+    def failed(self, revision: Revision, error: SnapshotError) -> None:
+        """A restore has failed. Call from the node's loop."""
+        self.failed_restores[revision.function] += 1
+        snapshot = self.usable(revision)
+        if snapshot is None or isinstance(error, DeviceFault | BadMessage):
+            return  # it is not to blame
+        digest = snapshot.digest
+        if not isinstance(error, CorruptSnapshot):
+            self._failures[digest] += 1
+            if self._failures[digest] >= self.max_failed_restores:
+                times = f"Restores that failed: {self._failures[digest]}."
+                self._shut(revision, digest, f"{times} {error.message}")
+        elif digest in self._refetched:
+            self._shut(revision, digest, f"A second copy was damaged, too. {error.message}")
+        else:
+            work = self._fetch(revision, digest, error)
+            self._fetching[digest] = asyncio.get_running_loop().create_task(work)
+
+    async def close(self) -> None:
+        """Stops fetching."""
+        for task in self._fetching.values():
+            task.cancel()
+        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+
+    async def _fetch(self, revision: Revision, digest: str, error: SnapshotError) -> None:
+        fetched = False
+        try:
+            with suppress(DsfnError):  # the store may be away, or full, or have the same damage
+                fetched = await self.refetch(digest)
+        finally:
+            del self._fetching[digest]
+        if fetched:
+            self._refetched.add(digest)
+        else:
+            self._shut(revision, digest, error.message)
+
+    def _shut(self, revision: Revision, digest: str, reason: str) -> None:
+        # On a full disk it stays in use, and the next failure tries again; a function that was
+        # deleted meanwhile has no snapshot.
+        with suppress(StorageFull, NotFound):
+            self.registry.quarantine(revision.id, f"The snapshot is quarantined. {reason}")
+            # What is captured anew may well have the same digest.
+            del self._failures[digest]
+            self._refetched.discard(digest)

@@ -1,0 +1,153 @@
+"""Room on a GPU: who gets it, who has to go, who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+import pytest
+
+from dsfn.functions.errors import MemoryFull
+from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.gpus.room import Room
+from dsfn.runtime.worker.messages import Gpu
+from dsfn.snapshots.owner.account import DeviceAccount
+
+GPU = Gpu(0, "host:100:0")
+
+
+@dataclass(eq=False)
+class Device:
+    """A GPU of 100 bytes. `others_bytes` are foreign processes'."""
+
+    others_bytes: int = 0
+    reserve_bytes: int = 0
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.room = Room(0, self.account)
+
+    async def account(self, index: int) -> DeviceAccount:
+        held = sum(h.slab_bytes[0] for h in self.room.holdings if h.present)
+        contexts = sum(h.start_bytes for h in self.room.holdings if h.started)
+        free = 100 - held - contexts - self.others_bytes
+        return DeviceAccount("cpu", 100, free, self.reserve_bytes, held, 0)
+
+    def replica(self, size: int, heat: float, resting: bool = True, context: int = 0) -> Replica:
+        """One that has its weights on the device."""
+        holding = Holding((GPU,), {0: size}, context, present=True, started=True)
+        holding.holder = replica = Replica(self, holding, heat, resting)
+        self.room.holdings.add(holding)
+        return replica
+
+
+@dataclass(eq=False)
+class Replica:
+    device: Device
+    holding: Holding
+    heat: float
+    resting: bool
+
+    def can_give_up(self) -> bool:
+        return self.resting and self.holding.present
+
+    async def give_up(self) -> None:
+        self.holding.present = False
+        self.device.room.changed()
+
+    def can_freeze(self) -> bool:
+        return self.resting and self.holding.started and not self.holding.present
+
+    async def freeze(self) -> None:
+        self.holding.started = False
+        self.device.room.changed()
+
+    def owner_lost(self) -> None:
+        """Not asked for here."""
+
+
+def within(work: Awaitable[None], seconds: float = 5) -> None:
+    async def run() -> None:
+        await asyncio.wait_for(work, seconds)
+
+    asyncio.run(run())
+
+
+def test_what_fits_takes_nothing_from_anybody() -> None:
+    device = Device()
+    replica = device.replica(60, heat=0)
+    within(device.room.make(40))
+    assert replica.holding.present
+
+
+def test_the_coldest_at_rest_go_first_and_no_more_than_must() -> None:
+    device = Device()
+    hot, cold, cool = (device.replica(30, heat=heat) for heat in (9, 1, 2))
+    within(device.room.make(60))
+    assert [each.holding.present for each in (hot, cool, cold)] == [True, False, False]
+
+
+def test_contexts_go_when_weights_are_not_enough() -> None:
+    device = Device()
+    parked = device.replica(10, heat=5, context=30)
+    busy = device.replica(30, heat=0, resting=False, context=20)
+    within(device.room.make(40))
+    assert not parked.holding.started
+    assert busy.holding.present
+
+
+def test_who_is_busy_is_waited_for() -> None:
+    device = Device()
+    busy = device.replica(80, heat=0, resting=False)
+
+    async def scenario() -> None:
+        making = asyncio.create_task(device.room.make(50))
+        await asyncio.sleep(0.02)
+        assert not making.done()
+        busy.resting = True
+        device.room.changed()
+        await asyncio.wait_for(making, 5)
+
+    asyncio.run(scenario())
+    assert not busy.holding.present
+
+
+def test_memory_that_a_foreign_process_gives_back_is_noticed() -> None:
+    device = Device(others_bytes=90)
+
+    async def scenario() -> None:
+        making = asyncio.create_task(device.room.make(50))
+        await asyncio.sleep(0.02)
+        assert not making.done()
+        device.others_bytes = 0
+        await asyncio.wait_for(making, 5)
+
+    asyncio.run(scenario())
+
+
+def test_what_could_never_fit_is_refused_at_once() -> None:
+    device = Device(reserve_bytes=20)
+    replica = device.replica(10, heat=0)
+    with pytest.raises(MemoryFull, match="no room for 81 bytes; 80 are free"):
+        within(device.room.make(81))
+    assert replica.holding.present
+
+
+def test_the_owner_is_not_asked_again_while_much_is_free() -> None:
+    device = Device()
+
+    async def scenario() -> int:
+        asked = 0
+
+        async def account(index: int) -> DeviceAccount:
+            nonlocal asked
+            asked += 1
+            return await device.account(index)
+
+        device.room.account = account
+        for needed_bytes in (10, 10, 80, 90):
+            await device.room.make(needed_bytes)
+        return asked
+
+    assert asyncio.run(scenario()) == 2  # at first, and for what is close
