@@ -34,6 +34,7 @@ from dsfn.snapshots.transfer import Transfer
 
 # A store that has just failed is not asked again by every replica that starts.
 PULL_AGAIN_AFTER_S = 30.0
+TRIM_EVERY_S = 60.0
 MAX_CHECKS = 1
 CHECK_TIMEOUT_S = 1800.0
 
@@ -69,13 +70,16 @@ class SnapshotTiers:
     _faults: dict[str, str] = field(default_factory=dict)
     _pull_again_at_s: dict[str, float] = field(default_factory=dict)
     _damaged_in_store: set[str] = field(default_factory=set)
+    _keeper: asyncio.Task[None] | None = None
     _checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CHECKS))
 
     def __post_init__(self) -> None:
         self.pusher = Pusher(self.push)
 
     async def start(self) -> None:
-        """Begins to send what the store has not yet, that of an earlier node included."""
+        """Begins to keep the disk within its limit, and to send what the store has not yet, that
+        of an earlier node included."""
+        self._keeper = asyncio.create_task(self._keep())
         if self.copies is None:
             return
         here = await asyncio.to_thread(self.disk.files.digests)
@@ -86,6 +90,9 @@ class SnapshotTiers:
 
     async def close(self) -> None:
         """Ends every copy."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
         await self.pusher.close()
         if self.copies is not None:
             await self.copies.close()
@@ -172,6 +179,7 @@ class SnapshotTiers:
                 self._damaged_in_store.discard(digest)
             await copies.push(digest)
         self._note(digest, stored_at_us=self.clock.now_us())
+        await self.pruner.trim()  # it may leave the disk now
 
     async def prefetch(self, revisions: Sequence[Revision]) -> list[Prefetched]:
         """Brings the snapshots of these revisions as far up as this node can."""
@@ -196,6 +204,13 @@ class SnapshotTiers:
     def fault(self, digest: str) -> str | None:
         """What went wrong the last time that the snapshot was to be copied, if it did."""
         return self._faults.get(digest)
+
+    async def _keep(self) -> None:
+        """What could not leave because it was in use may leave later."""
+        while True:
+            with suppress(DsfnError):  # nothing is lost, and the next turn comes
+                await self.pruner.trim()
+            await asyncio.sleep(TRIM_EVERY_S)
 
     async def _prefetch(self, revision: Revision) -> Prefetched:
         if revision.snapshot is None or revision.snapshot.quarantined:

@@ -195,6 +195,22 @@ def test_replicas_that_start_together_share_one_pull(node: Node) -> None:
     assert node.store.pulls == 1
 
 
+def test_two_snapshots_are_pulled_at_a_time_and_others_wait(node: Node) -> None:
+    digests = [digest_of(node.lost(number)) for number in (1, 2, 3)]
+    node.store.wait.clear()
+
+    async def together() -> None:
+        tasks = [asyncio.create_task(node.tiers.ensure(digest)) for digest in digests]
+        await until(lambda: node.store.pulls == 2)
+        await asyncio.sleep(0.1)
+        assert node.store.pulls == 2
+        node.store.wait.set()
+        assert all(await asyncio.gather(*tasks))
+
+    node.run(together())
+    assert node.digests() == set(digests)
+
+
 def test_a_pull_that_nobody_waits_for_any_more_is_stopped(node: Node) -> None:
     revision = node.lost(1)
     node.store.wait.clear()
@@ -374,10 +390,11 @@ def test_room_is_made_before_a_snapshot_is_pulled(make: Callable[..., Node]) -> 
 def test_pinned_used_and_unpushed_snapshots_stay_whatever_the_limit(
     make: Callable[..., Node],
 ) -> None:
-    node = make(max_disk_bytes=1)
+    node = make()
     pinned, busy, only, other = node.stored(1), node.stored(2), node.deploy(3), node.stored(4)
     node.tiers.pin(digest_of(pinned), True)
     node.in_use.add(digest_of(busy))
+    node.tiers.pruner.max_disk_bytes = 1
     node.run(node.tiers.pruner.trim())
     assert node.digests() == {digest_of(pinned), digest_of(busy), digest_of(only)}
     node.tiers.pin(digest_of(pinned), False)
@@ -387,9 +404,10 @@ def test_pinned_used_and_unpushed_snapshots_stay_whatever_the_limit(
 
 
 def test_what_somebody_deleted_from_the_store_is_not_sent_away(make: Callable[..., Node]) -> None:
-    node = make(max_disk_bytes=1)
+    node = make()
     revision = node.stored(1)
     node.store.delete(digest_of(revision))
+    node.tiers.pruner.max_disk_bytes = 1
     node.run(node.tiers.pruner.trim())
     assert node.digests() == {digest_of(revision)}
     assert not node.tiers.is_elsewhere(digest_of(revision))

@@ -324,6 +324,23 @@ def test_a_server_that_is_not_there_is_given_up_within_seconds(credentials: None
     store.close()
 
 
+def test_a_slab_of_too_many_parts_is_sent_in_larger_ones(
+    way: Way, snapshot: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_transfer, "MAX_PARTS", 2)
+    way.store.push(snapshot, transfer())
+    assert len(way.proxy.requests("PUT", "partNumber")) == 2
+    way.store.pull(snapshot.name, staging, transfer())
+    assert_same(staging, snapshot)
+
+
+def test_a_listing_has_an_end(pushed: Way, snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [found.digest for found in pushed.store.listing()] == [snapshot.name]
+    monkeypatch.setattr(s3_bucket, "MAX_KEYS", len(pushed.keys()) - 1)
+    (found,) = pushed.store.listing()
+    assert found.bytes < slab_size(snapshot), "one object was not looked at"
+
+
 def test_what_was_pulled_is_sound(pushed: Way, snapshot: Path, staging: Path) -> None:
     pushed.store.pull(snapshot.name, staging, transfer())
     assert read_manifest(staging)[0] == snapshot.name
