@@ -95,10 +95,16 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     console.print(table)
 
 
-def save(name: str, machine: Machine, settings: Mapping[str, Any], rows: Sequence[Any]) -> Path:
-    """Writes `results/NAME.json`; `rows` are dataclass instances."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(
+    name: str,
+    machine: Machine,
+    settings: Mapping[str, Any],
+    rows: Sequence[Any],
+    path: Path | None = None,
+) -> Path:
+    """Writes `results/NAME.json`, or another file; `rows` are dataclass instances."""
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
     document = {
         "benchmark": name,
         "machine": asdict(machine),

@@ -139,9 +139,10 @@ class DeviceDocument(TypedDict):
 
 
 class LinkDocument(TypedDict):
-    """What came over a GPU's link to the host: for itself and for other GPUs; and what, instead,
-    came out of a GPU's memory."""
+    """What came over a GPU's link to the host: for itself and for other GPUs, of which there are
+    `peers`; and what, instead, came out of a GPU's memory."""
 
+    peers: int
     own_bytes: int
     relayed_bytes: int
     kept_bytes: int

@@ -242,7 +242,7 @@ class Pipeline:
         workspace_bytes = captured.workspace_bytes
         if captured.reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
-            captured = await self._verify(stages, source, options, staging)
+            captured = await self._verify(stages, source, options, staging, workspace_bytes)
         revision = Revision(
             id=id_,
             function=name,
@@ -281,10 +281,16 @@ class Pipeline:
                 return await stages.capture(source, options, staging, gpus)
 
     async def _verify(
-        self, stages: Stages, source: Source, options: Options, staging: Path
+        self,
+        stages: Stages,
+        source: Source,
+        options: Options,
+        staging: Path,
+        workspace_bytes: int,
     ) -> Captured:
+        room = self.gpus.lend(options.gpu, staging, workspace_bytes, self.setup_timeout_s)
         try:
-            async with self.gpus.lend(options.gpu, staging, self.setup_timeout_s) as gpus:
+            async with room as gpus:
                 return await stages.verify(source, options, staging, gpus)
         except (Unavailable, SnapshotError) as error:
             return Captured(f"The snapshot could not be restored: {error.message}")

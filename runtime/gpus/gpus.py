@@ -91,12 +91,12 @@ class Gpus:
         await self._arena.load(owner, self.tenant, directory, slabs)
         return {slab.device: slab.data_bytes for slab in slabs}
 
-    async def holding(self, gpu: float, snapshot: Path | None) -> Holding:
+    async def holding(self, gpu: float, snapshot: Path | None, workspace_bytes: int = 0) -> Holding:
         """What a new replica is to hold; nothing is taken yet. Raises as `bring`."""
         gpus = self.places(gpu)
         named = await self.bring(snapshot) if snapshot is not None else {}
         slab_bytes = {each.index: named.get(f"gpu:{n}", 0) for n, each in enumerate(gpus)}
-        return Holding(gpus, slab_bytes, self.settings.context_bytes)
+        return Holding(gpus, slab_bytes, self.settings.context_bytes, workspace_bytes)
 
     async def take(self, holding: Holding, timeout_s: float) -> None:
         """Makes room for all that the holding still needs, and counts it as held.
@@ -107,7 +107,8 @@ class Gpus:
         try:
             async with asyncio.timeout(timeout_s), self._in_turn(rooms):
                 for room in rooms:
-                    await room.make(holding.needed_bytes(room.index))
+                    needed_bytes = holding.needed_bytes(room.index)
+                    await room.make(needed_bytes, holding.workspace_bytes)
                 for room in rooms:
                     room.holdings.add(holding)
                 holding.present = holding.started = True
@@ -166,16 +167,17 @@ class Gpus:
 
     @asynccontextmanager
     async def lend(
-        self, gpu: float, snapshot: Path, timeout_s: float
+        self, gpu: float, snapshot: Path, workspace_bytes: int, timeout_s: float
     ) -> AsyncIterator[tuple[Gpu, ...]]:
-        """GPUs with room for a snapshot inside the block, and its weights in the arena.
+        """GPUs with room for a snapshot and its calls inside the block, and its weights in the
+        arena.
 
         Raises as `bring` and `take`.
         """
         if not gpu:
             yield ()
             return
-        holding = await self.holding(gpu, snapshot)
+        holding = await self.holding(gpu, snapshot, workspace_bytes)
         await self.take(holding, timeout_s)
         try:
             yield holding.gpus
@@ -274,7 +276,10 @@ class Gpus:
         if arena_bytes is None:
             arena_bytes = available_bytes() // 2
         reserve_bytes = self.settings.reserve_bytes
-        return Start(0, arena_bytes, list(self.found.devices), reserve_bytes=reserve_bytes)
+        devices = list(self.found.devices)
+        # The stand-in has a codec for its own tests: nobody's memory gets larger by it.
+        compress = all(name.startswith("cuda:") for name in devices)
+        return Start(0, arena_bytes, devices, reserve_bytes=reserve_bytes, compress=compress)
 
     def _announce(self, control: OwnerControl) -> None:
         assert self._owner is not None

@@ -54,6 +54,10 @@ class Grip:
         """Gives it back; after `take`. Raises `DeviceFault`, `OwnerLost`."""
         await self.gpus.thaw(self.holding, pid)
 
+    def found_too_little(self) -> None:
+        """A call ran out of the GPU's memory."""
+        self.holding.found_too_little()
+
     def let_go(self) -> None:
         """The weights are on no GPU any more."""
         self.gpus.let_go(self.holding)

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from dsfn.runtime.worker.messages import Gpu
 
+LEAST_WORKSPACE_BYTES = 256 << 20
+
 
 class Holder(Protocol):
     """Who holds memory: a replica."""
@@ -36,11 +38,13 @@ class Holder(Protocol):
 class Holding:
     """A replica's share of the GPUs. `slab_bytes`: what its weights take on each, by the owner's
     number, while they are `present`. `start_bytes`: what its process takes beside them
-    while it is `started`: its context."""
+    while it is `started`: its context. `workspace_bytes`: what its calls allocate for as long as
+    they run, for which there has to be room but which is not held."""
 
     gpus: tuple[Gpu, ...]
     slab_bytes: Mapping[int, int]
     start_bytes: int
+    workspace_bytes: int = 0
     holder: Holder | None = None
     present: bool = False
     started: bool = False
@@ -49,3 +53,7 @@ class Holding:
         """What it still has to get of the GPU number `index`."""
         missing = 0 if self.present else self.slab_bytes.get(index, 0)
         return missing + (0 if self.started else self.start_bytes)
+
+    def found_too_little(self) -> None:
+        """A call ran out of memory: the next one gets more room."""
+        self.workspace_bytes = max(2 * self.workspace_bytes, LEAST_WORKSPACE_BYTES)

@@ -40,20 +40,21 @@ class Room:
         """Memory was given back, or a replica came to rest."""
         self._changed.set()
 
-    async def make(self, needed_bytes: int) -> None:
-        """Returns when so much is free, having parked replicas at rest, the coldest first.
+    async def make(self, needed_bytes: int, spare_bytes: int = 0) -> None:
+        """Returns when so much is free, and as much of `spare_bytes` as the GPU has beside it,
+        having parked replicas at rest, the coldest first.
 
         Waits for those that are busy. Raises `MemoryFull` for what could never fit, `OwnerLost`.
         """
-        if self._fits_by_far(needed_bytes):
+        if self._fits_by_far(needed_bytes + spare_bytes):
             return
         while True:
             self._changed.clear()
             account = await self._look()
             free_bytes = self._free_bytes(account)
-            if needed_bytes <= free_bytes:
-                return
             capacity_bytes = account.total_bytes - account.reserve_bytes
+            if min(needed_bytes + spare_bytes, capacity_bytes) <= free_bytes:
+                return
             if needed_bytes > capacity_bytes:
                 raise memory_full("device", needed_bytes, capacity_bytes)
             if (victim := self._coldest()) is not None:

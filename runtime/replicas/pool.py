@@ -113,6 +113,10 @@ class Pool:
         self._meter.add(-1, self.clock.monotonic_ns())
         if replica.in_flight == 0:
             self.shares.busy_replicas -= 1
+            if replica.wants_room and replica.state is ReplicaState.READY:
+                # What it comes back into has the room that a call of it did not find.
+                replica.state = ReplicaState.STARTING
+                self.spawn_task(replica.park())
         if self._waiting:
             self.serve_waiting()
 

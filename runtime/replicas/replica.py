@@ -58,6 +58,7 @@ class Replica:
     in_flight: int = 0
     used_at_s: float = 0.0
     ready: Ready | None = None
+    wants_room: bool = False
     _frozen: bool = False
     _heat: Heat = field(default_factory=Heat)
     _occupancy: Occupancy = field(default_factory=Occupancy)
@@ -187,6 +188,7 @@ class Replica:
 
     async def _unpark(self) -> int:
         await self.grip.take(self.limits.queue_timeout_s)
+        self.wants_room = False
         if self._frozen:
             await self.grip.thaw(self.worker.pid)
             self._frozen = False
@@ -262,6 +264,9 @@ class Replica:
         if isinstance(pending.error, OutOfMemory):
             # Its worker ends after this answer: nothing more may be sent there.
             self._doom = self._doom or _replica_lost("another of its calls ran out of memory")
+        elif isinstance(pending.error, MemoryFull):
+            self.grip.found_too_little()
+            self.wants_room = True
         self._release(pending.slot)
 
     def _release(self, slot: Slot) -> None:

@@ -115,8 +115,11 @@ class Starter:
         return replica
 
     async def _grip(self, revision: Revision, snapshot: Path | None) -> Grip:
-        gpu = revision.options.gpu
-        holding = await self.gpus.holding(gpu, snapshot) if gpu else Holding((), {}, 0)
+        gpu, known = revision.options.gpu, revision.snapshot
+        if not gpu:
+            return Grip(self.gpus, Holding((), {}, 0), snapshot)
+        workspace_bytes = 0 if known is None else known.workspace_bytes
+        holding = await self.gpus.holding(gpu, snapshot, workspace_bytes)
         return Grip(self.gpus, holding, snapshot)
 
     def _load_message(

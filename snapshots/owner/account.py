@@ -10,8 +10,9 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """One device. `resident_bytes` are in workers' mappings, `pooled_bytes` are kept for the
-    next ones, `neighbour_bytes` are slabs for restores on other devices, `staging_bytes` pass
-    pieces on to those, `free_bytes` the driver has; the rest is others'."""
+    next ones, `neighbour_bytes` are slabs for restores on other devices, `staging_bytes` are
+    what the owner works with: places for pieces that go on to those, or have to be decoded.
+    `free_bytes` the driver has; the rest is others'."""
 
     device_class: str
     total_bytes: int
@@ -34,8 +35,10 @@ class DeviceAccount:
 @dataclass(frozen=True, slots=True)
 class LinkAccount:
     """What has come over a device's link since the owner began: for the device itself, for its
-    peers, and, instead, out of memory that held it already."""
+    peers, and, instead, out of memory that held it already. `peers`: for how many it can carry;
+    none any more once that has failed."""
 
+    peers: int
     own_bytes: int
     relayed_bytes: int
     kept_bytes: int
@@ -58,13 +61,15 @@ class SlabAccount:
 @dataclass(frozen=True, slots=True)
 class Account:
     """All that the owner holds. `arena_used_bytes` and `arena_free_bytes` add up to the arena;
-    a slab needs one free range, of at most `arena_largest_free_bytes`."""
+    a slab needs one free range, of at most `arena_largest_free_bytes`. Of the slabs, some have
+    taken a form that is coded."""
 
     arena_bytes: int
     arena_used_bytes: int
     arena_free_bytes: int
     arena_largest_free_bytes: int
     slabs: int
+    coded_slabs: int
     workers: int
     mappings: int
     devices: tuple[DeviceAccount, ...]
@@ -80,3 +85,21 @@ class Account:
         devices = tuple(DeviceAccount(**device) for device in document["devices"])
         links = tuple(LinkAccount(**link) for link in document["links"])
         return cls(**{**document, "devices": devices, "links": links})
+
+
+@dataclass(frozen=True, slots=True)
+class CodingAccount:
+    """What came of coding a slab: whether it is `coded`, the bytes of its data, and those that
+    it takes in the arena.
+
+    `coded_bytes` are what it has when coded, `plain_us` and `coded_us` what the fastest copies
+    of either form took, as far as it came to that; `reason` says why it is not coded.
+    """
+
+    data_bytes: int
+    arena_bytes: int
+    coded: bool
+    coded_bytes: int
+    plain_us: int
+    coded_us: int
+    reason: str

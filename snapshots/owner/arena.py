@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
-from dsfn.snapshots.owner.account import SlabAccount
+from dsfn.snapshots.owner.account import CodingAccount, SlabAccount
+from dsfn.snapshots.owner.compress import Verdict
+from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.errors import memory_full
 from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
@@ -26,6 +29,7 @@ from dsfn.snapshots.owner.linux import (
     shared_huge_pages,
     touch,
 )
+from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 _HOST_RESERVE_BYTES = 256 << 20
 _READ_BYTES = 32 << 20
 _HALF_LIFE_S = 600
+
+_NO_VERDICT = Verdict(None, 0, 0, 0, "it was not coded so far")
 
 Key = tuple[str, str]  # tenant, digest: tenants share no slab, not even an equal one
 
@@ -73,17 +79,30 @@ class HostMemory:
         return memoryview(array).cast("B")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Form:
+    """A slab's data as it lies in the arena's range at `offset`: from the address `source` on,
+    plain, or in `pieces` of which some are coded. `readers` counts the copies that run."""
+
+    offset: int
+    source: int
+    pieces: tuple[Piece, ...] | None = None
+    readers: int = 0
+    dropped: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class ArenaSlab:
-    """A slab file's bytes in the arena. `readers` counts the copies that run, `mappings` the
-    memory of workers that it was copied to, `uses` how often, the last time at `last_used_us`
-    of the monotonic clock. `head` has hashed what comes before the data."""
+    """A slab file in the arena, in one form; `verdict` says what came of coding it, once it is
+    known. `mappings` counts the memory of workers that it was copied to, `uses` how often, the
+    last time at `last_used_us` of the monotonic clock. `head` has hashed what comes before the
+    data."""
 
     key: Key
-    offset: int
     size_bytes: int
     data_offset: int
-    readers: int = 0
+    form: Form
+    verdict: Verdict | None = None
     mappings: int = 0
     uses: int = 0
     last_used_us: int = 0
@@ -94,6 +113,16 @@ class ArenaSlab:
     def data_bytes(self) -> int:
         """What of it goes to a device."""
         return self.size_bytes - self.data_offset
+
+    def pieces(self, granules: Iterable[Granule], most_bytes: int) -> Iterable[Piece]:
+        """The pieces that bring it to granules, whose sizes are always the same for its size."""
+        sizes = (granule.size_bytes for granule in granules)
+        return self.form.pieces or cut(self.data_bytes, sizes, most_bytes)
+
+    @property
+    def coded(self) -> bool:
+        """Whether it has a coded form."""
+        return self.form.pieces is not None
 
     def use(self) -> None:
         """It is mapped once more."""
@@ -109,7 +138,12 @@ class ArenaSlab:
     def account(self) -> SlabAccount:
         """What of it matters to whoever decides what to evict."""
         return SlabAccount(
-            *self.key, self.size_bytes, self.readers, self.mappings, self.uses, self.last_used_us
+            *self.key,
+            self.size_bytes,
+            self.form.readers,
+            self.mappings,
+            self.uses,
+            self.last_used_us,
         )
 
 
@@ -128,23 +162,25 @@ class Arena:
             raise NotFound(f"The arena has no slab {key[1]!r}.", kind="slab", name=key[1])
         return slab
 
-    def data_address(self, slab: ArenaSlab) -> int:
-        """Where the slab's data begins."""
-        return self.memory.address + slab.offset + slab.data_offset
-
     def reserve(self, key: Key, size_bytes: int, data_offset: int) -> ArenaSlab:
         """A range for a slab that nobody finds yet. Raises `MemoryFull`."""
-        offset = self.ranges.take(size_bytes + -size_bytes % PAGE_BYTES)
-        if offset is None:
+        form = self.room(size_bytes)
+        if form is None:
             raise memory_full("arena", size_bytes, self.ranges.largest_free_bytes)
-        return ArenaSlab(key, offset, size_bytes, data_offset)
+        form.source += data_offset
+        return ArenaSlab(key, size_bytes, data_offset, form)
+
+    def room(self, size_bytes: int) -> Form | None:
+        """A range for a form of a slab, if there is one."""
+        offset = self.ranges.take(_whole_pages(size_bytes))
+        return None if offset is None else Form(offset, self.memory.address + offset)
 
     def fill(self, slab: ArenaSlab, path: Path) -> None:
         """Reads the slab's file into its range. Another thread may do it.
 
         Raises `CorruptSnapshot` unless it is what the slab's digest says, and `OSError`.
         """
-        view = self.memory.bytes_at(slab.offset, slab.size_bytes)
+        view = self.memory.bytes_at(slab.form.offset, slab.size_bytes)
         digest = sha256()
         with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
             size = os.fstat(file.fileno()).st_size
@@ -167,17 +203,55 @@ class Arena:
         """From now on the slab is found."""
         self.slabs[slab.key] = slab
 
-    def drop(self, slab: ArenaSlab) -> None:
-        """Gives a reserved range back."""
-        self.ranges.give(slab.offset)
+    def replace(self, slab: ArenaSlab, form: Form, size_bytes: int) -> None:
+        """From now on the slab is found in this form, which has `size_bytes`. Copies of the one
+        before go on; its range comes back with the last of them."""
+        self.ranges.shrink(form.offset, _whole_pages(size_bytes))
+        slab.form, before = form, slab.form
+        self.drop(before)
+
+    def drop(self, form: Form) -> None:
+        """Gives a form's range back, as soon as nobody reads it."""
+        form.dropped = True
+        if not form.readers:
+            self.ranges.give(form.offset)
+
+    def read(self, slab: ArenaSlab) -> Form:
+        """The slab's form, for a copy, which tells `end_read` of its end."""
+        slab.form.readers += 1
+        return slab.form
+
+    def end_read(self, form: Form) -> None:
+        """A copy has ended."""
+        form.readers -= 1
+        if form.dropped:
+            self.drop(form)
+
+    def evictable(self, key: Key) -> ArenaSlab:
+        """The slab, which nobody reads. Raises `NotFound`, `Conflict`."""
+        slab = self.find(key)
+        if slab.form.readers:
+            raise Conflict(f"The slab {key[1]!r} is being copied to a device.")
+        return slab
 
     def evict(self, key: Key) -> None:
         """Forgets a slab. Raises `NotFound`, and `Conflict` while it is copied."""
-        slab = self.find(key)
-        if slab.readers:
-            raise Conflict(f"The slab {key[1]!r} is being copied to a device.")
+        slab = self.evictable(key)
         del self.slabs[key]
-        self.drop(slab)
+        self.drop(slab.form)
+
+    def coding(self, slab: ArenaSlab) -> CodingAccount:
+        """What came of coding a slab."""
+        verdict = slab.verdict or _NO_VERDICT
+        return CodingAccount(
+            data_bytes=slab.data_bytes,
+            arena_bytes=self.ranges.taken_bytes(slab.form.offset),
+            coded=slab.coded,
+            coded_bytes=verdict.coded_bytes,
+            plain_us=verdict.plain_us,
+            coded_us=verdict.coded_us,
+            reason=verdict.reason,
+        )
 
     def by_last_use(self) -> list[ArenaSlab]:
         """All slabs, the least recently used first."""
@@ -186,3 +260,7 @@ class Arena:
 
 def _now_us() -> int:
     return time.monotonic_ns() // 1000
+
+
+def _whole_pages(size_bytes: int) -> int:
+    return size_bytes + -size_bytes % PAGE_BYTES

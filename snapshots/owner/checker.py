@@ -53,7 +53,8 @@ class Checker:
     def _is_intact(self, inspection: Inspection) -> bool:
         """The digest is of the whole file; what of it never goes to a device is known."""
         digest, bounce = inspection.slab.head.copy(), self._memory(inspection.device)
-        for piece in cut(inspection.slab.data_bytes, inspection.granules, _PIECE_BYTES):
+        sizes = [granule.size_bytes for granule in inspection.granules]
+        for piece in cut(inspection.slab.data_bytes, sizes, _PIECE_BYTES):
             if inspection.cancelled.is_set():
                 return False
             source = piece.address(inspection.granules)

@@ -14,7 +14,7 @@ from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import CPU
-from dsfn.snapshots.owner.account import Account, SlabAccount
+from dsfn.snapshots.owner.account import Account, CodingAccount, SlabAccount
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Connect,
@@ -22,6 +22,7 @@ from dsfn.snapshots.owner.messages import (
     Evict,
     Failed,
     Freeze,
+    Inspect,
     Load,
     Message,
     Query,
@@ -133,6 +134,10 @@ class OwnerControl:
     async def account(self) -> Account:
         """Where every byte is."""
         return Account.from_document(await self._ask(Query(0)))
+
+    async def coding(self, tenant: str, digest: str) -> CodingAccount:
+        """What came of coding a slab of the arena. Raises `NotFound`."""
+        return CodingAccount(**await self._ask(Inspect(0, tenant, digest)))
 
     async def slabs(self) -> list[SlabAccount]:
         """What the arena has to evict, the least recently used first, as many as fit."""

@@ -16,7 +16,9 @@ from dsfn.snapshots.owner.progress import ProgressPage, State
 
 Done = Callable[[int, DsfnError | None], None]
 
-_BACKGROUND_PIECES = 2  # on their way at once: what comes meanwhile has to wait for them
+# As many bytes as these largest pieces have are on their way at once in the background: what comes
+# meanwhile has to wait for them.
+_BACKGROUND_PIECES = 2
 
 
 class Route(Enum):
@@ -28,8 +30,8 @@ class Route(Enum):
 
 
 class Copy:
-    """A slab's data, from the host address `source`, on its way to `granules` of the device
-    number `device`.
+    """A slab's data, in the form that begins at the host address `source`, on its way to
+    `granules` of the device number `device`.
 
     With `kept` it comes out of other granules that hold the same, as long as that works. `page`
     shows how far it is, if somebody looks. `done` gets the microseconds that it took, or why it
@@ -65,6 +67,11 @@ class Copy:
     def left(self) -> int:
         """How many pieces nobody has taken."""
         return len(self._waiting)
+
+    @property
+    def next_bytes(self) -> int:
+        """The size of the piece that `take` gives."""
+        return self._waiting[0][1].size_bytes
 
     @property
     def ended(self) -> bool:
@@ -116,6 +123,16 @@ class Task:
     route: Route
     source: int
 
+    @property
+    def coded(self) -> bool:
+        """Whether what is carried has to be decoded then."""
+        return self.piece.chunks is not None and self.route is not Route.KEPT
+
+    @property
+    def carried_bytes(self) -> int:
+        """What has to be carried."""
+        return self.piece.carried_bytes if self.coded else self.piece.size_bytes
+
 
 class Copier:
     """The copies of all devices. Any thread may call it.
@@ -139,6 +156,12 @@ class Copier:
             queues = self._background if background else self._copies
             queues[copy.device].append(copy)
             self._changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for a copy: none runs, but for those in the background."""
+        with self._changed:
+            return not any(self._copies)
 
     def cancel(self, copy: Copy) -> None:
         """Has a copy end soon, if it has not; `done` is called all the same."""
@@ -186,10 +209,10 @@ class Copier:
         most = max(shared, key=lambda copy: copy.left, default=None)
         if most is not None and most.left:
             return _task(most, Route.RELAY)
-        if under_way < _BACKGROUND_PIECES:
-            for copy in self._background[device]:
-                if copy.left:
-                    return _task(copy, Route.OWN)
+        most_bytes = _BACKGROUND_PIECES * self.piece_bytes
+        for copy in self._background[device]:
+            if copy.left and (under_way + 1) * copy.next_bytes <= most_bytes:
+                return _task(copy, Route.OWN)
         return None
 
     def _end_if_over(self, copy: Copy) -> None:
@@ -204,4 +227,4 @@ def _task(copy: Copy, route: Route) -> Task:
     piece = copy.take()
     if route is Route.KEPT and copy.kept is not None:
         return Task(copy, piece, route, piece.address(copy.kept))
-    return Task(copy, piece, route, copy.source + piece.offset)
+    return Task(copy, piece, route, copy.source + piece.source)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from time import perf_counter
 from typing import Any
 
 from dsfn.functions.errors import DeviceFault
@@ -13,15 +12,16 @@ from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.driver import (
     OUT_OF_MEMORY,
     POSIX_FD,
+    await_event,
     call,
     driver,
+    new_event,
+    new_stream,
     reserve,
     set_access,
     start,
 )
 from dsfn.snapshots.owner.errors import memory_full
-
-_SPIN_S = 0.005  # more than the pieces take that a link has ahead
 
 
 class CudaDevice:
@@ -35,12 +35,11 @@ class CudaDevice:
         self.device_class = name.split(b"\0")[0].decode()
         self._context = call(driver.cuDevicePrimaryCtxRetain, self._device)
         self.use()
-        non_blocking = int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
-        self._link = call(driver.cuStreamCreate, non_blocking)
-        self._across = call(driver.cuStreamCreate, non_blocking)
-        self._back = call(driver.cuStreamCreate, non_blocking)
+        self._link = new_stream()
+        self._across = new_stream()
+        self._back = new_stream()
         self._events: list[Any] = []
-        self._staged = self._new_event()
+        self._staged = new_event()
         self._properties = self._allocation()
         self._users = [index]
         minimum = driver.CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_MINIMUM
@@ -136,21 +135,16 @@ class CudaDevice:
 
     def wait(self, event: object, urgent: bool = False) -> None:
         """See `Device`."""
-        if urgent:
-            _spin(event)
-        call(driver.cuEventSynchronize, event)
+        await_event(event, urgent)
         self._events.append(event)
 
     def _record(self, stream: Any) -> Any:
-        event = self._events.pop() if self._events else self._new_event()
+        try:
+            event = self._events.pop()
+        except IndexError:  # all are in use
+            event = new_event()
         call(driver.cuEventRecord, event, stream)
         return event
-
-    def _new_event(self) -> Any:
-        flags = driver.CUevent_flags
-        # Blocking: the thread sleeps instead of burning a core that workers need.
-        wanted = flags.CU_EVENT_BLOCKING_SYNC | flags.CU_EVENT_DISABLE_TIMING
-        return call(driver.cuEventCreate, int(wanted))
 
     def _allocation(self) -> Any:
         wanted = driver.CUmemAllocationProp()
@@ -159,11 +153,3 @@ class CudaDevice:
         wanted.location.id = self._index
         wanted.requestedHandleTypes = POSIX_FD
         return wanted
-
-
-def _spin(event: Any) -> None:
-    """Waits for an event for a while."""
-    end_s = perf_counter() + _SPIN_S
-    not_ready = int(driver.CUresult.CUDA_ERROR_NOT_READY)
-    while int(driver.cuEventQuery(event)[0]) == not_ready and perf_counter() < end_s:
-        pass

@@ -12,6 +12,11 @@ from typing import Protocol
 GRANULARITY_BYTES = 2 << 20
 
 
+def whole_granules(size_bytes: int) -> int:
+    """The size of memory that a device can give, and that so much fits in."""
+    return size_bytes + -size_bytes % GRANULARITY_BYTES
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Granule:
     """A piece of a device's physical memory: `fd` is it for other processes, and at `address`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 # cuda-bindings has no types.
@@ -13,6 +14,7 @@ from cuda.bindings import (  # type: ignore[import-not-found,import-untyped,unus
 from dsfn.functions.errors import DeviceFault
 
 OUT_OF_MEMORY = int(driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY)
+_SPIN_S = 0.005  # more than the pieces take that a link has ahead
 POSIX_FD = driver.CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
 
 
@@ -31,6 +33,28 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
 def start() -> None:
     """Initialises CUDA in this process. Raises `DeviceFault`."""
     call(driver.cuInit, 0)
+
+
+def new_stream() -> Any:
+    """A stream of the thread's device, which waits for no other."""
+    return call(driver.cuStreamCreate, int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+
+
+def new_event() -> Any:
+    """An event of the thread's device."""
+    flags = driver.CUevent_flags
+    # Blocking: the thread sleeps instead of burning a core that workers need.
+    wanted = flags.CU_EVENT_BLOCKING_SYNC | flags.CU_EVENT_DISABLE_TIMING
+    return call(driver.cuEventCreate, int(wanted))
+
+
+def await_event(event: Any, urgent: bool) -> None:
+    """Waits until what was recorded has happened; an `urgent` wait burns the core for a while."""
+    end_s = perf_counter() + (_SPIN_S if urgent else 0)
+    not_ready = int(driver.CUresult.CUDA_ERROR_NOT_READY)
+    while perf_counter() < end_s and int(driver.cuEventQuery(event)[0]) == not_ready:
+        pass
+    call(driver.cuEventSynchronize, event)
 
 
 def set_access(address: int, size_bytes: int, indices: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
     node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query,
-                      Slabs
+                      Slabs, Inspect
     owner -> node     Done, Failed
     worker -> owner   Map, Check, Release
     owner -> worker   Granules (+ their descriptors), Copied, Checked, Released, Failed
@@ -38,8 +38,10 @@ class Start(Message):
     A device is "cuda:INDEX", or "host:BYTES:BYTES_PER_S", a stand-in that needs no GPU.
     GPU memory comes in granules of `granule_sizes`: few for a large slab, since each has to be
     mapped, and those of equal size serve another slab next. Copies go in pieces of
-    `piece_bytes`; `reserve_bytes` of each device are left to others. Done: {"pages": what kind
-    of pages the arena has, "touch_us", "register_us", "device_classes": [str]}.
+    `piece_bytes`; `reserve_bytes` of each device are left to others. With `compress`, slabs that
+    come back faster for it are coded in the arena, as far as the devices have a codec. Done:
+    {"pages": what kind of pages the arena has, "touch_us", "register_us", "device_classes":
+    [str], "codec": its name, or "none, because ..."}.
     """
 
     arena_bytes: int
@@ -47,6 +49,7 @@ class Start(Message):
     granule_sizes: list[int] = field(default_factory=lambda: [1 << 30, 256 << 20, 64 << 20])
     piece_bytes: int = 32 << 20
     reserve_bytes: int = 512 << 20
+    compress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,14 @@ class Thaw(Message):
 @dataclass(frozen=True, slots=True)
 class Query(Message):
     """Where every byte is. Done: `dsfn.snapshots.owner.account.Account` as a document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect(Message):
+    """What came of coding this slab. Done: `dsfn.snapshots.owner.account.CodingAccount`."""
+
+    tenant: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dsfn.functions.errors import DsfnError
-from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
+from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form, Key
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
-from dsfn.snapshots.owner.pieces import cut
 from dsfn.snapshots.owner.pool import GranulePool
 
 # Workers take memory of a device without asking its owner, for what they compute: so much of it
@@ -123,23 +122,23 @@ class NeighbourTier:
     def _keep(self, slab: ArenaSlab, device: int) -> None:
         kept = Kept(slab, device, self._pools[device].lend(slab.data_bytes))
         self._kept[slab.key] = kept
-        slab.readers += 1
+        form = self._arena.read(slab)
         kept.fill = Copy(
             device=device,
-            source=self._arena.data_address(slab),
+            source=form.source,
             granules=kept.granules,
-            pieces=cut(slab.data_bytes, kept.granules, self._copier.piece_bytes),
+            pieces=slab.pieces(kept.granules, self._copier.piece_bytes),
             page=None,
-            done=partial(self._post_filled, kept),
+            done=partial(self._post_filled, kept, form),
         )
         self._copier.submit(kept.fill, background=True)
 
-    def _post_filled(self, kept: Kept, copy_us: int, fault: DsfnError | None) -> None:
+    def _post_filled(self, kept: Kept, form: Form, copy_us: int, fault: DsfnError | None) -> None:
         """Runs in any thread."""
-        self._post(partial(self._filled, kept, fault))
+        self._post(partial(self._filled, kept, form, fault))
 
-    def _filled(self, kept: Kept, fault: DsfnError | None) -> None:
-        kept.slab.readers -= 1
+    def _filled(self, kept: Kept, form: Form, fault: DsfnError | None) -> None:
+        self._arena.end_read(form)
         kept.fill = None
         kept.leaving = kept.leaving or fault is not None
         self._settle(kept)
@@ -185,7 +184,8 @@ class NeighbourTier:
         """Runs in a thread of its own."""
         while True:
             time.sleep(_LOOK_S)
-            self._post(self._give_back)
+            if self._kept:
+                self._post(self._give_back)
 
     def _give_back(self) -> None:
         for device in {kept.device for kept in self._kept.values()}:

@@ -9,7 +9,6 @@ from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.errors import memory_full
-from dsfn.snapshots.owner.staging import Staging
 
 
 class GranulePool:
@@ -25,9 +24,10 @@ class GranulePool:
         device: Device,
         granule_sizes: Sequence[int],
         reserve_bytes: int,
-        staging: Staging | None = None,
+        staging_bytes: int = 0,
     ) -> None:
-        """`granule_sizes` in bytes; `staging` lies inside of the reserve, as far as it goes.
+        """`granule_sizes` in bytes; the owner itself holds `staging_bytes`, inside of the reserve
+        as far as it goes.
 
         Raises `UsageError` for a size that a device does not give.
         """
@@ -37,7 +37,7 @@ class GranulePool:
         self._device = device
         self._granule_sizes = sorted(granule_sizes, reverse=True)
         self._reserve_bytes = reserve_bytes
-        self._staging_bytes = staging.granule.size_bytes if staging is not None else 0
+        self._staging_bytes = staging_bytes
         self._idle: dict[str, list[Granule]] = {}
         self._resident_bytes = 0
         self._neighbour_bytes = 0
@@ -49,7 +49,7 @@ class GranulePool:
 
         Raises `MemoryFull` and `DeviceFault`; nothing is taken then.
         """
-        sizes = list(_sizes(size_bytes, self._granule_sizes))
+        sizes = list(self.sizes(size_bytes))
         taken = [self._reuse(tenant, size) for size in sizes]
         try:
             missing = [size for size, granule in zip(sizes, taken, strict=True) if granule is None]
@@ -63,6 +63,29 @@ class GranulePool:
         granules = [granule for granule in taken if granule is not None]
         self._resident_bytes += _total(granules)
         return granules
+
+    def sizes(self, size_bytes: int) -> Iterator[int]:
+        """The sizes of the granules that `take` gives."""
+        left = size_bytes + -size_bytes % GRANULARITY_BYTES
+        for size in self._granule_sizes:
+            count, left = divmod(left, size)
+            yield from repeat(size, count)
+        if left:
+            yield left
+
+    def hold(self, size_bytes: int) -> Granule:
+        """Memory of the reserve, for the owner itself, for a while.
+
+        Raises `MemoryFull`, `DeviceFault`.
+        """
+        granule = self._device.create(size_bytes)
+        self._staging_bytes += size_bytes
+        return granule
+
+    def let_go(self, granule: Granule) -> None:
+        """Gives what was held back to the driver."""
+        self._device.destroy(granule)
+        self._staging_bytes -= granule.size_bytes
 
     def give(self, tenant: str, granules: Sequence[Granule]) -> None:
         """Takes granules back that nobody has mapped any more."""
@@ -83,7 +106,7 @@ class GranulePool:
 
         Raises `MemoryFull` and `DeviceFault`; nothing is taken then.
         """
-        sizes = list(_sizes(size_bytes, self._granule_sizes))
+        sizes = list(self.sizes(size_bytes))
         if self._free_bytes() < sum(sizes):
             raise memory_full("device", sum(sizes), max(0, self._free_bytes()))
         granules: list[Granule] = []
@@ -145,15 +168,6 @@ class GranulePool:
 
     def _free_bytes(self) -> int:
         return self._device.memory()[0] - max(0, self._reserve_bytes - self._staging_bytes)
-
-
-def _sizes(size_bytes: int, granule_sizes: Sequence[int]) -> Iterator[int]:
-    left = size_bytes + -size_bytes % GRANULARITY_BYTES
-    for size in granule_sizes:
-        count, left = divmod(left, size)
-        yield from repeat(size, count)
-    if left:
-        yield left
 
 
 def _total(granules: Iterable[Granule]) -> int:

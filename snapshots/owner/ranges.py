@@ -24,6 +24,10 @@ class Ranges:
         """The largest range that `take` can give."""
         return max((size for _, size in self._free), default=0)
 
+    def taken_bytes(self, start: int) -> int:
+        """The size of a range that `take` gave."""
+        return self._taken[start]
+
     def take(self, size_bytes: int) -> int | None:
         """The offset of a range of this size, cut from the smallest free one; None: no room."""
         fitting = [(size, start) for start, size in self._free if size >= size_bytes]
@@ -36,6 +40,14 @@ class Ranges:
         self._taken[start] = size_bytes
         self.used_bytes += size_bytes
         return start
+
+    def shrink(self, start: int, size_bytes: int) -> None:
+        """Takes back what of a taken range lies behind its first `size_bytes`, at least one."""
+        rest = self._taken[start] - size_bytes
+        if rest > 0:
+            self._taken[start] = size_bytes
+            self._taken[start + size_bytes] = rest
+            self.give(start + size_bytes)
 
     def give(self, start: int) -> None:
         """Takes back what `take` gave, and joins it to its free neighbours."""

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from dsfn.functions.errors import BadMessage, DsfnError, SnapshotError
+from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull, SnapshotError
 from dsfn.snapshots.owner.account import Account
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Key
 from dsfn.snapshots.owner.checker import Checker, Inspection
+from dsfn.snapshots.owner.coding import Coding
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.freezer import Freezer, freezer_for
 from dsfn.snapshots.owner.messages import (
@@ -27,6 +28,7 @@ from dsfn.snapshots.owner.messages import (
     Evict,
     Failed,
     Freeze,
+    Inspect,
     Load,
     Message,
     Query,
@@ -59,6 +61,7 @@ class Owner:
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
+        self._coding: Coding | None = None
         self.neighbours: NeighbourTier
         self._freezers: tuple[Freezer, ...]
 
@@ -71,6 +74,8 @@ class Owner:
         while True:
             for key, _ in self._selector.select():
                 key.data()
+            if self._coding is not None:
+                self._coding.go_on()  # there may be more room than before
 
     def post(self, action: Callable[[], None]) -> None:
         """Has the loop run `action`; any thread may call this."""
@@ -114,6 +119,9 @@ class Owner:
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
+        if self._parts.compression is not None:
+            arena, pool = self._parts.arena, self._parts.pools[0]
+            self._coding = Coding(arena, pool, self._parts.compression, self.post)
         self._answer(Done(message.id, self._parts.to_document()))
         return True
 
@@ -164,6 +172,9 @@ class Owner:
                 return None
             case Query():
                 return self._account().to_document()
+            case Inspect():
+                slab = self.arena.find((message.tenant, message.digest))
+                return asdict(self.arena.coding(slab))
             case Slabs():
                 return {"slabs": list(self._slabs())}
             case _:
@@ -173,6 +184,9 @@ class Owner:
     def _evict(self, message: Evict) -> dict[str, object] | None:
         key, again = (message.tenant, message.digest), partial(self._serve, message, [])
         if self.neighbours.forget(key, then=again):
+            return None
+        slab = self.arena.evictable(key)
+        if self._coding is not None and self._coding.leave(slab, then=again):
             return None
         self.arena.evict(key)
         return {}
@@ -186,7 +200,14 @@ class Owner:
             return None
         if not 0 <= message.data_offset < message.size_bytes:
             raise BadMessage("The slab has no data.")
-        slab = self.arena.reserve(key, message.size_bytes, message.data_offset)
+        try:
+            slab = self.arena.reserve(key, message.size_bytes, message.data_offset)
+        except MemoryFull:
+            # What is in the background gives its room to what somebody waits for.
+            again = partial(self._serve, message, [])
+            if self._coding is None or not self._coding.give_way(again):
+                raise
+            return None
         self._loading[key] = [message.id]
         self._loader.submit(self._fill, slab, Path(message.path))
         return None
@@ -205,8 +226,10 @@ class Owner:
     def _filled(self, slab: ArenaSlab, fault: DsfnError | None) -> None:
         if fault is None:
             self.arena.commit(slab)
+            if self._coding is not None:
+                self._coding.add(slab)
         else:
-            self.arena.drop(slab)
+            self.arena.drop(slab.form)
         for number in self._loading.pop(slab.key):
             failed = None if fault is None else Failed(number, fault.to_document())
             self._answer(failed or Done(number, {}))
@@ -248,6 +271,7 @@ class Owner:
             arena_free_bytes=ranges.free_bytes,
             arena_largest_free_bytes=ranges.largest_free_bytes,
             slabs=len(self.arena.slabs),
+            coded_slabs=sum(slab.coded for slab in self.arena.slabs.values()),
             workers=len(self._workers),
             mappings=sum(worker.mappings for worker in self._workers),
             devices=tuple(pool.account() for pool in self._parts.pools),

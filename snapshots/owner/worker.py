@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull
-from dsfn.snapshots.owner.arena import Arena, ArenaSlab
+from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.checker import Inspection
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
@@ -29,7 +29,6 @@ from dsfn.snapshots.owner.messages import (
     send,
 )
 from dsfn.snapshots.owner.neighbours import Kept, NeighbourTier
-from dsfn.snapshots.owner.pieces import cut
 from dsfn.snapshots.owner.pool import GranulePool
 from dsfn.snapshots.owner.progress import ProgressPage
 
@@ -155,16 +154,16 @@ class Worker:
     def _bring(self, number: int, mapping: _Mapping) -> None:
         """Begins the copy, which runs while the worker maps the granules."""
         slab, kept = mapping.slab, self._host.neighbours.find(mapping.slab, mapping.device)
+        form = self._host.arena.read(slab)
         mapping.copy = Copy(
             device=mapping.device,
-            source=self._host.arena.data_address(slab),
+            source=form.source,
             granules=mapping.granules,
-            pieces=cut(slab.data_bytes, mapping.granules, self._copier.piece_bytes),
+            pieces=slab.pieces(mapping.granules, self._copier.piece_bytes),
             page=mapping.page,
-            done=partial(self._post_copied, number, slab, kept),
+            done=partial(self._post_copied, number, form, kept),
             kept=None if kept is None else kept.granules,
         )
-        slab.readers += 1
         slab.mappings += 1
         if kept is not None:
             kept.readers += 1
@@ -184,17 +183,17 @@ class Worker:
     def _post_copied(
         self,
         number: int,
-        slab: ArenaSlab,
+        form: Form,
         kept: Kept | None,
         copy_us: int,
         fault: DsfnError | None,
     ) -> None:
         """Runs in any thread."""
-        self._host.post(partial(self._end_copy, slab, kept))
+        self._host.post(partial(self._end_copy, form, kept))
         self._host.post(partial(self._copied, number, copy_us, fault))
 
-    def _end_copy(self, slab: ArenaSlab, kept: Kept | None) -> None:
-        slab.readers -= 1
+    def _end_copy(self, form: Form, kept: Kept | None) -> None:
+        self._host.arena.end_read(form)
         if kept is not None:
             self._host.neighbours.end_read(kept)
 

@@ -214,7 +214,7 @@ def test_deploying_tells_of_each_stage(node: LiveNode, tmp_path: Path) -> None:
     ]
     deployed = steps[-1]["result"][0]
     assert deployed["url"] == f"{node.url}/functions/told"
-    assert set(deployed["snapshot"]) == {"digest", "bytes"}
+    assert {"digest", "bytes"} < set(deployed["snapshot"])
 
 
 def test_state_that_cannot_be_captured_deploys_and_is_set_up_at_each_start(

@@ -152,7 +152,8 @@ def test_a_frozen_replica_comes_back_in_the_same_process(small: LiveNode) -> Non
     told = small.http.post("/functions/sleeper/park", json={"to": "frozen"})
     assert told.json() == {"name": "sleeper", "to": "frozen", "replicas": 1}
     assert small.states("sleeper") == ["frozen"]
-    assert psutil.Process(int(pid)).status() == psutil.STATUS_STOPPED
+    process = psutil.Process(int(pid))
+    eventually(lambda: process.status() == psutil.STATUS_STOPPED, "it to be stopped")
     assert small.value("sleeper", number=2) == [pid, *first]
     small.http.post("/functions/sleeper/park", json={"to": "frozen"})
     small.http.post("/functions/sleeper/park", json={"to": "absent"})

@@ -94,6 +94,7 @@ class Running:
         background: bool,
     ) -> None:
         self.granules = machine.pools[device].take(TENANT, len(machine.data))
+        sizes = [granule.size_bytes for granule in self.granules]
         self.ended = threading.Event()
         self.copy_us = 0
         self.fault: DsfnError | None = None
@@ -103,7 +104,7 @@ class Running:
             device=device,
             source=machine.source,
             granules=self.granules,
-            pieces=cut(len(machine.data), self.granules, machine.copier.piece_bytes),
+            pieces=cut(len(machine.data), sizes, machine.copier.piece_bytes),
             page=self.page,
             done=self._done,
             kept=kept,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,12 +12,18 @@ import torch
 
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.owner.account import Account
+from dsfn.snapshots.owner.account import Account, CodingAccount
+from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Start
+from dsfn.snapshots.owner.space import HostSpace
+from dsfn.snapshots.restore import Restored
 
 MIB = 1 << 20
 TENANT = "one"
+FAST = f"host:{64 * MIB}:0"
+SLOW = f"host:{64 * MIB}:{5 * MIB}"  # its bus takes two seconds for ten MiB
 
 
 @asynccontextmanager
@@ -26,14 +32,38 @@ async def running_owner(
     arena_bytes: int = 64 * MIB,
     granule_bytes: int = 4 * MIB,
     reserve_bytes: int = 0,
+    piece_bytes: int = MIB,
+    compress: bool = False,
 ) -> AsyncIterator[OwnerControl]:
     """An owner of these devices, ended at the end."""
-    request = Start(0, arena_bytes, [*devices], [granule_bytes], MIB, reserve_bytes)
+    request = Start(
+        0, arena_bytes, [*devices], [granule_bytes], piece_bytes, reserve_bytes, compress
+    )
     control = await OwnerControl.start(request)
     try:
         yield control
     finally:
         await control.stop()
+
+
+async def connected(
+    control: OwnerControl, tenant: str = TENANT, device: int = 0, patience_s: float = 20
+) -> OwnedMemory:
+    """A worker's memory, in this process."""
+    client = OwnerClient(await control.connect(tenant, [device]), patience_s)
+    return OwnedMemory(client, HostSpace(), device)
+
+
+def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Runs what a test is made of."""
+    asyncio.run(scenario())
+
+
+def weight(restored: Restored) -> torch.Tensor:
+    """The large tensor of a `snapshot`."""
+    tensor = restored.state["weight"]
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
 
 
 def snapshot(directory: Path, size_bytes: int = 10 * MIB, seed: int = 0) -> Path:
@@ -53,6 +83,15 @@ async def settled(control: OwnerControl, holds: Callable[[Account], bool]) -> Ac
         assert time.monotonic() < end_s, account
         await asyncio.sleep(0.01)
     return account
+
+
+async def judged(control: OwnerControl, digest: str) -> CodingAccount:
+    """What is with a slab when it has been tried. Fails after some seconds."""
+    end_s = time.monotonic() + 20
+    while (slab := await control.coding(TENANT, digest)).reason == "it was not coded so far":
+        assert time.monotonic() < end_s
+        await asyncio.sleep(0.02)
+    return slab
 
 
 def descriptors(pid: int | str) -> int:

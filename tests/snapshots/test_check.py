@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
-import torch
-from owner_scenes import MIB, TENANT, running_owner, settled, snapshot
+from owner_scenes import FAST, MIB, TENANT, connected, run, running_owner, settled, snapshot, weight
 
 from dsfn.functions.errors import SnapshotError
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.memory import OwnedMemory, OwnedSlab
+from dsfn.snapshots.owner.memory import OwnedSlab
 from dsfn.snapshots.owner.messages import Check, Map, encode
-from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 
-DEVICE = f"host:{64 * MIB}:0"
-
 
 async def restored(control: OwnerControl, directory: Path) -> tuple[Restored, OwnedSlab]:
-    client = OwnerClient(await control.connect(TENANT), patience_s=10)
-    memory = OwnedMemory(client, HostSpace())
-    found = restore(directory, Classes(), {"gpu:0": memory})
+    found = restore(directory, Classes(), {"gpu:0": await connected(control)})
     slab = found.slabs["gpu:0"]
     assert isinstance(slab, OwnedSlab)
     return found, slab
-
-
-def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(scenario())
 
 
 def test_one_byte_that_differs_is_noticed_and_gone_after_the_next_restore(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a")
 
     async def scenario() -> None:
-        async with running_owner(DEVICE) as control:
+        async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
             found, slab = await restored(control, directory)
-            weight = found.state["weight"]
-            assert isinstance(weight, torch.Tensor)
             assert slab.is_intact()
-            weight[5 * MIB] ^= 1
+            weight(found)[5 * MIB] ^= 1
             assert not slab.is_intact()
             slab.park()
             with pytest.raises(SnapshotError, match="parked"):
@@ -61,7 +47,7 @@ def test_a_slab_that_the_arena_has_no_more_is_still_known(tmp_path: Path) -> Non
     directory = snapshot(tmp_path / "a")
 
     async def scenario() -> None:
-        async with running_owner(DEVICE) as control:
+        async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
             _, slab = await restored(control, directory)
             await control.evict(TENANT, read_manifest(directory)[1].slabs[0].digest)
@@ -75,7 +61,7 @@ def test_a_worker_that_goes_while_its_memory_is_checked_leaves_nothing(tmp_path:
     digest = read_manifest(directory)[1].slabs[0].digest
 
     async def scenario() -> None:
-        async with running_owner(DEVICE) as control:
+        async with running_owner(FAST) as control:
             await control.load(TENANT, directory)
             for last_words in ([Check(1)], [Check(1), Check(1)]):
                 connection = await control.connect(TENANT)

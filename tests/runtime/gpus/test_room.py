@@ -151,3 +151,21 @@ def test_the_owner_is_not_asked_again_while_much_is_free() -> None:
         return asked
 
     assert asyncio.run(scenario()) == 2  # at first, and for what is close
+
+
+def test_room_for_what_calls_allocate_is_made_as_far_as_the_gpu_has_it() -> None:
+    device = Device()
+    replica = device.replica(50, heat=0)
+    kept = []
+    for spare_bytes in (20, 60, 10**9):
+        within(device.room.make(20, spare_bytes))
+        kept.append(replica.holding.present)
+    assert kept == [True, False, False]
+
+
+def test_a_replica_whose_call_found_too_little_asks_for_more_room() -> None:
+    holding = Holding((GPU,), {0: 10}, 5)
+    holding.found_too_little()
+    first = holding.workspace_bytes
+    holding.found_too_little()
+    assert holding.workspace_bytes == 2 * first > 0

@@ -1,0 +1,146 @@
+"""What happens to calls and to memory when something ends in the middle of a restore."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from apps import gpus
+from deadlines import eventually
+from live_node import APPS, Document, Gpu, LiveNode, StartNode
+
+MIB = 1 << 20
+SHARED_MEMORY = Path("/dev/shm")
+# A restore of 16 MiB takes a second and a half: long enough to be met on its way.
+SLOW: Gpu = {
+    "devices": [f"host:{40 * MIB}:{11 * MIB}"],
+    "arena": f"{96 * MIB}B",
+    "reserve": "0B",
+    "context": "0B",
+    "warm": 0,
+}
+
+
+@pytest.fixture
+def slow(start: StartNode) -> Iterator[LiveNode]:
+    before = set(SHARED_MEMORY.iterdir())
+    node = start(gpu=SLOW)
+    node.deploy(APPS / "gpus.py")
+    assert node.value("alpha", number=0) == expected(0)
+    yield node
+    assert node.stop() == 0, node.log
+    assert not node.processes()
+    assert "Traceback" not in node.log, node.log
+    assert set(SHARED_MEMORY.iterdir()) <= before
+    assert not list((node.place / "tmp").iterdir())
+
+
+def expected(number: float) -> list[float]:
+    return gpus.answer(gpus.layers(1), number)
+
+
+@contextmanager
+def restoring(node: LiveNode, number: float) -> Iterator[Future[Any]]:
+    """A call of alpha whose weights are on their way."""
+    park(node)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(node.value, "alpha", number=number)
+        eventually(lambda: memory(node)["mappings"] == 1, "the restore to begin")
+        yield call
+
+
+def test_a_worker_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> None:
+    with restoring(slow, 1) as call:
+        (pid,) = slow.pids("alpha")
+        os.kill(pid, signal.SIGKILL)
+        assert call.result() == expected(1)
+    assert slow.pids("alpha") != {pid}
+    assert_nothing_leaked(slow)
+
+
+def test_an_owner_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> None:
+    with restoring(slow, 2) as call:
+        os.kill(memory(slow)["pid"], signal.SIGKILL)
+        assert call.result() == expected(2)
+    assert memory(slow)["restarts"] == 1
+    assert_nothing_leaked(slow)
+
+
+def test_a_node_that_is_killed_in_a_restore_leaves_nothing(
+    slow: LiveNode, start: StartNode
+) -> None:
+    park(slow)
+    call = slow.begin("alpha", number=3)
+    eventually(lambda: memory(slow)["mappings"] == 1, "the restore to begin")
+    slow.kill()  # and waits until none of its processes is left
+    call.close()
+    again = start(slow.place, gpu=SLOW)
+    slow.process, slow.http, slow.url = again.process, again.http, again.url
+    assert slow.value("alpha", number=3) == expected(3)
+    assert_nothing_leaked(slow)
+
+
+def test_a_caller_that_leaves_in_a_restore_leaves_the_replica_for_the_next(slow: LiveNode) -> None:
+    park(slow)
+    (pid,) = slow.pids("alpha")
+    slow.begin("alpha", number=4).close()
+    assert slow.value("alpha", number=4) == expected(4)
+    assert slow.pids("alpha") == {pid}
+
+
+def test_parks_that_race_restores_spoil_no_answer(start: StartNode) -> None:
+    node = start(gpu={**SLOW, "devices": [f"host:{40 * MIB}:{400 * MIB}"]})
+    node.deploy(APPS / "gpus.py")
+    draw = random.Random(1)
+
+    def call(number: int) -> bool:
+        return bool(node.value("alpha", number=number) == expected(number))
+
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(call, draw.randrange(5)) for _ in range(60)]
+        while not all(each.done() for each in calls):
+            park(node)
+        assert all(each.result() for each in calls)
+    assert_nothing_leaked(node)
+
+
+def park(node: LiveNode) -> None:
+    answer = node.http.post("/functions/alpha/park", json={"to": "parked"})
+    assert answer.status_code == 200, answer.text
+
+
+def assert_nothing_leaked(node: LiveNode) -> None:
+    """With everything gone the owner holds what it held in the beginning, and no descriptor more
+    from one round to the next."""
+
+    def is_empty() -> bool:
+        found = memory(node)
+        resident_bytes = found["devices"][0]["resident_bytes"]
+        return bool(found["mappings"] == found["workers"] == resident_bytes == 0)
+
+    def rest() -> int:
+        node.http.post("/functions/alpha/park", json={"to": "absent"})
+        eventually(is_empty, "the owner to have all back")
+        return psutil.Process(memory(node)["pid"]).num_fds()
+
+    before = rest()
+    assert node.value("alpha", number=1) == expected(1)
+    eventually(lambda: rest() <= before, "the owner's descriptors to be closed")
+
+
+def memory(node: LiveNode) -> Document:
+    def found() -> Document | None:
+        document: Document | None = node.http.get("/status").json()["memory"]
+        return document
+
+    document = eventually(found, "an owner")
+    assert document is not None
+    return document
