@@ -136,16 +136,18 @@ class Pipeline:
 
         Raises `NotFound` when the snapshot is not here or the environment has gone.
         """
-        assert revision.snapshot is not None
-        digest = revision.snapshot.digest
+        snapshot = revision.snapshot
+        assert snapshot is not None
         environment = Environment(
             revision.environment, self.environments.python(revision.environment)
         )
         source = Source(self.bundles / revision.bundle_digest, revision.entry, environment)
-        directory = self.snapshots.path(digest)
-        with self.tiers.pruner.hold(digest):
+        directory = self.snapshots.path(snapshot.digest)
+        with self.tiers.pruner.hold(snapshot.digest):
             try:
-                tried = await self._verify(self._stages(), source, revision.options, directory)
+                tried = await self._verify(
+                    self._stages(), source, revision.options, directory, snapshot.workspace_bytes
+                )
             except DeployError as error:
                 return error.message
         return tried.reason
