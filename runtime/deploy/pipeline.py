@@ -20,6 +20,7 @@ from dsfn.functions.errors import (
     BundleError,
     CorruptSnapshot,
     DefinitionError,
+    DeployError,
     MemoryFull,
     NotFound,
     ShuttingDown,
@@ -28,7 +29,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.options import Options
 from dsfn.runtime.clock import Clock
-from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
@@ -40,6 +41,7 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.soundness import Soundness
+from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
@@ -88,7 +90,7 @@ class Pipeline:
     """The deployments of a node, one at a time."""
 
     bundles: Path
-    snapshots: FileStore
+    tiers: SnapshotTiers
     environments: Environments
     registry: Registry
     jobs: Jobs
@@ -100,6 +102,11 @@ class Pipeline:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
     _running: set[asyncio.Task[tuple[Deployed, ...]]] = field(default_factory=set)
+
+    @property
+    def snapshots(self) -> FileStore:
+        """Where snapshots are captured and published."""
+        return self.tiers.disk.files
 
     async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
         """Deploys the functions of file `entry` in a bundle, step by step.
@@ -123,6 +130,28 @@ class Pipeline:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         yield Progress("done", None, "Deployed.", result)
+
+    async def try_restore(self, revision: Revision) -> str | None:
+        """Restores a revision's snapshot, which is on the disk, in a fresh process; why that
+        does not give what was captured, or None.
+
+        Raises `NotFound` when the snapshot is not here or the environment has gone.
+        """
+        snapshot = revision.snapshot
+        assert snapshot is not None
+        environment = Environment(
+            revision.environment, self.environments.python(revision.environment)
+        )
+        source = Source(self.bundles / revision.bundle_digest, revision.entry, environment)
+        directory = self.snapshots.path(snapshot.digest)
+        with self.tiers.pruner.hold(snapshot.digest):
+            try:
+                tried = await self._verify(
+                    self._stages(), source, revision.options, directory, snapshot.workspace_bytes
+                )
+            except DeployError as error:
+                return error.message
+        return tried.reason
 
     def cut_off(self) -> None:
         """Stops every deployment, since the node will not wait for it any longer."""
@@ -283,7 +312,9 @@ class Pipeline:
     def _is_readable(self, digest: str) -> bool:
         try:
             read_manifest(self.snapshots.path(digest))
-        except (NotFound, CorruptSnapshot):
+        except NotFound:
+            return self.tiers.is_elsewhere(digest)
+        except CorruptSnapshot:
             return False
         return True
 
@@ -322,6 +353,12 @@ class Pipeline:
         if modules:
             await self.jobs.preload(source.environment, list(modules))
         self.registry.register(*(d.revision for d in deployed))
+        captured = [
+            each.revision.snapshot
+            for draft, each in zip(drafts, deployed, strict=True)
+            if draft.staging is not None and each.revision.snapshot is not None
+        ]
+        await self.tiers.published([snapshot.digest for snapshot in captured])
         return tuple(deployed)
 
     def _stages(self) -> Stages:

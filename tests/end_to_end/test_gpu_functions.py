@@ -13,13 +13,13 @@ import psutil
 import pytest
 from apps import gpus
 from deadlines import eventually
-from live_node import APPS, DeployFailed, Document, Gpu, LiveNode, StartNode
+from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table
 
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
 MIB = 1 << 20
 # Two of the models fit, three do not.
-SMALL: Gpu = {
+SMALL: Table = {
     "devices": [f"host:{40 * MIB}:0"],
     "arena": f"{96 * MIB}B",
     "reserve": "0B",
