@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from apps.arriving import LAYERS
 from deadlines import eventually
-from live_node import APPS, Document, Gpu, LiveNode, StartNode
+from live_node import APPS, Document, LiveNode, StartNode, Table
 
 MIB = 1 << 20
 SLAB_BYTES = LAYERS * 4 * MIB
@@ -18,7 +18,7 @@ SLAB_BYTES = LAYERS * 4 * MIB
 @pytest.fixture
 def node(start: StartNode) -> Iterator[LiveNode]:
     """A node whose bus takes a second for a slab."""
-    gpu: Gpu = {
+    gpu: Table = {
         "devices": [f"host:{64 * MIB}:{16 * MIB}"],
         "arena": f"{96 * MIB}B",
         "reserve": "0B",
