@@ -30,6 +30,7 @@
     │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
+    │   ├── StoreUnavailable         the snapshots' store cannot be reached, or refuses
     │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
     ├── SnapshotError                a snapshot cannot be captured, is damaged, or does not fit
@@ -186,6 +187,10 @@ class ShuttingDown(Unavailable):
 class MemoryFull(Unavailable):
     """Nothing was taken. Fields: `what` ("arena", "device" or "host"), `needed_bytes`,
     `free_bytes`, `retry_after_s`."""
+
+
+class StoreUnavailable(Unavailable):
+    """The snapshots' store cannot be reached, or refuses. Fields: `reason`, `retry_after_s`."""
 
 
 class OwnerLost(Unavailable):

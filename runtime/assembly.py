@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import apsw
 
 from dsfn.billing.ledger import SqliteLedger
@@ -31,6 +33,14 @@ from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.services import Life, Services
+from dsfn.runtime.tiers.catalogue import Catalogue
+from dsfn.runtime.tiers.copies import Copies
+from dsfn.runtime.tiers.disk import Disk
+from dsfn.runtime.tiers.opening import open_store
+from dsfn.runtime.tiers.pruner import Pruner
+from dsfn.runtime.tiers.records import Records
+from dsfn.runtime.tiers.tiers import SnapshotTiers
+from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.store import FileStore
 
 
@@ -45,13 +55,16 @@ def assemble(
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
+    tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
     soundness = Soundness(data_dir / "snapshots", environments)
-    quarantine = Quarantine(registry, settings.limits.max_failed_restores, _no_other_copy)
-    starter = Starter(settings, clock, environments, launcher, gpus, logs, soundness, quarantine)
+    quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
+    starter = Starter(
+        settings, clock, environments, launcher, gpus, tiers, logs, soundness, quarantine
+    )
     pools = Pools(settings, clock, registry, starter)
-    answers, metrics = Answers(connection, blobs, clock), Metrics()
+    answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
     invoker = Invoker(
-        registry, pools, Meter(ledger), card, answers, metrics, clock, settings.limits
+        registry, pools, Meter(ledger), card, answers, metrics, timelines, clock, settings.limits
     )
     queue = Queue(connection, blobs, clock)
     router = _router(settings, clock, connection, registry, blobs, queue)
@@ -61,8 +74,12 @@ def assemble(
         clock=clock,
         life=Life(url, clock.now_us()),
         registry=registry,
-        pipeline=_pipeline(settings, clock, registry, environments, launcher, gpus, soundness),
+        pipeline=_pipeline(
+            settings, clock, registry, environments, launcher, gpus, tiers, soundness
+        ),
         gpus=gpus,
+        tiers=tiers,
+        catalogue=Catalogue(tiers, registry),
         environments=environments,
         pools=pools,
         invoker=invoker,
@@ -83,12 +100,23 @@ def assemble(
         ledger=ledger,
         card=card,
         metrics=metrics,
+        timelines=timelines,
     )
 
 
-async def _no_other_copy(digest: str) -> bool:
-    """A node that has no store knows no other copy of a snapshot."""
-    return False
+def _tiers(
+    settings: Settings,
+    clock: Clock,
+    connection: apsw.Connection,
+    registry: Registry,
+    in_use: Callable[[], Collection[str]],
+) -> SnapshotTiers:
+    files, records = FileStore(settings.data_dir / "snapshots"), Records(connection)
+    store = open_store(settings.snapshots)
+    copies = Copies(files, store, settings.limits.transfer_timeout_s) if store else None
+    disk, max_disk_bytes = Disk(files), settings.snapshots.max_disk_bytes
+    pruner = Pruner(disk, records, registry, clock, copies, max_disk_bytes, in_use)
+    return SnapshotTiers(disk, records, pruner, clock, copies)
 
 
 def _router(
@@ -118,11 +146,12 @@ def _pipeline(
     environments: Environments,
     launcher: Launcher,
     gpus: Gpus,
+    tiers: SnapshotTiers,
     soundness: Soundness,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
-        FileStore(settings.data_dir / "snapshots"),
+        tiers,
         environments,
         registry,
         Jobs(launcher, gpus),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ from dsfn.functions.options import parse_bytes
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
+_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?|file:///.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Limits:
     may take to arrive. `cancel_grace_s`: how long user code may go on after its
     call was cancelled, before its replica is killed. `max_output_bytes`: what one
     call may print. `shutdown_timeout_s`: how long calls may go on once the node was
-    told to stop; less than `dsfn down` waits. `spares`: workers forked ahead.
+    told to stop; less than `dsfn down` waits. `transfer_timeout_s`: how long one copy of a
+    snapshot to or from the store may take. `spares`: workers forked ahead.
     `max_connections`: open at once. `max_failed_restores`: of a snapshot, which is
     quarantined then.
     """
@@ -46,6 +49,7 @@ class Limits:
     body_timeout_s: float = 60.0
     cancel_grace_s: float = 2.0
     shutdown_timeout_s: float = 20.0
+    transfer_timeout_s: float = 1800.0
     spares: int = 2
     max_failed_restores: int = 3
 
@@ -73,6 +77,30 @@ class GpuSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotSettings:
+    """The `[snapshots]` table: where snapshots are kept beside the node's own disk.
+
+    `store`: "s3://BUCKET/PREFIX", "file:///DIRECTORY", or "" for none. `endpoint_url` and `region`
+    of the S3 server; "" leaves them to boto3's own configuration, as credentials always are.
+    `max_disk_bytes`: what snapshots may take of the disk, 0 for all of it.
+    """
+
+    store: str = ""
+    endpoint_url: str = ""
+    region: str = ""
+    max_disk_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.store and not _STORE.fullmatch(self.store):
+            raise UsageError(
+                f"snapshots.store is {self.store!r}, and not s3://BUCKET, s3://BUCKET/PREFIX or"
+                " file:///DIRECTORY."
+            )
+        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
+            raise UsageError(f"snapshots.endpoint_url {self.endpoint_url!r} is not an http(s) URL.")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
 
@@ -82,6 +110,7 @@ class Settings:
     tenant: str = "default"
     limits: Limits = Limits()
     gpu: GpuSettings = GpuSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -100,7 +129,7 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "gpu", "billing"}
+    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "billing"}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
@@ -113,6 +142,7 @@ def load_settings(
         tenant=str(table.get("tenant", "default")),
         limits=_limits(_table(table, "limits")),
         gpu=_gpu(_table(table, "gpu")),
+        snapshots=_snapshots(_table(table, "snapshots")),
         billing=_table(table, "billing"),
     )
 
@@ -153,6 +183,20 @@ def _gpu(table: Mapping[str, Any]) -> GpuSettings:
         else:
             raise UsageError(f"config.toml has an unknown entry gpu.{name}.")
     return GpuSettings(**values)
+
+
+def _snapshots(table: Mapping[str, Any]) -> SnapshotSettings:
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name == "max_disk_bytes":
+            values[name] = _size("snapshots.max_disk_bytes", value)
+        elif name not in {f.name for f in fields(SnapshotSettings)}:
+            raise UsageError(f"config.toml has an unknown entry snapshots.{name}.")
+        elif not isinstance(value, str):
+            raise UsageError(f"snapshots.{name} must be a text.")
+        else:
+            values[name] = value
+    return SnapshotSettings(**values)
 
 
 def _size(name: str, value: object) -> int:

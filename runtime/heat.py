@@ -9,18 +9,20 @@ HALF_LIFE_S = 300.0
 
 @dataclass(eq=False, slots=True)
 class Heat:
-    """Each use adds one; what was added halves every `HALF_LIFE_S`. Times are monotonic."""
+    """Each use adds one; what was added halves every `half_life_s`. `value` is as of `at_s`; times
+    are of one clock, that does not go back far."""
 
-    _value: float = 0.0
-    _at_s: float = 0.0
+    value: float = 0.0
+    at_s: float = 0.0
+    half_life_s: float = HALF_LIFE_S
 
     def use(self, now_s: float) -> None:
         """It was used."""
-        self._value, self._at_s = self.read(now_s) + 1, now_s
+        self.value, self.at_s = self.read(now_s) + 1, now_s
 
     def read(self, now_s: float) -> float:
         """The uses that still count."""
-        return float(self._value * 0.5 ** ((now_s - self._at_s) / HALF_LIFE_S))
+        return float(self.value * 0.5 ** (max(0.0, now_s - self.at_s) / self.half_life_s))
 
 
 def worth(heat: float, size_bytes: int, reload_s: float) -> float:

@@ -27,6 +27,7 @@ from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.timelines import Timelines
 
 _NODE_NONCE = urandom(5).hex()
 _CALL_NUMBERS = count()
@@ -47,6 +48,7 @@ class Invoker:
     card: RateCard
     answers: Answers
     metrics: Metrics
+    timelines: Timelines
     clock: Clock
     limits: Limits
 
@@ -126,7 +128,7 @@ class Invoker:
             return answer, usage
         usage = self._usage(call, lease, reply.busy_us)
         answer = self._answer(lease, reply, usage)
-        self.metrics.answered(call.function, answer)
+        self._answered(call, answer)
         return answer, usage
 
     async def _collect(self, reply: Reply) -> None:
@@ -158,9 +160,13 @@ class Invoker:
             await self._post_failure(call, lease, error)
             raise
         usage = self._usage(call, lease, stream.reply.busy_us)
-        self.metrics.answered(call.function, self._answer(lease, stream.reply, usage))
+        self._answered(call, self._answer(lease, stream.reply, usage))
         await self.meter.post(usage)
         charges.append(self._charge(usage))
+
+    def _answered(self, call: Call, answer: Answer) -> None:
+        self.metrics.answered(call.function, answer)
+        self.timelines.answered(call.function, answer, self.clock.now_us())
 
     async def _post_failure(self, call: Call, lease: Lease, error: BaseException) -> None:
         """Commits the row of a call that gave no answer: all the time it held was busy."""

@@ -54,12 +54,23 @@ class Phases:
     restore_us: int = 0
     execute_us: int = 0
 
+    @property
+    def is_cold(self) -> bool:
+        """Whether the call waited for a replica to start or to be restored."""
+        return self.start_us > 0 or self.restore_us > 0
+
+    def durations_us(self) -> dict[str, int]:
+        """Every phase by its name, in the order of time."""
+        return {name: getattr(self, field) for name, field in _PHASES}
+
     def server_timing(self) -> str:
         """The phases as a `Server-Timing` header (milliseconds, as the W3C has it)."""
-        return (
-            f"queue;dur={self.queue_us / 1000:.3f}, start;dur={self.start_us / 1000:.3f}, "
-            f"restore;dur={self.restore_us / 1000:.3f}, execute;dur={self.execute_us / 1000:.3f}"
-        )
+        durations = self.durations_us().items()
+        return ", ".join(f"{name};dur={duration / 1000:.3f}" for name, duration in durations)
+
+
+# Every answer is asked for its phases: their names are found once.
+_PHASES = tuple((f.name.removesuffix("_us"), f.name) for f in fields(Phases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,7 @@ class SnapshotRef:
     `golden`: whether it has an output of the function's sample to compare with;
     `first_use`: how many storages that sample uses, which lie first in its slabs;
     `workspace_bytes`: what a call of the sample needs of a GPU's memory beside the slab;
+    `streams`: whether calls may run while the slab arrives, which was proved;
     `precision`: what its weights are in, None for exactly what `setup()` loaded.
     No replica starts from one that is `quarantined`.
     """
@@ -131,6 +143,7 @@ class SnapshotRef:
     golden: bool = False
     first_use: int = 0
     workspace_bytes: int = 0
+    streams: bool = False
     precision: Precision | None = None
     quarantined: bool = False
 

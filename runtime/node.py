@@ -93,6 +93,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
     try:
         services = assemble(settings, url, SystemClock(), connection, ledger)
         _recover(services)
+        await services.tiers.start()
         services.gpus.start()
         services.pools.start()
         services.dispatcher.start()
@@ -101,6 +102,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         finally:
             services.life.accepts_calls = False
             await services.dispatcher.close()
+            await services.tiers.close()
             await services.pools.close()
             await services.gpus.close()
     finally:

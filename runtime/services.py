@@ -22,6 +22,9 @@ from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.tiers.catalogue import Catalogue
+from dsfn.runtime.tiers.tiers import SnapshotTiers
+from dsfn.runtime.timelines import Timelines
 
 
 @dataclass(slots=True)
@@ -43,6 +46,8 @@ class Services:
     registry: Registry
     pipeline: Pipeline
     gpus: Gpus
+    tiers: SnapshotTiers
+    catalogue: Catalogue
     environments: Environments
     pools: Pools
     invoker: Invoker
@@ -56,3 +61,4 @@ class Services:
     ledger: SqliteLedger
     card: RateCard
     metrics: Metrics
+    timelines: Timelines

@@ -1,19 +1,19 @@
-"""Published snapshots in a directory, each under its digest."""
+"""Where published snapshots are kept, each under its digest: the seam, and a directory of them."""
 
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from dsfn.functions.errors import NotFound, StorageFull
-from dsfn.snapshots.format import MANIFEST_FILE, is_digest
+from dsfn.functions.errors import NotFound
+from dsfn.snapshots.disk import storage_full, sync_directory
+from dsfn.snapshots.format import MANIFEST_FILE, Manifest, is_digest
 from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.transfer import Transfer
 
 _STAGING = ".staging-"
 _TRASH = ".trash-"
@@ -27,17 +27,51 @@ class Published:
     bytes: int
 
 
+class SnapshotStore(Protocol):
+    """A store that several nodes share. Calls block, for as long as their transfer may take.
+
+    Every method raises `StoreUnavailable` when the store cannot be reached or refuses.
+    """
+
+    def has(self, digest: str) -> bool:
+        """Whether this snapshot is there, whole as far as names tell."""
+
+    def listing(self) -> tuple[Published, ...]:
+        """Every snapshot that is there, by digest."""
+
+    def manifest(self, digest: str) -> Manifest:
+        """What a snapshot is. Raises `NotFound`, `CorruptSnapshot`."""
+
+    def push(self, directory: Path, transfer: Transfer) -> Published:
+        """Copies a published snapshot here; what is here already is not sent again.
+
+        Raises `CorruptSnapshot` when its bytes are not those of its digests.
+        """
+
+    def pull(self, digest: str, staging: Path, transfer: Transfer) -> None:
+        """Copies a snapshot into the empty directory `staging`, every digest checked.
+
+        Raises `NotFound`, `CorruptSnapshot`, `StorageFull`.
+        """
+
+    def delete(self, digest: str) -> None:
+        """Deletes a snapshot, or what there is of it. Raises `NotFound`."""
+
+    def close(self) -> None:
+        """Gives connections back; nothing may be asked afterwards."""
+
+
 class FileStore:
     """Snapshots as directories of `root`. One node owns it; a rename publishes or deletes."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        with _storage_full():
+        with storage_full():
             root.mkdir(parents=True, exist_ok=True)
 
     def stage(self) -> Path:
         """A fresh empty directory to capture into. Raises `StorageFull`."""
-        with _storage_full():
+        with storage_full():
             return Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._root))
 
     def publish(self, staging: Path) -> Published:
@@ -47,17 +81,17 @@ class FileStore:
         Raises `CorruptSnapshot`, `StorageFull`.
         """
         digest, manifest = read_manifest(staging)
-        with _storage_full():
+        with storage_full():
             for name in (*manifest.files(), MANIFEST_FILE):
                 (staging / name).chmod(0o444)
-            _sync(staging)
+            sync_directory(staging)
             try:
                 staging.rename(self._root / digest)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 shutil.rmtree(staging)
-            _sync(self._root)
+            sync_directory(self._root)
         return Published(digest, manifest.size_bytes)
 
     def path(self, digest: str) -> Path:
@@ -78,26 +112,12 @@ class FileStore:
         """The digests of all published snapshots, sorted."""
         return tuple(sorted(path.name for path in self._root.iterdir() if is_digest(path.name)))
 
+    def has(self, digest: str) -> bool:
+        """Whether this snapshot is there."""
+        return is_digest(digest) and (self._root / digest).is_dir()
+
     def clean(self) -> None:
         """Drops what an earlier node left staged or half deleted. Call before any `stage`."""
         for path in self._root.iterdir():
             if path.name.startswith((_STAGING, _TRASH)):
                 shutil.rmtree(path)
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _storage_full() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The disk has no room for the snapshot.") from error
-        raise

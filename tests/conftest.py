@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "servers"))
+
+from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 
 Require = Callable[[str, str], None]
 SmallDisk = Callable[[str], Path]
@@ -24,6 +29,21 @@ def require() -> Require:
             _missing(part, how_to_get_it)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def s3(require: Require, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, which the whole run shares; buckets are a test's own."""
+    require("versitygw", HOW_TO_GET_IT)
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the S3 server, where boto3 looks for them."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from dsfn.runtime.cli import (
     invoke,
     logs,
     node,
+    snapshot,
     subscriptions,
 )
 from dsfn.runtime.cli.daemon import USAGE
@@ -47,6 +48,11 @@ app = typer.Typer(
 bills = typer.Typer(
     help="What was used and what it costs.", rich_markup_mode=None, invoke_without_command=True
 )
+snapshots = typer.Typer(
+    help="The memory of loaded functions, and where it is kept.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
 
 app.command("up")(node.up)
 app.command("down")(node.down)
@@ -65,6 +71,17 @@ app.command("subscribe")(subscriptions.subscribe)
 app.command("unsubscribe")(subscriptions.unsubscribe)
 app.add_typer(bills, name="bill")
 bills.command("report")(bill.report)
+app.add_typer(snapshots, name="snapshot")
+snapshots.command("list")(snapshot.list_snapshots)
+snapshots.command("show")(snapshot.show)
+snapshots.command("verify")(snapshot.verify)
+snapshots.command("push")(snapshot.push)
+snapshots.command("pull")(snapshot.pull)
+snapshots.command("prefetch")(snapshot.prefetch)
+snapshots.command("pin")(snapshot.pin)
+snapshots.command("unpin")(snapshot.unpin)
+snapshots.command("prune")(snapshot.prune)
+snapshots.command("timeline")(snapshot.timeline)
 app.command("doctor")(doctor.doctor)
 
 
@@ -89,7 +106,17 @@ def options(
 @bills.callback()
 def bill_options(context: typer.Context) -> None:
     """What was used and what it costs."""
-    # `bill` alone shows its commands, as `dsfn` alone does.
+    _help_alone(context)
+
+
+@snapshots.callback()
+def snapshot_options(context: typer.Context) -> None:
+    """The memory of loaded functions, and where it is kept."""
+    _help_alone(context)
+
+
+def _help_alone(context: typer.Context) -> None:
+    """`bill` alone shows its commands, as `dsfn` alone does."""
     if context.invoked_subcommand is None:
         say(context.get_help())
 

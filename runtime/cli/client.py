@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, quote, urlsplit
 
 from dsfn.functions.errors import DsfnError, Unavailable, UsageError, from_document
 from dsfn.runtime.cli.documents import (
+    CopiedDocument,
     FunctionDocument,
     InvocationDocument,
     LogDocument,
+    PinnedDocument,
+    PrefetchedDocument,
+    PrunedDocument,
     RevisionDocument,
     RollbackDocument,
+    SnapshotsDocument,
+    SnapshotShowDocument,
     StageDocument,
     StatementDocument,
     StatusDocument,
     SubscriptionDocument,
     SummaryDocument,
+    TimelineDocument,
     TrafficDocument,
+    VerifiedDocument,
 )
 from dsfn.runtime.cli.reply import Reply, reply_from
 
@@ -32,6 +40,8 @@ ADMIN_TIMEOUT_S = 30.0
 # The node ends every call, deployment step and log stream by limits of its own; a
 # client that gives up earlier would only lose the answer. A day is the longest `timeout`.
 CALL_TIMEOUT_S = 86_400.0 + 60.0
+
+ShowProgress = Callable[[int, int], None]
 
 BUNDLE_CONTENT_TYPE = "application/vnd.dsfn.bundle+gzip"
 
@@ -141,6 +151,53 @@ class Client:
         """Ends a subscription."""
         self._json("DELETE", f"/subscriptions/{quote(subscription, safe='')}")
 
+    def snapshots(self) -> SnapshotsDocument:
+        """Every snapshot that the node knows of."""
+        document: SnapshotsDocument = self._json("GET", "/snapshots")
+        return document
+
+    def snapshot(self, name: str) -> SnapshotShowDocument:
+        """One snapshot in full."""
+        document: SnapshotShowDocument = self._json("GET", _snapshot_path(name))
+        return document
+
+    def verify_snapshot(self, name: str) -> VerifiedDocument:
+        """Reads all of a snapshot and tries to restore it."""
+        document: VerifiedDocument = self._work(_snapshot_path(name, "verify"), {}, _ignore)
+        return document
+
+    def push_snapshot(self, name: str, show: ShowProgress) -> CopiedDocument:
+        """Copies a snapshot to the store."""
+        document: CopiedDocument = self._work(_snapshot_path(name, "push"), {}, show)
+        return document
+
+    def pull_snapshot(self, name: str, show: ShowProgress) -> CopiedDocument:
+        """Copies a snapshot from the store."""
+        document: CopiedDocument = self._work(_snapshot_path(name, "pull"), {}, show)
+        return document
+
+    def prefetch_snapshots(self, names: list[str], show: ShowProgress) -> list[PrefetchedDocument]:
+        """Brings the snapshots of functions as far up as the node can."""
+        result = self._work("/snapshots/prefetch", {"functions": names}, show)
+        functions: list[PrefetchedDocument] = result["functions"]
+        return functions
+
+    def pin_snapshot(self, name: str, pinned: bool) -> PinnedDocument:
+        """Keeps a snapshot on the node's disk, or keeps it no more."""
+        path = _snapshot_path(name, "pin" if pinned else "unpin")
+        document: PinnedDocument = self._json("POST", path, body={})
+        return document
+
+    def prune_snapshots(self, dry_run: bool) -> PrunedDocument:
+        """Deletes from the disk what is not needed there."""
+        document: PrunedDocument = self._json("POST", "/snapshots/prune", body={"dry_run": dry_run})
+        return document
+
+    def timeline(self, name: str) -> TimelineDocument:
+        """Where the time of a function's last cold calls went."""
+        document: TimelineDocument = self._json("GET", _path(name, "timeline"))
+        return document
+
     def bill(self, month: str | None, by: str) -> StatementDocument:
         """A month's statement; the present month without one."""
         statement: StatementDocument = self._json("GET", "/bill", params=_bill_query(month, by))
@@ -182,6 +239,21 @@ class Client:
         path = f"/invocations/{quote(call_id, safe='')}/result"
         with self._open("GET", path) as response:
             yield reply_from(response.headers, response.iter_bytes())
+
+    def _work(self, path: str, body: Mapping[str, object], show: ShowProgress) -> Any:
+        """Has the node do what takes long; `show` gets how far it is, in bytes of bytes."""
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        with self._open(
+            "POST", path, content=content, headers=headers, timeout_s=CALL_TIMEOUT_S
+        ) as response:
+            for line in _json_lines(response):
+                if "problem" in line:
+                    raise problem_error(line["problem"])
+                if "result" in line:
+                    return line["result"]
+                show(line["done_bytes"], line["total_bytes"])
+        raise DsfnError("The node broke off the work; its log says why.")
 
     def _json(
         self,
@@ -277,6 +349,14 @@ def _parts(url: str) -> SplitResult:
 
 def _path(name: str, *more: str) -> str:
     return "/".join(("/functions", quote(name, safe=""), *more))
+
+
+def _snapshot_path(name: str, *more: str) -> str:
+    return "/".join(("/snapshots", quote(name, safe=""), *more))
+
+
+def _ignore(done_bytes: int, total_bytes: int) -> None:
+    """For work that tells of no progress."""
 
 
 def _bill_query(month: str | None, by: str) -> dict[str, str]:

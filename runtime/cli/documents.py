@@ -28,6 +28,7 @@ class SnapshotDocument(TypedDict):
     golden: bool
     first_use: int
     workspace_bytes: int
+    streams: bool
     precision: PrecisionDocument | None
 
 
@@ -163,19 +164,22 @@ class LinkDocument(TypedDict):
 
 
 class MemoryDocument(TypedDict):
-    """What the memory owner (process `pid`, begun anew `restarts` times) holds."""
+    """What the memory owner (process `pid`, begun anew `restarts` times) holds; `warm` counts
+    for each GPU the spare workers that have a context."""
 
     arena_bytes: int
     arena_used_bytes: int
     arena_free_bytes: int
     arena_largest_free_bytes: int
     slabs: int
+    coded_slabs: int
     workers: int
     mappings: int
     devices: list[DeviceDocument]
     links: list[LinkDocument]
     pid: int
     restarts: int
+    warm: list[int]
 
 
 class StatusDocument(TypedDict):
@@ -291,3 +295,179 @@ class StatementDocument(TypedDict):
     total_minor: int
     lines: list[BillLineDocument]
     devices: list[DeviceTimeDocument]
+
+
+class SnapshotRowDocument(TypedDict):
+    """One snapshot of `dsfn snapshot list`. `tiers`, the fastest first: "gpu", "arena", "disk",
+    "store". `quarantine` says why it is restored no more; `device` is null where its manifest is
+    not on the disk."""
+
+    digest: str
+    bytes: int
+    device: str | None
+    functions: list[str]
+    revisions: list[str]
+    tiers: list[str]
+    pinned: bool
+    quarantine: str | None
+    used_at: str | None
+
+
+class DiskDocument(TypedDict):
+    """What snapshots take of the disk; `max_bytes` is null where there is no limit."""
+
+    used_bytes: int
+    max_bytes: int | None
+
+
+class StoreDocument(TypedDict):
+    """The configured store. `fault`: why it could not be asked now, or null."""
+
+    url: str
+    fault: str | None
+
+
+class SnapshotsDocument(TypedDict):
+    """`dsfn snapshot list`. `store` is null where none is configured."""
+
+    snapshots: list[SnapshotRowDocument]
+    disk: DiskDocument
+    store: StoreDocument | None
+
+
+class StoredDocument(TypedDict):
+    """How far a snapshot is on its way to the store: "none" (there is no store), "absent",
+    "waiting", "pushing" or "stored". `reason`: what went wrong the last time."""
+
+    state: str
+    reason: str | None
+
+
+class FileDocument(TypedDict):
+    """A file of a snapshot by its sha256."""
+
+    name: str
+    bytes: int
+    digest: str
+
+
+class SlabDocument(TypedDict):
+    """The slab of one device. The first `first_use` of its storages lie in the order in which
+    the function's sample first used them."""
+
+    device: str
+    file: str
+    bytes: int
+    storages: int
+    first_use: int
+
+
+class StorageDocument(TypedDict):
+    """A storage, one of the largest."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    bytes: int
+
+
+class GoldenDocument(TypedDict):
+    """The output of the function's sample that a restore must give again."""
+
+    content_type: str
+    bytes: int
+
+
+class SnapshotShowDocument(SnapshotRowDocument):
+    """`dsfn snapshot show`. `reload_s`: how long it takes to come back from the store."""
+
+    store: StoredDocument
+    reload_s: float
+    format_version: int
+    python: str
+    torch: str
+    code: str
+    options: str
+    libraries: dict[str, str]
+    files: list[FileDocument]
+    slabs: list[SlabDocument]
+    tensors: int
+    largest: list[StorageDocument]
+    golden: GoldenDocument | None
+
+
+class CheckedFileDocument(TypedDict):
+    """A file that was read whole and compared with its digest."""
+
+    name: str
+    bytes: int
+    sound: bool
+
+
+class VerifiedDocument(TypedDict):
+    """`dsfn snapshot verify`. `restored`: whether a trial restore gave what was captured, null
+    where none was made. `reason` says why it is not `sound`."""
+
+    digest: str
+    sound: bool
+    files: list[CheckedFileDocument]
+    restored: bool | None
+    reason: str | None
+
+
+class CopiedDocument(TypedDict):
+    """`dsfn snapshot push` and `pull`: where the snapshot is now."""
+
+    digest: str
+    bytes: int
+    tiers: list[str]
+
+
+class PrefetchedDocument(TypedDict):
+    """One function of `dsfn snapshot prefetch`; `reason` says why it is not where it was to be."""
+
+    function: str
+    revision: str
+    digest: str | None
+    tiers: list[str]
+    reason: str | None
+
+
+class PinnedDocument(TypedDict):
+    """`dsfn snapshot pin` and `unpin`."""
+
+    digest: str
+    pinned: bool
+
+
+class PrunedSnapshotDocument(TypedDict):
+    """A snapshot that left the disk. `reason`: "unused" or "over the limit"."""
+
+    digest: str
+    bytes: int
+    reason: str
+
+
+class PrunedDocument(TypedDict):
+    """`dsfn snapshot prune`; with `dry_run`, what it would do."""
+
+    dry_run: bool
+    freed_bytes: int
+    pruned: list[PrunedSnapshotDocument]
+
+
+class ColdCallDocument(TypedDict):
+    """A call that waited for its replica; `phases_us` in the order of time."""
+
+    id: str
+    revision: str
+    device_class: str
+    at: str
+    phases_us: dict[str, int]
+
+
+class TimelineDocument(TypedDict):
+    """`dsfn snapshot timeline`: a function's last cold calls, newest first."""
+
+    function: str
+    calls: list[ColdCallDocument]

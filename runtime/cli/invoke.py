@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import Unavailable, UsageError
-from dsfn.runtime.cli.bars import print_bars
+from dsfn.runtime.cli.bars import call_spans, print_bars
 from dsfn.runtime.cli.client import CALL_TIMEOUT_S, Client, problem_error
 from dsfn.runtime.cli.documents import ResultDocument
 from dsfn.runtime.cli.options import JsonOption, NameArgument, connect, given_path
@@ -98,7 +98,7 @@ class Sink:
         elif self.output is not None and collected is not None:
             complain(f"{size(collected.bytes)} of {reply.media_type} are in {self.output}.")
         if self.timing and not self.json_output:
-            print_bars(reply.phases_us, total_us)
+            print_bars(call_spans(reply.phases_us, total_us), total_us, beside_result=True)
 
     def _document(self, reply: Reply, collected: Collected, total_us: int) -> ResultDocument:
         encoded = None if collected.data is None else base64.b64encode(collected.data).decode()

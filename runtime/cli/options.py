@@ -17,7 +17,7 @@ def connect() -> Client:
     return Client(node_url())
 
 
-def _deployed_names(incomplete: str) -> list[str]:
+def deployed_names(incomplete: str) -> list[str]:
     """Completes a function's name; the shell shows nothing when no node answers."""
     from dsfn.functions.errors import DsfnError
 
@@ -42,7 +42,7 @@ NameArgument = Annotated[
     typer.Argument(
         metavar="NAME",
         help="The function's name.",
-        autocompletion=_deployed_names,
+        autocompletion=deployed_names,
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from dsfn.runtime.cli.documents import ChargeDocument
 
-_METRIC = re.compile(r"\s*([A-Za-z-]+)\s*;\s*dur=([0-9.]+)")
+_METRIC = re.compile(r"\s*([A-Za-z.-]+)\s*;\s*dur=([0-9.]+)")
 
 
 @dataclass(frozen=True, slots=True)

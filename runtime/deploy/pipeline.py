@@ -20,6 +20,7 @@ from dsfn.functions.errors import (
     BundleError,
     CorruptSnapshot,
     DefinitionError,
+    DeployError,
     MemoryFull,
     NotFound,
     ShuttingDown,
@@ -28,7 +29,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.options import Options
 from dsfn.runtime.clock import Clock
-from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
@@ -41,6 +42,7 @@ from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.precision import Precision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.soundness import Soundness
+from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
@@ -81,6 +83,7 @@ class _Draft:
     created: bool
     staging: Path | None = None
     workspace_bytes: int = 0
+    streams: bool = False
     precision: Precision | None = None
 
 
@@ -89,7 +92,7 @@ class Pipeline:
     """The deployments of a node, one at a time."""
 
     bundles: Path
-    snapshots: FileStore
+    tiers: SnapshotTiers
     environments: Environments
     registry: Registry
     jobs: Jobs
@@ -101,6 +104,11 @@ class Pipeline:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
     _running: set[asyncio.Task[tuple[Deployed, ...]]] = field(default_factory=set)
+
+    @property
+    def snapshots(self) -> FileStore:
+        """Where snapshots are captured and published."""
+        return self.tiers.disk.files
 
     async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
         """Deploys the functions of file `entry` in a bundle, step by step.
@@ -124,6 +132,28 @@ class Pipeline:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         yield Progress("done", None, "Deployed.", result)
+
+    async def try_restore(self, revision: Revision) -> str | None:
+        """Restores a revision's snapshot, which is on the disk, in a fresh process; why that
+        does not give what was captured, or None.
+
+        Raises `NotFound` when the snapshot is not here or the environment has gone.
+        """
+        snapshot = revision.snapshot
+        assert snapshot is not None
+        environment = Environment(
+            revision.environment, self.environments.python(revision.environment)
+        )
+        source = Source(self.bundles / revision.bundle_digest, revision.entry, environment)
+        directory = self.snapshots.path(snapshot.digest)
+        with self.tiers.pruner.hold(snapshot.digest):
+            try:
+                tried = await self._verify(
+                    self._stages(), source, revision.options, directory, snapshot.workspace_bytes
+                )
+            except DeployError as error:
+                return error.message
+        return tried.reason
 
     def cut_off(self) -> None:
         """Stops every deployment, since the node will not wait for it any longer."""
@@ -234,7 +264,7 @@ class Pipeline:
             modules=captured.modules,
         )
         whole = staging if captured.reason is None else None
-        return _Draft(revision, known is None, whole, workspace_bytes, precision)
+        return _Draft(revision, known is None, whole, workspace_bytes, captured.streams, precision)
 
     async def _platform(self, source: Source, options: Options) -> Platform:
         """What the function will run on. Raises as `Gpus.owner`."""
@@ -268,7 +298,12 @@ class Pipeline:
         room = self.gpus.lend(options.gpu, staging, workspace_bytes, self.setup_timeout_s)
         try:
             async with room as gpus:
-                return await stages.verify(source, options, staging, gpus)
+                verified = await stages.verify(source, options, staging, gpus)
+                # Without a GPU nothing has to arrive.
+                if verified.reason is not None or not gpus:
+                    return verified
+                streams = await stages.prove(source, options, staging, gpus)
+                return replace(verified, streams=streams)
         except (Unavailable, SnapshotError) as error:
             return Captured(f"The snapshot could not be restored: {error.message}")
 
@@ -281,7 +316,9 @@ class Pipeline:
     def _is_readable(self, digest: str) -> bool:
         try:
             read_manifest(self.snapshots.path(digest))
-        except (NotFound, CorruptSnapshot):
+        except NotFound:
+            return self.tiers.is_elsewhere(digest)
+        except CorruptSnapshot:
             return False
         return True
 
@@ -298,6 +335,7 @@ class Pipeline:
             golden=manifest.golden is not None,
             first_use=sum(slab.first_use for slab in manifest.slabs),
             workspace_bytes=draft.workspace_bytes,
+            streams=draft.streams,
             precision=draft.precision,
         )
         self.soundness.trust(snapshot)
@@ -320,6 +358,12 @@ class Pipeline:
         if modules:
             await self.jobs.preload(source.environment, list(modules))
         self.registry.register(*(d.revision for d in deployed))
+        captured = [
+            each.revision.snapshot
+            for draft, each in zip(drafts, deployed, strict=True)
+            if draft.staging is not None and each.revision.snapshot is not None
+        ]
+        await self.tiers.published([snapshot.digest for snapshot in captured])
         return tuple(deployed)
 
     def _stages(self) -> Stages:

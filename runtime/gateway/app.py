@@ -11,7 +11,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
-from dsfn.runtime.gateway import bill, deployments, events, functions_admin, invocations, status
+from dsfn.runtime.gateway import (
+    bill,
+    deployments,
+    events,
+    functions_admin,
+    invocations,
+    snapshots,
+    status,
+)
 from dsfn.runtime.gateway.functions import FunctionsEndpoint
 from dsfn.runtime.gateway.request import ClientGone
 from dsfn.runtime.problems import problem_response
@@ -50,6 +58,7 @@ def build_app(services: Services) -> Gateway:
             *invocations.ROUTES,
             *functions_admin.ROUTES,
             *deployments.ROUTES,
+            *snapshots.ROUTES,
             *bill.ROUTES,
             *status.ROUTES,
         ],

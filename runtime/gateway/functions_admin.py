@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import replace
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from dsfn.functions.errors import InvalidInput, MalformedBody
+from dsfn.functions.errors import InvalidInput
 from dsfn.runtime.gateway.admin_documents import (
     function_document,
     revision_document,
     summary_document,
 )
 from dsfn.runtime.gateway.ndjson import NDJSON_CONTENT_TYPE, NdjsonResponse
-from dsfn.runtime.gateway.request import BodyReader, headers_of
+from dsfn.runtime.gateway.request import read_object
 from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.services import Services
-
-MAX_DOCUMENT_BYTES = 64 << 10
 
 
 async def list_functions(request: Request) -> Response:
@@ -58,7 +53,7 @@ async def rollback(request: Request) -> Response:
     """POST /functions/{name}/rollback {"revision": id or null}."""
     services: Services = request.app.state.services
     name = request.path_params["name"]
-    target = (await _body(request)).get("revision")
+    target = (await read_object(request, services.settings.limits)).get("revision")
     if target is not None and not isinstance(target, str):
         raise InvalidInput("The revision is an id, or null for the one before.", field="revision")
     revision = services.registry.rollback(name, target)
@@ -70,7 +65,7 @@ async def set_traffic(request: Request) -> Response:
     """PUT /functions/{name}/traffic {"traffic": {revision: percent}}."""
     services: Services = request.app.state.services
     name = request.path_params["name"]
-    percents = (await _body(request)).get("traffic")
+    percents = (await read_object(request, services.settings.limits)).get("traffic")
     if not isinstance(percents, dict):
         raise InvalidInput("The traffic is an object of percents by revision.", field="traffic")
     traffic = services.registry.set_traffic(name, percents)
@@ -83,7 +78,7 @@ async def park(request: Request) -> Response:
     up what they hold now, instead of when somebody needs it or their time has come."""
     services: Services = request.app.state.services
     name = services.registry.function(request.path_params["name"]).name
-    to = (await _body(request)).get("to", ReplicaState.PARKED.value)
+    to = (await read_object(request, services.settings.limits)).get("to", ReplicaState.PARKED.value)
     if to not in ("parked", "frozen", "absent"):
         raise InvalidInput('`to` is "parked", "frozen" or "absent".', field="to")
     count = await services.pools.rest(name, ReplicaState(to))
@@ -122,20 +117,6 @@ def _follow(request: Request) -> bool:
     if text not in ("true", "false"):
         raise InvalidInput(f"follow is true or false, not {text!r}.", field="follow")
     return text == "true"
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object that a small request carries; an empty body is an empty object."""
-    services: Services = request.app.state.services
-    limits = replace(services.settings.limits, max_body_bytes=MAX_DOCUMENT_BYTES)
-    data = await BodyReader(limits).read(headers_of(request.scope), request.receive)
-    try:
-        document = json.loads(data or b"{}")
-    except (ValueError, RecursionError):
-        raise MalformedBody("The body is not valid JSON.") from None
-    if not isinstance(document, dict):
-        raise MalformedBody("The body is not a JSON object.")
-    return document
 
 
 ROUTES = [

@@ -109,7 +109,7 @@ class Metrics:
             phases = answer.phases
             succeeded.inc()
             execute.observe(phases.execute_us / 1e6)
-            if phases.start_us or phases.restore_us:
+            if phases.is_cold:
                 cold_starts.inc()
                 restore.observe(phases.restore_us / 1e6)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from typing import Any
 
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from dsfn.functions.errors import MalformedBody, PayloadTooLarge, Unavailable
 from dsfn.runtime.config import Limits
+
+MAX_DOCUMENT_BYTES = 64 << 10
 
 
 class ClientGone(Exception):
@@ -82,3 +87,19 @@ class BodyReader:
         return PayloadTooLarge(
             f"The body is larger than {limit} bytes.", field="body", limit_bytes=limit
         )
+
+
+async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
+    """The JSON object that a small request carries; an empty body is an empty object.
+
+    Raises `MalformedBody`, `PayloadTooLarge`.
+    """
+    reader = BodyReader(replace(limits, max_body_bytes=MAX_DOCUMENT_BYTES))
+    data = await reader.read(headers_of(request.scope), request.receive)
+    try:
+        document = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        raise MalformedBody("The body is not valid JSON.") from None
+    if not isinstance(document, dict):
+        raise MalformedBody("The body is not a JSON object.")
+    return document

@@ -101,6 +101,11 @@ class Pools:
             found[pool.revision.function] += pool.queue_depth
         return dict(found)
 
+    def snapshots(self) -> frozenset[str]:
+        """The digests of the snapshots that replicas have, or are starting from."""
+        live = (p.revision.snapshot for p in self._pools.values() if not p.is_empty())
+        return frozenset(snapshot.digest for snapshot in live if snapshot is not None)
+
     def reconcile(self) -> None:
         """Makes the pools agree with the registry: retires revisions that serve no more."""
         serving = self.registry.serving()

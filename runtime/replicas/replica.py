@@ -264,6 +264,8 @@ class Replica:
         if isinstance(pending.error, OutOfMemory):
             # Its worker ends after this answer: nothing more may be sent there.
             self._doom = self._doom or _replica_lost("another of its calls ran out of memory")
+        elif isinstance(pending.error, ReplicaLost):
+            self._doom = self._doom or pending.error  # it ends as well
         elif isinstance(pending.error, MemoryFull):
             self.grip.found_too_little()
             self.wants_room = True

@@ -20,6 +20,7 @@ from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.warm import WarmPool
+from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.worker.messages import Gpu, Load
 
 Told = Callable[[Replica], None]
@@ -43,6 +44,7 @@ class Starter:
     environments: Environments
     launcher: Launcher
     gpus: Gpus
+    tiers: SnapshotTiers
     logs: LogStore
     soundness: Soundness
     quarantine: Quarantine
@@ -56,7 +58,8 @@ class Starter:
         return self.launcher.nursery(environment, self.environments.python(environment))
 
     async def start(self, revision: Revision, watch: Watch) -> Replica:
-        """A loaded replica. A snapshot that does not restore is left out: `setup()` runs.
+        """A loaded replica, from the revision's snapshot wherever that is. One that cannot be
+        had or does not restore is left out: `setup()` runs.
 
         Raises `ReplicaStartFailed`, `MemoryFull`, `OwnerLost`.
         """
@@ -64,8 +67,12 @@ class Starter:
         if snapshot is None:
             return await self._load(revision, watch, None)
         try:
+            directory = await self.tiers.ensure(snapshot.digest)
+            if directory is None:
+                self.quarantine.failed_restores[revision.function] += 1
+                return await self._load(revision, watch, None)
             await self.soundness.check(revision, snapshot)
-            return await self._load(revision, watch, self.soundness.root / snapshot.digest)
+            return await self._load(revision, watch, directory)
         except SnapshotError as error:
             self.quarantine.failed(revision, error)
             return await self._load(revision, watch, None)
@@ -133,4 +140,5 @@ class Starter:
             max_result_bytes=limits.max_result_bytes,
             max_batch=revision.options.max_batch,
             gpus=gpus,
+            streams=revision.snapshot is not None and revision.snapshot.streams,
         )

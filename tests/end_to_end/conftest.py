@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_node import Gpu, LiveNode, StartNode, start_node
+from live_node import LiveNode, StartNode, Table, start_node
 
 LIMITS = {
     "max_body_bytes": 4 << 20,
@@ -42,9 +42,13 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
     started: list[LiveNode] = []
 
     def start_one(
-        place: Path | None = None, *, gpu: Gpu | None = None, **limits: float
+        place: Path | None = None,
+        *,
+        gpu: Table | None = None,
+        snapshots: Table | None = None,
+        **limits: float,
     ) -> LiveNode:
-        node = start_node(place or tmp_path, gpu=gpu, **{**LIMITS, **limits})
+        node = start_node(place or tmp_path, gpu=gpu, snapshots=snapshots, **{**LIMITS, **limits})
         started.append(node)
         return node
 

@@ -36,7 +36,7 @@ FROM usage WHERE ?1 IN ('', function) ORDER BY seq
 """
 
 Document = dict[str, Any]
-Gpu = Mapping[str, object]
+Table = Mapping[str, object]
 
 
 class DeployFailed(Exception):
@@ -210,13 +210,25 @@ class StartNode(Protocol):
     """Starts a node of a test's own; the same place again is the same data directory."""
 
     def __call__(
-        self, place: Path | None = None, *, gpu: Gpu | None = None, **limits: float
+        self,
+        place: Path | None = None,
+        *,
+        gpu: Table | None = None,
+        snapshots: Table | None = None,
+        **limits: float,
     ) -> LiveNode: ...
 
 
-def start_node(place: Path, *, port: int = 0, gpu: Gpu | None = None, **limits: float) -> LiveNode:
+def start_node(
+    place: Path,
+    *,
+    port: int = 0,
+    gpu: Table | None = None,
+    snapshots: Table | None = None,
+    **limits: float,
+) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, gpu=gpu, **limits)
+    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, **limits)
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -225,12 +237,24 @@ def start_node(place: Path, *, port: int = 0, gpu: Gpu | None = None, **limits: 
     return node
 
 
-def launch(place: Path, *, port: int = 0, gpu: Gpu | None = None, **limits: float) -> LiveNode:
-    """Starts a node and does not wait. `gpu`: what its [gpu] table says; none at all without."""
+def launch(
+    place: Path,
+    *,
+    port: int = 0,
+    gpu: Table | None = None,
+    snapshots: Table | None = None,
+    **limits: float,
+) -> LiveNode:
+    """Starts a node and does not wait. `gpu` and `snapshots`: what these tables say; without the
+    first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
-    tables: dict[str, Gpu] = {"limits": limits, "gpu": gpu or {"devices": []}}
+    tables: dict[str, Table] = {
+        "limits": limits,
+        "gpu": gpu or {"devices": []},
+        "snapshots": snapshots or {},
+    }
     lines = [
         line
         for table, values in tables.items()

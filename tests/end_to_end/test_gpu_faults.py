@@ -15,12 +15,12 @@ import psutil
 import pytest
 from apps import gpus
 from deadlines import eventually
-from live_node import APPS, Document, Gpu, LiveNode, StartNode
+from live_node import APPS, Document, LiveNode, StartNode, Table
 
 MIB = 1 << 20
 SHARED_MEMORY = Path("/dev/shm")
 # A restore of 16 MiB takes a second and a half: long enough to be met on its way.
-SLOW: Gpu = {
+SLOW: Table = {
     "devices": [f"host:{40 * MIB}:{11 * MIB}"],
     "arena": f"{96 * MIB}B",
     "reserve": "0B",

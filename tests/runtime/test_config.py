@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.config import GpuSettings, load_settings
+from dsfn.runtime.config import GpuSettings, SnapshotSettings, load_settings
 
 
 def write(directory: Path, text: str) -> Path:
@@ -46,6 +46,13 @@ def test_the_memory_of_gpus_is_read_with_its_units(tmp_path: Path) -> None:
         ('[limits]\nmax_body_bytes = "big"', "max_body_bytes"),
         ("[limits]\nspares = -1", "spares"),
         ("= nonsense", "TOML"),
+        ('[snapshots]\nstore = "https://bucket"', "s3://BUCKET"),
+        ('[snapshots]\nstore = "s3://"', "s3://BUCKET"),
+        ('[snapshots]\nstore = "file://relative"', "file:///DIRECTORY"),
+        ("[snapshots]\nstore = 7", "snapshots.store must be a text"),
+        ('[snapshots]\nendpoint_url = "minio:9000"', "minio:9000"),
+        ('[snapshots]\nmax_disk = "1GiB"', "unknown entry snapshots.max_disk"),
+        ("[snapshots]\nmax_disk_bytes = -1", "snapshots.max_disk_bytes"),
         ('[gpu]\ndevices = "cuda:0"', "gpu.devices"),
         ('[gpu]\ndevices = ["cuda:0", "cuda:0"]', "twice"),
         ('[gpu]\narena = "much"', "gpu.arena"),
@@ -57,3 +64,17 @@ def test_the_memory_of_gpus_is_read_with_its_units(tmp_path: Path) -> None:
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         load_settings(data_dir=write(tmp_path, text))
+
+
+def test_the_store_of_snapshots_and_the_limit_of_the_disk_are_read(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        '[snapshots]\nstore = "s3://bucket/some/prefix"\nendpoint_url = "http://minio:9000"\n'
+        'region = "eu-central-1"\nmax_disk_bytes = "200GiB"\n',
+    )
+    assert load_settings(data_dir=tmp_path).snapshots == SnapshotSettings(
+        store="s3://bucket/some/prefix",
+        endpoint_url="http://minio:9000",
+        region="eu-central-1",
+        max_disk_bytes=200 << 30,
+    )

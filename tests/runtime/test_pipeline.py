@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from node_tiers import make_tiers
 from revisions import make_revision
 from torch.nn import functional
 from wheels import make_wheel
@@ -40,7 +41,6 @@ from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.worker.messages import Capture, Gpu, Message
 from dsfn.snapshots.reading import read_manifest
-from dsfn.snapshots.store import FileStore
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]
@@ -132,12 +132,13 @@ class Deployer:
 @pytest.fixture
 def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator[Deployer]:
     connection = connect(tmp_path / "node.db", "")
+    registry = Registry(connection, SystemClock())
     environments = Environments(tmp_path / "environments")
     pipeline = Pipeline(
         bundles=tmp_path / "bundles",
-        snapshots=FileStore(tmp_path / "snapshots"),
+        tiers=make_tiers(tmp_path, connection, registry),
         environments=environments,
-        registry=Registry(connection, SystemClock()),
+        registry=registry,
         jobs=jobs,
         gpus=NO_GPUS,
         soundness=Soundness(tmp_path / "snapshots", environments),

@@ -10,7 +10,17 @@ from typing import Any
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
 # Objects whose keys are a person's own, or come from another document's schema.
-OPEN = {"exact", "prefix", "suffix", "traffic", "options", "interface", "replicas", "result"}
+OPEN = {
+    "exact",
+    "prefix",
+    "suffix",
+    "traffic",
+    "options",
+    "interface",
+    "replicas",
+    "result",
+    "libraries",
+}
 
 
 def section(command: str) -> str:

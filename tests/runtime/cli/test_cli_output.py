@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dsfn.runtime.cli.bars import bars, print_bars
+from dsfn.runtime.cli.bars import bars, call_spans, print_bars, spans
 from dsfn.runtime.cli.output import Column, print_fields, print_json, print_table, size
 
 COLUMNS = (Column("name"), Column("count", right=True))
@@ -66,7 +66,7 @@ def test_sizes_are_in_decimal_units(count: int, text: str) -> None:
 
 
 def test_each_bar_begins_where_the_one_before_it_ends() -> None:
-    lines = bars({"queue": 1000, "start": 0, "execute": 2000}, total_us=4000, width=8)
+    lines = bars(call_spans({"queue": 1000, "start": 0, "execute": 2000}, 4000), 4000, width=8)
     assert lines == [
         "queue           1.0 ms  ██",
         "start           0.0 ms",
@@ -77,15 +77,29 @@ def test_each_bar_begins_where_the_one_before_it_ends() -> None:
 
 
 def test_a_phase_too_short_for_a_bar_is_still_seen() -> None:
-    assert bars({"queue": 1, "execute": 99_999}, total_us=100_000, width=10)[0].endswith("▏")
+    lines = bars(spans({"queue": 1, "execute": 99_999}), 100_000, width=10)
+    assert lines[0].endswith("▏")
 
 
 def test_phases_longer_than_what_the_client_saw_leave_nothing_for_transport() -> None:
-    assert bars({"execute": 10}, total_us=5, width=4)[1] == "transport       0.0 ms"
+    assert bars(call_spans({"execute": 10}, 5), 5, width=4)[1] == "transport       0.0 ms"
 
 
-def test_bars_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    print_bars({"execute": 1000}, 2000)
+def test_the_parts_of_a_phase_lie_within_it() -> None:
+    phases = {"start": 1000, "restore": 3000, "restore.map": 1000, "restore.copy": 2000, "run": 500}
+    lines = bars(spans(phases), 4500, width=9)
+    assert lines == [
+        "start           1.0 ms  ██",
+        "restore         3.0 ms    ██████",
+        "  map           1.0 ms    ██",
+        "  copy          2.0 ms      ████",
+        "run             0.5 ms          █",
+        "total           4.5 ms",
+    ]
+
+
+def test_bars_beside_a_result_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    print_bars(spans({"execute": 1000}), 2000, beside_result=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "execute" in captured.err

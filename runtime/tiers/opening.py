@@ -1,0 +1,40 @@
+"""The store that the configuration names."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from dsfn.functions.errors import UsageError
+from dsfn.runtime.config import SnapshotSettings
+from dsfn.snapshots.s3 import S3SnapshotStore
+from dsfn.snapshots.s3_bucket import Bucket
+from dsfn.snapshots.shared import SharedDirectory
+from dsfn.snapshots.store import SnapshotStore
+
+
+def open_store(settings: SnapshotSettings) -> SnapshotStore | None:
+    """The store, None where there is none; it is not asked anything yet.
+
+    Raises `UsageError` when what it needs is not installed.
+    """
+    if not settings.store:
+        return None
+    parts = urlsplit(settings.store)
+    if parts.scheme == "file":
+        return SharedDirectory(Path(unquote(parts.path)))
+    if find_spec("boto3") is None:
+        raise UsageError(
+            f"The store {settings.store} needs boto3, which is not installed: run"
+            " `pip install 'dsfn[s3]'`."
+        )
+    prefix = parts.path.strip("/")
+    return S3SnapshotStore(
+        Bucket(
+            parts.netloc,
+            f"{prefix}/" if prefix else "",
+            settings.endpoint_url,
+            settings.region,
+        )
+    )
