@@ -15,7 +15,6 @@ from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface
 from dsfn.functions.option_values import options_of
 from dsfn.functions.options import Options
-from dsfn.functions.sample import require_sample
 from dsfn.functions.shape import call_of, check_shape, required_names
 from dsfn.functions.signature import Signature, signature_of
 
@@ -63,7 +62,7 @@ class Function(Generic[P, R]):
         if self.options.max_batch > 1:
             check_batches(self.options.name, self.target, self.signature)
         if self.options.precision is not None:
-            require_sample(self.options.name, self.target)
+            _require_sample(self.options.name, self.target)
         return self.signature.interface(inspect.cleandoc(self.__doc__ or ""), self.triggers)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -202,3 +201,12 @@ def _check_class(target: type) -> None:
             raise DefinitionError(f"{hook} of '{name}' must be a plain method.", function=name)
         if required_names(method, skip=1):
             raise DefinitionError(f"{hook} of '{name}' takes no arguments.", function=name)
+
+
+def _require_sample(name: str, target: Callable[..., object]) -> None:
+    if not hasattr(target, "sample"):
+        raise DefinitionError(
+            f"precision of '{name}' needs a class with a sample(): with the call that it gives,"
+            " the deployment measures what the lower precision costs in accuracy.",
+            function=name,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pydantic_core import ValidationError
 
@@ -11,16 +11,6 @@ from dsfn.functions.event import Event
 from dsfn.functions.jsonbody import named
 from dsfn.functions.parts import Text
 from dsfn.functions.signature import Parameter, Signature
-
-
-def require_sample(function: str, target: Callable[..., object]) -> None:
-    """Refuses `precision` on what has no sample. Raises `DefinitionError`."""
-    if not hasattr(target, "sample"):
-        raise DefinitionError(
-            f"precision of '{function}' needs a class with a sample(): with the call that it"
-            " gives, the deployment measures what the lower precision costs in accuracy.",
-            function=function,
-        )
 
 
 def check_sample(signature: Signature, sample: object) -> dict[str, object]:
