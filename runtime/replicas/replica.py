@@ -167,6 +167,12 @@ class Replica:
         self.state, self._frozen = ReplicaState.FROZEN, True
         self.parked(self)
 
+    async def leave(self) -> None:
+        """See `Holder`. Only for a parked replica."""
+        self.state = ReplicaState.STARTING
+        self.kill()
+        await asyncio.wait({self.worker.exited}, timeout=EXIT_TIMEOUT_S)
+
     async def unpark(self) -> int:
         """Takes the device memory again; microseconds that the worker took.
 

@@ -52,6 +52,10 @@ class Spare:
         """See `Holder`."""
         await self.give_up()
 
+    async def leave(self) -> None:
+        """See `Holder`."""
+        await self.give_up()
+
     def owner_lost(self) -> None:
         """See `Holder`. It has nothing that was the owner's."""
 
