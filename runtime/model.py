@@ -131,7 +131,8 @@ class SnapshotRef:
 
     `golden`: whether it has an output of the function's sample to compare with;
     `first_use`: how many storages that sample uses, which lie first in its slabs;
-    `workspace_bytes`: what a call of the sample needs of a GPU's memory beside the slab.
+    `workspace_bytes`: what a call of the sample needs of a GPU's memory beside the slab;
+    `streams`: whether calls may run while the slab arrives, which was proved.
     No replica starts from one that is `quarantined`.
     """
 
@@ -140,6 +141,7 @@ class SnapshotRef:
     golden: bool = False
     first_use: int = 0
     workspace_bytes: int = 0
+    streams: bool = False
     quarantined: bool = False
 
 

@@ -12,7 +12,12 @@ _MAP_NORESERVE = 0x4000  # Linux on x86 and Arm; the mmap module has no name for
 
 
 class CpuSlab:
-    """A private mapping of a slab file: a page is shared by all until somebody writes to it."""
+    """A private mapping of a slab file: a page is shared by all until somebody writes to it.
+
+    Nothing is ever on its way: whoever reads a page first waits for the kernel to bring it.
+    """
+
+    arrival = None
 
     def __init__(self, path: Path, data_offset: int) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -40,9 +45,13 @@ class CpuSlab:
         """Drops the pages: private copies end, and a later read finds the file's bytes."""
         self._mapping.madvise(mmap.MADV_DONTNEED)
 
-    def unpark(self) -> None:
+    def begin_unpark(self) -> None:
         """Asks for the file's pages ahead of their use."""
         self._mapping.madvise(mmap.MADV_WILLNEED)
+
+    def unpark(self) -> None:
+        """See `dsfn.snapshots.memory.Slab`."""
+        self.begin_unpark()
 
     def close(self) -> None:
         """Drops the pages; the mapping itself ends with the last tensor over it."""
@@ -57,5 +66,5 @@ class CpuMemory:
     def map(self, path: Path, data_offset: int) -> CpuSlab:
         """See `dsfn.snapshots.memory.Memory`."""
         slab = CpuSlab(path, data_offset)
-        slab.unpark()
+        slab.begin_unpark()
         return slab

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dsfn.snapshots.operations import reads_nothing
+
 
 class FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it so
     """While entered, notes the storages that this thread's operations read or write.
@@ -39,7 +41,7 @@ class FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
     ) -> Any:
         """Part of `TorchDispatchMode`."""
         given = kwargs or {}
-        if not getattr(func, "is_view", False):
+        if not reads_nothing(func):
             self._note(args)
             self._note(given.values())
         return func(*args, **given)

@@ -14,6 +14,7 @@ from dsfn.functions.errors import SnapshotError
 from dsfn.snapshots.capture import library_versions
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import CPU, OBJECTS_FILE, Manifest, corrupt
+from dsfn.snapshots.gate import gated
 from dsfn.snapshots.memory import Memory, Slab
 from dsfn.snapshots.pickling import load_state
 from dsfn.snapshots.reading import read_file, read_manifest
@@ -40,6 +41,8 @@ def restore(
     classes: Classes,
     memories: Mapping[str, Memory],
     instance: object | None = None,
+    *,
+    streams: bool = False,
 ) -> Restored:
     """Restores the snapshot in `directory`; `instance`, if given, gets the attributes.
 
@@ -49,9 +52,12 @@ def restore(
     digest and every size; the slabs' own bytes and the versions of libraries are
     `verify`'s matter. Raises `CorruptSnapshot`, or `SnapshotError` if the snapshot does
     not fit this process.
+
+    With `streams` the slabs may still be on their way when this returns (see
+    `dsfn.snapshots.gate`), and `ReplicaLost` may be raised as well.
     """
     with _gc_paused():
-        restored = _restore(directory, classes, memories, instance)
+        restored = _restore(directory, classes, memories, instance, streams)
     if instance is not None:
         for name, value in restored.state.items():
             object.__setattr__(instance, name, value)
@@ -59,7 +65,11 @@ def restore(
 
 
 def _restore(
-    directory: Path, classes: Classes, memories: Mapping[str, Memory], instance: object | None
+    directory: Path,
+    classes: Classes,
+    memories: Mapping[str, Memory],
+    instance: object | None,
+    streams: bool,
 ) -> Restored:
     digest, manifest = read_manifest(directory)
     _check_fits(manifest, memories)
@@ -72,7 +82,11 @@ def _restore(
             slabs[entry.device] = slab
         storages = map_storages(tuple(slabs.values()), manifest.storages)
         tensors = build_tensors(manifest.tensors, storages)
-        state = _load(objects, tensors, classes, instance)
+        if not streams:
+            for slab in slabs.values():
+                slab.unpark()
+        with gated(tuple(slabs.values())):
+            state = _load(objects, tensors, classes, instance)
         mapped.pop_all()
     return Restored(digest, manifest, state, slabs, tuple(tensors))
 

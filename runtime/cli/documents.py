@@ -15,6 +15,7 @@ class SnapshotDocument(TypedDict):
     golden: bool
     first_use: int
     workspace_bytes: int
+    streams: bool
 
 
 class DeployedDocument(TypedDict):
@@ -149,19 +150,22 @@ class LinkDocument(TypedDict):
 
 
 class MemoryDocument(TypedDict):
-    """What the memory owner (process `pid`, begun anew `restarts` times) holds."""
+    """What the memory owner (process `pid`, begun anew `restarts` times) holds; `warm` counts
+    for each GPU the spare workers that have a context."""
 
     arena_bytes: int
     arena_used_bytes: int
     arena_free_bytes: int
     arena_largest_free_bytes: int
     slabs: int
+    coded_slabs: int
     workers: int
     mappings: int
     devices: list[DeviceDocument]
     links: list[LinkDocument]
     pid: int
     restarts: int
+    warm: list[int]
 
 
 class StatusDocument(TypedDict):

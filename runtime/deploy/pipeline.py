@@ -82,6 +82,7 @@ class _Draft:
     created: bool
     staging: Path | None = None
     workspace_bytes: int = 0
+    streams: bool = False
 
 
 @dataclass(eq=False)
@@ -259,7 +260,7 @@ class Pipeline:
             modules=captured.modules,
         )
         whole = staging if captured.reason is None else None
-        return _Draft(revision, known is None, whole, workspace_bytes)
+        return _Draft(revision, known is None, whole, workspace_bytes, captured.streams)
 
     async def _platform(self, source: Source, options: Options) -> Platform:
         """What the function will run on. Raises as `Gpus.owner`."""
@@ -293,7 +294,12 @@ class Pipeline:
         room = self.gpus.lend(options.gpu, staging, workspace_bytes, self.setup_timeout_s)
         try:
             async with room as gpus:
-                return await stages.verify(source, options, staging, gpus)
+                verified = await stages.verify(source, options, staging, gpus)
+                # Without a GPU nothing has to arrive.
+                if verified.reason is not None or not gpus:
+                    return verified
+                streams = await stages.prove(source, options, staging, gpus)
+                return replace(verified, streams=streams)
         except (Unavailable, SnapshotError) as error:
             return Captured(f"The snapshot could not be restored: {error.message}")
 
@@ -325,6 +331,7 @@ class Pipeline:
             golden=manifest.golden is not None,
             first_use=sum(slab.first_use for slab in manifest.slabs),
             workspace_bytes=draft.workspace_bytes,
+            streams=draft.streams,
         )
         self.soundness.trust(snapshot)
         return snapshot

@@ -10,6 +10,7 @@ from pathlib import Path
 from dsfn.functions.errors import (
     DefinitionError,
     DeployError,
+    DsfnError,
     FunctionError,
     HandlerCrashed,
     HandlerTimedOut,
@@ -21,9 +22,10 @@ from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import Jobs
-from dsfn.runtime.worker.messages import Capture, Discover, Gpu, Verify
+from dsfn.runtime.worker.messages import Capture, Discover, Gpu, Prove, Verify
 
 MAX_FUNCTIONS = 200
+MAX_PROOF_S = 120.0  # poison may have code go on for ever
 _OUTPUT_LINES = 20
 _STATELESS = "A plain function has no state to capture."
 
@@ -49,12 +51,13 @@ class Definition:
 class Captured:
     """What became of `setup()`. `reason` says why there is no snapshot, None when there is.
     `modules`: the installed ones that the source imports, in its order. `why_no_golden`: why
-    its sample has no golden output, `workspace_bytes` as in `SnapshotRef`."""
+    its sample has no golden output, `workspace_bytes` and `streams` as in `SnapshotRef`."""
 
     reason: str | None
     modules: tuple[str, ...] = ()
     why_no_golden: str | None = None
     workspace_bytes: int = 0
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,26 @@ class Stages:
             reason = _uncapitalised(error.message)
             return Captured(f"The snapshot could not be restored: {reason}")
         return Captured(None, tuple(result.document["modules"]))
+
+    async def prove(
+        self, source: Source, options: Options, staging: Path, gpus: tuple[Gpu, ...]
+    ) -> bool:
+        """Whether calls may run while the verified snapshot's slabs arrive. Whatever stands
+        against it, the proof's own failure included, is a no."""
+        job = Prove(
+            bundle=str(source.bundle),
+            entry=source.entry,
+            function=options.name,
+            snapshot=str(staging),
+            env=dict(options.env),
+            gpus=gpus,
+        )
+        timeout_s = min(self.setup_timeout_s, MAX_PROOF_S)
+        try:
+            result = await self.jobs.run(source.environment, job, timeout_s, gpus)
+        except DsfnError:
+            return False
+        return bool(result.document["streams"])
 
 
 @contextmanager

@@ -30,6 +30,7 @@ def snapshot_document(revision: Revision) -> dict[str, Any] | None:
         "golden": snapshot.golden,
         "first_use": snapshot.first_use,
         "workspace_bytes": snapshot.workspace_bytes,
+        "streams": snapshot.streams,
     }
 
 

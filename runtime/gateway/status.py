@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -46,13 +47,19 @@ async def status(request: Request) -> Response:
             "functions": len(services.registry.functions()),
             "replicas": dict(replicas),
             "device_class": services.gpus.device_class(),
-            "memory": await services.gpus.report(),
+            "memory": await _memory(services),
             "events": {
                 "queued": services.queue.queued_count(),
                 "dead": services.queue.dead_count(),
             },
         }
     )
+
+
+async def _memory(services: Services) -> dict[str, Any] | None:
+    """What the memory owner holds, and the spare workers that have a context already."""
+    report = await services.gpus.report()
+    return None if report is None else {**report, "warm": services.pools.starter.warm.counts()}
 
 
 async def metrics(request: Request) -> Response:

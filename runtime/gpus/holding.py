@@ -28,7 +28,10 @@ class Holder(Protocol):
         """Whether it has given its memory up and may lose its context, too."""
 
     async def freeze(self) -> None:
-        """Gives its context up."""
+        """Gives its context up, which takes half a second; it keeps its process."""
+
+    async def leave(self) -> None:
+        """Gives its context up at once, with its process."""
 
     def owner_lost(self) -> None:
         """The memory owner has gone, and what it held with it."""

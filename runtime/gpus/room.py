@@ -110,10 +110,11 @@ class Room:
 
     def _coldest(self) -> Callable[[], Awaitable[None]] | None:
         """How to get memory from whoever was used least of late: of those at rest the weights,
-        where none is the contexts of those that are parked."""
+        where none is the contexts of those that are parked. Somebody waits: they are not frozen,
+        which takes as long as starting them again does."""
         holders = [holding.holder for holding in self.holdings if holding.holder is not None]
         resting = [holder for holder in holders if holder.can_give_up()]
         if resting:
             return min(resting, key=lambda holder: holder.heat).give_up
         parked = [holder for holder in holders if holder.can_freeze()]
-        return min(parked, key=lambda holder: holder.heat).freeze if parked else None
+        return min(parked, key=lambda holder: holder.heat).leave if parked else None

@@ -69,6 +69,13 @@ class WorkerProcess:
         """Sends its first frame, which fits into the socket's buffer, before it is adopted."""
         self.socket.sendall(frame)
 
+    def hear(self, size_bytes: int) -> bytes:
+        """What it has answered to that, up to so much; nothing while it is at it."""
+        try:
+            return self.socket.recv(size_bytes)
+        except OSError:
+            return b""
+
     def hand_over(self) -> None:
         """The worker's socket to the memory owner is the owner's now, or not needed."""
         if self.owner is not None:

@@ -167,6 +167,12 @@ class Replica:
         self.state, self._frozen = ReplicaState.FROZEN, True
         self.parked(self)
 
+    async def leave(self) -> None:
+        """See `Holder`. Only for a parked replica."""
+        self.state = ReplicaState.STARTING
+        self.kill()
+        await asyncio.wait({self.worker.exited}, timeout=EXIT_TIMEOUT_S)
+
     async def unpark(self) -> int:
         """Takes the device memory again; microseconds that the worker took.
 
@@ -264,6 +270,8 @@ class Replica:
         if isinstance(pending.error, OutOfMemory):
             # Its worker ends after this answer: nothing more may be sent there.
             self._doom = self._doom or _replica_lost("another of its calls ran out of memory")
+        elif isinstance(pending.error, ReplicaLost):
+            self._doom = self._doom or pending.error  # it ends as well
         elif isinstance(pending.error, MemoryFull):
             self.grip.found_too_little()
             self.wants_room = True

@@ -140,4 +140,5 @@ class Starter:
             max_result_bytes=limits.max_result_bytes,
             max_batch=revision.options.max_batch,
             gpus=gpus,
+            streams=revision.snapshot is not None and revision.snapshot.streams,
         )

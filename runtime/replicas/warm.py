@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from dsfn.runtime.worker.messages import Gpu, Warm
 # A refill right after an adoption would take processors and bus from the call that is waiting.
 REFILL_AFTER_S = 1.0
 _EXIT_S = 5.0
+_WARMED = frames.encode(Kind.WARMED, 0)
 
 
 @dataclass(eq=False, slots=True)
@@ -28,6 +28,12 @@ class Spare:
     worker: WorkerProcess
     holding: Holding
     heat: float = -1.0
+    ready: bool = False
+
+    def is_ready(self) -> bool:
+        """Whether it has its context."""
+        self.ready = self.ready or self.worker.hear(len(_WARMED)) == _WARMED
+        return self.ready and not self.worker.exited.done()
 
     def can_give_up(self) -> bool:
         """See `Holder`."""
@@ -46,6 +52,10 @@ class Spare:
         """See `Holder`."""
         await self.give_up()
 
+    async def leave(self) -> None:
+        """See `Holder`."""
+        await self.give_up()
+
     def owner_lost(self) -> None:
         """See `Holder`. It has nothing that was the owner's."""
 
@@ -58,7 +68,7 @@ class WarmPool:
     gpus: Gpus
     nursery: Callable[[], Nursery]
     size: int
-    _spares: dict[int, deque[Spare]] = field(default_factory=dict)
+    _spares: dict[int, list[Spare]] = field(default_factory=dict)
     _refills: dict[int, asyncio.Task[None]] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -67,19 +77,24 @@ class WarmPool:
             self._refill_later(gpu, 0)
 
     def adopt(self, gpus: Sequence[Gpu]) -> WorkerProcess | None:
-        """A worker with a context on this GPU, if there is one; none has one on several."""
+        """A worker with a context on this GPU, if there is one; none has one on several. One that
+        is still at it would take longer than a fresh one, which makes nothing but its context."""
         if len(gpus) != 1:
             return None
         (gpu,) = gpus
         self._refill_later(gpu, REFILL_AFTER_S)
-        spares = self._spares.get(gpu.index, deque())
-        while spares:
-            spare = spares.popleft()
-            self.gpus.forget(spare.holding)
-            if not spare.worker.exited.done():
-                return spare.worker
-            spare.worker.close()
-        return None
+        self._bury(gpu)
+        spares = self._spares.get(gpu.index, [])
+        spare = next(filter(Spare.is_ready, spares), None)
+        if spare is None:
+            return None
+        spares.remove(spare)
+        self.gpus.forget(spare.holding)
+        return spare.worker
+
+    def counts(self) -> list[int]:
+        """For each GPU, how many spares there are to be adopted."""
+        return [sum(map(Spare.is_ready, self._spares.get(g.index, []))) for g in self.gpus.all()]
 
     async def close(self) -> None:
         """Stops refilling, and closes the spares' descriptors: they end with the fork server."""
@@ -87,8 +102,15 @@ class WarmPool:
             refill.cancel()
         await asyncio.gather(*self._refills.values(), return_exceptions=True)
         for spares in self._spares.values():
-            while spares:
-                spares.popleft().worker.close()
+            for spare in spares:
+                spare.worker.close()
+
+    def _bury(self, gpu: Gpu) -> None:
+        for spare in list(self._spares.get(gpu.index, [])):
+            if spare.worker.exited.done():
+                self._spares[gpu.index].remove(spare)
+                self.gpus.forget(spare.holding)
+                spare.worker.close()
 
     def _refill_later(self, gpu: Gpu, delay_s: float) -> None:
         refill = self._refills.get(gpu.index)
@@ -97,7 +119,8 @@ class WarmPool:
 
     async def _refill(self, gpu: Gpu, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        spares = self._spares.setdefault(gpu.index, deque())
+        spares = self._spares.setdefault(gpu.index, [])
+        self._bury(gpu)
         try:
             while len(spares) < self.size and await self.gpus.has_room_to_spare(gpu):
                 spares.append(await self._make(gpu))

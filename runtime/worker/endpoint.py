@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Protocol
 
 from dsfn.functions.codec import (
     Encoded,
@@ -20,7 +20,7 @@ from dsfn.functions.codec import (
     encode_item,
     encode_result,
 )
-from dsfn.functions.errors import DsfnError, OutOfMemory, OutputTooLarge
+from dsfn.functions.errors import DsfnError, OutOfMemory, OutputTooLarge, ReplicaLost
 from dsfn.functions.signature import Signature
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.faults import call_fault
@@ -38,12 +38,32 @@ class Answer:
     fatal: bool = False
 
 
-class Stopwatch:
-    """Adds up the time that a call keeps this process busy, in microseconds."""
+class Waits(Protocol):
+    """What a call had to wait for, beside its own work."""
 
-    __slots__ = ("_began_ns", "_total_ns")
+    @property
+    def waited_us(self) -> int:
+        """How long, so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoWaits:
+    """Nothing."""
+
+    waited_us: int = 0
+
+
+Gate = Callable[[], AbstractContextManager[Waits]]
+
+
+class Stopwatch:
+    """Adds up the time that a call keeps this process busy, in microseconds; `waits` is not
+    part of it."""
+
+    __slots__ = ("_began_ns", "_total_ns", "waits")
 
     def __init__(self) -> None:
+        self.waits: Waits = NoWaits()
         self._total_ns = 0
         self._began_ns = perf_counter_ns()
 
@@ -58,12 +78,21 @@ class Stopwatch:
 
     def read_us(self) -> int:
         """The time so far."""
-        return (self._total_ns + perf_counter_ns() - self._began_ns) // 1000
+        so_far_us = (self._total_ns + perf_counter_ns() - self._began_ns) // 1000
+        return so_far_us - self.waits.waited_us
+
+
+def no_gate() -> AbstractContextManager[Waits]:
+    """For code whose weights are there."""
+    return nullcontext(NoWaits())
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A loaded function: what turns a CALL into an answer."""
+    """A loaded function: what turns a CALL into an answer.
+
+    A call runs inside `gate`, which has it wait for weights that are still on their way.
+    """
 
     handler: Callable[..., Any]
     signature: Signature
@@ -72,19 +101,14 @@ class Endpoint:
     limits: Limits
     max_result_bytes: int
     memory_bytes: int | None
+    gate: Gate = no_gate
 
     def run(self, number: int, call: CallFrame, interrupt: Interrupt) -> Answer:
         """Runs a call to its end, in this thread."""
         watch = Stopwatch()
         try:
-            try:
-                interrupt.begin()
-                arguments = self.decode(call)
-                interrupt.arm()
-                value = self.handler(**arguments)
-            finally:
-                interrupt.disarm()
-            encoded = self.encode(value, call.accept)
+            with self.gate() as watch.waits:
+                encoded = self._encoded(call, interrupt)
         except BaseException as error:  # noqa: BLE001  whatever user code raises, sys.exit() too
             return self.fault(number, watch, error)
         return self.result(number, watch, encoded)
@@ -119,7 +143,17 @@ class Endpoint:
         """The frame that tells of what a call raised."""
         fault: DsfnError = call_fault(error, self.bundle, self.memory_bytes)
         frame = frames.encode_error(number, watch.read_us(), fault.to_document())
-        return Answer(frame, fatal=isinstance(fault, OutOfMemory))
+        return Answer(frame, fatal=isinstance(fault, OutOfMemory | ReplicaLost))
+
+    def _encoded(self, call: CallFrame, interrupt: Interrupt) -> Encoded:
+        try:
+            interrupt.begin()
+            arguments = self.decode(call)
+            interrupt.arm()
+            value = self.handler(**arguments)
+        finally:
+            interrupt.disarm()
+        return self.encode(value, call.accept)
 
     def _check_size(self, body: bytes) -> None:
         if len(body) > self.max_result_bytes:

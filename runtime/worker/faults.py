@@ -16,6 +16,7 @@ from dsfn.functions.errors import (
     HandlerRaised,
     MemoryFull,
     OutOfMemory,
+    ReplicaLost,
     RequestError,
 )
 from dsfn.runtime.worker.interrupts import Interrupted
@@ -33,7 +34,7 @@ def call_fault(error: BaseException, bundle: Path, memory_bytes: int | None) -> 
     """The error of a call from whatever came out of it."""
     if isinstance(error, Interrupted):
         return CallCancelled("The call was cancelled.")
-    if isinstance(error, RequestError | FunctionError):
+    if isinstance(error, RequestError | FunctionError | ReplicaLost):
         return error
     if is_gpu_memory_full(error):
         traceback.clear_frames(error.__traceback__)

@@ -45,7 +45,7 @@ class Kind(IntEnum):
     PARK = 6
     UNPARK = 7
     STOP = 8  # finish what runs, then exit
-    WARM = 9  # make a context on a GPU, before LOAD: `messages.Warm`; nothing comes back
+    WARM = 9  # make a context on a GPU, before LOAD: `messages.Warm`
 
     READY = 32  # LOAD is done: `messages.Ready`
     FAILED = 33  # LOAD, JOB, PARK or UNPARK failed: an error document
@@ -56,6 +56,7 @@ class Kind(IntEnum):
     ERROR = 38
     PARKED = 39
     UNPARKED = 40  # {"restore_us": int}
+    WARMED = 41
 
 
 @dataclass(frozen=True, slots=True)

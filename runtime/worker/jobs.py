@@ -1,4 +1,4 @@
-"""One-shot work for a deploy: discover functions, capture a snapshot, verify it."""
+"""One-shot work for a deploy: discover functions, capture a snapshot, verify and prove it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from dsfn.functions.errors import CaptureError, DefinitionError
 from dsfn.functions.function import Function
 from dsfn.runtime.worker.devices import Devices, has_torch
 from dsfn.runtime.worker.faults import author_fault
-from dsfn.runtime.worker.messages import Capture, Discover, Verify
+from dsfn.runtime.worker.messages import Capture, Discover, Prove, Verify
 from dsfn.runtime.worker.replica import (
     bare_instance,
+    may_stream,
     refresh,
     restore_instance,
     set_up,
@@ -45,6 +46,7 @@ def run_job(document: Mapping[str, Any], owner: socket.socket | None = None) -> 
         "discover": lambda d: discover(Discover.from_document(d)),
         "capture": lambda d: capture(Capture.from_document(d)),
         "verify": lambda d: verify(Verify.from_document(d), owner),
+        "prove": lambda d: prove(Prove.from_document(d), owner),
     }
     return jobs[document["job"]](document)
 
@@ -167,6 +169,29 @@ def verify(job: Verify, owner: socket.socket | None = None) -> Document:
         "bytes": verified.bytes,
         "modules": installed_modules(before),
     }
+
+
+def prove(job: Prove, owner: socket.socket | None = None) -> Document:
+    """Tries whether a function answers its sample while its weights arrive."""
+    from dsfn.runtime.worker.sample import Sample
+    from dsfn.snapshots.golden import read_golden
+    from dsfn.snapshots.prove import streams
+
+    devices = Devices.choose(job.gpus, owner)
+    bundle = Path(job.bundle).resolve()
+    source = import_source(bundle, job.entry, job.env)
+    function = source.function(job.function)
+    instance, snapshot = bare_instance(function), Path(job.snapshot)
+    sample, golden = Sample.of(function, instance, bundle), read_golden(snapshot)
+    if sample is None or golden is None or not may_stream(function):
+        return {"streams": False}
+
+    def answers() -> bool:
+        refresh(function, instance, bundle)
+        sample.compare(golden)
+        return True
+
+    return {"streams": streams(snapshot, source.classes, devices.memories, instance, answers)}
 
 
 def installed_modules(before: Collection[str]) -> list[str]:

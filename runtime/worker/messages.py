@@ -41,6 +41,7 @@ class Load(Message):
     `bundle` is the directory of the unpacked source, `snapshot` that of the
     published snapshot or None (then `setup()` runs), `blobs` that of the node's
     blob store (for `$ref`). `gpus`: those it gets, in the order in which it counts them.
+    `streams`: a verification has proved that it may run while its weights arrive.
     """
 
     bundle: str
@@ -56,6 +57,7 @@ class Load(Message):
     max_result_bytes: int
     max_batch: int = 1
     gpus: tuple[Gpu, ...] = ()
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,23 @@ class Verify(Message):
     env: dict[str, str]
     gpus: tuple[Gpu, ...] = ()
     job: str = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Prove(Message):
+    """JOB "prove": restore the verified snapshot in `snapshot` into memory that is poisoned but
+    for what is waited for, and call the sample. The process may be of no use afterwards.
+
+    Result: {"streams": bool}, as in `Load`. Raises `MemoryFull`, `OwnerLost`.
+    """
+
+    bundle: str
+    entry: str
+    function: str
+    snapshot: str
+    env: dict[str, str]
+    gpus: tuple[Gpu, ...] = ()
+    job: str = "prove"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,12 @@ from dsfn.functions.codec import Limits
 from dsfn.functions.errors import SetupError
 from dsfn.functions.function import Function
 from dsfn.runtime.worker.devices import Devices
-from dsfn.runtime.worker.endpoint import Endpoint
+from dsfn.runtime.worker.endpoint import Endpoint, Gate, no_gate
 from dsfn.runtime.worker.faults import author_fault, gpu_memory_full, is_gpu_memory_full
 from dsfn.runtime.worker.fetch import Fetcher
 from dsfn.runtime.worker.linux import give_memory_back
 from dsfn.runtime.worker.messages import Load, Ready
+from dsfn.runtime.worker.runner_choice import runs_inline
 from dsfn.runtime.worker.source import Source, import_source
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A loaded function. `slabs` are where its tensors lie, when it came from a snapshot."""
+    """A loaded function. `slabs` are where its tensors lie, when it came from a snapshot; with
+    `streams` it may run while they are on their way."""
 
     endpoint: Endpoint
     ready: Ready
     after_restore: Callable[[], None]
     slabs: tuple[Slab, ...]
     devices: Devices
+    streams: bool
 
     def park(self) -> None:
         """Gives the devices' memory back; no call may run."""
@@ -46,14 +49,17 @@ class Replica:
     def unpark(self) -> int:
         """Takes the devices' memory again; microseconds that it took.
 
-        Raises `SetupError`, `DeviceFault`, `OwnerLost`; and, parked as it was before, `MemoryFull`
-        and `NotFound` (the arena has lost the weights).
+        Raises `SetupError`, `DeviceFault`, `OwnerLost`, `ReplicaLost`; and, parked as it was
+        before, `MemoryFull` and `NotFound` (the arena has lost the weights).
         """
         began_ns = perf_counter_ns()
         with ExitStack() as back:
             for slab in self.slabs:
-                slab.unpark()
+                slab.begin_unpark()
                 back.callback(slab.park)
+            if not self.streams:
+                for slab in self.slabs:
+                    slab.unpark()
             back.pop_all()
         self.after_restore()
         return _since_us(began_ns)
@@ -62,7 +68,8 @@ class Replica:
 def load(request: Load, owner: socket.socket | None = None) -> Replica:
     """Brings a function up in this process; GPU memory comes through the socket `owner`.
 
-    Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`, `MemoryFull`, `OwnerLost`.
+    Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`, `MemoryFull`, `OwnerLost`,
+    `ReplicaLost`.
     """
     began_ns = perf_counter_ns()
     devices = Devices.choose(request.gpus, owner)
@@ -73,12 +80,15 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
     import_us, began_ns = _since_us(began_ns), perf_counter_ns()
     slabs: tuple[Slab, ...] = ()
     restore_us = setup_us = 0
+    streams = request.streams and may_stream(function)
     if request.snapshot is not None:
-        instance, slabs = restore_instance(function, source, Path(request.snapshot), devices)
+        snapshot = Path(request.snapshot)
+        instance, slabs = restore_instance(function, source, snapshot, devices, streams)
     else:
         instance = set_up(function, bundle)
         setup_us, began_ns = _since_us(began_ns), perf_counter_ns()
-    after_restore = partial(refresh, function, instance, bundle)
+    gate = gate_of(slabs) if streams else no_gate
+    after_restore = partial(refresh, function, instance, bundle, gate)
     after_restore()
     restore_us = _since_us(began_ns)
     endpoint = Endpoint(
@@ -89,9 +99,10 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
         limits=Limits(max_body_bytes=request.max_body_bytes),
         max_result_bytes=request.max_result_bytes,
         memory_bytes=request.memory_bytes,
+        gate=gate,
     )
     ready = Ready(import_us, restore_us, setup_us, devices.device_class)
-    return Replica(endpoint, ready, after_restore, slabs, devices)
+    return Replica(endpoint, ready, after_restore, slabs, devices, streams)
 
 
 def set_up(function: Function[..., Any], bundle: Path) -> Any:
@@ -114,16 +125,21 @@ def set_up(function: Function[..., Any], bundle: Path) -> Any:
 
 
 def restore_instance(
-    function: Function[..., Any], source: Source, snapshot: Path, devices: Devices
+    function: Function[..., Any],
+    source: Source,
+    snapshot: Path,
+    devices: Devices,
+    streams: bool = False,
 ) -> tuple[Any, tuple[Slab, ...]]:
-    """An instance as it was captured, and its slabs.
+    """An instance as it was captured, and its slabs, with `streams` perhaps on their way.
 
-    Raises `SnapshotError`, `MemoryFull`, `NotFound`, `OwnerLost`.
+    Raises `SnapshotError`, `MemoryFull`, `NotFound`, `OwnerLost`, `ReplicaLost`.
     """
     from dsfn.snapshots.restore import restore
 
     instance = bare_instance(function)
-    restored = restore(snapshot, source.classes, devices.memories, instance)
+    memories = devices.memories
+    restored = restore(snapshot, source.classes, memories, instance, streams=streams)
     return instance, tuple(restored.slabs.values())
 
 
@@ -133,16 +149,34 @@ def bare_instance(function: Function[..., Any]) -> Any:
     return target.__new__(target)
 
 
-def refresh(function: Function[..., Any], instance: Any, bundle: Path) -> None:
-    """Runs `after_restore()`, if there is one. Raises `SetupError`."""
+def gate_of(slabs: Sequence[Slab]) -> Gate:
+    """Has code wait for what it touches of these slabs."""
+    from dsfn.snapshots.gate import gated
+
+    return partial(gated, slabs)
+
+
+def may_stream(function: Function[..., Any]) -> bool:
+    """Whether calls of a class run so that they can wait for weights one by one."""
+    options = function.options
+    return runs_inline(
+        bare_instance(function), function.signature, options.concurrency, options.max_batch
+    )
+
+
+def refresh(
+    function: Function[..., Any], instance: Any, bundle: Path, gate: Gate = no_gate
+) -> None:
+    """Runs `after_restore()`, if there is one, inside `gate`. Raises `SetupError`."""
     if not hasattr(instance, "after_restore"):
         return
     name = function.options.name
-    try:
-        instance.after_restore()
-    except BaseException as error:  # as in `set_up`
-        what = f"after_restore() of {name!r}"
-        raise author_fault(SetupError, what, error, bundle, name) from error
+    with gate():
+        try:
+            instance.after_restore()
+        except BaseException as error:  # as in `set_up`
+            what = f"after_restore() of {name!r}"
+            raise author_fault(SetupError, what, error, bundle, name) from error
 
 
 def _since_us(began_ns: int) -> int:

@@ -65,6 +65,7 @@ class Server(asyncio.Protocol):
     def _on_warm(self, frame: Frame) -> None:
         request = Warm.from_document(frame.json())
         warm_gpu(Devices.choose(request.gpus, self._owner))
+        self._transport.write(frames.encode(Kind.WARMED, 0))
 
     def _on_load(self, frame: Frame) -> None:
         request = Load.from_document(frame.json())

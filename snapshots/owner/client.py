@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import weakref
 from collections.abc import Iterator
@@ -44,7 +45,8 @@ class Mapped:
 class OwnerClient:
     """Asks one thing at a time; whoever asks holds `lock`. `patience_s` bounds each wait.
 
-    The connection is the client's, and ends with it.
+    The connection is the client's, and ends with it. Several mappings may be on their way; the
+    owner's word on each is kept until somebody waits for it.
 
     After `OwnerLost` every call raises it again: whoever did not answer in time might
     answer the wrong question.
@@ -57,6 +59,8 @@ class OwnerClient:
         weakref.finalize(self, connection.close)
         self._patience_s = patience_s
         self._last = 0
+        self._arriving: set[int] = set()
+        self._ended: dict[int, Copied | Failed] = {}
         self._lost = ""
 
     @contextmanager
@@ -72,8 +76,10 @@ class OwnerClient:
         try:
             self._send(Map(number, digest, device))
             while more:
-                message, received = self._receive()
+                message, received = self._answer(number)
                 descriptors += received
+                if isinstance(message, Failed):
+                    raise from_document(message.error)
                 if not isinstance(message, Granules) or message.progress != (not sizes):
                     raise self._lose(f"it answered {type(message).__name__}")
                 if message.progress and descriptors:
@@ -82,6 +88,7 @@ class OwnerClient:
                 if len(descriptors) != len(sizes):
                     raise self._lose(f"it sent {len(descriptors)} of {len(sizes)} descriptors")
                 more = message.more
+            self._arriving.add(number)
             yield Mapped(number, sizes, descriptors, *progress)
         finally:
             close_all(descriptors + progress)
@@ -91,11 +98,30 @@ class OwnerClient:
 
         Raises `OwnerLost`, `DeviceFault`; then the mapping still has to be released.
         """
-        message, received = self._receive()
+        message, received = self._answer(number)
         close_all(received)
-        if not isinstance(message, Copied) or message.id != number:
+        self._arriving.discard(number)
+        if isinstance(message, Failed):
+            raise from_document(message.error)
+        if not isinstance(message, Copied):
             raise self._lose(f"it answered {type(message).__name__}")
         return message.copy_us
+
+    def check_alive(self, standing_s: float) -> None:
+        """Raises `OwnerLost` if the owner has ended, or if `standing_s`, for which nothing has
+        come that somebody waits for, is too long. Does not wait, and needs no `lock`."""
+        if self._lost:
+            raise owner_lost(self._lost)
+        if standing_s > self._patience_s:
+            raise self._lose(f"nothing came for {self._patience_s:g} s")
+        try:
+            poll = select.poll()
+            poll.register(self._connection, select.POLLIN)
+            ended = poll.poll(0) and not self._connection.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            raise self._lose(error.strerror or "the socket is gone") from error
+        if ended:
+            raise self._lose("it has ended")
 
     def check(self, number: int, size_bytes: int) -> bool:
         """Whether a mapping of so many bytes, in which the slab has arrived, is as it was
@@ -106,26 +132,29 @@ class OwnerClient:
         self._connection.settimeout(self._patience_s + size_bytes / _SLOWEST_CHECK_BYTES_PER_S)
         try:
             self._send(Check(number))
-            message, received = self._receive()
+            message, received = self._answer(number)
         finally:
             if not self._lost:
                 self._connection.settimeout(self._patience_s)
         close_all(received)
-        if not isinstance(message, Checked) or message.id != number:
+        if isinstance(message, Failed):
+            raise from_document(message.error)
+        if not isinstance(message, Checked):
             raise self._lose(f"it answered {type(message).__name__}")
         return message.is_intact
 
     def release(self, number: int) -> None:
         """Gives a mapping back, of which nothing is mapped here any more. Raises `OwnerLost`."""
         self._send(Release(number))
-        while True:
-            message, received = self._receive(failing=False)
+        released = False
+        while not released:
+            message, received = self._answer(number)
             close_all(received)
-            if isinstance(message, Released) and message.id == number:
-                return
+            released = isinstance(message, Released)
             # The copy may have ended, or failed, before it was called off.
-            if not isinstance(message, Copied | Failed) or message.id != number:
+            if not isinstance(message, Copied | Failed | Released):
                 raise self._lose(f"it answered {type(message).__name__}")
+        self._arriving.discard(number)
 
     def _send(self, message: Message) -> None:
         if self._lost:
@@ -135,8 +164,20 @@ class OwnerClient:
         except OSError as error:
             raise self._lose(error.strerror or "the socket is gone") from error
 
-    def _receive(self, failing: bool = True) -> tuple[Message, list[int]]:
-        """The next packet; a `Failed` one is raised if `failing`."""
+    def _answer(self, number: int) -> tuple[Message, list[int]]:
+        """The next packet about a mapping."""
+        if number in self._ended:
+            return self._ended.pop(number), []
+        while True:
+            message, received = self._receive()
+            if message.id == number:
+                return message, received
+            close_all(received)
+            if message.id not in self._arriving or not isinstance(message, Copied | Failed):
+                raise self._lose(f"it spoke of mapping {message.id}")
+            self._ended[message.id] = message
+
+    def _receive(self) -> tuple[Message, list[int]]:
         if self._lost:
             raise owner_lost(self._lost)
         try:
@@ -147,9 +188,6 @@ class OwnerClient:
             raise self._lose(str(error)) from error
         if message is None:
             raise self._lose("it has ended")
-        if failing and isinstance(message, Failed):
-            close_all(received)
-            raise from_document(message.error)
         return message, received
 
     def _lose(self, reason: str) -> Exception:

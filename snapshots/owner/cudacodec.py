@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 from dsfn.functions.errors import DeviceFault
@@ -93,8 +92,13 @@ class _Table:
 
 @dataclass(slots=True, eq=False)
 class _CudaSlot:
+    """A stream for each: a piece that has come over one link does not wait for one that comes
+    over another. Behind the coded piece is the `room` that decoding it takes."""
+
     address: int
+    room: int
     table: _Table
+    stream: Any
     decoded: Any
     begun: bool = False
 
@@ -109,17 +113,14 @@ class CudaCodec:
         self._ans = Ans(CHUNK_BYTES)
         self.name = self._ans.name
         self._chunks = -(-piece_bytes // CHUNK_BYTES)
-        self._room_bytes = self._ans.decode_room_bytes(self._chunks)
-        ring_bytes = slots * piece_bytes
-        self.held_bytes = whole_granules(ring_bytes + self._room_bytes)
+        self._room_bytes = aligned(self._ans.decode_room_bytes(self._chunks))
+        slot_bytes = piece_bytes + self._room_bytes
+        self.held_bytes = whole_granules(slots * slot_bytes)
         self._memory = device.create(self.held_bytes)
         start = self._memory.address
-        self._room = start + ring_bytes
-        self._stream = new_stream()
-        self._order = Lock()
         self._all = [
-            _CudaSlot(address, _Table(self._chunks), new_event())
-            for address in range(start, self._room, piece_bytes)
+            self._slot(address, address + piece_bytes)
+            for address in range(start, start + slots * slot_bytes, slot_bytes)
         ]
         self._slots = Slots(list(self._all))
 
@@ -135,10 +136,9 @@ class CudaCodec:
         self._device.use()
         coded = array("Q", places(slot.address, chunks))
         batch = slot.table.fill(coded, array("Q", chunks), target, size_bytes)
-        with self._order:  # all decode in the same room, one after the other
-            call(driver.cuStreamWaitEvent, self._stream, arrived, 0)
-            self._ans.decode(batch, self._room, self._room_bytes, int(self._stream))
-            call(driver.cuEventRecord, slot.decoded, self._stream)
+        call(driver.cuStreamWaitEvent, slot.stream, arrived, 0)
+        self._ans.decode(batch, slot.room, self._room_bytes, int(slot.stream))
+        call(driver.cuEventRecord, slot.decoded, slot.stream)
         slot.begun = True
 
     def finish(self, slot: Slot, urgent: bool = False) -> None:
@@ -162,6 +162,9 @@ class CudaCodec:
     def encoder_bytes(self) -> int:
         """See `Codec`."""
         return whole_granules(_Places.of(0, self._chunks, self._ans).end)
+
+    def _slot(self, address: int, room: int) -> _CudaSlot:
+        return _CudaSlot(address, room, _Table(self._chunks), new_stream(), new_event())
 
     @contextmanager
     def encoder(self, scratch: Granule) -> Iterator[Encoder]:

@@ -12,17 +12,19 @@ import torch
 
 from dsfn.functions.errors import OwnerLost, SnapshotError
 from dsfn.snapshots.format import corrupt
+from dsfn.snapshots.owner.arrival import OwnedArrival
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES
 from dsfn.snapshots.owner.linux import allow_many_descriptors
+from dsfn.snapshots.owner.progress import ProgressReader
 from dsfn.snapshots.owner.space import Space
 from dsfn.snapshots.reading import read_manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the last `unpark` took: until the memory was mapped, until the slab was in it,
-    and the copy alone, which runs beside the mapping."""
+    """How long the last time took that a slab came: until the memory was mapped, until somebody
+    had waited for all of it, and the copy alone, which runs beside the mapping."""
 
     mapped_us: int
     total_us: int
@@ -64,7 +66,9 @@ class OwnedSlab:
     def __init__(self, memory: OwnedMemory, digest: str, size_bytes: int) -> None:
         self._memory = memory
         self._digest = digest
-        self._is_empty = not size_bytes  # then there are addresses, and never memory under them
+        self._size_bytes = size_bytes  # of none there are addresses, and never memory under them
+        self._arrival: OwnedArrival | None = None
+        self._began_ns = 0
         self._range: _Range | None = _Range(memory.space, max(size_bytes, 1), memory.orphans)
         self.timing = Timing(0, 0, 0)
 
@@ -77,30 +81,35 @@ class OwnedSlab:
             raise SnapshotError("A storage reaches beyond its slab.")
         return space.storage(place.address + offset, size_bytes, place)
 
+    @property
+    def arrival(self) -> OwnedArrival | None:
+        """See `dsfn.snapshots.memory.Slab`."""
+        return self._arrival
+
     def park(self) -> None:
         """See `dsfn.snapshots.memory.Slab`. Waits for the device to finish what it does."""
-        space = self._memory.space
         with self._memory.client.lock:
             place = self._open_range()
-            number = place.mapped.number
-            if number is None:
-                return
-            space.synchronise()
-            space.unmap(place.address, place.size_bytes)
-            place.mapped.number = None
-            self._memory.release(number)
+            if place.mapped.number is not None:
+                self._memory.space.synchronise()
+                self._take_away(place)
 
-    def unpark(self) -> None:
+    def begin_unpark(self) -> None:
         """See `dsfn.snapshots.memory.Slab`.
 
         Raises `NotFound` (the arena has no such slab), `MemoryFull`, `OwnerLost` and
         `DeviceFault`; the slab is parked then as it was before.
         """
         with self._memory.client.lock:
+            self._begin(self._open_range())
+
+    def unpark(self) -> None:
+        """See `dsfn.snapshots.memory.Slab`. Raises as `begin_unpark` does."""
+        with self._memory.client.lock:
             place = self._open_range()
-            if place.mapped.number is None and not self._is_empty:
-                self._memory.release_orphans()
-                place.mapped.number = self._bring(place)
+            self._begin(place)
+            if self._arrival is not None:
+                self._finish(place, self._arrival)
 
     def is_intact(self) -> bool:
         """Whether each byte in memory is as it was captured, by the owner's own account of it.
@@ -112,13 +121,20 @@ class OwnedSlab:
             place = self._open_range()
             if place.mapped.number is None:
                 raise SnapshotError("The slab is parked.")
+            if self._arrival is not None:
+                self._finish(place, self._arrival)
             self._memory.space.synchronise()
             return self._memory.client.check(place.mapped.number, place.size_bytes)
 
     def close(self) -> None:
-        """See `dsfn.snapshots.memory.Slab`. Memory is given back with the last storage."""
+        """See `dsfn.snapshots.memory.Slab`. Memory is given back with the last storage; for one
+        that lives on, what is on its way is waited for. Raises `OwnerLost`, `DeviceFault`."""
         with self._memory.client.lock:
+            arrival, self._arrival = self._arrival, None
+            place = None if self._range is None else weakref.ref(self._range)
             self._range = None
+            if arrival is not None and place is not None and place() is not None:
+                arrival.finish()
             self._memory.release_orphans()
 
     def _open_range(self) -> _Range:
@@ -126,25 +142,49 @@ class OwnedSlab:
             raise SnapshotError("The slab is closed.")
         return self._range
 
-    def _bring(self, place: _Range) -> int:
-        """Maps new memory and waits until the slab is in it: the mapping's number."""
-        client, space, began_ns = self._memory.client, self._memory.space, perf_counter_ns()
+    def _begin(self, place: _Range) -> None:
+        """Puts new memory under the range, into which the owner copies already."""
+        if place.mapped.number is not None or not self._size_bytes:
+            return
+        self._memory.release_orphans()
+        client, space, self._began_ns = self._memory.client, self._memory.space, perf_counter_ns()
         with client.map(self._digest, self._memory.device) as given:
-            number, mapped = given.number, False
             try:
                 if sum(given.sizes) != place.size_bytes:
                     raise SnapshotError("The arena has a slab of another size.")
+                progress = ProgressReader(given.progress)
                 space.map(place.address, given.sizes, given.descriptors)
-                mapped, mapped_ns = True, perf_counter_ns()
-                copy_us = client.wait_copied(number)
             except BaseException:  # whatever it was goes on; the mapping must not stay behind
-                if mapped:
-                    space.unmap(place.address, place.size_bytes)
-                self._memory.release(number)
+                self._memory.release(given.number)
                 raise
-        total_us = (perf_counter_ns() - began_ns) // 1000
-        self.timing = Timing((mapped_ns - began_ns) // 1000, total_us, copy_us)
-        return number
+        place.mapped.number = given.number
+        self._arrival = OwnedArrival(
+            client, given.number, progress, place.address, self._size_bytes
+        )
+        self.timing = Timing(self._elapsed_us(), 0, 0)
+
+    def _finish(self, place: _Range, arrival: OwnedArrival) -> None:
+        try:
+            copy_us = arrival.finish()
+        except BaseException:  # whatever it was goes on; the mapping must not stay behind
+            self._memory.space.synchronise()
+            self._take_away(place)
+            raise
+        self._arrival = None
+        self.timing = Timing(self.timing.mapped_us, self._elapsed_us(), copy_us)
+
+    def _take_away(self, place: _Range) -> None:
+        """Takes the memory away from under the range and gives it back."""
+        number, place.mapped.number = place.mapped.number, None
+        assert number is not None
+        if self._arrival is not None:
+            self._arrival.call_off()
+            self._arrival = None
+        self._memory.space.unmap(place.address, place.size_bytes)
+        self._memory.release(number)
+
+    def _elapsed_us(self) -> int:
+        return (perf_counter_ns() - self._began_ns) // 1000
 
 
 class OwnedMemory:
@@ -165,14 +205,14 @@ class OwnedMemory:
 
     def map(self, path: Path, data_offset: int) -> OwnedSlab:
         """See `dsfn.snapshots.memory.Memory`. The arena has to have the slab of `path`, which
-        lies beside its manifest. Raises as `OwnedSlab.unpark`, and `CorruptSnapshot`."""
+        lies beside its manifest. Raises as `OwnedSlab.begin_unpark`, and `CorruptSnapshot`."""
         digest, manifest = read_manifest(path.parent)
         sealed = manifest.files().get(path.name)
         if sealed is None:
             corrupt(f"the manifest says nothing of {path.name}", digest)
         slab = OwnedSlab(self, sealed.digest, sealed.size_bytes - data_offset)
         try:
-            slab.unpark()
+            slab.begin_unpark()
         except BaseException:  # it goes on; the range must not stay behind
             slab.close()
             raise

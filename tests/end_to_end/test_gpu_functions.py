@@ -15,6 +15,8 @@ from apps import gpus
 from deadlines import eventually
 from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table
 
+from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
+
 MIB = 1 << 20
 # Two of the models fit, three do not.
 SMALL: Table = {
@@ -212,6 +214,17 @@ def test_an_arena_that_is_too_small_deploys_without_a_snapshot(start: StartNode)
     node.deploy(APPS / "gpus.py")
     assert "The arena has no room" in node.describe("alpha")["snapshot_reason"]
     assert node.value("alpha", number=1) == expected("alpha", 1)
+
+
+def test_the_status_says_where_every_byte_is(small: LiveNode) -> None:
+    small.value("alpha", number=1)
+    eventually(lambda: memory(small)["warm"] == [1], "a spare worker")
+    found = memory(small)
+    assert set(found) == set(MemoryDocument.__annotations__)
+    assert set(found["devices"][0]) == set(DeviceDocument.__annotations__)
+    assert set(found["links"][0]) == set(LinkDocument.__annotations__)
+    assert found["arena_used_bytes"] + found["arena_free_bytes"] == found["arena_bytes"]
+    assert found["devices"][0]["resident_bytes"] == 16 * MIB
 
 
 def has_ended(pid: int) -> bool:

@@ -41,6 +41,7 @@ SNAPSHOT = {
     "golden": False,
     "first_use": 0,
     "workspace_bytes": 0,
+    "streams": False,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -36,3 +37,15 @@ def round_trip(staging: Path) -> RoundTrip:
         return restore(staging, Classes(), {"cpu": CpuMemory()}).state
 
     return run
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that other tests have left behind do not count as this process's."""
+    frames = sys._current_frames
+    strangers = set(frames()) - {threading.get_ident()}
+
+    def without_strangers() -> Mapping[int, object]:
+        return {thread: at for thread, at in frames().items() if thread not in strangers}
+
+    monkeypatch.setattr(sys, "_current_frames", without_strangers)

@@ -80,6 +80,13 @@ def test_a_view_is_no_use_and_what_has_no_memory_is_no_harm() -> None:
     assert 0 not in recorder.addresses
 
 
+def test_what_may_be_a_view_and_may_be_a_copy_is_a_use() -> None:
+    weight, recorder = torch.ones(3, 3), FirstUse()
+    with torch.inference_mode(), recorder:
+        weight.to(torch.float64)
+    assert recorder.addresses == (weight.data_ptr(),)
+
+
 def test_scripted_and_compiled_code_runs_under_the_recorder_and_is_seen() -> None:
     row = torch.ones(1, 4)
     model = nn.Linear(4, 4)

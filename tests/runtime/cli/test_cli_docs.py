@@ -6,9 +6,10 @@ import re
 
 import pytest
 import typer.main
-from cli_documents import DOCS, section
+from cli_documents import DOCS, documented, section
 
 from dsfn.runtime.cli.app import app
+from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
 
 def _commands() -> dict[str, list[str]]:
@@ -41,3 +42,10 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 def test_every_command_takes_json_and_shows_the_document(name: str) -> None:
     assert "--json" in _commands()[name]
     assert "```json" in section(name)
+
+
+def test_the_memory_of_gpus_is_shown_as_it_is_on_a_node_that_has_some() -> None:
+    shown = documented("dsfn status")["memory"]
+    assert set(shown) == set(MemoryDocument.__annotations__)
+    assert set(shown["devices"][0]) == set(DeviceDocument.__annotations__)
+    assert set(shown["links"][0]) == set(LinkDocument.__annotations__)

@@ -48,6 +48,7 @@ class Replica:
     holding: Holding
     heat: float
     resting: bool
+    left: bool = False
 
     def can_give_up(self) -> bool:
         return self.resting and self.holding.present
@@ -62,6 +63,10 @@ class Replica:
     async def freeze(self) -> None:
         self.holding.started = False
         self.device.room.changed()
+
+    async def leave(self) -> None:
+        self.left = True
+        await self.freeze()
 
     def owner_lost(self) -> None:
         """Not asked for here."""
@@ -88,12 +93,12 @@ def test_the_coldest_at_rest_go_first_and_no_more_than_must() -> None:
     assert [each.holding.present for each in (hot, cool, cold)] == [True, False, False]
 
 
-def test_contexts_go_when_weights_are_not_enough() -> None:
+def test_processes_go_when_weights_are_not_enough() -> None:
     device = Device()
     parked = device.replica(10, heat=5, context=30)
     busy = device.replica(30, heat=0, resting=False, context=20)
     within(device.room.make(40))
-    assert not parked.holding.started
+    assert parked.left
     assert busy.holding.present
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,12 +15,12 @@ def server() -> Iterator[ForkServer]:
 
 
 @pytest.fixture
-def spawn(server: ForkServer) -> Iterator[Callable[[], Worker]]:
+def spawn(server: ForkServer) -> Iterator[Callable[..., Worker]]:
     """Makes workers, which end with the test."""
     workers: list[Worker] = []
 
-    def make() -> Worker:
-        workers.append(server.spawn())
+    def make(owner: socket.socket | None = None) -> Worker:
+        workers.append(server.spawn(owner))
         return workers[-1]
 
     yield make

@@ -12,7 +12,7 @@ from worker_client import ForkServer, Worker, write_app
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.worker.frames import Frame, Kind
-from dsfn.runtime.worker.messages import Capture, Discover, Verify
+from dsfn.runtime.worker.messages import Capture, Discover, Prove, Verify
 from dsfn.snapshots.reading import read_manifest
 
 Spawn = Callable[[], Worker]
@@ -357,6 +357,28 @@ def test_a_sample_gives_a_golden_output_and_the_order_of_the_slab(
     replica = spawn()
     replica.load(tmp_path / "bundle", "model", snapshot=str(staging))
     assert replica.call(x=2.0) == {"y": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "proved"),
+    [
+        ({}, True),
+        ({"@dsfn.function\n": "@dsfn.function(concurrency=2)\n"}, False),
+        ({"def __call__": "async def __call__"}, False),
+        ({"def sample": "def example"}, False),
+    ],
+    ids=["", "side by side", "async", "no sample"],
+)
+def test_only_lone_calls_that_give_the_golden_output_again_are_proved_to_stream(
+    spawn: Spawn, tmp_path: Path, changes: dict[str, str], proved: bool
+) -> None:
+    source = SAMPLED
+    for old, new in changes.items():
+        source = source.replace(old, new)
+    assert _captured(spawn, tmp_path, source)["captured"]
+    bundle, staging = tmp_path / "bundle", tmp_path / "staging"
+    job = Prove(str(bundle), "app.py", "model", str(staging), {})
+    assert _done(spawn().job(job)) == {"streams": proved}
 
 
 def test_what_the_sample_leaves_is_captured_and_what_after_restore_sets_is_not(

@@ -23,6 +23,8 @@ from dsfn.runtime.worker.messages import Load, Message, Preload, Spawn
 
 PATIENCE_S = 60.0
 
+Socket = socket.socket  # classes here have fields of the module's name
+
 
 @dataclass
 class Worker:
@@ -130,13 +132,17 @@ class ForkServer:
     ids: int = 0
     exits: dict[int, int] = field(default_factory=dict)
 
-    def spawn(self) -> Worker:
+    def spawn(self, owner: Socket | None = None) -> Worker:
+        """A new worker; `owner`, which is closed here, is its socket to a memory owner."""
         ours, theirs = socket.socketpair()
         read_end, write_end = os.pipe()
         self.ids += 1
         message = json.dumps(Spawn(self.ids).to_document()).encode()
-        socket.send_fds(self.socket, [message], [theirs.fileno(), write_end])
+        sent = [theirs.fileno(), write_end, *([] if owner is None else [owner.fileno()])]
+        socket.send_fds(self.socket, [message], sent)
         theirs.close()
+        if owner is not None:
+            owner.close()
         os.close(write_end)
         spawned = self.hear("spawned")
         assert spawned["id"] == self.ids
