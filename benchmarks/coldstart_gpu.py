@@ -2,6 +2,7 @@
 
     python -m benchmarks.coldstart_gpu [--models image,text,decoder] [--states parked,deep]
         [--peers safetensors,instanttensor] [--devices cuda:0,cuda:1] [--directory /dev/shm]
+        [--codec DIRECTORY]
     python -m benchmarks.coldstart_gpu --tiny      # without a GPU, to see that it runs
 
 A node serves the functions of `benchmarks/app/models.py`. A round puts a function into a state,
@@ -22,12 +23,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from benchmarks.app.models import Answer
+from benchmarks.gpu.balloon import only
 from benchmarks.gpu.links import Gpus
 from benchmarks.gpu.links import measure as measure_links
 from benchmarks.gpu.models import MODELS
@@ -35,10 +37,22 @@ from benchmarks.gpu.node import Node, Timed, gpu_node
 from benchmarks.gpu.peers import PEERS, Found
 from benchmarks.gpu.peers import measure as measure_peer
 from benchmarks.gpu.rows import Measured, Row, aims, show_aims, show_rows
-from benchmarks.gpu.setups import PARKED_AS, SLOW_STATES, STATES, Setup, setups
+from benchmarks.gpu.setups import (
+    CODED_MODELS,
+    PARKED_AS,
+    SLOW_STATES,
+    STATES,
+    Setup,
+    setups,
+)
 from benchmarks.harness import ROOT, Machine, console, save
 
 WARM_UP = 3
+# For the node to make the next spare workers, or to bring a slab to a neighbour.
+SETTLED_STATES = ("neighbour", "warm", "fork")
+SETTLE_S = 1.5
+# What is free of a GPU's memory that keeps nothing for its neighbours: they leave it a quarter.
+CROWDED = 0.2
 REFERENCE_S = 300.0
 STAND_IN = "host:2000000000:5000000000"
 
@@ -116,7 +130,7 @@ def main() -> None:
     with _directory(options.directory) as directory:
         run = Run(options, machine, gpus, directory)
         _attempt(run, "references", partial(_references, run))
-        for setup in setups(options.devices, options.states):
+        for setup in setups(options.devices, options.states, bool(options.codec)):
             _attempt(run, f"a node, {setup.name}", partial(_serve, run, setup))
         # Others share the bus: the faster of two measurements, before and after.
         run.gpus = gpus.better(measure_links(options.devices))
@@ -157,14 +171,31 @@ def _references(run: Run) -> None:
 
 
 def _serve(run: Run, setup: Setup) -> None:
-    with gpu_node(run.directory, setup.config(run.options.models)) as node:
-        for model in run.options.models:
+    """All states of all models that a node with this setup is for."""
+    models = [
+        model for model in run.options.models if not setup.compressed or model in CODED_MODELS
+    ]
+    variables = _with_codec(run.options.codec) if setup.compressed else {}
+    free_bytes = int(run.gpus.memory_bytes * CROWDED)
+    with (
+        only(setup.devices[1], free_bytes) if setup.crowded else nullcontext(),
+        gpu_node(run.directory, setup.config(run.options.models), variables) as node,
+    ):
+        for number, model in enumerate(models, 1):
             what = f"{model}, {setup.name}"
-            _attempt(run, what, partial(_serve_model, run, node, setup, model))
+            _attempt(run, what, partial(_serve_model, run, node, setup, model, number))
 
 
-def _serve_model(run: Run, node: Node, setup: Setup, model: str) -> None:
+def _with_codec(codec: Path) -> dict[str, str]:
+    """The variables with which a process finds the codec's library beside all else."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(codec))))}
+
+
+def _serve_model(run: Run, node: Node, setup: Setup, model: str, number: int) -> None:
     node.deploy(model)
+    node.call(model)
+    if setup.compressed:
+        node.wait_until_coded(number)
     for state in setup.states:
         run.add(_in_state(run, node, setup, model, state))
     node.park(model, "absent")
@@ -198,10 +229,15 @@ def _in_state(run: Run, node: Node, setup: Setup, model: str, state: str) -> Mea
 def _round(run: Run, node: Node, model: str, state: str) -> Timed:
     if state in PARKED_AS:
         node.park(model, PARKED_AS[state])
+        if state in SETTLED_STATES:
+            time.sleep(SETTLE_S)
+    kept_bytes = node.kept_bytes()
     call = node.call(model)
+    _check(run, model, call.answer)
     if call.was_cold != (state in PARKED_AS):
         raise RuntimeError(f"the function was not {state}: {call.phases_ms}")
-    _check(run, model, call.answer)
+    if (node.kept_bytes() > kept_bytes) != (state == "neighbour"):
+        raise RuntimeError(f"{state}: the weights came from somewhere else")
     return call
 
 
@@ -256,6 +292,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--states", type=_several(STATES), default=STATES)
     parser.add_argument("--peers", type=_several(tuple(PEERS)), default=tuple(PEERS))
     parser.add_argument("--devices", type=lambda text: text.split(","), default=["cuda:0"])
+    parser.add_argument(
+        "--codec", type=Path, help="where nvCOMP is installed, to be found by some nodes alone"
+    )
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
     parser.add_argument("--tiny", action="store_true", help="small models on a stand-in")
     parser.add_argument("--output", type=Path, help="a file in place of benchmarks/results/...")
