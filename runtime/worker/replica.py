@@ -86,7 +86,7 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
     import_us, began_ns = _since_us(began_ns), perf_counter_ns()
     slabs: tuple[Slab, ...] = ()
     restore_us = setup_us = 0
-    streams = request.streams and may_stream(function)
+    streams = request.streams and may_stream(function, request.concurrency, request.max_batch)
     if request.snapshot is not None:
         snapshot = Path(request.snapshot)
         instance, slabs = restore_instance(function, source, snapshot, devices, streams)
@@ -169,12 +169,9 @@ def gate_of(slabs: Sequence[Slab]) -> Gate:
     return partial(gated, slabs)
 
 
-def may_stream(function: Function[..., Any]) -> bool:
-    """Whether calls of a class run so that they can wait for weights one by one."""
-    options = function.options
-    return runs_inline(
-        bare_instance(function), function.signature, options.concurrency, options.max_batch
-    )
+def may_stream(function: Function[..., Any], concurrency: int, max_batch: int) -> bool:
+    """Whether calls of a class run so that they can wait for each of its weights."""
+    return runs_inline(bare_instance(function), function.signature, concurrency, max_batch)
 
 
 def refresh(
