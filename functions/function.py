@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from dsfn.functions.batching import check_batches
 from dsfn.functions.errors import DefinitionError
@@ -61,6 +61,8 @@ class Function(Generic[P, R]):
         """Signature, docstring and triggers as a document. Raises `DefinitionError`."""
         if self.options.max_batch > 1:
             check_batches(self.options.name, self.target, self.signature)
+        if self.options.precision is not None:
+            _require_sample(self.options.name, self.target)
         return self.signature.interface(inspect.cleandoc(self.__doc__ or ""), self.triggers)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -107,6 +109,7 @@ def function(
     timeout: float | str = 300.0,
     max_queue: int = 1000,
     max_batch: int = 1,
+    precision: Literal["int8", "fp8"] | None = None,
     env: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
@@ -119,7 +122,8 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     or a fraction), `memory` (bytes or "2GiB"), `concurrency`, `min_replicas`,
     `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
     `max_queue`, `max_batch` (items that are run as one, for a function from one list to
-    a list as long), `env`, `requirements`. A class may have `setup()`, `after_restore()`
+    a list as long), `precision` ("int8" or "fp8", of a model's weights in the snapshot),
+    `env`, `requirements`. A class may have `setup()`, `after_restore()`
     and `sample()`, and must have `__call__`. Raises `DefinitionError`.
     """
     if target is not None and options:
@@ -197,3 +201,12 @@ def _check_class(target: type) -> None:
             raise DefinitionError(f"{hook} of '{name}' must be a plain method.", function=name)
         if required_names(method, skip=1):
             raise DefinitionError(f"{hook} of '{name}' takes no arguments.", function=name)
+
+
+def _require_sample(name: str, target: Callable[..., object]) -> None:
+    if not hasattr(target, "sample"):
+        raise DefinitionError(
+            f"precision of '{name}' needs a class with a sample(): with the call that it gives,"
+            " the deployment measures what the lower precision costs in accuracy.",
+            function=name,
+        )

@@ -36,6 +36,8 @@ def options_of(
             values[option] = float(_expect(option, value, (int, float)))
         elif option in ("concurrency", "min_replicas", "max_replicas", "max_queue", "max_batch"):
             values[option] = _expect(option, value, (int,))
+        elif option == "precision":
+            values[option] = None if value is None else _expect(option, value, (str,))
         else:
             raise DefinitionError(f"@function has no option '{option}'.")
     if values.get("max_batch", 1) > 1:

@@ -12,6 +12,7 @@ from dsfn.functions.errors import DefinitionError
 
 NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 MAX_CONCURRENCY = 1000
+PRECISIONS = ("int8", "fp8")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -25,7 +26,8 @@ class Options:
     one replica runs at once. `park_after_s`: idle seconds until a replica gives
     its device memory back; `remove_after_s`: until its process ends. `timeout_s`:
     of one call. `max_queue`: calls that may wait for a replica. `max_batch`: items that
-    are run as one, for a function from one list to a list as long.
+    are run as one, for a function from one list to a list as long. `precision`: that of a
+    model's weights in the snapshot, one of `PRECISIONS`; None for what `setup()` loaded.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Options:
     timeout_s: float = 300.0
     max_queue: int = 1000
     max_batch: int = 1
+    precision: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     requirements: tuple[str, ...] = ()
 
@@ -67,6 +70,11 @@ class Options:
         _require(0 < self.timeout_s <= 86_400, "timeout must be above 0 and at most a day")
         _require(1 <= self.max_batch <= 10_000, "max_batch must be from 1 to 10000")
         _require(0 <= self.max_queue <= 100_000, "max_queue must be from 0 to 100000")
+        _require(
+            self.precision is None or self.precision in PRECISIONS,
+            f"precision {self.precision!r} must be 'int8' or 'fp8', or left out for the weights"
+            " exactly as they are",
+        )
 
     def to_document(self) -> dict[str, object]:
         """These options as a JSON-able document, the keys being the fields' names."""

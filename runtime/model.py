@@ -9,6 +9,7 @@ from typing import Any
 
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.runtime.precision import Precision
 
 
 class ReplicaState(StrEnum):
@@ -150,7 +151,8 @@ class SnapshotRef:
     `golden`: whether it has an output of the function's sample to compare with;
     `first_use`: how many storages that sample uses, which lie first in its slabs;
     `workspace_bytes`: what a call of the sample needs of a GPU's memory beside the slab;
-    `streams`: whether calls may run while the slab arrives, which was proved.
+    `streams`: whether calls may run while the slab arrives, which was proved;
+    `precision`: what its weights are in, None for exactly what `setup()` loaded.
     No replica starts from one that is `quarantined`.
     """
 
@@ -160,6 +162,7 @@ class SnapshotRef:
     first_use: int = 0
     workspace_bytes: int = 0
     streams: bool = False
+    precision: Precision | None = None
     quarantined: bool = False
 
 

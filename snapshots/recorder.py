@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsfn.snapshots.operations import reads_nothing
+from dsfn.snapshots.tensors import address_of
 
 
 class FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it so
@@ -54,9 +55,6 @@ class FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
                 self._note(value)
 
     def _note_tensor(self, tensor: torch.Tensor) -> None:
-        try:
-            address = tensor.untyped_storage().data_ptr()
-        except (RuntimeError, NotImplementedError):
-            return  # it has no memory of its own: sparse, say, or made of other tensors
-        if address:
+        address = address_of(tensor)
+        if address is not None:
             self._seen.setdefault(address)

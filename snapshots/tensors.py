@@ -65,6 +65,15 @@ def own_slab(tensor: torch.Tensor) -> str:
     return CPU if tensor.device.type == "cpu" else f"gpu:{tensor.get_device()}"
 
 
+def address_of(tensor: torch.Tensor) -> int | None:
+    """Where a tensor's storage begins; None when it has no memory of its own (sparse, say, or
+    made of other tensors)."""
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
 class TensorTable:
     """Collects tensors while a state is pickled: each tensor and each storage once.
 

@@ -15,6 +15,7 @@ from dsfn.runtime.cli.client import problem_error
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
+from dsfn.runtime.precision import Precision
 
 
 def deploy(
@@ -85,6 +86,9 @@ def _revision(deployed: DeployedDocument) -> str:
 
 def _snapshot(deployed: DeployedDocument) -> str:
     snapshot = deployed["snapshot"]
+    if snapshot is not None and snapshot["precision"] is not None:
+        precision = Precision.from_document(snapshot["precision"])
+        return f"{size(snapshot['bytes'])} in {precision.kind}: {precision.loss()}"
     if snapshot is not None:
         return size(snapshot["bytes"])
     return f"none: {deployed['snapshot_reason']}"

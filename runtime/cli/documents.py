@@ -5,6 +5,19 @@ from __future__ import annotations
 from typing import Any, NotRequired, TypedDict
 
 
+class PrecisionDocument(TypedDict):
+    """A snapshot's lower precision, as in `dsfn.runtime.precision.Precision`."""
+
+    kind: str
+    bytes_before: int
+    bytes_after: int
+    kept_bytes: int
+    relative_error: float | None
+    largest_difference: float | None
+    equal_share: float | None
+    differs: str | None
+
+
 class SnapshotDocument(TypedDict):
     """A published snapshot. `state` is "published", or "quarantined": then replicas do without
     it. The others are as in `dsfn.runtime.model.SnapshotRef`."""
@@ -16,6 +29,7 @@ class SnapshotDocument(TypedDict):
     first_use: int
     workspace_bytes: int
     streams: bool
+    precision: PrecisionDocument | None
 
 
 class DeployedDocument(TypedDict):

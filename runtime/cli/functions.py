@@ -20,6 +20,7 @@ from dsfn.runtime.cli.output import (
     size,
 )
 from dsfn.runtime.cli.subscriptions import describe_filters
+from dsfn.runtime.precision import Precision
 
 
 def list_functions(json_output: JsonOption = False) -> None:
@@ -165,6 +166,9 @@ def _description(function: FunctionDocument) -> list[tuple[str, str]]:
         ("deployed", local_time(function["created_at"])),
         ("snapshot", _snapshot(function["snapshot"], function["snapshot_reason"])),
     ]
+    precision = function["snapshot"] and function["snapshot"]["precision"]
+    if precision:
+        rows.append(("precision", Precision.from_document(precision).summary()))
     rows += [("traffic", f"{percent} % {r}") for r, percent in function["traffic"].items()]
     rows += [
         ("subscription", f"{s['id']} {describe_filters(s)}") for s in function["subscriptions"]

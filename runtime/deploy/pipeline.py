@@ -39,6 +39,7 @@ from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.model import Revision, SnapshotRef
+from dsfn.runtime.precision import Precision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.tiers.tiers import SnapshotTiers
@@ -83,6 +84,7 @@ class _Draft:
     staging: Path | None = None
     workspace_bytes: int = 0
     streams: bool = False
+    precision: Precision | None = None
 
 
 @dataclass(eq=False)
@@ -242,7 +244,9 @@ class Pipeline:
         captured = await self._capture(stages, source, options, staging)
         if captured.why_no_golden is not None:
             report(Progress("setup", name, f"{_NO_GOLDEN} {captured.why_no_golden}."))
-        workspace_bytes = captured.workspace_bytes
+        if captured.precision is not None:
+            report(Progress("setup", name, captured.precision.summary()))
+        workspace_bytes, precision = captured.workspace_bytes, captured.precision
         if captured.reason is None:
             report(Progress("verify", name, f"Restoring {name} in a fresh process."))
             captured = await self._verify(stages, source, options, staging, workspace_bytes)
@@ -260,7 +264,7 @@ class Pipeline:
             modules=captured.modules,
         )
         whole = staging if captured.reason is None else None
-        return _Draft(revision, known is None, whole, workspace_bytes, captured.streams)
+        return _Draft(revision, known is None, whole, workspace_bytes, captured.streams, precision)
 
     async def _platform(self, source: Source, options: Options) -> Platform:
         """What the function will run on. Raises as `Gpus.owner`."""
@@ -332,6 +336,7 @@ class Pipeline:
             first_use=sum(slab.first_use for slab in manifest.slabs),
             workspace_bytes=draft.workspace_bytes,
             streams=draft.streams,
+            precision=draft.precision,
         )
         self.soundness.trust(snapshot)
         return snapshot

@@ -22,6 +22,7 @@ from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import Jobs
+from dsfn.runtime.precision import Precision
 from dsfn.runtime.worker.messages import Capture, Discover, Gpu, Prove, Verify
 
 MAX_FUNCTIONS = 200
@@ -51,13 +52,15 @@ class Definition:
 class Captured:
     """What became of `setup()`. `reason` says why there is no snapshot, None when there is.
     `modules`: the installed ones that the source imports, in its order. `why_no_golden`: why
-    its sample has no golden output, `workspace_bytes` and `streams` as in `SnapshotRef`."""
+    its sample has no golden output; `workspace_bytes`, `streams` and `precision` as in
+    `SnapshotRef`."""
 
     reason: str | None
     modules: tuple[str, ...] = ()
     why_no_golden: str | None = None
     workspace_bytes: int = 0
     streams: bool = False
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,14 @@ class Stages:
         with _blamed(SetupError, f"setup() of {name}", self.setup_timeout_s, name):
             result = await self.jobs.run(source.environment, job, self.setup_timeout_s, gpus)
         document = result.document
+        precision = document["precision"]
         reason = None if document["captured"] else document["reason"] or _STATELESS
         return Captured(
             reason,
             tuple(document["modules"]),
             document["why_no_golden"],
             document["workspace_bytes"],
+            precision=None if precision is None else Precision.from_document(precision),
         )
 
     async def verify(

@@ -31,6 +31,7 @@ def snapshot_document(revision: Revision) -> dict[str, Any] | None:
         "first_use": snapshot.first_use,
         "workspace_bytes": snapshot.workspace_bytes,
         "streams": snapshot.streams,
+        "precision": None if snapshot.precision is None else snapshot.precision.to_document(),
     }
 
 

@@ -33,6 +33,7 @@ _NOTHING: Document = {
     "why_no_golden": None,
     "first_use": 0,
     "workspace_bytes": 0,
+    "precision": None,
 }
 
 
@@ -103,17 +104,16 @@ def _write_snapshot(
     """
     if not has_torch():
         raise CaptureError("Snapshots need torch, which is not installed.")
-    from dsfn.runtime.worker.sample import Sample, Trial, put_back, refreshed
+    from dsfn.runtime.worker.lowering import record
+    from dsfn.runtime.worker.sample import Sample, put_back
     from dsfn.snapshots.capture import attributes_of, capture
     from dsfn.snapshots.format import Manifest, Origin
     from dsfn.snapshots.libraries import loaded_libraries
     from dsfn.snapshots.tensors import own_slab
 
     bundle = Path(job.bundle).resolve()
-    trial, sample, before = Trial(), Sample.of(function, instance, bundle), attributes_of(instance)
-    if sample is not None:
-        with refreshed(function, instance, bundle):
-            trial = sample.record()
+    sample, before = Sample.of(function, instance, bundle), attributes_of(instance)
+    trial, precision = (None, None) if sample is None else record(sample)
 
     def save() -> Manifest:
         return capture(
@@ -121,8 +121,8 @@ def _write_snapshot(
             source.classes,
             Path(job.staging),
             origin=Origin(job.code, function.options.digest, loaded_libraries()),
-            golden=trial.golden,
-            first_use=trial.first_use,
+            golden=None if trial is None else trial.golden,
+            first_use=() if trial is None else trial.first_use,
             place=devices.place or own_slab,
         )
 
@@ -137,10 +137,11 @@ def _write_snapshot(
     return {
         "captured": True,
         "reason": None,
-        "golden": trial.golden is not None,
-        "why_no_golden": trial.why_none,
+        "golden": manifest.golden is not None,
+        "why_no_golden": None if trial is None else trial.why_none,
         "first_use": sum(slab.first_use for slab in manifest.slabs),
-        "workspace_bytes": trial.workspace_bytes,
+        "workspace_bytes": 0 if trial is None else trial.workspace_bytes,
+        "precision": precision,
     }
 
 

@@ -99,8 +99,9 @@ class Capture(Message):
 
     `code` is the sha256 of the source bundle, which the snapshot is marked with.
     Result: {"captured": bool, "reason": str | None, "golden": bool, "why_no_golden":
-    str | None, "first_use": int, "workspace_bytes": int, "setup_us": int, "modules": [str]}.
-    `golden`, `first_use` (of all slabs) and `workspace_bytes` as in
+    str | None, "first_use": int, "workspace_bytes": int, "precision": {...} | None,
+    "setup_us": int, "modules": [str]}.
+    `golden`, `first_use` (of all slabs), `workspace_bytes` and `precision` as in
     `dsfn.runtime.model.SnapshotRef`; `why_no_golden` when the sample has no golden output.
     `modules`: the installed modules (dotted names) that a start of the function imports, as
     far as is known before `verify`, for the fork server to preload in this order.

@@ -35,12 +35,14 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What calls of the sample showed. `golden`: the answer, None when `why_none`.
+    """What calls of the sample showed. `answer`: of the first; `golden`: the same, None when
+    `why_none`.
 
     `first_use`: addresses as `capture` takes them. `workspace_bytes`: what the calls had of a
     GPU's memory at once beside what was there before, on the GPU where that was most.
     """
 
+    answer: Golden
     golden: Golden | None = None
     why_none: str | None = None
     first_use: tuple[int, ...] = ()
@@ -78,14 +80,18 @@ class Sample:
         elif size > MAX_GOLDEN_BYTES:
             why_none = f"the output has {size} bytes, over the limit of {MAX_GOLDEN_BYTES}"
         golden = first if why_none is None else None
-        return Trial(golden, why_none, recorder.addresses, memory.peak_bytes())
+        return Trial(first, golden, why_none, recorder.addresses, memory.peak_bytes())
+
+    def answer(self) -> Golden:
+        """Calls it once. Raises as `record`."""
+        with asyncio.Runner() as loop:
+            return self._answer(loop)
 
     def compare(self, golden: Golden | None) -> None:
         """Calls it once. Raises `SnapshotError` when it fails, `CorruptSnapshot` when it answers
         otherwise than before the capture, `MemoryFull`."""
         try:
-            with asyncio.Runner() as loop:
-                found = self._answer(loop)
+            found = self.answer()
         except DeployError as error:
             raise SnapshotError(
                 f"Restored, the function fails with its sample. {error.message}"

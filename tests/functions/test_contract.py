@@ -88,6 +88,7 @@ def test_durations_are_read_in_their_units(value: float | str, seconds: float) -
         {"park_after_s": 700.0},
         {"timeout_s": 0.0},
         {"max_queue": -1},
+        {"precision": "int4"},
     ],
 )
 def test_options_out_of_range_are_refused(changes: dict[str, object]) -> None:

@@ -23,6 +23,37 @@ def describe(text: Text, box: Box, extra: Json = None, file: File | None = None)
 SIGNATURE = signature_of(describe)
 
 
+def test_precision_needs_a_sample() -> None:
+    class Model:
+        def __call__(self) -> int:
+            return 1
+
+    class Sampled(Model):
+        def sample(self) -> dict[str, object]:
+            return {}
+
+    def plain() -> int:
+        return 1
+
+    for target in (Model, plain):
+        wanted: Any = function(precision="int8")(target)
+        with pytest.raises(DefinitionError, match="needs a class with a sample"):
+            wanted.interface()
+    accepted: Any = function(precision="fp8")(Sampled)
+    assert accepted.interface().result.kind == "json"
+    assert accepted.options.precision == "fp8"
+    unasked: Any = function(precision=None)(Model)
+    assert unasked.options == unasked.options.from_document(unasked.options.to_document())
+    assert unasked.options.digest != accepted.options.digest
+
+
+def test_a_precision_that_is_none_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="'int4' must be 'int8' or 'fp8', or left out"):
+        function(precision="int4")(describe)  # type: ignore[call-overload]
+    with pytest.raises(DefinitionError, match="precision must be of type str, not int"):
+        function(precision=8)(describe)  # type: ignore[call-overload]
+
+
 def test_a_sample_becomes_the_arguments_that_a_call_would_get() -> None:
     given = {"text": "hi", "box": {"side": 2}, "extra": [1], "file": None}
     found = check_sample(SIGNATURE, given)

@@ -42,6 +42,7 @@ SNAPSHOT = {
     "first_use": 0,
     "workspace_bytes": 0,
     "streams": False,
+    "precision": None,
 }
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import torch
 from node_tiers import make_tiers
 from revisions import make_revision
+from torch.nn import functional
 from wheels import make_wheel
 
 from dsfn.billing.sqlite import connect
@@ -376,6 +378,65 @@ def test_a_snapshot_is_published_with_what_its_sample_showed(deployer: Deployer)
     assert manifest.options == deployed.revision.options.digest
     assert {"torch", "dsfn"}.isdisjoint(manifest.libraries)
     assert "pydantic" in manifest.libraries
+
+
+LOWERED = """
+import dsfn
+import torch
+
+@dsfn.function(precision="int8")
+class Classify:
+    def setup(self) -> None:
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(256, 64)
+
+    def sample(self) -> dict[str, object]:
+        return {"value": 2.0}
+
+    @torch.no_grad()
+    def __call__(self, value: float) -> dict[str, object]:
+        scores = self.model(torch.linspace(-value, value, 256))
+        return {"scores": scores.tolist(), "best": int(scores.argmax())}
+"""
+
+
+def test_what_lower_precision_costs_is_told_and_kept(deployer: Deployer) -> None:
+    torch.manual_seed(0)
+    exact = torch.nn.Linear(256, 64)
+    rounded = (exact.weight / (scale := exact.weight.abs().amax(1, keepdim=True) / 127)).round()
+    given = torch.linspace(-2, 2, 256)
+    with torch.no_grad():
+        reference = exact(given)
+        off = functional.linear(given, rounded * scale, exact.bias) - reference
+    steps = deployer.steps(deployer.write(LOWERED))
+    snapshot = steps[-1].result[0].revision.snapshot
+    assert snapshot is not None and snapshot.precision is not None and snapshot.golden
+    found = snapshot.precision
+    assert (found.kind, found.equal_share, found.differs) == ("int8", 1.0, None)
+    assert (found.bytes_before, found.bytes_after, found.kept_bytes) == (65792, 16896, 256)
+    assert found.relative_error == pytest.approx(float(off.norm() / reference.norm()), rel=1e-3)
+    assert found.largest_difference == pytest.approx(float(off.abs().max()), rel=1e-3)
+    told = [step.message for step in steps if "int8" in step.message]
+    assert told == [found.summary()]
+    assert told[0].startswith(
+        "In int8 its tensors take 16.9 kB instead of 65.8 kB, 0.3 kB of them as they were."
+        " With the sample, numbers are off by 0."
+    )
+    assert deployer.registry.route("classify").snapshot == snapshot
+
+
+def test_weights_in_another_precision_are_another_revision(deployer: Deployer) -> None:
+    (first,) = deployer.deploy(LOWERED)
+    (second,) = deployer.deploy(LOWERED.replace("int8", "fp8"))
+    (again,) = deployer.deploy(LOWERED)
+    assert first.revision.id == again.revision.id != second.revision.id
+    assert not again.created
+    assert again.revision.snapshot == first.revision.snapshot
+
+
+def test_lower_precision_without_a_sample_is_refused(deployer: Deployer) -> None:
+    error = deployer.refused(LOWERED.replace("def sample", "def example"), DefinitionError)
+    assert "precision of 'classify' needs a class with a sample()" in error.message
 
 
 def test_that_a_samples_output_varies_is_told(deployer: Deployer) -> None:

@@ -74,6 +74,24 @@ class Weigh:
 '''
 
 
+LOWERED = """
+import dsfn
+import torch
+
+
+@dsfn.function(precision="int8")
+class Lowered:
+    def setup(self) -> None:
+        self.model = torch.nn.Linear(256, 64)
+
+    def sample(self) -> dict[str, object]:
+        return {"value": 2.0}
+
+    def __call__(self, value: float) -> list[float]:
+        return self.model(torch.linspace(-value, value, 256)).tolist()
+"""
+
+
 @pytest.fixture(scope="module")
 def dsfn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dsfn]:
     """A node with the functions above deployed, their greeting being `hello`."""
@@ -271,6 +289,22 @@ def test_a_function_is_described(dsfn: Dsfn) -> None:
     assert_shape(ended, documented("dsfn unsubscribe"))
     assert dsfn("unsubscribe", subscription["id"]).code == 1
     assert dsfn("subscribe", "weigh", "--suffix", "type=.b").code == 0
+
+
+def test_what_lower_precision_costs_is_shown(dsfn: Dsfn) -> None:
+    (dsfn.directory / "lowered.py").write_text(LOWERED)
+    (deployed,) = dsfn("deploy", "lowered.py", "--json").json()
+    shown = documented("dsfn describe")["snapshot"]
+    assert_shape(deployed["snapshot"], shown)
+    described = dsfn("describe", "lowered", "--json").json()
+    assert described["snapshot"] == deployed["snapshot"]
+    precision = described["snapshot"]["precision"]
+    assert (precision["kind"], precision["bytes_before"]) == ("int8", 65792)
+    off = f"numbers are off by {100 * precision['relative_error']:.3g} %"
+    assert "In int8 its tensors take 16.9 kB instead of 65.8 kB" in dsfn("describe", "lowered").out
+    assert off in dsfn("describe", "lowered").out
+    assert f"in int8: {off}" in dsfn("deploy", "lowered.py").out
+    assert dsfn("delete", "lowered").code == 0
 
 
 def test_a_new_revision_takes_over_and_is_rolled_back(dsfn: Dsfn) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -421,6 +422,57 @@ def test_a_restored_function_that_fails_with_its_sample_is_found(
     error, message, trace = _failure(_verify(spawn, tmp_path))
     assert (error, trace) == ("SnapshotError", "")
     assert message.startswith("Restored, the function fails with its sample. The call")
+
+
+LOWERED = """
+    import torch
+
+    @dsfn.function(precision="fp8")
+    class Model:
+        def setup(self) -> None:
+            torch.manual_seed(0)
+            self.layer = torch.nn.Linear(64, 64)
+            self.last = None
+
+        def after_restore(self) -> None:
+            self.rows = len(self.layer.weight)
+
+        def sample(self) -> dict[str, object]:
+            return {"x": 2.0}
+
+        def __call__(self, x: float) -> dict[str, object]:
+            if self.last is None:
+                self.last = self.layer(torch.full((64,), x)).tolist()
+            return {"y": self.last, "rows": self.rows}
+"""
+
+
+def test_lower_precision_is_measured_and_restored(spawn: Spawn, tmp_path: Path) -> None:
+    found = _captured(spawn, tmp_path, LOWERED)
+    assert found["golden"]
+    lowered = found["precision"]
+    assert (lowered["kind"], lowered["equal_share"]) == ("fp8", 1.0)
+    assert 0.001 < lowered["relative_error"] < 0.05, "an answer that was kept would be exact"
+    assert (lowered["bytes_before"], lowered["bytes_after"]) == (16640, 4608)
+    staging = tmp_path / "staging"
+    _done(_verify(spawn, tmp_path))
+    replica = spawn()
+    replica.load(tmp_path / "bundle", "model", snapshot=str(staging))
+    assert replica.call(x=2.0) == json.loads((staging / "golden.bin").read_bytes())
+
+
+def test_code_that_cannot_do_with_lower_precision_fails_the_deployment_with_a_sentence(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    source = LOWERED.replace("self.layer(torch", "self.layer._parameters['weight'].mv(torch")
+    bundle, staging = write_app(tmp_path / "bundle", source), tmp_path / "staging"
+    staging.mkdir()
+    error, message, trace = _failure(
+        spawn().job(Capture(str(bundle), "app.py", "model", str(staging), {}))
+    )
+    assert error == "SetupError"
+    assert message.startswith("With its weights in fp8: The call with the sample of 'model' failed")
+    assert "in __call__" in trace
 
 
 def test_outputs_that_vary_are_no_golden_output(spawn: Spawn, tmp_path: Path) -> None:
