@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # The benchmarks of GPUs on a machine without a network, from a bare checkout and a folder of wheels:
 #
-#   benchmarks/gpu.sh WHEELS            on every GPU that is there
+#   benchmarks/gpu.sh WHEELS [CODEC]    on every GPU that is there
+#
+# CODEC is a directory with nvidia-libnvcomp-cu13 in it (pip install --no-deps --target CODEC): only
+# the nodes that are to compress get to see it.
 #
 # The machine has Python 3.12, torch for CUDA 13, cuda-bindings, safetensors, httpx, psutil, rich,
 # typer and uvloop. What it lacks is downloaded elsewhere:
@@ -20,5 +23,5 @@ site=$(mktemp -d)
 python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$wheels"/*.whl
 export PYTHONPATH="$site:$PWD" PYTHONUNBUFFERED=1
 devices=$(nvidia-smi --list-gpus | awk '{printf "%scuda:%d", (NR > 1 ? "," : ""), NR - 1}')
-python3 -m benchmarks.coldstart_gpu --devices "$devices"
+python3 -m benchmarks.coldstart_gpu --devices "$devices" ${2:+--codec "$(realpath "$2")"}
 python3 -m benchmarks.many_models

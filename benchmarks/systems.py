@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from benchmarks.harness import ROOT
@@ -155,12 +156,12 @@ def _peer(peer: Peer, workload: Workload, directory: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def node(directory: Path) -> Iterator[int]:
-    """A node with its data in `directory`; gives its port."""
+def node(directory: Path, variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[int]:
+    """A node with its data in `directory` and these environment variables; gives its port."""
     port, log = free_port(), directory / "log"
     command = (sys.executable, "-m", "dsfn", "up", "--port", str(port))
     data = ("--data", str(directory / "data"))
-    with running((*command, *data), ROOT, {}, log) as server:
+    with running((*command, *data), ROOT, variables, log) as server:
         wait_for_answer(server, log, port, "/health/readiness", None)
         yield port
 

@@ -56,6 +56,9 @@ def assemble(
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
+    tiers.promote = gpus.promote
+    tiers.above = lambda digest: gpus.tiers_of(data_dir / "snapshots" / digest)
+    gpus.keep(tiers.records.pinned)
     soundness = Soundness(data_dir / "snapshots", environments)
     quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
     starter = Starter(

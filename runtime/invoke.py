@@ -223,7 +223,7 @@ class Invoker:
 
     def _phases(self, lease: Lease) -> Phases:
         execute_us = (self.clock.monotonic_ns() - lease.granted_ns) // 1000
-        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us)
+        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, lease.parts)
 
 
 @dataclass(frozen=True, slots=True)

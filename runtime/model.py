@@ -47,12 +47,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Where the time of one call went, in microseconds. They add up to the whole wait."""
+    """Where the time of one call went, in microseconds. They add up to the whole wait.
+
+    `parts` are of what a cold call waited for, in the order of time, named after the phase that
+    they are parts of: "restore.copy".
+    """
 
     queue_us: int = 0
     start_us: int = 0
     restore_us: int = 0
     execute_us: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_cold(self) -> bool:
@@ -60,17 +65,30 @@ class Phases:
         return self.start_us > 0 or self.restore_us > 0
 
     def durations_us(self) -> dict[str, int]:
-        """Every phase by its name, in the order of time."""
-        return {name: getattr(self, field) for name, field in _PHASES}
+        """Every phase by its name, in the order of time, and after it its parts."""
+        found: dict[str, int] = {}
+        for name, attribute in _PHASES:
+            found[name] = getattr(self, attribute)
+            if self.parts:
+                found.update(part for part in self.parts if part[0].startswith(f"{name}."))
+        return found
 
     def server_timing(self) -> str:
         """The phases as a `Server-Timing` header (milliseconds, as the W3C has it)."""
         durations = self.durations_us().items()
         return ", ".join(f"{name};dur={duration / 1000:.3f}" for name, duration in durations)
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Phases:
+        """Reads back what `dataclasses.asdict` and JSON have made of this."""
+        parts = tuple((str(name), int(us)) for name, us in document.get("parts", ()))
+        return cls(**{**document, "parts": parts})
+
 
 # Every answer is asked for its phases: their names are found once.
-_PHASES = tuple((f.name.removesuffix("_us"), f.name) for f in fields(Phases))
+_PHASES = tuple(
+    (f.name.removesuffix("_us"), f.name) for f in fields(Phases) if f.name.endswith("_us")
+)
 
 
 @dataclass(frozen=True, slots=True)

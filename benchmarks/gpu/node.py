@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.gpu.models import MODELS
@@ -17,7 +18,7 @@ from benchmarks.processes import request
 from benchmarks.systems import deploy, node
 
 LAST_LINES = 20
-REFILL_S = 1.5  # for the node to make the next spare workers, as between any two cold starts
+CODED_S = 60.0
 _APP = ROOT / "benchmarks" / "app" / "models.py"
 
 
@@ -63,17 +64,34 @@ class Node:
         return Timed(total_ms, phases, json.loads(answer.body))
 
     def park(self, model: str, to: str) -> None:
-        """Has all replicas of a model leave: to "parked", "deep", "neighbour" or "absent"."""
+        """Has all replicas of a model leave: to "parked", "frozen" or "absent"."""
         body, path = json.dumps({"to": to}).encode(), f"/functions/{model}/park"
         answer = request(self.port, "POST", path, body)
         if answer.status != 200:
             raise RuntimeError(f"{model} cannot be {to}: {answer.status} {answer.body[:300]!r}")
-        if to == "absent":
-            time.sleep(REFILL_S)
+
+    def memory(self) -> Mapping[str, Any]:
+        """The memory owner's account."""
+        found: Mapping[str, Any] = json.loads(request(self.port, "GET", "/status").body)["memory"]
+        return found
+
+    def kept_bytes(self) -> int:
+        """What came out of a GPU's memory so far, instead of over a link."""
+        return sum(link["kept_bytes"] for link in self.memory()["links"])
+
+    def wait_until_coded(self, slabs: int) -> None:
+        """Raises `RuntimeError` when so many slabs are not coded in time."""
+        deadline_s = time.monotonic() + CODED_S
+        while self.memory()["coded_slabs"] < slabs:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"{slabs} slabs are not coded after {CODED_S:g} s")
+            time.sleep(0.1)
 
 
 @contextmanager
-def gpu_node(directory: Path, config: Sequence[str]) -> Iterator[Node]:
+def gpu_node(
+    directory: Path, config: Sequence[str], variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Node]:
     """A node whose configuration are these lines. Its data, and what is deployed, stay there.
 
     What goes wrong inside the block comes with the node's last words.
@@ -81,7 +99,7 @@ def gpu_node(directory: Path, config: Sequence[str]) -> Iterator[Node]:
     data = directory / "data"
     data.mkdir(parents=True, exist_ok=True)
     (data / "config.toml").write_text("\n".join((*config, "")), encoding="utf-8")
-    with node(directory) as port:
+    with node(directory, variables) as port:
         try:
             yield Node(port, directory)
         except Exception as error:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.gpu.node import Node, gpu_node
 from benchmarks.gpu.scene import Scene
-from benchmarks.harness import ROOT
+from benchmarks.harness import ROOT, console
 from benchmarks.processes import free_port, request, running, wait_for_answer
 from benchmarks.systems import deploy
 
@@ -32,8 +34,7 @@ def dsfn(scene: Scene) -> Iterator[int]:
         lines += ["reserve = 0", "context = 0"]
     with gpu_node(scene.directory, lines) as node:
         with ThreadPoolExecutor(DEPLOYS) as pool:
-            sources = [_source(scene, number) for number in range(len(scene.functions))]
-            list(pool.map(lambda source: deploy(node.port, source), sources))
+            list(pool.map(partial(_deploy, node, scene), range(len(scene.functions))))
         files = {name: str(_slab(node, name)) for name in scene.functions}
         _files(scene).write_text(json.dumps(files), encoding="utf-8")
         yield node.port
@@ -60,6 +61,13 @@ SYSTEMS: Mapping[str, Callable[[Scene], AbstractContextManager[int]]] = {
     "process on demand": on_demand,
     "static": static,
 }
+
+
+def _deploy(node: Node, scene: Scene, number: int) -> None:
+    began_s = time.monotonic()
+    deploy(node.port, _source(scene, number))
+    name, took_s = scene.functions[number], time.monotonic() - began_s
+    console.print(f"{name} is deployed after {took_s:.1f} s")
 
 
 def _source(scene: Scene, number: int) -> Path:

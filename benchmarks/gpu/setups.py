@@ -11,37 +11,53 @@ STATES = ("resident", "parked", "neighbour", "deep", "warm", "fork")
 # What the node is told to do with a function's replicas before each call.
 PARKED_AS = {
     "parked": "parked",
-    "neighbour": "neighbour",
+    "neighbour": "parked",
     "deep": "frozen",
     "warm": "absent",
     "fork": "absent",
 }
-SLOW_STATES = ("deep", "warm", "fork")
+SLOW_STATES = ("neighbour", "deep", "warm", "fork")
+# Weights of 2 bytes are what a codec takes.
+CODED_MODELS = ("text", "decoder")
 _ROOM_BYTES = 512 << 20  # of the arena, for what lies between the slabs
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A node's configuration beside its devices and arena, and the states measured on it."""
+    """A node's configuration beside its devices and arena, and the states measured on it.
+
+    `compressed`: with the codec's library. `crowded`: the second device has no memory to keep a
+    neighbour's slab in.
+    """
 
     name: str
     devices: Sequence[str]
     states: tuple[str, ...]
     lines: tuple[str, ...] = ()
+    compressed: bool = False
+    crowded: bool = False
 
     def config(self, models: Sequence[str]) -> list[str]:
-        """The lines of config.toml."""
-        arena_bytes = sum(MODELS[model].size_bytes() for model in models) + _ROOM_BYTES
+        """The lines of config.toml. A codec needs room for both forms of a slab."""
+        sizes = [MODELS[model].size_bytes() for model in models]
+        arena_bytes = sum(sizes) + _ROOM_BYTES + (max(sizes) if self.compressed else 0)
         return ["[gpu]", f"devices = {list(self.devices)}", f"arena = {arena_bytes}", *self.lines]
 
 
-def setups(devices: Sequence[str], states: Sequence[str]) -> list[Setup]:
-    """The nodes that these states need, of those that so many devices allow."""
+def setups(devices: Sequence[str], states: Sequence[str], has_codec: bool) -> list[Setup]:
+    """The nodes that these states need, of those that the devices allow."""
+    one, two = devices[:1], devices[:2]
     known = [
-        Setup("one link", devices[:1], ("resident", "parked", "deep", "warm")),
-        Setup("no warm pool", devices[:1], ("fork",), ("warm = 0",)),
+        Setup("one link", one, ("resident", "parked", "deep", "warm")),
+        Setup("no warm pool", one, ("fork",), ("warm = 0",)),
+        Setup("one link, compressed", one, ("parked",), compressed=True),
+        Setup("two links", two, ("parked",), crowded=True),
+        Setup("two links, compressed", two, ("parked",), compressed=True, crowded=True),
+        Setup("beside a neighbour", two, ("neighbour",)),
     ]
-    if len(devices) > 1:
-        known.append(Setup("two links", devices[:2], ("parked",)))
-    chosen = (replace(s, states=tuple(n for n in s.states if n in states)) for s in known)
-    return [setup for setup in chosen if setup.states]
+    possible = [
+        replace(setup, states=tuple(state for state in setup.states if state in states))
+        for setup in known
+        if (len(devices) > 1 or setup.devices is one) and (has_codec or not setup.compressed)
+    ]
+    return [setup for setup in possible if setup.states]

@@ -54,7 +54,7 @@ def read_answer(document: Mapping[str, Any], body: bytes) -> Answer:
         call_id=document["call_id"],
         revision=document["revision"],
         content_type=document["content_type"],
-        phases=Phases(**document["phases"]),
+        phases=Phases.from_document(document["phases"]),
         charge=Charge(**document["charge"]),
         body=body,
     )

@@ -31,7 +31,10 @@ ERRORS: Document = {
 
 # The headers of an answer, each with its type and what it says.
 _HEADERS: dict[str, tuple[str, str]] = {
-    "Server-Timing": ("string", "The phases queue, start, restore and execute, in milliseconds."),
+    "Server-Timing": (
+        "string",
+        "Milliseconds of queue, start, restore and execute, and of their parts.",
+    ),
     "Dsfn-Invocation-Id": ("string", "The id of this call."),
     "Dsfn-Revision": ("string", "The revision that answered."),
     "Dsfn-Device-Class": ("string", '"cpu", or the name of the GPU.'),

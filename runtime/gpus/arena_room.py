@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,18 +19,20 @@ _DISK_BEGIN_S = 0.005
 
 @dataclass(eq=False, slots=True)
 class _Kept:
-    """A slab in the arena."""
+    """A slab in the arena, and the digest of the snapshot that it was brought for."""
 
     tenant: str
+    snapshot: str
     size_bytes: int
     heat: Heat = field(default_factory=Heat)
 
 
 @dataclass(eq=False)
 class ArenaRoom:
-    """The slabs in the arena by digest. The least worth keeping leaves first; pinned ones stay."""
+    """The slabs in the arena by digest. The least worth keeping leaves first; those of `pinned`
+    snapshots stay."""
 
-    pinned: set[str] = field(default_factory=set)
+    pinned: Callable[[], frozenset[str]] = frozenset
     _kept: dict[str, _Kept] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -54,7 +56,7 @@ class ArenaRoom:
         wanted = {slab.digest: slab.size_bytes for slab in slabs}
         if all(digest in self._kept for digest in wanted):
             for digest in wanted:
-                self._kept[digest].heat.use(now_s)
+                self._used(digest, directory, now_s)
             return
         async with self._turn:
             leaving = self._least_worth(frozenset(wanted), now_s)
@@ -68,7 +70,13 @@ class ArenaRoom:
                         raise
                     await self._evict(owner, victim)
             for digest, size_bytes in wanted.items():
-                self._kept.setdefault(digest, _Kept(tenant, size_bytes)).heat.use(now_s)
+                self._kept.setdefault(digest, _Kept(tenant, directory.name, size_bytes))
+                self._used(digest, directory, now_s)
+
+    def _used(self, digest: str, directory: Path, now_s: float) -> None:
+        kept = self._kept[digest]
+        kept.snapshot = directory.name  # at first that of a deployment's trial
+        kept.heat.use(now_s)
 
     async def _evict(self, owner: OwnerControl, digest: str) -> None:
         kept = self._kept.pop(digest)
@@ -85,4 +93,6 @@ class ArenaRoom:
             reload_s = _DISK_BEGIN_S + kept.size_bytes / _DISK_BYTES_PER_S
             return worth(kept.heat.read(now_s), kept.size_bytes, reload_s)
 
-        yield from sorted(set(self._kept) - keep - self.pinned, key=value)
+        pinned = self.pinned()
+        leaving = {d for d, kept in self._kept.items() if kept.snapshot not in pinned}
+        yield from sorted(leaving - keep, key=value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -17,6 +17,7 @@ from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.gpus.room import Room
+from dsfn.runtime.model import Revision
 from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.format import CPU, SlabEntry
 from dsfn.snapshots.owner.account import DeviceAccount
@@ -91,12 +92,33 @@ class Gpus:
         await self._arena.load(owner, self.tenant, directory, slabs)
         return {slab.device: slab.data_bytes for slab in slabs}
 
+    async def promote(self, revision: Revision, directory: Path) -> None:
+        """Brings a snapshot up from the disk ahead of its use, if it is for a GPU.
+
+        Raises as `bring`.
+        """
+        if revision.options.gpu:
+            await self.bring(directory)
+
+    def tiers_of(self, directory: Path) -> tuple[str, ...]:
+        """Where the weights of a snapshot are beside the disk: "gpu", "arena"."""
+        holdings = (holding for room in self.rooms for holding in room.holdings)
+        on_gpu = any(h.present and h.snapshot == directory for h in holdings)
+        slabs = self._slabs.get(directory, ())
+        in_arena = bool(slabs) and all(self._arena.holds(slab.digest) for slab in slabs)
+        return (*(("gpu",) if on_gpu else ()), *(("arena",) if in_arena else ()))
+
+    def keep(self, pinned: Callable[[], frozenset[str]]) -> None:
+        """Never lets the snapshots of these digests leave the arena."""
+        self._arena.pinned = pinned
+
     async def holding(self, gpu: float, snapshot: Path | None, workspace_bytes: int = 0) -> Holding:
         """What a new replica is to hold; nothing is taken yet. Raises as `bring`."""
         gpus = self.places(gpu)
         named = await self.bring(snapshot) if snapshot is not None else {}
         slab_bytes = {each.index: named.get(f"gpu:{n}", 0) for n, each in enumerate(gpus)}
-        return Holding(gpus, slab_bytes, self.settings.context_bytes, workspace_bytes)
+        context_bytes = self.settings.context_bytes
+        return Holding(gpus, slab_bytes, context_bytes, workspace_bytes, snapshot)
 
     async def take(self, holding: Holding, timeout_s: float) -> None:
         """Makes room for all that the holding still needs, and counts it as held.

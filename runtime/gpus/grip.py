@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
+from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.holding import Holder, Holding
 from dsfn.runtime.worker.messages import Gpu
@@ -13,11 +13,10 @@ from dsfn.runtime.worker.messages import Gpu
 
 @dataclass(eq=False, slots=True)
 class Grip:
-    """`snapshot` is where its weights come from, None for a function that has none."""
+    """What it holds, and of which GPUs."""
 
     gpus: Gpus
     holding: Holding
-    snapshot: Path | None
 
     @property
     def devices(self) -> tuple[Gpu, ...]:
@@ -27,7 +26,7 @@ class Grip:
     @property
     def can_park(self) -> bool:
         """Whether its weights can leave their GPUs while its process stays."""
-        return self.snapshot is not None
+        return self.holding.snapshot is not None
 
     async def attach(self, owner: socket.socket | None, holder: Holder) -> None:
         """Connects a worker's socket to the memory owner. Raises `OwnerLost`."""
@@ -35,16 +34,18 @@ class Grip:
             self.holding.holder = holder
             await self.gpus.attach(owner, self.devices)
 
-    async def take(self, timeout_s: float) -> None:
+    async def take(self, timeout_s: float, stages: Stages) -> None:
         """Has room for the weights, and the weights in reach.
 
         Raises `MemoryFull`, `OwnerLost`, `CorruptSnapshot`.
         """
         if not self.devices:
             return
-        if self.snapshot is not None:
-            await self.gpus.bring(self.snapshot)  # they may have had to leave the arena
+        if self.holding.snapshot is not None:
+            await self.gpus.bring(self.holding.snapshot)  # it may have had to leave the arena
+        stages.ended("restore.arena")
         await self.gpus.take(self.holding, timeout_s)
+        stages.ended("queue.room")
 
     async def freeze(self, pid: int) -> None:
         """Takes the process's context. Raises `DeviceFault`, `OwnerLost`."""

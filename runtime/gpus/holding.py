@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from dsfn.runtime.worker.messages import Gpu
@@ -42,12 +43,14 @@ class Holding:
     """A replica's share of the GPUs. `slab_bytes`: what its weights take on each, by the owner's
     number, while they are `present`. `start_bytes`: what its process takes beside them
     while it is `started`: its context. `workspace_bytes`: what its calls allocate for as long as
-    they run, for which there has to be room but which is not held."""
+    they run, for which there has to be room but which is not held. `snapshot`: where its weights
+    come from, None for a function that has none."""
 
     gpus: tuple[Gpu, ...]
     slab_bytes: Mapping[int, int]
     start_bytes: int
     workspace_bytes: int = 0
+    snapshot: Path | None = None
     holder: Holder | None = None
     present: bool = False
     started: bool = False

@@ -15,6 +15,7 @@ from dsfn.functions.errors import (
     ReplicaStartFailed,
     ShuttingDown,
 )
+from dsfn.runtime.brought_back import Parts
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.cpus import CpuShares
 from dsfn.runtime.model import ReplicaState, Revision
@@ -39,6 +40,7 @@ class Lease:
     queue_us: int = 0
     start_us: int = 0
     restore_us: int = 0
+    parts: Parts = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -53,6 +55,7 @@ class _Preparation:
 
     start_us: int
     restore_us: int
+    parts: Parts = ()
 
 
 @dataclass(eq=False)
@@ -223,7 +226,7 @@ class Pool:
         restore_us = min(fresh.restore_us, waited_us)
         start_us = min(fresh.start_us, waited_us - restore_us)
         queue_us = waited_us - restore_us - start_us
-        return Lease(replica, slot, now_ns, queue_us, start_us, restore_us)
+        return Lease(replica, slot, now_ns, queue_us, start_us, restore_us, fresh.parts)
 
     async def _wait(self) -> Lease:
         options = self.revision.options
@@ -293,22 +296,23 @@ class Pool:
             self._starting -= 1
             raise
         self._starting -= 1
-        assert replica.ready is not None
-        restore_us = replica.ready.restore_us
         took_us = (self.clock.monotonic_ns() - began_ns) // 1000
-        self._fresh[replica] = _Preparation(max(0, took_us - restore_us), restore_us)
+        back = replica.brought_back
+        start_us = max(0, took_us - back.restore_us - back.room_us)
+        self._fresh[replica] = _Preparation(start_us, back.restore_us, back.parts)
         self.replicas.append(replica)
         self.serve_waiting()
 
     async def _unpark(self, replica: Replica) -> None:
         try:
-            restore_us = await replica.unpark()
+            await replica.unpark()
         except MemoryFull as error:
             self._refuse_if_hopeless(error)
             return
         except ReplicaStartFailed:
             return  # it was killed; when it has ended another is started, from the snapshot
-        self._fresh[replica] = _Preparation(0, restore_us)
+        back = replica.brought_back
+        self._fresh[replica] = _Preparation(0, back.restore_us, back.parts)
         self.serve_waiting()
 
     def _refuse_if_hopeless(self, error: DsfnError) -> None:

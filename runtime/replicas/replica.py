@@ -22,6 +22,7 @@ from dsfn.functions.errors import (
     ReplicaStartFailed,
     SnapshotError,
 )
+from dsfn.runtime.brought_back import BroughtBack, Stages
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gpus.grip import Grip
@@ -58,6 +59,7 @@ class Replica:
     in_flight: int = 0
     used_at_s: float = 0.0
     ready: Ready | None = None
+    brought_back: BroughtBack = field(default_factory=BroughtBack)
     wants_room: bool = False
     _frozen: bool = False
     _heat: Heat = field(default_factory=Heat)
@@ -67,8 +69,8 @@ class Replica:
     _doom: DsfnError | None = None
     _funeral: asyncio.Task[None] | None = None
 
-    async def load(self, logs: LogStore, load: Load) -> Ready:
-        """Makes the worker a replica; its grip has room for it.
+    async def load(self, logs: LogStore, load: Load, stages: Stages) -> Ready:
+        """Makes the worker a replica; its grip has room for it, which took the `stages` so far.
 
         Raises `SnapshotError`, `ReplicaStartFailed`, and `MemoryFull`, `NotFound` or `OwnerLost`
         where what was there for it has gone.
@@ -96,6 +98,7 @@ class Replica:
             self.kill()
             raise self._start_failed(error) from error
         self.ready = Ready.from_document(document)
+        self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
         self._become_free()
         return self.ready
 
@@ -173,8 +176,8 @@ class Replica:
         self.kill()
         await asyncio.wait({self.worker.exited}, timeout=EXIT_TIMEOUT_S)
 
-    async def unpark(self) -> int:
-        """Takes the device memory again; microseconds that the worker took.
+    async def unpark(self) -> None:
+        """Takes the device memory again; `brought_back` says what that took.
 
         Raises `MemoryFull`, parked as it was, and `ReplicaStartFailed`, the replica killed.
         """
@@ -182,7 +185,8 @@ class Replica:
         while True:
             self.state, attempts = ReplicaState.STARTING, attempts - 1
             try:
-                return await self._unpark()
+                await self._unpark()
+                return
             except (MemoryFull, NotFound):
                 self.state = ReplicaState.FROZEN if self._frozen else ReplicaState.PARKED
                 self.grip.let_go()
@@ -192,15 +196,17 @@ class Replica:
                 self.kill()
                 raise self._start_failed(error) from error
 
-    async def _unpark(self) -> int:
-        await self.grip.take(self.limits.queue_timeout_s)
+    async def _unpark(self) -> None:
+        stages = Stages()
+        await self.grip.take(self.limits.queue_timeout_s, stages)
         self.wants_room = False
         if self._frozen:
             await self.grip.thaw(self.worker.pid)
             self._frozen = False
+            stages.ended("restore.thaw")
         document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
+        self.brought_back = stages.answered(document["restore_us"], document["parts"])
         self._become_free()
-        return int(document["restore_us"])
 
     # As a holder of GPU memory.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsfn.functions.errors import MemoryFull, NotFound, OwnerLost, SnapshotError
+from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -88,13 +89,17 @@ class Starter:
                     raise
 
     async def _try(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
+        stages = Stages()
         grip = await self._grip(revision, snapshot)
+        stages.ended("restore.arena")
         worker = self.warm.adopt(grip.devices) if not revision.environment else None
         grip.holding.started = worker is not None
+        stages.ended("start.worker")
         try:
-            await grip.take(self.settings.limits.queue_timeout_s)
+            await grip.take(self.settings.limits.queue_timeout_s, stages)
             if worker is None:
                 worker = await self.nursery(revision.environment).adopt()
+                stages.ended("start.worker")
         except BaseException:  # it goes on; what was taken must not stay behind
             grip.forget()
             if worker is not None:
@@ -111,16 +116,17 @@ class Starter:
             parked=watch.parked,
             ended=watch.ended,
         )
-        await replica.load(self.logs, self._load_message(revision, snapshot, grip.devices))
+        message = self._load_message(revision, snapshot, grip.devices)
+        await replica.load(self.logs, message, stages)
         return replica
 
     async def _grip(self, revision: Revision, snapshot: Path | None) -> Grip:
         gpu, known = revision.options.gpu, revision.snapshot
         if not gpu:
-            return Grip(self.gpus, Holding((), {}, 0), snapshot)
+            return Grip(self.gpus, Holding((), {}, 0))
         workspace_bytes = 0 if known is None else known.workspace_bytes
         holding = await self.gpus.holding(gpu, snapshot, workspace_bytes)
-        return Grip(self.gpus, holding, snapshot)
+        return Grip(self.gpus, holding)
 
     def _load_message(
         self, revision: Revision, snapshot: Path | None, gpus: tuple[Gpu, ...]

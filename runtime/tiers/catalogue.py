@@ -71,7 +71,7 @@ class Catalogue:
             rows.append(
                 Row(
                     digest,
-                    present.bytes if present else there.get(digest) or sizes[0],
+                    present.bytes if present else there.get(digest) or next(iter(sizes), 0),
                     await self.tiers.disk.device(digest) if present else "",
                     owners,
                     self.where(digest, there),

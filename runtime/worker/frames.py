@@ -55,7 +55,7 @@ class Kind(IntEnum):
     END = 37
     ERROR = 38
     PARKED = 39
-    UNPARKED = 40  # {"restore_us": int}
+    UNPARKED = 40  # {"restore_us": int, "parts": {str: int}}, as `messages.Ready`
     WARMED = 41
 
 

@@ -184,7 +184,9 @@ def prove(job: Prove, owner: socket.socket | None = None) -> Document:
     function = source.function(job.function)
     instance, snapshot = bare_instance(function), Path(job.snapshot)
     sample, golden = Sample.of(function, instance, bundle), read_golden(snapshot)
-    if sample is None or golden is None or not may_stream(function):
+    options = function.options
+    may = may_stream(function, options.concurrency, options.max_batch)
+    if sample is None or golden is None or not may:
         return {"streams": False}
 
     def answers() -> bool:

@@ -71,12 +71,13 @@ class Warm(Message):
 class Ready(Message):
     """READY: how long becoming a replica took. `import_us` user code's import,
     `restore_us` the snapshot's restore with `after_restore()`, `setup_us` `setup()`
-    (0 when restored)."""
+    (0 when restored); `parts` of these, named as those of a call's phases."""
 
     import_us: int
     restore_us: int
     setup_us: int
     device_class: str
+    parts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ class Replica:
         give_memory_back()
         self.devices.release_cache()
 
-    def unpark(self) -> int:
-        """Takes the devices' memory again; microseconds that it took.
+    def unpark(self) -> dict[str, int]:
+        """Takes the devices' memory again; microseconds that it took, by part.
 
         Raises `SetupError`, `DeviceFault`, `OwnerLost`, `ReplicaLost`; and, parked as it was
         before, `MemoryFull` and `NotFound` (the arena has lost the weights).
@@ -57,12 +57,18 @@ class Replica:
             for slab in self.slabs:
                 slab.begin_unpark()
                 back.callback(slab.park)
+            mapped_ns = perf_counter_ns()
             if not self.streams:
                 for slab in self.slabs:
                     slab.unpark()
             back.pop_all()
+        copied_ns = perf_counter_ns()
         self.after_restore()
-        return _since_us(began_ns)
+        return {
+            "restore.map": (mapped_ns - began_ns) // 1000,
+            "restore.copy": (copied_ns - mapped_ns) // 1000,
+            "restore.refresh": _since_us(copied_ns),
+        }
 
 
 def load(request: Load, owner: socket.socket | None = None) -> Replica:
@@ -80,13 +86,14 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
     import_us, began_ns = _since_us(began_ns), perf_counter_ns()
     slabs: tuple[Slab, ...] = ()
     restore_us = setup_us = 0
-    streams = request.streams and may_stream(function)
+    streams = request.streams and may_stream(function, request.concurrency, request.max_batch)
     if request.snapshot is not None:
         snapshot = Path(request.snapshot)
         instance, slabs = restore_instance(function, source, snapshot, devices, streams)
     else:
         instance = set_up(function, bundle)
         setup_us, began_ns = _since_us(began_ns), perf_counter_ns()
+    snapshot_us = _since_us(began_ns) if request.snapshot is not None else 0
     gate = gate_of(slabs) if streams else no_gate
     after_restore = partial(refresh, function, instance, bundle, gate)
     after_restore()
@@ -101,7 +108,13 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
         memory_bytes=request.memory_bytes,
         gate=gate,
     )
-    ready = Ready(import_us, restore_us, setup_us, devices.device_class)
+    parts = {
+        "start.import": import_us,
+        "start.setup": setup_us,
+        "restore.snapshot": snapshot_us,
+        "restore.refresh": restore_us - snapshot_us,
+    }
+    ready = Ready(import_us, restore_us, setup_us, devices.device_class, parts)
     return Replica(endpoint, ready, after_restore, slabs, devices, streams)
 
 
@@ -156,12 +169,9 @@ def gate_of(slabs: Sequence[Slab]) -> Gate:
     return partial(gated, slabs)
 
 
-def may_stream(function: Function[..., Any]) -> bool:
-    """Whether calls of a class run so that they can wait for weights one by one."""
-    options = function.options
-    return runs_inline(
-        bare_instance(function), function.signature, options.concurrency, options.max_batch
-    )
+def may_stream(function: Function[..., Any], concurrency: int, max_batch: int) -> bool:
+    """Whether calls of a class run so that they can wait for each of its weights."""
+    return runs_inline(bare_instance(function), function.signature, concurrency, max_batch)
 
 
 def refresh(

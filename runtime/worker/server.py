@@ -121,14 +121,14 @@ class Server(asyncio.Protocol):
     def _on_unpark(self, _: Frame) -> None:
         try:
             with outside(self._loop):
-                restore_us = self._replica.unpark()
+                parts = self._replica.unpark()
         except (MemoryFull, NotFound) as error:
             self._send(Kind.FAILED, error.to_document())  # it is parked as it was before
             return
         except DsfnError as error:
             self._fail(error)
             return
-        self._send(Kind.UNPARKED, {"restore_us": restore_us})
+        self._send(Kind.UNPARKED, {"restore_us": sum(parts.values()), "parts": parts})
 
     def _on_stop(self, _: Frame) -> None:
         self._stopping = True

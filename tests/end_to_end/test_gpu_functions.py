@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -187,6 +188,28 @@ def test_slabs_leave_the_arena_for_others_and_come_back(start: StartNode) -> Non
     for number, name in enumerate(("alpha", "beta", "gamma") * 3):
         assert node.value(name, number=number) == expected(name, number)
     assert memory(node)["slabs"] == 2
+
+
+def test_pinned_slabs_stay_in_the_arena_and_others_can_be_fetched_ahead(start: StartNode) -> None:
+    node = start(gpu={**SMALL, "arena": f"{40 * MIB}B"})  # two slabs, of four
+    node.deploy(APPS / "gpus.py")
+
+    def tiers(name: str) -> list[str]:
+        snapshots = node.http.get("/snapshots").json()["snapshots"]
+        (found,) = [s["tiers"] for s in snapshots if name in json.dumps(s["functions"])]
+        return list(found)
+
+    digest = node.describe("alpha")["snapshot"]["digest"]
+    assert node.http.post(f"/snapshots/{digest}/pin").status_code == 200
+    assert node.http.post("/snapshots/prefetch", json={"functions": ["alpha"]}).status_code == 200
+    for name in ("beta", "gamma") * 2:
+        assert node.value(name, number=1) == expected(name, 1)
+        assert "arena" in tiers("alpha")
+    assert "gpu" in tiers("gamma")
+    assert "arena" not in tiers("beta")
+    assert node.http.post("/snapshots/prefetch", json={"functions": ["beta"]}).status_code == 200
+    assert "arena" in tiers("beta")
+    assert "arena" not in tiers("gamma")
 
 
 def test_room_that_does_not_come_is_not_waited_for(start: StartNode) -> None:

@@ -6,12 +6,14 @@ from dsfn.runtime.gateway.metrics import Gauges, Metrics
 from dsfn.runtime.model import Answer, Charge, Phases
 
 
-def answer(**phases: int) -> Answer:
+def answer(
+    queue_us: int = 0, start_us: int = 0, restore_us: int = 0, execute_us: int = 0
+) -> Answer:
     return Answer(
         call_id="i-1",
         revision="echo-0123456789",
         content_type="application/json",
-        phases=Phases(**phases),
+        phases=Phases(queue_us, start_us, restore_us, execute_us),
         charge=Charge("cpu", 1, 2, 0, 3, "USD"),
     )
 

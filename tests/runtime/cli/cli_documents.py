@@ -18,6 +18,7 @@ OPEN = {
     "options",
     "interface",
     "replicas",
+    "phases_us",  # only a cold call's have parts
     "result",
     "libraries",
 }

@@ -166,7 +166,8 @@ def test_a_json_result_is_printed_and_has_the_documented_shape(dsfn: Dsfn) -> No
     assert_shape(answer, documented("dsfn invoke"))
     assert answer["result"] == "hello, you"
     assert answer["charge"]["busy_us"] > 0
-    assert answer["total_us"] >= sum(answer["phases_us"].values()) > 0
+    phases_us = [us for name, us in answer["phases_us"].items() if "." not in name]
+    assert answer["total_us"] >= sum(phases_us) > 0
 
 
 def test_characters_that_the_output_cannot_hold_are_escaped(dsfn: Dsfn) -> None:
