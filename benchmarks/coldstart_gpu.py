@@ -47,6 +47,8 @@ def main() -> None:
         run = Run(options, machine, gpus, directory)
         run.attempt("references", run.build_references)
         for setup in setups(options.devices, options.states, bool(options.codec)):
+            if options.setups and setup.name not in options.setups:
+                continue
             run.attempt(f"a node, {setup.name}", partial(serve, run, setup))
         # Others share the bus: the faster of two measurements, before and after.
         run.gpus = gpus.better(measure_links(options.devices))
@@ -101,6 +103,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--devices", type=lambda text: text.split(","), default=["cuda:0"])
     parser.add_argument(
         "--codec", type=Path, help="where nvCOMP is installed, to be found by some nodes alone"
+    )
+    parser.add_argument(
+        "--setups", type=lambda text: text.split(","), help="only these nodes: 'two links,...'"
     )
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
     parser.add_argument("--tiny", action="store_true", help="small models on a stand-in")
