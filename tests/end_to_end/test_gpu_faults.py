@@ -13,15 +13,15 @@ from typing import Any
 
 import psutil
 import pytest
-from apps import gpus
+from apps import one_gpu
 from deadlines import eventually
 from live_node import APPS, Document, LiveNode, StartNode, Table
 
 MIB = 1 << 20
 SHARED_MEMORY = Path("/dev/shm")
-# A restore of 16 MiB takes a second and a half: long enough to be met on its way.
+# A restore of 16 MiB takes most of a second: long enough to be met on its way.
 SLOW: Table = {
-    "devices": [f"host:{40 * MIB}:{11 * MIB}"],
+    "devices": [f"host:{40 * MIB}:{20 * MIB}"],
     "arena": f"{96 * MIB}B",
     "reserve": "0B",
     "context": "0B",
@@ -33,7 +33,7 @@ SLOW: Table = {
 def slow(start: StartNode) -> Iterator[LiveNode]:
     before = set(SHARED_MEMORY.iterdir())
     node = start(gpu=SLOW)
-    node.deploy(APPS / "gpus.py")
+    node.deploy(APPS / "one_gpu.py")
     assert node.value("alpha", number=0) == expected(0)
     yield node
     assert node.stop() == 0, node.log
@@ -44,7 +44,7 @@ def slow(start: StartNode) -> Iterator[LiveNode]:
 
 
 def expected(number: float) -> list[float]:
-    return gpus.answer(gpus.layers(1), number)
+    return one_gpu.answer(one_gpu.layers(), number)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def test_a_caller_that_leaves_in_a_restore_leaves_the_replica_for_the_next(slow:
 
 def test_parks_that_race_restores_spoil_no_answer(start: StartNode) -> None:
     node = start(gpu={**SLOW, "devices": [f"host:{40 * MIB}:{400 * MIB}"]})
-    node.deploy(APPS / "gpus.py")
+    node.deploy(APPS / "one_gpu.py")
     draw = random.Random(1)
 
     def call(number: int) -> bool:
