@@ -245,6 +245,31 @@ def test_room_that_does_not_come_is_not_waited_for(start: StartNode) -> None:
     assert node.value("gamma", number=2) == expected("gamma", 2)
 
 
+def test_replicas_are_spread_over_gpus_and_one_may_have_several(
+    start: StartNode, tmp_path: Path
+) -> None:
+    node = start(gpu={**SMALL, "devices": [f"host:{300 * MIB}:0", f"host:{301 * MIB}:0"]})
+    node.deploy(APPS / "gpus.py")
+    for name in ("alpha", "beta"):
+        assert node.value(name, number=1) == expected(name, 1)
+    assert [gpu["resident_bytes"] for gpu in memory(node)["devices"]] == [16 * MIB, 16 * MIB]
+    app = tmp_path / "pair.py"
+    app.write_text(
+        "import dsfn, torch\n"
+        "@dsfn.function(gpu=2)\n"
+        "class Pair:\n"
+        "    def setup(self) -> None:\n"
+        "        self.weights = torch.ones(8 << 20)\n"
+        "    def __call__(self) -> float:\n"
+        "        return float(self.weights.sum())\n"
+    )
+    node.deploy(app)
+    assert node.value("pair") == 8 << 20
+    assert node.describe("pair")["options"]["gpu"] == 2
+    for name in ("alpha", "beta"):
+        assert node.value(name, number=2) == expected(name, 2)
+
+
 def test_more_gpus_than_there_are_are_refused(small: LiveNode, tmp_path: Path) -> None:
     app = tmp_path / "greedy.py"
     app.write_text("import dsfn\n@dsfn.function(gpu=2)\ndef greedy() -> int:\n    return 1\n")
