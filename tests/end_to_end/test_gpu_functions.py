@@ -303,6 +303,12 @@ def has_ended(pid: int) -> bool:
 
 
 def memory(node: LiveNode) -> Document:
-    found: Document | None = node.http.get("/status").json()["memory"]
-    assert found is not None
-    return found
+    """What the owner holds, once there is one."""
+
+    def found() -> Document | None:
+        document: Document | None = node.http.get("/status").json()["memory"]
+        return document
+
+    document = eventually(found, "an owner")
+    assert document is not None
+    return document
