@@ -43,7 +43,7 @@ class Events:
                     content=json.dumps([self._event(id) for id in ids]),
                     headers={"Content-Type": "application/cloudevents-batch+json"},
                 )
-            except httpx.TransportError:
+            except (httpx.TransportError, RuntimeError):  # the latter once the client is closed
                 return
             assert answer.status_code == 202, answer.text
             self.accepted += ids
