@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 
 from dsfn.runtime.cli import app as cli
-from dsfn.runtime.cli.bars import bars
+from dsfn.runtime.cli.bars import bars, call_spans
 
 ROOT = Path(__file__).parents[1]
 WORK = Path(".demo")
@@ -87,9 +87,9 @@ def call(subject: Subject, *more: str) -> float:
     answer = ask(*arguments)
     result = answer["result"]["data"] if "--event" in more else answer["result"]
     show(f"  {subject.words(result)}")
-    for line in bars(answer["phases_us"], answer["total_us"]):
-        show(f"    {line}")
     took_us: int = answer["total_us"]
+    for line in bars(call_spans(answer["phases_us"], took_us), took_us):
+        show(f"    {line}")
     return took_us / 1000
 
 
