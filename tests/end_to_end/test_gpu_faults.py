@@ -28,6 +28,25 @@ SLOW: Table = {
     "warm": 0,
 }
 
+STARTS_SLOWLY = """
+import threading
+import time
+
+import dsfn
+
+
+@dsfn.function(gpu=1)
+class StartsSlowly:
+    def setup(self) -> None:
+        self.lock = threading.Lock()
+        with open({path!r}, "a") as begun:
+            begun.write(".")
+        time.sleep(1)
+
+    def __call__(self) -> int:
+        return 1
+"""
+
 
 @pytest.fixture
 def slow(start: StartNode) -> Iterator[LiveNode]:
@@ -72,6 +91,24 @@ def test_an_owner_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> Non
         assert call.result() == expected(2)
     assert memory(slow)["restarts"] == 1
     assert_nothing_leaked(slow)
+
+
+def test_an_owner_that_is_killed_while_a_replica_starts_is_replaced(
+    start: StartNode, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    app = tmp_path / "app.py"
+    app.write_text(STARTS_SLOWLY.format(path=str(begun)))
+    node = start(gpu=SLOW)
+    reason = node.deploy(app)["starts-slowly"]["snapshot_reason"]
+    assert "lock" in reason  # without a snapshot, setup() runs in every replica
+    before = begun.read_text()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(node.value, "starts-slowly")
+        eventually(lambda: begun.read_text() != before, "setup() to run")
+        os.kill(memory(node)["pid"], signal.SIGKILL)
+        assert call.result() == 1
+    assert memory(node)["restarts"] == 1
 
 
 def test_a_node_that_is_killed_in_a_restore_leaves_nothing(
