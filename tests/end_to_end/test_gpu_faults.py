@@ -15,10 +15,17 @@ import psutil
 import pytest
 from apps import one_gpu
 from deadlines import eventually
-from live_node import APPS, Document, LiveNode, StartNode, Table
+from live_node import (
+    APPS,
+    SHARED_MEMORY,
+    Document,
+    LiveNode,
+    StartNode,
+    Table,
+    left_in_shared_memory,
+)
 
 MIB = 1 << 20
-SHARED_MEMORY = Path("/dev/shm")
 # A restore of 16 MiB takes most of a second: long enough to be met on its way.
 SLOW: Table = {
     "devices": [f"host:{40 * MIB}:{20 * MIB}"],
@@ -58,7 +65,7 @@ def slow(start: StartNode) -> Iterator[LiveNode]:
     assert node.stop() == 0, node.log
     assert not node.processes()
     assert "Traceback" not in node.log, node.log
-    assert set(SHARED_MEMORY.iterdir()) <= before
+    assert not left_in_shared_memory(before)
     assert not list((node.place / "tmp").iterdir())
 
 

@@ -149,9 +149,7 @@ CLEANS_UP = """
 
 
 @pytest.mark.parametrize("function", ["call", "in-threads", "task", "stream", "async-stream"])
-def test_what_cleans_up_is_not_cancelled_again(
-    spawn: Spawn, tmp_path: Path, function: str
-) -> None:
+def test_what_cleans_up_is_not_cancelled_again(spawn: Spawn, tmp_path: Path, function: str) -> None:
     worker = spawn()
     concurrency = 2 if function in ("in-threads", "task") else 1
     worker.load(write_app(tmp_path, CLEANS_UP), function, concurrency=concurrency)
