@@ -6,10 +6,12 @@ was killed, everything that had been stored is there.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -78,19 +80,23 @@ def postgres(directory: Path) -> Iterator[Started]:
     port, log = free_port(), directory / "postgres.log"
     command = (tools / "postgres", "-D", place / "data", "-k", place, "-p", str(port))
     with running(command, place, {}, log, user) as server:
+        _wait_until_ready(tools, port)
         yield Started(f"postgresql://postgres@127.0.0.1:{port}/dbos", (server,))
 
 
 @contextmanager
 def temporal(directory: Path) -> Iterator[Started]:
     """One Temporal server over SQLite; its client waits until it answers."""
-    ports = {name: free_port() for name in _TEMPORAL_PORTS}
+    ports = directory / "ports.json"
+    if not ports.exists():  # the same again: it looks for those that it had
+        ports.write_text(json.dumps({name: free_port() for name in _TEMPORAL_PORTS}))
+    fill = json.loads(ports.read_bytes())
     template = (_PEERS / "temporal.yaml.template").read_text(encoding="utf-8")
-    (directory / "temporal.yaml").write_text(template.format_map(ports), encoding="utf-8")
+    (directory / "temporal.yaml").write_text(template.format_map(fill), encoding="utf-8")
     shutil.copy(_PEERS / "temporal_dynamic.yaml", directory / "dynamic.yaml")
     command = ("temporal-server", "--config-file", "temporal.yaml", "--allow-no-auth", "start")
     with running(command, directory, {}, directory / "temporal.log") as server:
-        yield Started(f"127.0.0.1:{ports['frontend']}", (server,))
+        yield Started(f"127.0.0.1:{fill['frontend']}", (server,))
 
 
 @contextmanager
@@ -122,3 +128,13 @@ def _initialise(tools: Path, place: Path, user: str | None) -> None:
     with running(command, place, {}, place.parent / "initdb.log", user) as initdb:
         if initdb.wait(START_S) != 0:
             raise RuntimeError((place.parent / "initdb.log").read_text(errors="replace"))
+
+
+def _wait_until_ready(tools: Path, port: int) -> None:
+    """Raises `CalledProcessError` when a PostgreSQL server does not take connections in time."""
+    deadline_s = time.monotonic() + START_S
+    command = (tools / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}")
+    while (done := subprocess.run(command)).returncode:
+        if time.monotonic() > deadline_s:
+            done.check_returncode()
+        time.sleep(0.1)
