@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 from dags import INTERFACES, PURE
 
@@ -29,6 +30,7 @@ from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
 from dsfn.runtime.registry import Subscription
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.engine import Engine, Surroundings
+from dsfn.runtime.workflows.machine import _stop
 from dsfn.runtime.workflows.model import Blob, NewRun, RunRecord, Value, WorkflowRevision
 from dsfn.runtime.workflows.prices import Prices
 from dsfn.runtime.workflows.values import json_blob
@@ -192,10 +194,18 @@ class RunNode:
 
     async def close(self) -> None:
         await self.engine.close()
-        self.crash()
+        self._drop()
 
-    def crash(self) -> None:
-        """Forgets all that is in memory."""
+    def kill(self) -> None:
+        """What is in memory is lost at once, as by `kill -9`."""
+        machine = self.engine._machine
+        machine.turns = machine.books = MagicMock()
+        machine.calls.closed = True
+        for run in machine.runs.values():
+            _stop(run)
+        self._drop()
+
+    def _drop(self) -> None:
         self.connection.close()
         self.ledger.close()
 
