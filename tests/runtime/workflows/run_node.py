@@ -20,7 +20,23 @@ from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import CallCancelled, DsfnError, NotFound
 from dsfn.functions.interface import Interface, ParameterInterface, ResultInterface
 from dsfn.functions.options import Options
-from dsfn.functions.workflow.dag import Dag
+from dsfn.functions.workflow.dag import (
+    Call as CallStep,
+)
+from dsfn.functions.workflow.dag import (
+    Collected,
+    Dag,
+    Each,
+    Expr,
+    Input,
+    Item,
+    Result,
+    Step,
+    StepOptions,
+    Within,
+    WorkflowInput,
+    WorkflowOptions,
+)
 from dsfn.functions.workflow.document import digest_of
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock, SystemClock
@@ -218,3 +234,32 @@ class RunNode:
         if revision not in self.workflows:
             raise NotFound(f"There is no revision {revision}.", kind="revision", name=revision)
         return self.workflows[revision]
+
+
+def workflow(
+    *steps: Step, output: Expr, inputs: Sequence[WorkflowInput] = (), **options: Any
+) -> Dag:
+    """A workflow named "flow"."""
+    return Dag(WorkflowOptions("flow", **options), "", tuple(inputs), steps, output)
+
+
+def chain(length: int, **options: Any) -> Dag:
+    """A workflow that doubles its input `n` so many times."""
+    steps = [
+        CallStep(f"s{i}", "double", (("n", Result(f"s{i - 1}") if i else Input("n")),))
+        for i in range(length)
+    ]
+    return workflow(
+        *steps, output=Result(f"s{length - 1}"), inputs=(WorkflowInput("n", "json"),), **options
+    )
+
+
+def mapped(at_once: int = 16, call: StepOptions | None = None, **options: Any) -> Dag:
+    """A workflow that doubles each of its input `ns`."""
+    return workflow(
+        Each("each", (Input("ns"),), parallel=at_once),
+        CallStep("s", "double", (("n", Item("each")),), Within("each"), call or StepOptions()),
+        output=Collected("each", Result("s")),
+        inputs=(WorkflowInput("ns", "json"),),
+        **options,
+    )
