@@ -210,7 +210,7 @@ class RunNode:
 
     async def close(self) -> None:
         await self.engine.close()
-        self._drop()
+        self.drop()
 
     def kill(self) -> None:
         """What is in memory is lost at once, as by `kill -9`."""
@@ -219,9 +219,9 @@ class RunNode:
         machine.calls.closed = True
         for run in machine.runs.values():
             _stop(run)
-        self._drop()
+        self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         self.connection.close()
         self.ledger.close()
 
