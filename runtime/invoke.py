@@ -12,12 +12,14 @@ from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import (
     CallCancelled,
+    CorruptBlob,
     DsfnError,
     FunctionError,
     OutputTooLarge,
     RequestError,
 )
 from dsfn.runtime.answers import Answers, Claim
+from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
@@ -44,6 +46,7 @@ class Invoker:
 
     registry: Registry
     pools: Pools
+    blobs: BlobStore
     meter: Meter
     card: RateCard
     answers: Answers
@@ -104,6 +107,8 @@ class Invoker:
         stream, posted when the stream ends.
         """
         try:
+            # Workers read blobs from the node's folder, which need not have what was put long ago.
+            await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
         except DsfnError as error:
             # Nothing ran: there is nothing for the books, but it must be seen.
@@ -115,6 +120,9 @@ class Invoker:
                 await self._collect(reply)
             stream = await _begin(reply) if reply.stream is not None else None
         except BaseException as error:
+            if isinstance(error, CorruptBlob):
+                # The next call that needs it gets the bucket's copy, if there is one.
+                await self.blobs.discard(str(error.fields["blob"]))
             await self._post_failure(call, lease, error)
             raise
         if stream is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,17 +22,18 @@ class StoredBody:
 
 
 async def store_body(blobs: BlobStore, body: bytes, content_type: str) -> StoredBody:
-    """Keeps a body. Raises `StorageFull`."""
+    """Keeps a body. Raises `StorageFull`, `StoreUnavailable`."""
     if len(body) <= INLINE_BYTES:
         return StoredBody(body)
-    return StoredBody(None, await asyncio.to_thread(blobs.put, body, content_type))
+    return StoredBody(None, await blobs.save(body, content_type))
 
 
 async def load_body(blobs: BlobStore, stored: StoredBody) -> bytes:
-    """The bytes that were kept. Raises `NotFound` when their blob is gone."""
+    """The bytes that were kept. Raises `NotFound` when their blob is gone, `CorruptBlob`,
+    `StoreUnavailable`."""
     if stored.ref is None:
         return stored.inline or b""
-    body, _ = await asyncio.to_thread(blobs.get, digest_of(stored.ref))
+    body, _ = await blobs.load(digest_of(stored.ref))
     return body
 
 
