@@ -81,7 +81,7 @@ class BlobBucket:
     def used_at_s(self, digest: str) -> float | None:
         """When a blob was last written, None when there is none."""
         there = self._find(digest)
-        return None if there is None else there.written_at_s
+        return None if there is None else _whole_seconds(there)
 
     def all(self, first: str) -> Iterator[Aged]:
         """The blobs whose digests begin with these two characters."""
@@ -89,7 +89,7 @@ class BlobBucket:
         for found in retried(self._bucket, transfer, lambda: list(objects(f"{first}/"))):
             digest = found.key.rpartition("/")[2]
             if DIGEST.fullmatch(digest):
-                yield Aged(digest, found.written_at_s)
+                yield Aged(digest, _whole_seconds(found))
 
     def remove(self, digest: str) -> None:
         """Removes a blob."""
@@ -119,6 +119,11 @@ class BlobBucket:
 
 def _key(digest: str) -> str:
     return f"{digest[:2]}/{digest}"
+
+
+def _whole_seconds(found: Object) -> float:
+    """When it was written: a listing knows it more exactly than a question for one object."""
+    return float(int(found.written_at_s))
 
 
 def _is_fresh(there: Object) -> bool:

@@ -129,16 +129,15 @@ class BlobStore:
         for first in PREFIXES:
             yield from self._files.links(first)
 
-    def remove(self, digest: str, keep_s: float) -> bool:
-        """Removes a blob that nothing refers to, unless it was put again; whether it did."""
-        with self._turns.of(digest):
-            kept: BlobFiles | BlobBucket = self._bucket or self._files
-            used_at_s = kept.used_at_s(digest)
-            if used_at_s is None or age_s(used_at_s) <= keep_s:
+    def remove(self, blob: Aged) -> bool:
+        """Removes a blob, unless somebody put or asked for it since; whether it did."""
+        kept: BlobFiles | BlobBucket = self._bucket or self._files
+        with self._turns.of(blob.digest):
+            if kept.used_at_s(blob.digest) != blob.used_at_s:
                 return False
             if self._bucket is not None:
-                self._bucket.remove(digest)
-            self._files.remove(digest)
+                self._bucket.remove(blob.digest)
+            self._files.remove(blob.digest)
         return True
 
     def evict(self, keep_s: float) -> int:
@@ -147,7 +146,7 @@ class BlobStore:
         if self._bucket is None:
             return 0
         old = (b for p in PREFIXES for b in self._files.all(p) if age_s(b.used_at_s) > keep_s)
-        return sum(self._evict(blob.digest, keep_s) for blob in old)
+        return sum(self._evict(blob) for blob in old)
 
     def clean(self) -> None:
         """Removes what a node that was killed had half written."""
@@ -163,12 +162,11 @@ class BlobStore:
         with self._turns.of(digest):
             self._files.remove(digest, links=False)
 
-    def _evict(self, digest: str, keep_s: float) -> bool:
-        with self._turns.of(digest):
-            used_at_s = self._files.used_at_s(digest)
-            if used_at_s is None or age_s(used_at_s) <= keep_s:
+    def _evict(self, blob: Aged) -> bool:
+        with self._turns.of(blob.digest):
+            if self._files.used_at_s(blob.digest) != blob.used_at_s:
                 return False
-            self._files.remove(digest, links=False)
+            self._files.remove(blob.digest, links=False)
         return True
 
     def _pull(self, digest: str) -> None:

@@ -2,7 +2,7 @@
 
 A blob goes when nobody has put or asked for it for `KEEP_S` and nothing refers to it: no row of
 the node's database, no other blob. Between the look at the database and the removal somebody may
-put it again and refer to it; then it is young again, which is seen before it is removed.
+put it again and refer to it; then its age is another, which is seen before it is removed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ import apsw
 
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS
 from dsfn.functions.errors import DsfnError
+from dsfn.runtime.blobs.files import Aged
 from dsfn.runtime.blobs.references import digests_in
 from dsfn.runtime.blobs.store import BlobStore
 
@@ -73,9 +74,9 @@ class Sweeper:
         """
         removed = 0
         aged = iter(self._blobs.aged(self._keep_s))
-        while candidates := {blob.digest for blob in islice(aged, MAX_CANDIDATES)}:
-            candidates -= self._needed_of(candidates)
-            removed += sum(self._remove(digest) for digest in candidates)
+        while candidates := {b.digest: b for b in islice(aged, MAX_CANDIDATES)}:
+            needed = self._needed_of(candidates.keys())
+            removed += sum(self._remove(b) for d, b in candidates.items() if d not in needed)
             if self._stop.is_set():
                 break
         self._blobs.evict(self._keep_s)
@@ -93,12 +94,12 @@ class Sweeper:
             except (DsfnError, apsw.Error, OSError) as error:
                 _LOG.warning("Blobs that nothing needs stay for now: %s", error)
 
-    def _remove(self, digest: str) -> bool:
-        return not self._stop.is_set() and self._blobs.remove(digest, self._keep_s)
+    def _remove(self, blob: Aged) -> bool:
+        return not self._stop.is_set() and self._blobs.remove(blob)
 
-    def _needed_of(self, candidates: set[str]) -> set[str]:
+    def _needed_of(self, candidates: Set[str]) -> set[str]:
         """Those that something refers to; what is held of the references is no more than that."""
-        needed = candidates.intersection(self._blobs.links())
+        needed = {digest for digest in self._blobs.links() if digest in candidates}
         with closing(self._open()) as connection:
             # One transaction is one moment: what moves from table to table is seen in one.
             connection.execute("BEGIN")
