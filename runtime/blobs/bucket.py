@@ -83,13 +83,15 @@ class BlobBucket:
         there = self._find(digest)
         return None if there is None else _whole_seconds(there)
 
-    def all(self, first: str) -> Iterator[Aged]:
-        """The blobs whose digests begin with these two characters."""
-        objects, transfer = self._bucket.objects, self._transfer()
-        for found in retried(self._bucket, transfer, lambda: list(objects(f"{first}/"))):
-            digest = found.key.rpartition("/")[2]
-            if DIGEST.fullmatch(digest):
-                yield Aged(digest, _whole_seconds(found))
+    def all(self) -> Iterator[Aged]:
+        """Every blob; of those that begin with the same digit as many as a listing has."""
+        bucket = self._bucket
+        for digit in "0123456789abcdef":
+            listing = partial(_listing, bucket, digit)
+            for found in retried(bucket, self._transfer(), listing):
+                digest = found.key.rpartition("/")[2]
+                if DIGEST.fullmatch(digest):
+                    yield Aged(digest, _whole_seconds(found))
 
     def remove(self, digest: str) -> None:
         """Removes a blob."""
@@ -119,6 +121,10 @@ class BlobBucket:
 
 def _key(digest: str) -> str:
     return f"{digest[:2]}/{digest}"
+
+
+def _listing(bucket: Bucket, under: str) -> list[Object]:
+    return list(bucket.objects(under))
 
 
 def _whole_seconds(found: Object) -> float:

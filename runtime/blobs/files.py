@@ -81,6 +81,23 @@ class BlobFiles:
         check(digest, data)
         return data, content_type
 
+    def describe(self, digest: str) -> tuple[int, str]:
+        """The size in bytes and the content type. Raises `NotFound`."""
+        path = self.path(digest)
+        try:
+            content_type = _beside(path, TYPE_SUFFIX).read_text(encoding="utf-8")
+            return path.stat().st_size, content_type
+        except FileNotFoundError:
+            raise no_blob(digest) from None
+
+    def head(self, digest: str, size_bytes: int) -> bytes:
+        """The first bytes, as they are on the disk. Raises `NotFound`."""
+        try:
+            with self.path(digest).open("rb") as file:
+                return file.read(size_bytes)
+        except FileNotFoundError:
+            raise no_blob(digest) from None
+
     def has(self, digest: str) -> bool:
         """Whether there is a blob with this digest. Raises `NotFound` for what is no digest."""
         return self.path(digest).is_file()
@@ -100,19 +117,19 @@ class BlobFiles:
         except FileNotFoundError:
             return None
 
-    def all(self, first: str) -> Iterator[Aged]:
-        """The blobs whose digests begin with these two characters."""
-        with suppress(FileNotFoundError), os.scandir(self._root / first) as entries:
-            for entry in entries:
-                if DIGEST.fullmatch(entry.name):
-                    with suppress(FileNotFoundError):
-                        yield Aged(entry.name, entry.stat().st_mtime)
+    def all(self) -> Iterator[Aged]:
+        """Every blob."""
+        for entry in self._entries():
+            if DIGEST.fullmatch(entry.name):
+                with suppress(FileNotFoundError):
+                    yield Aged(entry.name, entry.stat().st_mtime)
 
-    def links(self, first: str) -> Iterator[str]:
-        """What the blobs whose digests begin with these two characters refer to: digests."""
-        for path in (self._root / first).glob(f"*{LINKS_SUFFIX}"):
-            with suppress(FileNotFoundError):
-                yield from path.read_text(encoding="utf-8").split()
+    def links(self) -> Iterator[str]:
+        """The digest of every blob that another one refers to."""
+        for entry in self._entries():
+            if entry.name.endswith(LINKS_SUFFIX):
+                with suppress(FileNotFoundError):
+                    yield from Path(entry.path).read_text(encoding="utf-8").split()
 
     def remove(self, digest: str, links: bool = True) -> None:
         """Removes a blob; with `links` False, what it refers to stays known."""
@@ -138,6 +155,11 @@ class BlobFiles:
                 f"{digest!r} is not a SHA-256 in lower-case hex.", kind="blob", name=digest
             )
         return self._root / digest[:2] / digest
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        for first in range(256):
+            with suppress(FileNotFoundError), os.scandir(self._root / f"{first:02x}") as entries:
+                yield from entries
 
     def _write(self, path: Path, data: bytes) -> None:
         self._staging.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.media import is_json, parse_content_type
@@ -19,6 +20,11 @@ def digest_of(ref: str) -> str:
     if digest == ref or DIGEST.fullmatch(digest) is None:
         raise InvalidInput(f"{ref!r} is not a reference like {REF_PREFIX}<hex>.", field="$ref")
     return digest
+
+
+def reference_to(data: bytes) -> str:
+    """The reference that these bytes have, whether they are kept or not."""
+    return REF_PREFIX + sha256(data).hexdigest()
 
 
 def references_in(content_type: str, body: bytes) -> frozenset[str]:

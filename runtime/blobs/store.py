@@ -21,8 +21,6 @@ from dsfn.runtime.disk import full_disk_errors
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 THREADS = 8
-# The first two characters of every digest.
-PREFIXES = tuple(f"{first:02x}" for first in range(256))
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,15 +59,13 @@ class BlobStore:
         Raises `NotFound`, `CorruptBlob` when the bytes are not those that were put,
         `StorageFull`, `StoreUnavailable`.
         """
+        self._pull(digest)
         try:
             return self._files.read(digest)
-        except NotFound:
-            if self._bucket is None:
-                raise
         except CorruptBlob:
             if self._bucket is None:
                 raise
-            self._discard(digest)
+        self._discard(digest)
         self._pull(digest)
         return self._files.read(digest)
 
@@ -96,6 +92,19 @@ class BlobStore:
                 self._fetch(digest)
             self._bucket.push(digest, self._files.path(digest))
 
+    def describe(self, digest: str) -> tuple[int, str]:
+        """The size in bytes and the content type of a blob, which is in the folder then.
+
+        Raises as `get`, but for `CorruptBlob` where the folder had it.
+        """
+        self._pull(digest)
+        return self._files.describe(digest)
+
+    def head(self, digest: str, size_bytes: int) -> bytes:
+        """The first bytes of a blob, as they are. Raises as `describe`."""
+        self._pull(digest)
+        return self._files.head(digest, size_bytes)
+
     async def save(self, data: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> str:
         """`put`, in a thread."""
         return await self._in_thread(self.put, data, content_type)
@@ -120,14 +129,12 @@ class BlobStore:
 
     def aged(self, keep_s: float) -> Iterator[Aged]:
         """Every blob that nobody has put or asked for within `keep_s`."""
-        for first in PREFIXES:
-            found = self._files if self._bucket is None else self._bucket
-            yield from (blob for blob in found.all(first) if age_s(blob.used_at_s) > keep_s)
+        found: BlobFiles | BlobBucket = self._bucket or self._files
+        return (blob for blob in found.all() if age_s(blob.used_at_s) > keep_s)
 
     def links(self) -> Iterator[str]:
         """The digest of every blob that another one refers to."""
-        for first in PREFIXES:
-            yield from self._files.links(first)
+        return self._files.links()
 
     def remove(self, blob: Aged) -> bool:
         """Removes a blob, unless somebody put or asked for it since; whether it did."""
@@ -145,7 +152,7 @@ class BlobStore:
         the number of blobs."""
         if self._bucket is None:
             return 0
-        old = (b for p in PREFIXES for b in self._files.all(p) if age_s(b.used_at_s) > keep_s)
+        old = (blob for blob in self._files.all() if age_s(blob.used_at_s) > keep_s)
         return sum(self._evict(blob) for blob in old)
 
     def clean(self) -> None:
@@ -170,7 +177,11 @@ class BlobStore:
         return True
 
     def _pull(self, digest: str) -> None:
-        """Brings a blob from the bucket, unless another thread just did."""
+        """Brings a blob from the bucket, unless it is in the folder. Raises `NotFound`."""
+        if self._files.touch(digest):
+            return
+        if self._bucket is None:
+            raise no_blob(digest)
         with self._turns.of(digest):
             if not self._files.touch(digest):
                 self._fetch(digest)

@@ -11,13 +11,19 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
-from dsfn.functions.interface import EVENT_CONTENT_TYPE
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.results import MAX_HOPS, event_body, event_key, hops_of
-from dsfn.runtime.events.stored import INLINE_BYTES, StoredBody, request_digest, store_body
+from dsfn.runtime.events.stored import (
+    INLINE_BYTES,
+    StoredBody,
+    by_reference,
+    request_digest,
+    store_body,
+)
 from dsfn.runtime.registry import Subscription
 
 # As long as first answers are kept: two months, of which the later may still be open.
@@ -31,7 +37,8 @@ _QUERIES = load_queries("dsfn.runtime.events", "sql/router.sql")
 class Routed:
     """An event with the functions that it goes to, ready to be stored.
 
-    `body` is the event in structured mode; it is not kept when nobody subscribed.
+    `body` is the event in structured mode, with large data by reference; neither is kept when
+    nobody subscribed.
     """
 
     event: Event
@@ -87,17 +94,20 @@ class Router:
         return tuple(dict.fromkeys(matching))
 
     async def prepare(self, event: Event) -> Routed:
-        """Finds an event's functions and keeps its body, so that `store` need not wait.
+        """Finds an event's functions and keeps its body, so that `store` need not wait. Data that
+        are too large for a row are kept beside it, and the event refers to them.
 
-        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`.
+        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
         """
         functions = self.subscribers(event)
-        body = await self._encode(event)
+        told, body = await self._encode(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
         if functions:
+            if told is not event:
+                await self._blobs.save(event.data, event.datacontenttype or JSON_CONTENT_TYPE)
             stored = await store_body(self._blobs, body, EVENT_CONTENT_TYPE)
-        return Routed(event, functions, digest, stored)
+        return Routed(told, functions, digest, stored)
 
     def store(self, routed: Routed) -> int:
         """Stores an event and its deliveries inside the caller's transaction; gives their number.
@@ -160,14 +170,16 @@ class Router:
             )
         return self.store(routed)
 
-    async def _encode(self, event: Event) -> bytes:
+    async def _encode(self, event: Event) -> tuple[Event, bytes]:
+        """The event as it is told, its data by reference if they are large, and its bytes."""
         if len(event.data) <= INLINE_BYTES:
-            body = event_body(event)
+            told, body = event, event_body(event)
         else:
-            body = await asyncio.to_thread(event_body, event)
-        if len(body) > self._max_body_bytes:
+            told = await asyncio.to_thread(by_reference, event)
+            body = await asyncio.to_thread(event_body, told)
+        if max(len(event.data), len(body)) > self._max_body_bytes:
             raise PayloadTooLarge(
-                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes as JSON.",
+                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes.",
                 limit_bytes=self._max_body_bytes,
             )
-        return body
+        return told, body

@@ -81,6 +81,16 @@ def test_a_damaged_blob_is_refused_by_its_name_and_putting_it_again_mends_it(
     assert store.get(DIGEST) == (DATA, "audio/wav")
 
 
+def test_a_blob_is_described_without_reading_all_of_it(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    store.put(DATA, "audio/wav")
+    assert store.describe(DIGEST) == (len(DATA), "audio/wav")
+    assert store.head(DIGEST, 4) == DATA[:4]
+    for ask in (store.describe, lambda digest: store.head(digest, 4)):
+        with pytest.raises(NotFound):
+            ask(OTHER)
+
+
 def test_threads_that_put_the_same_bytes_at_once_get_one_blob(tmp_path: Path) -> None:
     store, data = BlobStore(tmp_path), bytes(200_000)
     refs: list[str] = []
