@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "servers"))
+for shared in ("servers", "functions/workflow"):
+    sys.path.insert(0, str(Path(__file__).parent / shared))
 
 from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 
