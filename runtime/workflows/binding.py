@@ -35,6 +35,7 @@ from dsfn.runtime.workflows.schemas import check_value
 
 TEXT_CONTENT_TYPE = "text/plain; charset=utf-8"
 _PART_KEYS = ("content_type", "name")
+_STANDARD = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Binder:
     `field`) and `UnsupportedMediaType`, as functions do."""
 
     inputs: Sequence[WorkflowInput]
-    limits: Limits = Limits()
+    limits: Limits = _STANDARD
 
     def body(self, content_type: str, body: bytes) -> Bound:
         """What a request's body, or an event's data, gives."""
