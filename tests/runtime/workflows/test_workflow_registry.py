@@ -5,8 +5,8 @@ from pathlib import Path
 
 import apsw
 import pytest
-from small_dags import make_dag
 from revisions import event_type, make_revision
+from small_dags import make_dag
 
 from dsfn.billing.sqlite import connect
 from dsfn.functions.errors import Conflict, NotFound

@@ -1,1 +1,0 @@
-"""That this file is here lets the tests in the folders below import what lies beside it."""
