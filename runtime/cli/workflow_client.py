@@ -10,8 +10,8 @@ from urllib.parse import quote
 from dsfn.runtime.cli.reply import Reply, reply_from
 from dsfn.runtime.cli.transport import ADMIN_TIMEOUT_S, CALL_TIMEOUT_S, Transport, json_lines
 from dsfn.runtime.cli.workflow_documents import (
-    DeadLetterShowDocument,
     DeadLettersDocument,
+    DeadLetterShowDocument,
     ReplayedDocument,
     RunDocument,
     RunLogDocument,

@@ -68,7 +68,8 @@ class RunsDocument(TypedDict):
 
 
 class RunStepDocument(TypedDict):
-    """One call of a run. `item`: which one of a fan-out, null outside one, a list in nested ones."""
+    """One call of a run. `item`: which one of a fan-out, null outside one, several in nested
+    ones."""
 
     id: str
     function: str

@@ -29,7 +29,7 @@ def completed_event(
     Raises `InvalidInput` when the returned event has no place left for its extensions.
     """
     if content_type.partition(";")[0].strip().lower() == EVENT_CONTENT_TYPE:
-        return _follow(event_of_body(body), cause)
+        return follow(event_of_body(body), cause)
     event = Event(
         id=id,
         source=f"/functions/{function}",
@@ -38,7 +38,7 @@ def completed_event(
         datacontenttype=content_type,
         data=body,
     )
-    return _follow(event, cause)
+    return follow(event, cause)
 
 
 def failed_event(function: str, id: str, error: DsfnError, cause: Event, time: str) -> Event:
@@ -52,7 +52,7 @@ def failed_event(function: str, id: str, error: DsfnError, cause: Event, time: s
         datacontenttype=PROBLEM_CONTENT_TYPE,
         data=problem.encode(),
     )
-    return _follow(event, cause)
+    return follow(event, cause)
 
 
 def says_nothing(content_type: str, body: bytes) -> bool:
@@ -99,8 +99,11 @@ def event_key(event: Event, function: str) -> str:
     return f"event:sha256:{sha256(joined.encode()).hexdigest()}"
 
 
-def _follow(event: Event, cause: Event) -> Event:
-    """Marks an event as a consequence; a correlation that its author set stays."""
+def follow(event: Event, cause: Event) -> Event:
+    """Marks an event as a consequence; a correlation that its author set stays.
+
+    Raises `InvalidInput` when it has no place left for its extensions.
+    """
     correlation = cause.attribute(CORRELATION) or cause.id
     return replace(
         event,

@@ -28,10 +28,10 @@ from dsfn.functions.workflow.dag import (
     Within,
     WorkflowInput,
 )
+from dsfn.runtime.workflows.amounts import duration, money
 from dsfn.runtime.workflows.drawing import Progress, draw_mermaid, draw_svg, draw_text
 from dsfn.runtime.workflows.drawing.graph import Arrow, graph_of
 from dsfn.runtime.workflows.drawing.layers import place
-from dsfn.runtime.workflows.drawing.progress import duration, money
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert("1")</script> & "]} --> n0'
