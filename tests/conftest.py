@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.extend(str(Path(__file__).parent / shared) for shared in ("servers", "functions/workflow", "runtime"))
+sys.path.extend(
+    str(Path(__file__).parent / folder) for folder in ("servers", "functions/workflow", "runtime")
+)
 
 from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 
