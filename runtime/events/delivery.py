@@ -20,10 +20,12 @@ _MAX_DOUBLINGS = 40
 
 
 class DeliveryKind(StrEnum):
-    """An asynchronous call (`Prefer: respond-async`), or an event on its way to a subscriber."""
+    """An asynchronous call (`Prefer: respond-async`), or an event on its way to a function or to
+    a workflow, whose run it starts; `function` is then the workflow's name."""
 
     CALL = "call"
     EVENT = "event"
+    RUN = "run"
 
 
 class DeliveryState(StrEnum):
@@ -155,7 +157,7 @@ def verdict(delivery: Delivery, error: DsfnError, policy: RetryPolicy, now_us: i
     attempts = delivery.attempts - delivery.attempts_before
     if isinstance(error, errors.RequestError) or attempts >= policy.retry:
         return Verdict.FINAL
-    if delivery.kind is DeliveryKind.EVENT or not isinstance(error, _FUNCTIONS_OWN):
+    if delivery.kind is not DeliveryKind.CALL or not isinstance(error, _FUNCTIONS_OWN):
         return Verdict.RETRY
     return Verdict.FINAL
 

@@ -4,8 +4,8 @@
 CREATE TABLE IF NOT EXISTS deliveries (
     seq             INTEGER PRIMARY KEY, -- the order of arrival
     id              TEXT NOT NULL UNIQUE,
-    kind            TEXT NOT NULL CHECK (kind IN ('call', 'event')),
-    function        TEXT NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('call', 'event', 'run')),
+    function        TEXT NOT NULL, -- or workflow, of a run
     revision        TEXT,
     tenant          TEXT NOT NULL,
     caller          TEXT NOT NULL,
