@@ -93,15 +93,13 @@ class BlobStore:
             self._bucket.push(digest, self._files.path(digest))
 
     def describe(self, digest: str) -> tuple[int, str]:
-        """The size in bytes and the content type of a blob, which is in the folder then.
-
-        Raises as `get`, but for `CorruptBlob` where the folder had it.
-        """
-        self._pull(digest)
+        """The size in bytes and the content type of a blob, which is kept: who asks is about to
+        refer to it. Raises as `keep`, and `CorruptBlob` when it had to come from the bucket."""
+        self.keep(digest)
         return self._files.describe(digest)
 
     def head(self, digest: str, size_bytes: int) -> bytes:
-        """The first bytes of a blob, as they are. Raises as `describe`."""
+        """The first bytes of a blob, as they are. Raises as `get` does."""
         self._pull(digest)
         return self._files.head(digest, size_bytes)
 

@@ -1,4 +1,4 @@
-"""The router: an event is stored with a delivery for each function that subscribed to it."""
+"""The router: an event is stored with a delivery for each that subscribed to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dsfn.runtime.events.stored import (
     request_digest,
     store_body,
 )
-from dsfn.runtime.registry import Subscription
+from dsfn.runtime.registry import Subscription, TargetKind
 
 # As long as first answers are kept: two months, of which the later may still be open.
 KEEP_EVENTS_S = 62 * 24 * 3600
@@ -34,15 +34,23 @@ _QUERIES = load_queries("dsfn.runtime.events", "sql/router.sql")
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A function or workflow that an event goes to."""
+
+    kind: TargetKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Routed:
-    """An event with the functions that it goes to, ready to be stored.
+    """An event with what it goes to, ready to be stored.
 
     `body` is the event in structured mode, with large data by reference; neither is kept when
     nobody subscribed.
     """
 
     event: Event
-    functions: tuple[str, ...]
+    targets: tuple[Target, ...]
     digest: bytes
     body: StoredBody
 
@@ -83,31 +91,33 @@ class Router:
         """
         routed = [await self.prepare(event) for event in events]
         with transaction(self._connection):
-            self._queue.require_room(sum(len(one.functions) for one in routed))
+            self._queue.require_room(sum(len(one.targets) for one in routed))
             return sum(self._store_first(one) for one in routed)
 
-    def subscribers(self, event: Event) -> tuple[str, ...]:
-        """The functions that subscribed to an event, each once."""
+    def subscribers(self, event: Event) -> tuple[Target, ...]:
+        """The functions and workflows that subscribed to an event, each once."""
         matching = (
-            one.function for one in self._subscriptions() if Filter.of(one.filter).matches(event)
+            Target(one.kind, one.function)
+            for one in self._subscriptions()
+            if Filter.of(one.filter).matches(event)
         )
         return tuple(dict.fromkeys(matching))
 
     async def prepare(self, event: Event) -> Routed:
-        """Finds an event's functions and keeps its body, so that `store` need not wait. Data that
+        """Finds an event's subscribers and keeps its body, so that `store` need not wait. Data that
         are too large for a row are kept beside it, and the event refers to them.
 
         Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
         """
-        functions = self.subscribers(event)
+        targets = self.subscribers(event)
         told, body = await self._encode(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
-        if functions:
+        if targets:
             if told is not event:
                 await self._blobs.save(event.data, event.datacontenttype or JSON_CONTENT_TYPE)
             stored = await store_body(self._blobs, body, EVENT_CONTENT_TYPE)
-        return Routed(told, functions, digest, stored)
+        return Routed(told, targets, digest, stored)
 
     def store(self, routed: Routed) -> int:
         """Stores an event and its deliveries inside the caller's transaction; gives their number.
@@ -121,7 +131,7 @@ class Router:
         self._connection.execute(
             _QUERIES["insert"], (event.source, event.id, routed.digest, now_us)
         )
-        return sum(self._deliver(routed, function, now_us) for function in routed.functions)
+        return sum(self._deliver(routed, target, now_us) for target in routed.targets)
 
     def prune(self) -> int:
         """Forgets some of the events that are older than they are kept; gives their number."""
@@ -130,16 +140,16 @@ class Router:
             connection.execute(_QUERIES["prune"], (before_us, _PRUNE_ROWS))
             return connection.changes()
 
-    def _deliver(self, routed: Routed, function: str, now_us: int) -> bool:
+    def _deliver(self, routed: Routed, target: Target, now_us: int) -> bool:
         event = routed.event
         delivery = NewDelivery(
             id=self._new_id(now_us),
-            kind=DeliveryKind.EVENT,
-            function=function,
+            kind=DeliveryKind.EVENT if target.kind == "function" else DeliveryKind.RUN,
+            function=target.name,
             revision=None,
             tenant=self._tenant,
             caller=event.source[:_MAX_CALLER_CHARS],
-            idempotency_key=event_key(event, function),
+            idempotency_key=event_key(event, target.name),
             content_type=EVENT_CONTENT_TYPE,
             accept="*/*",
             digest=routed.digest,
@@ -148,8 +158,8 @@ class Router:
         is_new = self._queue.insert(delivery)
         if is_new and hops_of(event) > MAX_HOPS:
             reason = DsfnError(
-                f"The event comes from a chain of more than {MAX_HOPS} functions that call each"
-                " other, which is taken for a loop.",
+                f"The event comes from a chain of more than {MAX_HOPS} functions and runs that"
+                " call each other, which is taken for a loop.",
                 hops=hops_of(event),
             )
             self._queue.bury(delivery.id, reason, attempts=0)

@@ -80,6 +80,7 @@ def subscription_document(subscription: Subscription) -> dict[str, Any]:
     """A subscription and where it comes from."""
     return {
         "id": subscription.id,
+        "kind": subscription.kind,
         "function": subscription.function,
         "exact": dict(subscription.filter.exact),
         "prefix": dict(subscription.filter.prefix),
