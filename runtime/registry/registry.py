@@ -81,6 +81,10 @@ class Registry:
         """A function by its name. Raises `NotFound`."""
         return self._entry(name).record
 
+    def has(self, name: str) -> bool:
+        """Whether a function of this name is deployed."""
+        return name in self._entries
+
     def functions(self) -> tuple[FunctionRecord, ...]:
         """Every function, by name."""
         return tuple(self._entries[name].record for name in sorted(self._entries))

@@ -73,6 +73,10 @@ class WorkflowRegistry:
         """Whether a workflow of this name is deployed."""
         return name in self._records
 
+    def knows(self, revision: str) -> bool:
+        """Whether this revision of a deployed workflow is there."""
+        return revision in self._revisions
+
     def record(self, name: str) -> WorkflowRecord:
         """All about a workflow. Raises `NotFound`."""
         found = self._records.get(name)
