@@ -39,6 +39,7 @@ from dsfn.runtime.workflows.model import (
     WorkflowRevision,
 )
 from dsfn.runtime.workflows.picture import Page, page_of
+from dsfn.runtime.workflows.prices import Prices
 from dsfn.runtime.workflows.starting import Prepared, first_run, insert, prepare
 from dsfn.runtime.workflows.store import RunStore
 from dsfn.runtime.workflows.turns import Entry
@@ -48,16 +49,6 @@ _FULL_RETRY_AFTER_S = 5.0
 _STOPPING_RETRY_AFTER_S = 1.0
 # Runs that are taken up before the event loop does something else.
 _RESUMED_AT_ONCE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """What calls cost: `of` a usage row, and `at_most` one call of a revision, in nano-units of
-    `currency`."""
-
-    currency: str
-    of: Callable[[Usage], int]
-    at_most: Callable[[Revision], int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from dsfn.runtime.events.router import Router
 from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
 from dsfn.runtime.registry import Subscription
 from dsfn.runtime.workflows.cache import ResultCache
-from dsfn.runtime.workflows.engine import Engine, Prices, Surroundings
+from dsfn.runtime.workflows.engine import Engine, Surroundings
 from dsfn.runtime.workflows.model import Blob, NewRun, RunRecord, Value, WorkflowRevision
+from dsfn.runtime.workflows.prices import Prices
 from dsfn.runtime.workflows.values import json_blob
 
 Behave = Callable[[Call], Awaitable[Answer]]
