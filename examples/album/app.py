@@ -88,7 +88,7 @@ def recording_texts(speech: Speech) -> list[str]:
     """A recording in words: whether somebody speaks, and for how long."""
     talk_s = sum(segment.end_s - segment.start_s for segment in speech.segments)
     if not speech.segments:
-        return [f"a recording of {speech.duration_s:.0f} seconds without any speech"]
+        return [f"a recording of {speech.duration_s:.0f} seconds of music or noise"]
     times = ", ".join(f"{s.start_s:.1f} to {s.end_s:.1f} s" for s in speech.segments)
     return [f"a recording of somebody speaking for {talk_s:.0f} seconds ({times})"]
 
