@@ -128,7 +128,11 @@ class BlobStore:
     def aged(self, keep_s: float) -> Iterator[Aged]:
         """Every blob that nobody has put or asked for within `keep_s`."""
         found: BlobFiles | BlobBucket = self._bucket or self._files
-        return (blob for blob in found.all() if age_s(blob.used_at_s) > keep_s)
+        for blob in found.all():
+            # What a call asked for is young in the folder, however old in the bucket.
+            here_s = self._files.used_at_s(blob.digest) or 0.0
+            if age_s(max(here_s, blob.used_at_s)) > keep_s:
+                yield Aged(blob.digest, max(here_s, blob.used_at_s))
 
     def links(self) -> Iterator[str]:
         """The digest of every blob that another one refers to."""
@@ -136,13 +140,15 @@ class BlobStore:
 
     def remove(self, blob: Aged) -> bool:
         """Removes a blob, unless somebody put or asked for it since; whether it did."""
-        kept: BlobFiles | BlobBucket = self._bucket or self._files
-        with self._turns.of(blob.digest):
-            if kept.used_at_s(blob.digest) != blob.used_at_s:
+        digest = blob.digest
+        with self._turns.of(digest):
+            here_s = self._files.used_at_s(digest) or 0.0
+            there_s = self._bucket.used_at_s(digest) if self._bucket is not None else None
+            if max(here_s, there_s or 0.0) != blob.used_at_s:
                 return False
             if self._bucket is not None:
-                self._bucket.remove(blob.digest)
-            self._files.remove(blob.digest)
+                self._bucket.remove(digest)
+            self._files.remove(digest)
         return True
 
     def evict(self, keep_s: float) -> int:

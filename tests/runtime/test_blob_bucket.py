@@ -225,9 +225,21 @@ def test_what_nothing_refers_to_leaves_the_bucket_and_what_is_unused_the_folder(
     assert not place.blobs.exists(garbage)
     kept = {path.name for path in place.root.rglob("*") if path.is_file()}
     assert kept == {young, f"{young}.type", f"{outer}.links"}
+    assert place.blobs.exists(needed) and place.blobs.exists(outer)
     assert sweeper.sweep() == 0, "that one refers to another is known without its bytes"
     assert place.blobs.get(needed)[0] == b"needed"
     assert place.blobs.get(outer)[0] == outer_body
+
+
+def test_what_a_call_has_just_asked_for_is_not_taken_away(place: Place, tmp_path: Path) -> None:
+    digest = digest_of(place.blobs.put(DATA))
+    place.age(digest, 25)
+    place.lose()
+    asyncio.run(place.blobs.ensure([digest]))
+    connect(tmp_path / "node.db", "").close()
+    assert Sweeper(place.blobs, tmp_path / "node.db", []).sweep() == 0
+    assert (place.root / digest[:2] / digest).exists()
+    assert place.blobs.exists(digest)
 
 
 def test_each_node_has_a_folder_of_its_own_in_the_bucket_for_good(
