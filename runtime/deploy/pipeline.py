@@ -33,10 +33,10 @@ from dsfn.functions.errors import (
 from dsfn.functions.options import Options
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environment, Environments
+from dsfn.runtime.deploy.flows import read_yaml
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
-from dsfn.runtime.deploy.flows import read_yaml
 from dsfn.runtime.deploy.sources import is_yaml, with_siblings
 from dsfn.runtime.deploy.stages import Captured, Definition, Discovered, Source, Stages
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
