@@ -167,7 +167,7 @@ class RunError(DsfnError):
 
 
 class BudgetExceeded(RunError):
-    """Going on would have cost more than it may. Fields: `budget_nano`."""
+    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run" or "step")."""
 
 
 class RunTimedOut(RunError):

@@ -11,7 +11,7 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
-from dsfn.functions.interface import EVENT_CONTENT_TYPE
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, FilterInterface
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
@@ -71,6 +71,9 @@ class Router:
         self._new_id = new_id
         self._tenant = tenant
         self._max_body_bytes = max_body_bytes
+        # Which types of events the subscriptions at a time may match.
+        self._expecting: Sequence[Subscription] = ()
+        self._expected: dict[str, bool] = {}
         with transaction(connection):
             connection.execute(_QUERIES["schema"])
 
@@ -95,6 +98,26 @@ class Router:
             if Filter.of(one.filter).matches(event)
         )
         return tuple(dict.fromkeys(matching))
+
+    def expects(self, type_: str) -> bool:
+        """Whether somebody subscribed to what may be an event of this type."""
+        subscriptions = tuple(self._subscriptions())
+        if subscriptions != self._expecting:
+            self._expecting = subscriptions
+            self._expected.clear()
+        known = self._expected.get(type_)
+        if known is None:
+            known = any(_may_match(one.filter, type_) for one in subscriptions)
+            self._expected[type_] = known
+        return known
+
+    def store_small(self, event: Event) -> int:
+        """Stores an event of at most `INLINE_BYTES`, and its deliveries, inside the caller's
+        transaction; gives their number, 0 when its source and id are known."""
+        functions = self.subscribers(event)
+        body = event_body(event)
+        digest = request_digest(EVENT_CONTENT_TYPE, body)
+        return self.store(Routed(event, functions, digest, StoredBody(body)))
 
     async def prepare(self, event: Event) -> Routed:
         """Finds an event's subscribers and keeps its body, so that `store` need not wait.
@@ -181,3 +204,11 @@ class Router:
                 limit_bytes=self._max_body_bytes,
             )
         return body
+
+
+def _may_match(filter_: FilterInterface, type_: str) -> bool:
+    return (
+        filter_.exact.get("type", type_) == type_
+        and type_.startswith(filter_.prefix.get("type", ""))
+        and type_.endswith(filter_.suffix.get("type", ""))
+    )

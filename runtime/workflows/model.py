@@ -135,3 +135,10 @@ class Change:
     run: str
     step: StepRecord | None = None
     ended: RunRecord | None = None
+
+
+def item_of(path: Path) -> int | list[int] | None:
+    """The items of a path as documents have them."""
+    if not path:
+        return None
+    return path[0] if len(path) == 1 else list(path)
