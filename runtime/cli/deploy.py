@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import DsfnError
-from dsfn.runtime.cli.client import problem_error
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
+from dsfn.runtime.cli.transport import problem_error
 from dsfn.runtime.precision import Precision
 
 

@@ -102,11 +102,13 @@ class TrafficDocument(TypedDict):
 
 
 class LogDocument(TypedDict):
-    """One line that a function printed. `replica` is the pid of the worker."""
+    """One line that a function printed. `replica` is the pid of the worker, `invocation` the call
+    that it ran then, null where it ran none or several."""
 
     time: str
     revision: str
     replica: int
+    invocation: str | None
     stream: str
     text: str
 

@@ -61,6 +61,8 @@ class Delivery:
 
     `tries`: how often, this time included. `attempts`: how often the function
     failed it before; times when it could not be served do not count.
+    `attempts_before`: how many of them lie before it was given up and, at
+    `queued_at_us`, queued again.
     """
 
     id: str
@@ -75,7 +77,8 @@ class Delivery:
     body: StoredBody
     tries: int
     attempts: int
-    created_at_us: int
+    queued_at_us: int
+    attempts_before: int = 0
 
     def call(self, body: bytes, now_us: int, now_ns: int) -> Call:
         """The call that this try makes.
@@ -149,9 +152,10 @@ class Verdict(StrEnum):
 def verdict(delivery: Delivery, error: DsfnError, policy: RetryPolicy, now_us: int) -> Verdict:
     """What to do with a delivery whose call raised `error`."""
     if isinstance(error, _NOT_SERVED):
-        waited_us = now_us - delivery.created_at_us
+        waited_us = now_us - delivery.queued_at_us
         return Verdict.FINAL if waited_us >= MAX_POSTPONED_S * 1_000_000 else Verdict.POSTPONE
-    if isinstance(error, errors.RequestError) or delivery.attempts >= policy.retry:
+    attempts = delivery.attempts - delivery.attempts_before
+    if isinstance(error, errors.RequestError) or attempts >= policy.retry:
         return Verdict.FINAL
     if delivery.kind is not DeliveryKind.CALL or not isinstance(error, _FUNCTIONS_OWN):
         return Verdict.RETRY

@@ -78,7 +78,8 @@ class Outcomes:
                 with transaction(self._connection):
                     self._queue.requeue(delivery.id, postponement_us(delivery, error), error)
             case Verdict.RETRY:
-                delay_us = self._policy.delay_us(delivery.attempts + 1, self._random)
+                failed = delivery.attempts - delivery.attempts_before + 1
+                delay_us = self._policy.delay_us(failed, self._random)
                 with transaction(self._connection):
                     self._queue.retry(delivery.id, delay_us, error)
             case Verdict.FINAL:

@@ -30,7 +30,7 @@ def completed_event(
     Raises `InvalidInput` when the returned event has no place left for its extensions.
     """
     if content_type.partition(";")[0].strip().lower() == EVENT_CONTENT_TYPE:
-        return _follow(event_of_body(body), cause)
+        return follow(event_of_body(body), cause)
     event = Event(
         id=id,
         source=f"/functions/{function}",
@@ -39,7 +39,7 @@ def completed_event(
         datacontenttype=content_type,
         data=body,
     )
-    return _follow(event, cause)
+    return follow(event, cause)
 
 
 def failed_event(function: str, id: str, error: DsfnError, cause: Event, time: str) -> Event:
@@ -106,11 +106,14 @@ def _complaint(source: str, type: str, id: str, error: DsfnError, cause: Event, 
         datacontenttype=PROBLEM_CONTENT_TYPE,
         data=problem.encode(),
     )
-    return _follow(event, cause)
+    return follow(event, cause)
 
 
-def _follow(event: Event, cause: Event) -> Event:
-    """Marks an event as a consequence; a correlation that its author set stays."""
+def follow(event: Event, cause: Event) -> Event:
+    """Marks an event as a consequence; a correlation that its author set stays.
+
+    Raises `InvalidInput` when it has no place left for its extensions.
+    """
     correlation = cause.attribute(CORRELATION) or cause.id
     return replace(
         event,
