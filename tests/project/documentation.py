@@ -76,7 +76,8 @@ class Shell:
         dsfn.chmod(0o755)
         (place / ".data").mkdir()
         (place / ".data" / "config.toml").write_text(f"port = {shell.port}\n", encoding="utf-8")
-        (place / "functions").symlink_to(ROOT / "functions")
+        for name in ("functions", "examples"):
+            (place / name).symlink_to(ROOT / name)
         return shell
 
     def run(self, commands: str) -> tuple[int, str]:
