@@ -131,6 +131,9 @@ class Machine:
         effects = self.conductor.taken()
         for then in effects.later:
             then()
+        if self.watchers:
+            for run, instance, tally, result in effects.steps:
+                self.watchers.publish(Change(run.id, record_of(instance, tally, result)))
         for run in effects.stopped:
             _stop(run)
         for run, state in effects.ended:
@@ -159,9 +162,6 @@ class Machine:
     def _tell(self, effects: Effects) -> None:
         """The books first: who hears that a run has ended finds its rows there."""
         self.books.settle()
-        if self.watchers:
-            for run, instance, tally, result in effects.steps:
-                self.watchers.publish(Change(run.id, record_of(instance, tally, result)))
         for run, _ in effects.ended:
             if not self.watchers and run.id not in self._waiting:
                 continue
