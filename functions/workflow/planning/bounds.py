@@ -6,7 +6,7 @@ what stands between a value and the output is the cheapest chain, whatever else 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -17,33 +17,52 @@ Bound = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """The least that follows values which are to be joined. `width`: how many values the widest
+    function takes; `cost_nano`: of the cheapest call that takes more than one."""
+
+    bound: Bound
+    width: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
-    """`types`: those of all that can be made of the inputs. `reachable`: the functions that can
-    be called, as numbers of the catalogue; `useful`: those of them that lead to the output.
-    `after`: by type, the least that follows until the output is there; a type that leads
-    nowhere is missing. `best`: for each wanted word, the most that a useful function has, and
-    the least that a plan still needs which has yet to call such a one."""
+    """Types and functions are numbers of the catalogue.
+
+    `types`: those of all that can be made of the inputs. `reachable`: the functions that can be
+    called; `useful`: those of them that lead to the output, and `takers` by type those of which
+    a value of it can be an argument. `after`: by type, the least that follows until the output
+    is there; a type that leads nowhere is missing. `best`: for each wanted word, the most that a
+    useful function has, and the least that a plan still needs which has yet to call such a one.
+    `join`: the same for a function that joins values, None when none does.
+    """
 
     types: frozenset[int]
     reachable: tuple[int, ...]
     useful: tuple[int, ...]
-    after: dict[int, Bound]
+    takers: Mapping[int, tuple[int, ...]]
+    after: Mapping[int, Bound]
     best: tuple[tuple[int, Bound], ...]
+    join: Join | None
 
 
 def bounds_of(catalogue: Catalogue) -> Bounds:
     """The bounds of one search."""
     types, reachable = _forwards(catalogue)
-    after = _after(catalogue, reachable, types)
+    takers = {t: [i for i in reachable if _feeds(catalogue, t, i)] for t in sorted(types)}
+    after = _after(catalogue, reachable, takers)
     useful = tuple(i for i in reachable if catalogue.usable[i].gives in after)
-    best = tuple(_best(catalogue, useful, after, word) for word in range(len(catalogue.words)))
-    return Bounds(frozenset(types), tuple(reachable), useful, after, best)
-
-
-def feeds(catalogue: Catalogue, source: int, function: Usable) -> bool:
-    """Whether values of a type can be an argument of a function."""
-    slots = (*function.required, *function.optional)
-    return any(catalogue.ways(source, slot) for slot in slots)
+    wanted = set(useful)
+    return Bounds(
+        types=frozenset(types),
+        reachable=tuple(reachable),
+        useful=useful,
+        takers={t: tuple(i for i in found if i in wanted) for t, found in takers.items()},
+        after=after,
+        best=tuple(_best(catalogue, useful, after, at) for at in range(len(catalogue.words))),
+        join=_join(catalogue, useful, after),
+    )
 
 
 def _forwards(catalogue: Catalogue) -> tuple[set[int], list[int]]:
@@ -66,62 +85,81 @@ def _are_fed(catalogue: Catalogue, i: int, slots: list[Slot], fresh: set[int]) -
     """Whether nothing is missing any more; takes out of `slots` what the new types feed."""
     before = len(slots)
     slots[:] = [s for s in slots if not any(catalogue.ways(t, s) for t in fresh)]
-    return not slots if catalogue.usable[i].required else len(slots) < before
+    if catalogue.usable[i].required:
+        return not slots
+    return len(slots) < before
 
 
-def _after(catalogue: Catalogue, reachable: list[int], types: set[int]) -> dict[int, Bound]:
-    """For each bound on its own the least sum of what follows a type (Dijkstra, backwards)."""
-    consumers = {
-        t: [i for i in reachable if feeds(catalogue, t, catalogue.usable[i])] for t in types
-    }
-    producers: dict[int, set[int]] = {}
-    for source, found in consumers.items():
+def _feeds(catalogue: Catalogue, source: int, i: int) -> bool:
+    """Whether values of a type can be an argument of a function."""
+    function = catalogue.usable[i]
+    return any(catalogue.ways(source, s) for s in (*function.required, *function.optional))
+
+
+def _after(
+    catalogue: Catalogue, reachable: list[int], takers: Mapping[int, list[int]]
+) -> dict[int, Bound]:
+    """The least of each kind that follows a type."""
+    producers: dict[int, list[int]] = {}
+    for source, found in takers.items():
         for i in found:
-            producers.setdefault(i, set()).add(source)
+            producers.setdefault(i, []).append(source)
     by_result: dict[int, list[int]] = {}
     for i in reachable:
         by_result.setdefault(catalogue.usable[i].gives, []).append(i)
-    ends = [t for t in types if catalogue.may_be_output(t)]
-    columns = [
-        _least(ends, by_result, producers, lambda i: catalogue.usable[i].latency_us),
-        _least(ends, by_result, producers, lambda i: catalogue.usable[i].cost_nano),
-        _least(ends, by_result, producers, lambda i: 1),
-    ]
-    return {t: (columns[0][t], columns[1][t], columns[2][t]) for t in columns[0]}
+
+    def before(type_: int, weight: Callable[[int], int]) -> list[tuple[int, int]]:
+        found = by_result.get(type_, ())
+        return [(weight(i), source) for i in found for source in producers.get(i, ())]
+
+    ends = [t for t in takers if catalogue.may_be_output(t)]
+    usable = catalogue.usable
+    latency = _least(ends, lambda t: before(t, lambda i: usable[i].latency_us))
+    cost = _least(ends, lambda t: before(t, lambda i: usable[i].cost_nano))
+    calls = _least(ends, lambda t: before(t, lambda i: 1))
+    return {t: (latency[t], cost[t], calls[t]) for t in latency}
 
 
-def _least(
-    ends: list[int],
-    by_result: dict[int, list[int]],
-    producers: dict[int, set[int]],
-    weight: Callable[[int], int],
-) -> dict[int, int]:
+def _least(ends: list[int], before: Callable[[int], list[tuple[int, int]]]) -> dict[int, int]:
+    """The least sum from each type to one of `ends` (Dijkstra 1959, backwards)."""
     least: dict[int, int] = {}
     heap = [(0, t) for t in sorted(ends)]
     while heap:
-        sum_, found = heappop(heap)
+        total, found = heappop(heap)
         if found in least:
             continue
-        least[found] = sum_
-        for i in by_result.get(found, ()):
-            for source in producers.get(i, ()):
-                if source not in least:
-                    heappush(heap, (sum_ + weight(i), source))
+        least[found] = total
+        for weight, source in before(found):
+            if source not in least:
+                heappush(heap, (total + weight, source))
     return least
 
 
 def _best(
-    catalogue: Catalogue, useful: tuple[int, ...], after: dict[int, Bound], word: int
+    catalogue: Catalogue, useful: tuple[int, ...], after: Mapping[int, Bound], word: int
 ) -> tuple[int, Bound]:
-    weight = max((catalogue.usable[i].weights[word] for i in useful), default=0)
+    functions = [catalogue.usable[i] for i in useful]
+    weight = max((f.weights[word] for f in functions), default=0)
     if weight == 0:
         return 0, (0, 0, 0)
-    bounds = []
-    for i in useful:
-        function = catalogue.usable[i]
-        if function.weights[word] == weight:
-            latency_us, cost_nano, calls = after[function.gives]
-            bounds.append(
-                (latency_us + function.latency_us, cost_nano + function.cost_nano, calls + 1)
-            )
-    return weight, (min(b[0] for b in bounds), min(b[1] for b in bounds), min(b[2] for b in bounds))
+    return weight, _least_by_way_of([f for f in functions if f.weights[word] == weight], after)
+
+
+def _join(catalogue: Catalogue, useful: tuple[int, ...], after: Mapping[int, Bound]) -> Join | None:
+    functions = [f for i in useful if (f := catalogue.usable[i]).width > 1]
+    if not functions:
+        return None
+    return Join(
+        bound=_least_by_way_of(functions, after),
+        width=max(f.width for f in functions),
+        cost_nano=min(f.cost_nano for f in functions),
+    )
+
+
+def _least_by_way_of(functions: Sequence[Usable], after: Mapping[int, Bound]) -> Bound:
+    """The least that a call of one of these takes together with what follows it."""
+    return (
+        min(f.latency_us + after[f.gives][0] for f in functions),
+        min(f.cost_nano + after[f.gives][1] for f in functions),
+        min(1 + after[f.gives][2] for f in functions),
+    )

@@ -47,6 +47,11 @@ class Usable:
         """The function's name."""
         return self.offer.name
 
+    @property
+    def width(self) -> int:
+        """How many values a call of it can take."""
+        return len(self.required) + len(self.optional)
+
 
 @dataclass(frozen=True, slots=True)
 class Given:

@@ -41,7 +41,9 @@ def explain(
 
 def seconds(duration_us: int) -> str:
     """A duration for people: "1.24 s", "38 ms"."""
-    return f"{duration_us / 1e6:.2f} s" if duration_us >= 1_000_000 else f"{duration_us / 1e3:.0f} ms"
+    return (
+        f"{duration_us / 1e6:.2f} s" if duration_us >= 1_000_000 else f"{duration_us / 1e3:.0f} ms"
+    )
 
 
 def money(amount_nano: int, currency: str) -> str:
@@ -81,9 +83,7 @@ def _step(step: PlannedStep, currency: str) -> str:
     return f"{sentence}."
 
 
-def _word(
-    word: str, weight: int, steps: Sequence[PlannedStep], catalogue: Catalogue
-) -> str:
+def _word(word: str, weight: int, steps: Sequence[PlannedStep], catalogue: Catalogue) -> str:
     at = catalogue.words.index(word)
     by_name = {f.name: f.weights[at] for f in catalogue.usable}
     if not weight:

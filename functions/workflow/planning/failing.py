@@ -57,9 +57,7 @@ def _towards(catalogue: Catalogue, giving: Sequence[Usable], bounds: Bounds) -> 
 def _unfed(catalogue: Catalogue, function: Usable, bounds: Bounds) -> list[Slot]:
     """The parameters for which there is nothing."""
     return [
-        slot
-        for slot in function.required
-        if not any(catalogue.ways(t, slot) for t in bounds.types)
+        slot for slot in function.required if not any(catalogue.ways(t, slot) for t in bounds.types)
     ]
 
 

@@ -39,6 +39,39 @@ def element_of(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return items if isinstance(items, Mapping) else {}
 
 
+def promises(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
+    """Whether a value of one plain schema has for sure all that another asks for, as far as
+    types and members go. What may be anything promises nothing."""
+    if not target:
+        return True
+    if "anyOf" in source:
+        return all(promises(option, target) for option in source["anyOf"])
+    if "anyOf" in target:
+        return any(promises(source, option) for option in target["anyOf"])
+    own, wanted = source.get("type"), target.get("type")
+    if own != wanted:
+        # A schema of values alone has no type: whether they fit is compared elsewhere.
+        return (own, wanted) == ("integer", "number") or "enum" in source or "const" in source
+    if own == "object":
+        return _promises_members(source, target)
+    return own != "array" or promises(_items(source), _items(target))
+
+
+def _promises_members(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
+    given, wanted = members_of(source), target.get("properties", {})
+    needed = target.get("required", ())
+    if any(name not in given for name in needed):
+        return False
+    if not needed and isinstance(target.get("additionalProperties"), Mapping):
+        values = source.get("additionalProperties")
+        return isinstance(values, Mapping) and promises(values, target["additionalProperties"])
+    return all(promises(given[name], wanted.get(name, {})) for name in needed)
+
+
+def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    return element_of(schema) or {}
+
+
 @dataclass(slots=True)
 class _Reader:
     definitions: Mapping[str, Any]

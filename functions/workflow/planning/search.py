@@ -19,8 +19,9 @@ from dsfn.functions.workflow.planning.state import State, Value, Workshop
 MAX_CALLS = 8
 MAX_STATES = 20_000
 MAX_SEARCH_S = 5.0
-# The plan itself and its alternatives.
+# The plan itself and its alternatives; and how many states more are made for the latter.
 MAX_PLANS = 4
+MAX_STATES_FOR_OTHERS = 1_000
 
 Rank = tuple[int, int, int, tuple[str, ...]]
 
@@ -51,18 +52,16 @@ class Search:
     _fronts: dict[frozenset[tuple[int, bool]], list[tuple[int, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.workshop = Workshop(self.catalogue)
+        self.workshop = Workshop(self.catalogue, self.bounds.takers)
 
     def run(self) -> Outcome:
         """The best ways to the output."""
         full: dict[tuple[str, ...], Value] = {}
         lesser: dict[tuple[str, ...], Value] = {}
-        ends_at = time.monotonic() + self.max_s
+        limit, ends_at = self.max_states, time.monotonic() + self.max_s
         self._push(self.workshop.start())
-        complete = True
         while self._heap and len(full) < MAX_PLANS:
-            if len(self._seen) > self.max_states or time.monotonic() > ends_at:
-                complete = False
+            if len(self._seen) > limit or time.monotonic() > ends_at:
                 break
             _, _, state = heappop(self._heap)
             goal = self._goal(state)
@@ -70,10 +69,14 @@ class Search:
                 # The same functions put together otherwise are no other plan.
                 kept = full if self._meets_all(goal) else lesser
                 kept.setdefault(self._functions(state), goal)
+            if len(full) == 1 and goal is not None:
+                limit = min(limit, len(self._seen) + MAX_STATES_FOR_OTHERS)
             if not self._is_surpassed(state):
                 self._expand(state)
         best_first = sorted(lesser.values(), key=lambda goal: -sum(goal.weights))
         goals = (*full.values(), *best_first)[:MAX_PLANS]
+        # The first way that meets all is the best one: what was not looked at comes after it.
+        complete = bool(full) or not self._heap
         return Outcome(goals, tuple(self.workshop.values), complete, len(self._seen))
 
     def _functions(self, state: State) -> tuple[str, ...]:
@@ -83,7 +86,7 @@ class Search:
 
     def _expand(self, state: State) -> None:
         if len(state.calls) < MAX_CALLS:
-            for successor in self.workshop.successors(state, self.bounds.useful):
+            for successor in self.workshop.successors(state):
                 self._push(successor)
 
     def _push(self, state: State) -> None:
@@ -105,36 +108,50 @@ class Search:
         return (latency_us, cost_nano, calls, names)
 
     def _bound(self, state: State) -> Bound | None:
-        """The least that a plan comes to which makes the calls of this state."""
-        after = self.bounds.after
-        made = [v for v in state.values if v.function is not None]
+        """The least that a plan comes to which makes the calls of this state; None when no plan
+        within the limit does."""
         latency_us, more_nano, more_calls = state.ready_us, 0, 0
-        for value in made:
-            latency_us = max(latency_us, value.ready_us + after[value.type][0])
-        for needed in self._needed(state):
-            latency_us = max(latency_us, needed[0])
-            more_nano, more_calls = max(more_nano, needed[1]), max(more_calls, needed[2])
+        for ready_us, after in self._needed(state):
+            latency_us = max(latency_us, ready_us + after[0])
+            more_nano, more_calls = max(more_nano, after[1]), max(more_calls, after[2])
         calls = len(state.calls) + more_calls
         return None if calls > MAX_CALLS else (latency_us, state.cost_nano + more_nano, calls)
 
-    def _needed(self, state: State) -> Iterator[Bound]:
-        """What must still follow, whatever way is taken."""
-        after = self.bounds.after
+    def _needed(self, state: State) -> Iterator[tuple[int, Bound]]:
+        """What must still follow, each from when on: whatever was made has to reach the output,
+        every input has to be used, and what hangs loose has to be joined."""
+        after, threads = self.bounds.after, 0
         used, met = 0, [0] * len(self.catalogue.words)
-        for value in state.values:
-            if value.function is None:
-                continue
+        for value in state.values[len(self.catalogue.given) :]:
             used |= value.inputs
             met = [max(pair) for pair in zip(met, value.weights, strict=True)]
-            if value.number in state.loose:
-                yield (0, *after[value.type][1:])
-        for value in state.values:
-            if value.function is None and not value.inputs & used:
-                yield after[value.type]
+            follows = after[value.type]
+            is_loose = value.number in state.loose
+            threads += is_loose
+            yield value.ready_us, follows if is_loose else (follows[0], 0, 0)
+        for value in state.values[: len(self.catalogue.given)]:
+            if not value.inputs & used:
+                threads += 1
+                yield 0, after[value.type]
         for weight, (best, bound) in zip(met, self.bounds.best, strict=True):
             if weight < best:
                 # Ways that never meet it may be all there are, and take fewer calls.
-                yield (*bound[:2], 0)
+                yield 0, (*bound[:2], 0)
+        if threads > 1:
+            yield from self._joins(state, threads)
+
+    def _joins(self, state: State, threads: int) -> Iterator[tuple[int, Bound]]:
+        """What must follow when more than one value is yet to become part of the output: each
+        of them goes through a call that takes several."""
+        join = self.bounds.join
+        if join is None:
+            yield 0, (0, 0, MAX_CALLS + 1)
+            return
+        calls = -(-(threads - 1) // (join.width - 1))
+        latency_us, cost_nano, least_calls = join.bound
+        loose = [v.ready_us for v in state.values if v.number in state.loose]
+        bound = (latency_us, cost_nano + (calls - 1) * join.cost_nano, least_calls + calls - 1)
+        yield max(loose, default=0), bound
 
     def _goal(self, state: State) -> Value | None:
         """The value that is the output, when all that was done serves it."""

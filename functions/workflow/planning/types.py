@@ -13,10 +13,13 @@ from typing import Any
 
 from dsfn.functions.interface import CONTENT_TYPES, EVENT_CONTENT_TYPE, Kind, ParameterInterface
 from dsfn.functions.media import is_json, parse_content_type
-from dsfn.functions.workflow.checking import compatible
-from dsfn.functions.workflow.planning.schemas import element_of, members_of, plain
+from dsfn.functions.workflow.planning.schemas import element_of, members_of, plain, promises
+from dsfn.functions.workflow.schemas import Schema
+from dsfn.functions.workflow.types import JsonType, ListType, PartType, Type, misfit
 
+# Maps in one another.
 MAX_NESTING = 2
+
 _STRING = {"type": "string"}
 
 
@@ -34,18 +37,15 @@ class Way:
     collected: int = 0
 
 
-
 @dataclass(frozen=True, slots=True)
-class Type:
-    """A kind, with the JSON schema (as text) of kind "json", None when nothing is known of it;
-    `of` a list of parts, or of JSON of which nothing is known, its element."""
+class _Known:
+    """What is known of one type. `type` is the one that workflows are checked with; `schema` is
+    None for a part and for JSON that only its giver knows, as for lists of either."""
 
-    kind: Kind
-    schema: str | None = None
-    of: int | None = None
-
-
-_GIVEN_JSON = Type("json")
+    type: Type
+    schema: Mapping[str, Any] | None
+    element: int | None
+    members: Mapping[str, int]
 
 
 def kind_of(media: str) -> Kind:
@@ -67,61 +67,59 @@ def kind_of(media: str) -> Kind:
 class Types:
     """Numbers for types, and what is known of each."""
 
-    _numbers: dict[Type, int] = field(default_factory=dict)
-    _types: list[Type] = field(default_factory=list)
-    _schemas: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _numbers: dict[object, int] = field(default_factory=dict)
+    _known: list[_Known] = field(default_factory=list)
+    _lists: dict[int, int] = field(default_factory=dict)
     _fits: dict[tuple[int, int], bool] = field(default_factory=dict)
     _ways: dict[tuple[int, int, str], tuple[Way, ...]] = field(default_factory=dict)
 
     def of(self, kind: Kind, schema: Mapping[str, Any] | None) -> int:
         """The number of a kind, or of JSON of this schema: None for JSON that only its giver
         knows, which may go wherever JSON goes."""
-        if kind != "json" or schema is None:
-            return self._number(Type(kind))
+        if kind != "json":
+            return self._number(kind, PartType(kind))
+        if schema is None:
+            return self._number(kind, JsonType(Schema.of(None)))
         return self._json(plain(schema))
 
     def list_of(self, element: int) -> int:
         """The number of a list of this type."""
-        if element in self._schemas:
-            return self._json({"type": "array", "items": self._schemas[element]})
-        return self._number(Type("json", of=element))
+        if element not in self._lists:
+            known = self._known[element]
+            self._lists[element] = (
+                self._number(("list", element), ListType(known.type), element)
+                if known.schema is None
+                else self._json({"type": "array", "items": known.schema})
+            )
+        return self._lists[element]
 
     def kind(self, number: int) -> Kind:
-        """The kind of a type."""
-        return self._types[number].kind
-
-    def is_list(self, number: int) -> bool:
-        """Whether it is known to be a list."""
-        return self.element(number) is not None
+        """The kind of a type; a list is JSON, whatever it is of."""
+        known = self._known[number].type
+        return known.kind if isinstance(known, PartType) else "json"
 
     def is_text(self, number: int) -> bool:
         """Whether it is text, or a JSON string."""
-        own = self._schemas.get(number)
-        return own.get("type") == "string" if own else self.kind(number) == "text"
+        schema = self._known[number].schema
+        return schema.get("type") == "string" if schema else self.kind(number) == "text"
 
     def element(self, number: int) -> int | None:
         """The type of a list's elements; None for what is no list."""
-        own = self._types[number]
-        if number not in self._schemas:
-            return own.of
-        schema = element_of(self._schemas[number])
-        return None if schema is None else self._json(schema)
+        return self._known[number].element
+
+    def members(self, number: int) -> Mapping[str, int]:
+        """The types of the members that an object always has."""
+        return self._known[number].members
 
     def describe(self, number: int) -> str:
         """A type in words: "image/*", "a JSON list"."""
-        own = self._types[number]
-        if own.of is not None:
-            return f"a list of {self.describe(own.of)}"
-        if own.kind != "json":
-            return CONTENT_TYPES[own.kind]
-        word = str(self._schemas.get(number, {}).get("type", ""))
+        known = self._known[number]
+        if isinstance(known.type, PartType):
+            return CONTENT_TYPES[known.type.kind]
+        if known.schema is None and known.element is not None:
+            return f"a list of {self.describe(known.element)}"
+        word = str((known.schema or {}).get("type", ""))
         return {"": "JSON", "array": "a JSON list"}.get(word, f"a JSON {word}")
-
-    def members(self, number: int) -> dict[str, int]:
-        """The types of the members that an object always has."""
-        if number not in self._schemas:
-            return {}
-        return {name: self._json(s) for name, s in members_of(self._schemas[number]).items()}
 
     def fits(self, source: int, target: int) -> bool:
         """Whether every value of one type may stand where the other is asked for."""
@@ -131,7 +129,7 @@ class Types:
         return self._fits[key]
 
     def ways(self, source: int, parameter: ParameterInterface, target: int) -> tuple[Way, ...]:
-        """How a value can become this parameter's argument, the plainest way first.
+        """How a value can become this parameter's argument.
 
         As it is; or by a member that bears the parameter's name, or that is itself an object or
         a list such as the parameter takes; or each element of a list; or joined with those of
@@ -148,12 +146,12 @@ class Types:
         if not found:
             found = [
                 Way(member=listed, mapped=True, inner=inner)
-                for listed, element in self._lists(source)
+                for listed, element in self._lists_in(source)
                 for inner in self._into(element, name, target)
                 if listed is None or inner is not None or self._is_meant(listed, name, element)
             ]
         joined = source
-        for count in range(1, MAX_NESTING + 1):
+        for count in range(1, MAX_NESTING + 1 if self._may_be_list(target) else 1):
             joined = self.list_of(joined)
             if self.fits(joined, target):
                 found.append(Way(collected=count))
@@ -166,11 +164,11 @@ class Types:
         return [
             member
             for member, own in self.members(source).items()
-            if self.fits(own, target)
-            and (member == name or (self._is_structure(own) and not self._is_any(target)))
+            if (member == name or (self._is_structure(own) and not self._is_anything(target)))
+            and self.fits(own, target)
         ]
 
-    def _lists(self, source: int) -> list[tuple[str | None, int]]:
+    def _lists_in(self, source: int) -> list[tuple[str | None, int]]:
         """The lists in a value, by member (None: it is one itself), with their elements."""
         whole = self.element(source)
         if whole is not None:
@@ -182,42 +180,46 @@ class Types:
         return self._is_structure(element) or listed in (f"{name}s", f"{name}es", name)
 
     def _is_structure(self, number: int) -> bool:
-        return self.is_list(number) or bool(self.members(number))
+        return self.element(number) is not None or bool(self.members(number))
 
-    def _is_any(self, number: int) -> bool:
-        return self._schemas.get(number) == {}
+    def _may_be_list(self, number: int) -> bool:
+        known = self._known[number]
+        return known.element is not None or known.schema == {} or "anyOf" in (known.schema or {})
+
+    def _is_anything(self, number: int) -> bool:
+        return self._known[number].schema == {}
 
     def _compare(self, source: int, target: int) -> bool:
-        left, right = self._types[source], self._types[target]
-        if left.of is not None:
-            return self._compare_list(left.of, target)
-        if left == _GIVEN_JSON or (self._is_any(source) and right.kind == "json"):
-            # What a function gives without saying what it is fits no other function's wishes.
-            return right.kind == "json" and (left == _GIVEN_JSON or self._is_any(target))
-        if right.of is not None:
-            element = self.element(source)
-            return element is not None and self.fits(element, right.of)
-        return compatible(
-            left.kind, self._schemas.get(source), right.kind, self._schemas.get(target)
-        )
-
-    def _compare_list(self, element: int, target: int) -> bool:
-        """A list of parts. Those of text are strings where JSON is asked for."""
-        wanted = self.element(target)
-        if wanted is None:
-            return self._is_any(target) and self.kind(element) in ("json", "text")
-        if self._types[element].kind == "text" and self.kind(wanted) == "json":
-            return self.fits(self._json(_STRING), wanted)
-        return self.fits(element, wanted)
+        """What may fit as a workflow is checked, and more: a plan is made of what is sure to. A
+        file may hold anything, and JSON be anything, but a plan does not count on it."""
+        given, taken = self._known[source], self._known[target]
+        if given.type == PartType("file") != taken.type:
+            return False
+        if given.schema is not None and taken.schema is not None:
+            if not promises(given.schema, taken.schema):
+                return False
+        elif given.schema is not None and not self.is_text(source):
+            return False
+        return misfit(given.type, taken.type) is None
 
     def _json(self, schema: Mapping[str, Any]) -> int:
         text = json.dumps(schema, sort_keys=True, separators=(",", ":"))
-        number = self._number(Type("json", text))
-        self._schemas[number] = schema
-        return number
+        if text in self._numbers:
+            return self._numbers[text]
+        items = element_of(schema)
+        element = None if items is None else self._json(items)
+        members = {name: self._json(own) for name, own in members_of(schema).items()}
+        return self._number(text, JsonType(Schema.of(schema)), element, schema, members)
 
-    def _number(self, found: Type) -> int:
-        if found not in self._numbers:
-            self._numbers[found] = len(self._types)
-            self._types.append(found)
-        return self._numbers[found]
+    def _number(
+        self,
+        key: object,
+        type_: Type,
+        element: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        members: Mapping[str, int] | None = None,
+    ) -> int:
+        if key not in self._numbers:
+            self._numbers[key] = len(self._known)
+            self._known.append(_Known(type_, schema, element, members or {}))
+        return self._numbers[key]
