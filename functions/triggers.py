@@ -34,15 +34,7 @@ def on(
     to how they begin and end. Goes above or below `@function` or `@workflow`, any number
     of times: one that fits is enough. Raises `DefinitionError`.
     """
-    trigger = Filter(exact, dict(prefix or {}), dict(suffix or {}))
-    conditions = [*exact.items(), *trigger.prefix.items(), *trigger.suffix.items()]
-    if not conditions:
-        raise DefinitionError("@on needs a condition, such as type='photo.uploaded'.")
-    for attribute, text in conditions:
-        if not _ATTRIBUTE.fullmatch(attribute):
-            raise DefinitionError(f"@on: {attribute!r} is not the name of an event's attribute.")
-        if not isinstance(text, str) or not text:
-            raise DefinitionError(f"@on: {attribute} must be a text that is not empty.")
+    trigger = filter_of(exact, prefix or {}, suffix or {})
 
     def add(decorated: T) -> T:
         if isinstance(decorated, Triggered):
@@ -52,6 +44,22 @@ def on(
         return decorated
 
     return add
+
+
+def filter_of(
+    exact: Mapping[str, str], prefix: Mapping[str, str], suffix: Mapping[str, str]
+) -> Filter:
+    """A trigger's filter, checked. Raises `DefinitionError`."""
+    trigger = Filter(dict(exact), dict(prefix), dict(suffix))
+    conditions = [*trigger.exact.items(), *trigger.prefix.items(), *trigger.suffix.items()]
+    if not conditions:
+        raise DefinitionError("@on needs a condition, such as type='photo.uploaded'.")
+    for attribute, text in conditions:
+        if not isinstance(attribute, str) or not _ATTRIBUTE.fullmatch(attribute):
+            raise DefinitionError(f"@on: {attribute!r} is not the name of an event's attribute.")
+        if not isinstance(text, str) or not text:
+            raise DefinitionError(f"@on: {attribute} must be a text that is not empty.")
+    return trigger
 
 
 def triggers_of(target: object) -> tuple[Filter, ...]:

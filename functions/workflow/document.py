@@ -63,7 +63,7 @@ def from_document(document: Mapping[str, Any]) -> Dag:
             triggers=tuple(FilterInterface(**t) for t in document["triggers"]),
             result=None if document["result"] is None else WorkflowResult(**document["result"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DefinitionError(f"This is not a document of a workflow ({error!r}).") from error
 
 
