@@ -20,11 +20,12 @@ from dsfn.functions.workflow.dag import (
     Within,
     WorkflowInput,
     WorkflowOptions,
+    WorkflowResult,
 )
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.model import ASSUMED_ITEMS, PlannedStep
-from dsfn.functions.workflow.planning.state import Binding, Map, Value
 from dsfn.functions.workflow.planning.types import kind_of
+from dsfn.functions.workflow.planning.values import Binding, Map, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,15 @@ def assemble(
         WorkflowInput(given.name, kind_of(given.flow.media), many=given.flow.many)
         for given in catalogue.given
     )
-    dag = Dag(WorkflowOptions(name), description, inputs, tuple(builder.steps), output)
+    wanted = catalogue.request.output
+    dag = Dag(
+        options=WorkflowOptions(name),
+        description=description,
+        inputs=inputs,
+        steps=tuple(builder.steps),
+        output=output,
+        result=WorkflowResult(kind_of(wanted.media), many=wanted.many),
+    )
     made = [values[number] for number in builder.ids]
     return Assembled(
         dag=dag,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from dsfn.functions.workflow.planning.catalogue import Catalogue, Slot, Usable
+from dsfn.functions.workflow.planning.model import MAX_PLANS
 
 Bound = tuple[int, int, int]
 """Latency (us), cost (nano) and number of calls."""
@@ -31,11 +32,12 @@ class Bounds:
     """Types and functions are numbers of the catalogue.
 
     `types`: those of all that can be made of the inputs. `reachable`: the functions that can be
-    called; `useful`: those of them that lead to the output, and `takers` by type those of which
-    a value of it can be an argument. `after`: by type, the least that follows until the output
-    is there; a type that leads nowhere is missing. `best`: for each wanted word, the most that a
-    useful function has, and the least that a plan still needs which has yet to call such a one.
-    `join`: the same for a function that joins values, None when none does.
+    called; `useful`: those of them that lead to the output, but for those that others are better
+    than in every way. `takers`: by type, the useful ones of which a value of it can be an
+    argument. `after`: by type, the least that follows until the output is there; a type that
+    leads nowhere is missing. `best`: for each wanted word, the most that a useful function has,
+    and the least that a plan still needs which has yet to call such a one. `join`: the same for
+    a function that joins values, None when none does.
     """
 
     types: frozenset[int]
@@ -52,7 +54,7 @@ def bounds_of(catalogue: Catalogue) -> Bounds:
     types, reachable = _forwards(catalogue)
     takers = {t: [i for i in reachable if _feeds(catalogue, t, i)] for t in sorted(types)}
     after = _after(catalogue, reachable, takers)
-    useful = tuple(i for i in reachable if catalogue.usable[i].gives in after)
+    useful = _worthwhile(catalogue, [i for i in reachable if catalogue.usable[i].gives in after])
     wanted = set(useful)
     return Bounds(
         types=frozenset(types),
@@ -63,6 +65,24 @@ def bounds_of(catalogue: Catalogue) -> Bounds:
         best=tuple(_best(catalogue, useful, after, at) for at in range(len(catalogue.words))),
         join=_join(catalogue, useful, after),
     )
+
+
+def _worthwhile(catalogue: Catalogue, found: list[int]) -> tuple[int, ...]:
+    """Without those that take and give the same, and fit the wanted words as well, as so many
+    others that are faster and cheaper that none of the plans would call them."""
+    alike: dict[object, list[Usable]] = {}
+    kept = []
+    for i in sorted(found, key=lambda i: (catalogue.usable[i].latency_us, i)):
+        function = catalogue.usable[i]
+        slots = [
+            (s.name, s.type, s.parameter.required) for s in (*function.required, *function.optional)
+        ]
+        others = alike.setdefault((tuple(slots), function.gives, function.weights), [])
+        better = (f.cost_nano <= function.cost_nano and f.rounds <= function.rounds for f in others)
+        if sum(better) < MAX_PLANS:
+            kept.append(i)
+        others.append(function)
+    return tuple(sorted(kept))
 
 
 def _forwards(catalogue: Catalogue) -> tuple[set[int], list[int]]:

@@ -10,7 +10,9 @@ from dsfn.functions.interface import ParameterInterface
 from dsfn.functions.workflow.planning.model import ASSUMED_ITEMS, STEP_US, Flow, Offer, Request
 from dsfn.functions.workflow.planning.types import MAX_NESTING, Types, Way, kind_of
 from dsfn.functions.workflow.planning.words import weights_of, words_of
+from dsfn.functions.workflow.types import result_type
 
+# Functions of one node that a plan chooses from.
 MAX_OFFERS = 1_000
 
 
@@ -116,16 +118,18 @@ def catalogue_of(request: Request, offers: Iterable[Offer]) -> Catalogue:
 
 
 def _usable(types: Types, offer: Offer, words: tuple[str, ...]) -> Usable | None:
-    """None for a function whose result is a stream, which no step can take."""
-    interface = offer.interface
-    if interface.result.streaming:
+    """None for a function whose result is a stream that no step can take as one value."""
+    interface, result = offer.interface, offer.interface.result
+    if result_type(result) is None:
         return None
+    one = types.of(result.kind, result.schema or {})
+    is_list = result.streaming and result.kind == "json"
     slots = [Slot(p, types.of(p.kind, p.schema or {})) for p in interface.parameters]
     return Usable(
         offer=offer,
         required=tuple(s for s in slots if s.parameter.required),
         optional=tuple(s for s in slots if not s.parameter.required),
-        gives=types.of(interface.result.kind, interface.result.schema or {}),
+        gives=types.list_of(one) if is_list else one,
         latency_us=offer.estimate.expected_us + STEP_US,
         cost_nano=offer.estimate.expected_nano,
         rounds=-(-ASSUMED_ITEMS // max(1, min(ASSUMED_ITEMS, offer.lanes))),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dsfn.functions.workflow.planning.assembling import Assembled
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.model import ASSUMED_ITEMS, Alternative, PlannedStep
-from dsfn.functions.workflow.planning.state import Value
+from dsfn.functions.workflow.planning.values import Value
 from dsfn.functions.workflow.planning.words import DESCRIPTION, NAME, TAG
 
 _PLACES = {TAG: "tags", NAME: "name", DESCRIPTION: "description"}

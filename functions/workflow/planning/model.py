@@ -13,6 +13,8 @@ from dsfn.functions.workflow.document import from_document, to_document
 Objective = Literal["cost", "latency"]
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
 
+# The plan itself and its alternatives.
+MAX_PLANS = 4
 # What a call counts as of which nothing was measured.
 UNMEASURED_US = 1_000_000
 # Nobody knows before a run how many items a list has.

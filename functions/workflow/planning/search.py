@@ -14,13 +14,14 @@ from heapq import heappop, heappush
 
 from dsfn.functions.workflow.planning.bounds import Bound, Bounds
 from dsfn.functions.workflow.planning.catalogue import Catalogue
-from dsfn.functions.workflow.planning.state import State, Value, Workshop
+from dsfn.functions.workflow.planning.model import MAX_PLANS
+from dsfn.functions.workflow.planning.values import State, Value
+from dsfn.functions.workflow.planning.workshop import Workshop
 
 MAX_CALLS = 8
 MAX_STATES = 20_000
 MAX_SEARCH_S = 5.0
-# The plan itself and its alternatives; and how many states more are made for the latter.
-MAX_PLANS = 4
+# How many states more are made for alternatives once the plan is found.
 MAX_STATES_FOR_OTHERS = 1_000
 
 Rank = tuple[int, int, int, tuple[str, ...]]
