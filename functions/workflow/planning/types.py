@@ -40,12 +40,15 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is known of one type. `type` is the one that workflows are checked with; `schema` is
-    None for a part and for JSON that only its giver knows, as for lists of either."""
+    None for a part and for JSON that only its giver knows, as for lists of either. `lists`: the
+    lists in it, by member (None: it is one itself), with their elements."""
 
     type: Type
+    kind: Kind
     schema: Mapping[str, Any] | None
     element: int | None
     members: Mapping[str, int]
+    lists: tuple[tuple[str | None, int], ...]
 
 
 def kind_of(media: str) -> Kind:
@@ -95,8 +98,7 @@ class Types:
 
     def kind(self, number: int) -> Kind:
         """The kind of a type; a list is JSON, whatever it is of."""
-        known = self._known[number].type
-        return known.kind if isinstance(known, PartType) else "json"
+        return self._known[number].kind
 
     def is_text(self, number: int) -> bool:
         """Whether it is text, or a JSON string."""
@@ -114,8 +116,8 @@ class Types:
     def describe(self, number: int) -> str:
         """A type in words: "image/*", "a JSON list"."""
         known = self._known[number]
-        if isinstance(known.type, PartType):
-            return CONTENT_TYPES[known.type.kind]
+        if known.kind != "json":
+            return CONTENT_TYPES[known.kind]
         if known.schema is None and known.element is not None:
             return f"a list of {self.describe(known.element)}"
         word = str((known.schema or {}).get("type", ""))
@@ -146,7 +148,7 @@ class Types:
         if not found:
             found = [
                 Way(member=listed, mapped=True, inner=inner)
-                for listed, element in self._lists_in(source)
+                for listed, element in self._known[source].lists
                 for inner in self._into(element, name, target)
                 if listed is None or inner is not None or self._is_meant(listed, name, element)
             ]
@@ -168,14 +170,6 @@ class Types:
             and self.fits(own, target)
         ]
 
-    def _lists_in(self, source: int) -> list[tuple[str | None, int]]:
-        """The lists in a value, by member (None: it is one itself), with their elements."""
-        whole = self.element(source)
-        if whole is not None:
-            return [(None, whole)]
-        members = ((name, self.element(own)) for name, own in self.members(source).items())
-        return [(name, element) for name, element in members if element is not None]
-
     def _is_meant(self, listed: str, name: str, element: int) -> bool:
         return self._is_structure(element) or listed in (f"{name}s", f"{name}es", name)
 
@@ -193,7 +187,7 @@ class Types:
         """What may fit as a workflow is checked, and more: a plan is made of what is sure to. A
         file may hold anything, and JSON be anything, but a plan does not count on it."""
         given, taken = self._known[source], self._known[target]
-        if given.type == PartType("file") != taken.type:
+        if given.kind == "file" != taken.kind:
             return False
         if given.schema is not None and taken.schema is not None:
             if not promises(given.schema, taken.schema):
@@ -221,5 +215,10 @@ class Types:
     ) -> int:
         if key not in self._numbers:
             self._numbers[key] = len(self._known)
-            self._known.append(_Known(type_, schema, element, members or {}))
+            kind = type_.kind if isinstance(type_, PartType) else "json"
+            own = members or {}
+            inner = ((name, self.element(held)) for name, held in own.items())
+            lists = ((None, element), *inner)
+            found = tuple((name, of) for name, of in lists if of is not None)
+            self._known.append(_Known(type_, kind, schema, element, own, found))
         return self._numbers[key]
