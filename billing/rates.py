@@ -36,6 +36,15 @@ class Rate:
         """The exact price in atto-currency."""
         return quantity_us * self.pico_per_second + requests * self.pico_per_request * ATTO_PER_PICO
 
+    def affordable_us(self, amount_nano: int, restore_us: int) -> int | None:
+        """How long a device may be held for one request that costs `amount_nano` at most: less
+        than nothing when even the request does not fit, None when time costs nothing."""
+        left_atto = amount_nano * ATTO_PER_NANO - self.amount_atto(0, requests=1)
+        if self.pico_per_second == 0:
+            return None if left_atto >= 0 else -1
+        quantity_us = left_atto // self.pico_per_second
+        return quantity_us - restore_us if self.basis == "held+restore" else quantity_us
+
 
 # Examples, not advice: about 0.04 USD an hour for a CPU, and 3.60 USD for any other device.
 EXAMPLE_CPU = Rate(pico_per_second=11_500_000)
@@ -70,6 +79,12 @@ class RateCard:
         rate = self.rate(usage.device_class)
         quantity_us = rate.quantity_us(usage.busy_us, usage.held_us, usage.restore_us)
         return rate.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO
+
+    def most_nano(self, device_class: str, held_us: int, restore_us: int) -> int:
+        """The most that one invocation of this length can cost, rounded up."""
+        rate = self.rate(device_class)
+        quantity_us = rate.quantity_us(held_us, held_us, restore_us)
+        return -(-rate.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> RateCard:

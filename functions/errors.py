@@ -24,6 +24,10 @@
     │   ├── OutOfMemory              the call went over the function's `memory`
     │   ├── OutputTooLarge           printed or returned more than the limit
     │   └── CallCancelled            the client went away, or the call was cancelled
+    ├── RunError                     a run of a workflow ended without a result
+    │   ├── BudgetExceeded           going on would have cost more than it may
+    │   ├── RunTimedOut              it took longer than the workflow's `timeout`
+    │   └── RunCancelled             somebody called it off
     ├── Unavailable                  cannot be served now (`retry_after_s` says when to try again)
     │   ├── QueueFull                too many calls wait already
     │   ├── QueueTimeout             no replica came before the deadline
@@ -163,6 +167,22 @@ class OutputTooLarge(FunctionError):
 
 class CallCancelled(FunctionError):
     """The client went away, or the call was cancelled."""
+
+
+class RunError(DsfnError):
+    """A run of a workflow ended without a result. Fields: `run`."""
+
+
+class BudgetExceeded(RunError):
+    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run" or "step")."""
+
+
+class RunTimedOut(RunError):
+    """Fields: `timeout_s`."""
+
+
+class RunCancelled(RunError):
+    """Somebody called it off."""
 
 
 class Unavailable(DsfnError):

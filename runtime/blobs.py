@@ -51,10 +51,26 @@ class BlobStore:
             data = path.read_bytes()
             content_type = _type_path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise NotFound(f"There is no blob {digest}.", kind="blob", name=digest) from None
+            raise _no_such_blob(digest) from None
         if hashlib.sha256(data).hexdigest() != digest:
             raise DsfnError(f"Blob {digest} is damaged on the disk.", blob=digest)
         return data, content_type
+
+    def describe(self, digest: str) -> tuple[int, str]:
+        """The size in bytes and the content type of a blob. Raises `NotFound`."""
+        path = self._path(digest)
+        try:
+            return path.stat().st_size, _type_path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise _no_such_blob(digest) from None
+
+    def head(self, digest: str, size_bytes: int) -> bytes:
+        """The first bytes of a blob, as they are on the disk. Raises `NotFound`."""
+        try:
+            with self._path(digest).open("rb") as file:
+                return file.read(size_bytes)
+        except FileNotFoundError:
+            raise _no_such_blob(digest) from None
 
     def exists(self, digest: str) -> bool:
         """Whether there is a blob with this digest in hex."""
@@ -74,6 +90,10 @@ def digest_of(ref: str) -> str:
     if digest == ref or _DIGEST.fullmatch(digest) is None:
         raise InvalidInput(f"{ref!r} is not a reference like {REF_PREFIX}<hex>.", field="$ref")
     return digest
+
+
+def _no_such_blob(digest: str) -> NotFound:
+    return NotFound(f"There is no blob {digest}.", kind="blob", name=digest)
 
 
 def _type_path(path: Path) -> Path:

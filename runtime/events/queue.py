@@ -148,7 +148,8 @@ class Queue:
             body=StoredBody(row[9], row[10]),
             tries=row[11],
             attempts=row[12],
-            created_at_us=row[13],
+            queued_at_us=row[13],
+            attempts_before=row[14],
         )
 
     def requeue(self, id: str, after_us: int, error: DsfnError | None) -> None:

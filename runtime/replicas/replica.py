@@ -132,7 +132,7 @@ class Replica:
         finished, which may be after the caller has gone.
         """
         loop = asyncio.get_running_loop()
-        self._pump.mark()
+        self._pump.mark(call.id if self.in_flight == 1 else None)
         pending = self._channel.begin_call(
             threads, call.content_type, call.accept, call.body, slot, self._finished
         )

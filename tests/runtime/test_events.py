@@ -564,6 +564,7 @@ def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
         bodies=BodyReader(Settings(data_dir=root).limits),
         clock=node.clock,
         registry=node.registry,
+        subscriptions=node.subscriptions,
         router=node.router,
         queue=node.queue,
     )
