@@ -66,8 +66,9 @@ def _whole(catalogue: Catalogue, chosen: Assembled, currency: str) -> str:
 def _step(step: PlannedStep, currency: str) -> str:
     estimate = step.estimate
     if not estimate.calls:
+        problem = "failed whenever it was called" if estimate.failed_share else "was not measured"
         return (
-            f"{step.function} has not been measured: a call counts as"
+            f"{step.function} {problem}: a call counts as"
             f" {seconds(estimate.held_us)} and {money(estimate.cost_nano, currency)}."
         )
     calls = "1 call" if estimate.calls == 1 else f"{estimate.calls} calls"

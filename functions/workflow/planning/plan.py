@@ -72,7 +72,8 @@ def _plan(catalogue: Catalogue, outcome: Outcome, name: str | None, currency: st
 
 def _named(found: Assembled) -> Assembled:
     """Under a name that follows from what it does: the same plan is the same workflow."""
-    options = replace(found.dag.options, name=f"{AUTO}-{digest_of(found.dag)[:_DIGITS]}")
+    name = f"{AUTO}-{digest_of(found.dag)[:_DIGITS]}"
+    options = replace(found.dag.options, name=name, tags=(AUTO,))
     return replace(found, dag=replace(found.dag, options=options))
 
 
