@@ -8,15 +8,17 @@ import apsw
 
 from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateCard
-from dsfn.runtime.answers import Answers
+from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.opening import open_blobs
+from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
 from dsfn.runtime.events.dispatcher import Dispatcher
 from dsfn.runtime.events.outcomes import Outcomes
-from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.queue import Queue, blobs_of_deliveries
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.gateway.metrics import Gauges, Metrics
 from dsfn.runtime.gateway.request import BodyReader
@@ -41,7 +43,11 @@ from dsfn.runtime.tiers.pruner import Pruner
 from dsfn.runtime.tiers.records import Records
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
+from dsfn.runtime.workflows.cache import ResultCache, blobs_of_cached_results
 from dsfn.snapshots.store import FileStore
+
+# Every part of the node's database that refers to blobs: what none of them names is removed.
+BLOB_OWNERS = (blobs_of_answers, blobs_of_deliveries, blobs_of_cached_results)
 
 
 def assemble(
@@ -50,7 +56,7 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = RateCard.from_document(settings.billing)
-    blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
+    blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
@@ -67,9 +73,18 @@ def assemble(
     pools = Pools(settings, clock, registry, starter)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
     invoker = Invoker(
-        registry, pools, Meter(ledger), card, answers, metrics, timelines, clock, settings.limits
+        registry,
+        pools,
+        blobs,
+        Meter(ledger),
+        card,
+        answers,
+        metrics,
+        timelines,
+        clock,
+        settings.limits,
     )
-    queue = Queue(connection, blobs, clock)
+    queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
     router = _router(settings, clock, connection, registry, blobs, queue)
     metrics.watch(lambda: _gauges(pools, queue))
     return Services(
@@ -88,6 +103,7 @@ def assemble(
         invoker=invoker,
         bodies=BodyReader(settings.limits),
         blobs=blobs,
+        sweeper=Sweeper(blobs, data_dir / "node.db", BLOB_OWNERS),
         logs=logs,
         queue=queue,
         router=router,
@@ -97,9 +113,10 @@ def assemble(
             blobs,
             invoker.invoke,
             clock,
-            sweeps=(queue.prune, router.prune, answers.prune),
+            sweeps=(queue.prune, router.prune, answers.prune, results.prune),
         ),
         answers=answers,
+        results=results,
         ledger=ledger,
         card=card,
         metrics=metrics,

@@ -8,6 +8,7 @@ from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateCard
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -25,6 +26,7 @@ from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
+from dsfn.runtime.workflows.cache import ResultCache
 
 
 @dataclass(slots=True)
@@ -53,11 +55,13 @@ class Services:
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore
+    sweeper: Sweeper
     logs: LogStore
     queue: Queue
     router: Router
     dispatcher: Dispatcher
     answers: Answers
+    results: ResultCache
     ledger: SqliteLedger
     card: RateCard
     metrics: Metrics

@@ -31,12 +31,13 @@ from dsfn.functions.errors import (
     Unavailable,
 )
 from dsfn.functions.options import Options
+from dsfn.functions.workflow.dag import Dag
+from dsfn.functions.workflow.yaml import read_workflow
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
-from dsfn.runtime.deploy.flows import read_yaml
 from dsfn.runtime.deploy.sources import is_yaml, with_siblings
 from dsfn.runtime.deploy.stages import Captured, Definition, Discovered, Source, Stages
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
@@ -190,7 +191,7 @@ class Pipeline:
             bundle = self.bundles / digest
             if is_yaml(entry):
                 report(Progress("discover", None, f"Reading {entry}."))
-                dag = await asyncio.to_thread(read_yaml, _entry_path(bundle, entry))
+                dag = await asyncio.to_thread(_read_yaml, _entry_path(bundle, entry))
                 return self._register((), self._link(Discovered((), (dag,)), report), report)
             source, found = await self._discover(bundle, entry, report)
             workflows = self._link(found, report)
@@ -451,6 +452,10 @@ def _declared(entry: Path) -> set[str]:
     """The requirements spelt out in the entry and what it imports from its bundle."""
     files = (path for path in with_siblings(entry) if path.suffix == ".py")
     return {requirement for path in files for requirement in declared_requirements(path)}
+
+
+def _read_yaml(path: Path) -> Dag:
+    return read_workflow(path.read_bytes(), path.name)
 
 
 def _entry_path(bundle: Path, entry: str) -> Path:

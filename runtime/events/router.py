@@ -11,13 +11,19 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
-from dsfn.functions.interface import EVENT_CONTENT_TYPE, FilterInterface
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, FilterInterface
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.results import MAX_HOPS, event_body, event_key, hops_of
-from dsfn.runtime.events.stored import INLINE_BYTES, StoredBody, request_digest, store_body
+from dsfn.runtime.events.stored import (
+    INLINE_BYTES,
+    StoredBody,
+    by_reference,
+    request_digest,
+    store_body,
+)
 from dsfn.runtime.registry import Subscription, TargetKind
 
 # As long as first answers are kept: two months, of which the later may still be open.
@@ -39,7 +45,8 @@ class Target:
 class Routed:
     """An event with what it goes to, ready to be stored.
 
-    `body` is the event in structured mode; it is not kept when nobody subscribed.
+    `body` is the event in structured mode, with large data by reference; neither is kept when
+    nobody subscribed.
     """
 
     event: Event
@@ -114,23 +121,26 @@ class Router:
     def store_small(self, event: Event) -> int:
         """Stores an event of at most `INLINE_BYTES`, and its deliveries, inside the caller's
         transaction; gives their number, 0 when its source and id are known."""
-        functions = self.subscribers(event)
+        targets = self.subscribers(event)
         body = event_body(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
-        return self.store(Routed(event, functions, digest, StoredBody(body)))
+        return self.store(Routed(event, targets, digest, StoredBody(body)))
 
     async def prepare(self, event: Event) -> Routed:
-        """Finds an event's subscribers and keeps its body, so that `store` need not wait.
+        """Finds an event's subscribers and keeps its body, so that `store` need not wait. Data that
+        are too large for a row are kept beside it, and the event refers to them.
 
-        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`.
+        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
         """
         targets = self.subscribers(event)
-        body = await self._encode(event)
+        told, body = await self._encode(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
         if targets:
+            if told is not event:
+                await self._blobs.save(event.data, event.datacontenttype or JSON_CONTENT_TYPE)
             stored = await store_body(self._blobs, body, EVENT_CONTENT_TYPE)
-        return Routed(event, targets, digest, stored)
+        return Routed(told, targets, digest, stored)
 
     def store(self, routed: Routed) -> int:
         """Stores an event and its deliveries inside the caller's transaction; gives their number.
@@ -193,17 +203,19 @@ class Router:
             )
         return self.store(routed)
 
-    async def _encode(self, event: Event) -> bytes:
+    async def _encode(self, event: Event) -> tuple[Event, bytes]:
+        """The event as it is told, its data by reference if they are large, and its bytes."""
         if len(event.data) <= INLINE_BYTES:
-            body = event_body(event)
+            told, body = event, event_body(event)
         else:
-            body = await asyncio.to_thread(event_body, event)
-        if len(body) > self._max_body_bytes:
+            told = await asyncio.to_thread(by_reference, event)
+            body = await asyncio.to_thread(event_body, told)
+        if max(len(event.data), len(body)) > self._max_body_bytes:
             raise PayloadTooLarge(
-                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes as JSON.",
+                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes.",
                 limit_bytes=self._max_body_bytes,
             )
-        return body
+        return told, body
 
 
 def _may_match(filter_: FilterInterface, type_: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -54,7 +53,7 @@ async def put_blob(request: Request) -> Response:
     data = await services.bodies.read(headers_of(request.scope), request.receive)
     content_type = request.headers.get("content-type", DEFAULT_CONTENT_TYPE)
     try:
-        ref = await asyncio.to_thread(services.blobs.put, data, content_type)
+        ref = await services.blobs.save(data, content_type)
     finally:
         services.bodies.release(data)
     return JSONResponse({"ref": ref, "bytes": len(data)}, status_code=201)
@@ -63,7 +62,7 @@ async def put_blob(request: Request) -> Response:
 async def get_blob(request: Request) -> Response:
     """GET /blobs/{digest}: the bytes with the content type they came with."""
     services: Services = request.app.state.services
-    data, content_type = await asyncio.to_thread(services.blobs.get, request.path_params["digest"])
+    data, content_type = await services.blobs.load(request.path_params["digest"])
     # Whoever put a blob chose its type; a browser must not make a page of it by guessing.
     headers = {"Content-Type": content_type, "X-Content-Type-Options": "nosniff"}
     return Response(data, headers=headers)

@@ -40,9 +40,10 @@ _STANDARD = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One value that came: `data`, or the `ref` of where they lie. Nothing was looked up yet."""
+    """One value that came: `data`, or the `ref` of where they lie. Nothing was looked up yet.
+    `at` is its path, for whoever has to hear that it does not fit."""
 
-    field: str
+    at: str
     kind: Kind
     content_type: str
     data: bytes = field(default=b"", repr=False)

@@ -40,6 +40,10 @@ class Evaluation:
     max_bytes: int
     recent: Recent[Hashable, Any] = field(default_factory=lambda: Recent(_RECENT_BYTES))
     memo: Recent[Hashable, Any] = field(default_factory=lambda: Recent(_MEMO_BYTES))
+    _database: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._database = self.connection.filename
 
     def outcomes(self, run: ActiveRun) -> StoredOutcomes:
         """The stored results of a run."""
@@ -111,7 +115,7 @@ class Evaluation:
         return count
 
     def _work(self, run: ActiveRun, work: Callable[[Evaluator], T]) -> T:
-        with closing(apsw.Connection(self.connection.filename)) as connection:
+        with closing(apsw.Connection(self._database)) as connection:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.execute("PRAGMA query_only=ON")
             outcomes = StoredOutcomes(connection, run.seq, run.id, self.recent)

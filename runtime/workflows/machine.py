@@ -129,6 +129,9 @@ class Machine:
         effects = self.conductor.taken()
         for then in effects.later:
             then()
+        if self.watchers:
+            for run, instance, tally, result in effects.steps:
+                self.watchers.publish(Change(run.id, record_of(instance, tally, result)))
         for run in effects.stopped:
             _stop(run)
         for run, _ in effects.ended:
@@ -156,9 +159,6 @@ class Machine:
     def _tell(self, effects: Effects) -> None:
         """The books first: who hears that a run has ended finds its rows there."""
         self.books.settle()
-        if self.watchers:
-            for run, instance, tally, result in effects.steps:
-                self.watchers.publish(Change(run.id, record_of(instance, tally, result)))
         for run, _ in effects.ended:
             if not self.watchers and run.id not in self._waiting:
                 continue

@@ -26,7 +26,6 @@ TRACEPARENT = "traceparent"
 SCHEDULE_CALLER = "schedule"
 _MAX_CALLER_CHARS = 256
 _HEAD_BYTES = 64
-_NULL = Blob(JSON_CONTENT_TYPE, 4, b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +159,19 @@ class Starter:
         size_bytes = len(given.data)
         if size_bytes <= INLINE_BYTES:
             return Blob(given.content_type, size_bytes, given.data, name=given.name)
-        self._require_size(size_bytes, given.field)
+        self._require_size(size_bytes, given.at)
         ref = await asyncio.to_thread(self.blobs.put, given.data, given.content_type)
         return Blob(given.content_type, size_bytes, ref=ref, name=given.name)
 
     async def _referred(self, given: Given, ref: str) -> Blob:
-        digest = _digest(ref, given.field)
-        size_bytes, stored = await self._describe(digest, ref, given.field)
-        self._require_size(size_bytes, given.field)
+        digest = _digest(ref, given.at)
+        size_bytes, stored = await self._describe(digest, ref, given.at)
+        self._require_size(size_bytes, given.at)
         said = given.content_type or stored
         head = b""
         if parse_content_type(said)[0] in ("", OCTET_STREAM):
             head = await asyncio.to_thread(self.blobs.head, digest, _HEAD_BYTES)
-        content_type = part_type(given.kind, given.field, said, (), lambda: head)
+        content_type = part_type(given.kind, given.at, said, (), lambda: head)
         return Blob(content_type, size_bytes, ref=ref, name=given.name)
 
     async def _describe(self, digest: str, ref: str, field: str) -> tuple[int, str]:
@@ -209,7 +208,6 @@ def _digest(ref: str, field: str) -> str:
 
 
 def _default(one: WorkflowInput) -> Value:
-    if one.default is None:
-        return _NULL
+    assert one.default is not None, "what need not be given has a default"
     text = one.default.text.encode()
     return Blob(JSON_CONTENT_TYPE, len(text), text)

@@ -46,9 +46,12 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         *,
         gpu: Table | None = None,
         snapshots: Table | None = None,
+        blobs: Table | None = None,
         **limits: float,
     ) -> LiveNode:
-        node = start_node(place or tmp_path, gpu=gpu, snapshots=snapshots, **{**LIMITS, **limits})
+        node = start_node(
+            place or tmp_path, gpu=gpu, snapshots=snapshots, blobs=blobs, **{**LIMITS, **limits}
+        )
         started.append(node)
         return node
 

@@ -215,6 +215,7 @@ class StartNode(Protocol):
         *,
         gpu: Table | None = None,
         snapshots: Table | None = None,
+        blobs: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -225,10 +226,11 @@ def start_node(
     port: int = 0,
     gpu: Table | None = None,
     snapshots: Table | None = None,
+    blobs: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, **limits)
+    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, **limits)
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -243,10 +245,11 @@ def launch(
     port: int = 0,
     gpu: Table | None = None,
     snapshots: Table | None = None,
+    blobs: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu` and `snapshots`: what these tables say; without the
-    first it uses no GPU."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`: what these tables say; without
+    the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -254,6 +257,7 @@ def launch(
         "limits": limits,
         "gpu": gpu or {"devices": []},
         "snapshots": snapshots or {},
+        "blobs": blobs or {},
     }
     lines = [
         line

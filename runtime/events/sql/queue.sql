@@ -35,6 +35,10 @@ CREATE INDEX IF NOT EXISTS deliveries_running ON deliveries (id) WHERE state = '
 CREATE INDEX IF NOT EXISTS deliveries_finished
     ON deliveries (finished_at_us) WHERE finished_at_us IS NOT NULL;
 
+CREATE INDEX IF NOT EXISTS deliveries_bodies
+    ON deliveries (body_ref) WHERE body_ref IS NOT NULL;
+CREATE INDEX IF NOT EXISTS deliveries_results
+    ON deliveries (result_ref) WHERE result_ref IS NOT NULL;
 CREATE INDEX IF NOT EXISTS deliveries_dead ON deliveries (seq) WHERE state = 'dead';
 
 -- Deliveries that were given up and then queued again: what came before does not count.
@@ -150,3 +154,12 @@ DELETE FROM deliveries WHERE seq IN (
         AND finished_at_us < CASE state WHEN 'dead' THEN ?2 ELSE ?1 END
     ORDER BY finished_at_us LIMIT ?3
 );
+
+-- name: references
+-- Bodies that are inline may refer to blobs, too: a call's with "$ref", an event's with "dataref".
+SELECT body_ref FROM deliveries WHERE body_ref IS NOT NULL
+UNION ALL
+SELECT result_ref FROM deliveries WHERE result_ref IS NOT NULL
+UNION ALL
+SELECT body FROM deliveries
+WHERE body IS NOT NULL AND instr(body, CAST('blob:sha256:' AS BLOB)) > 0;

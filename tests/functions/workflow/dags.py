@@ -261,8 +261,9 @@ class _Run:
                 taken = self.done[decide, path[: self.depth(decide)]]
                 return self.value(then if taken else otherwise, path)
             case Collected(each, of):
-                lists = self.done[each, path[: self.depth(each)]]
-                return [self.value(of, (*path, i)) for i in range(len(lists[0]))]
+                around = path[: self.depth(each)]
+                lists = self.done[each, around]
+                return [self.value(of, (*around, i)) for i in range(len(lists[0]))]
 
     def depth(self, step: str) -> int:
         """How many fan-outs are around a step."""

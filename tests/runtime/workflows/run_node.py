@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 from dags import INTERFACES, PURE
 
@@ -19,7 +20,23 @@ from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import CallCancelled, DsfnError, NotFound
 from dsfn.functions.interface import Interface, ParameterInterface, ResultInterface
 from dsfn.functions.options import Options
-from dsfn.functions.workflow.dag import Dag
+from dsfn.functions.workflow.dag import (
+    Call as CallStep,
+)
+from dsfn.functions.workflow.dag import (
+    Collected,
+    Dag,
+    Each,
+    Expr,
+    Input,
+    Item,
+    Result,
+    Step,
+    StepOptions,
+    Within,
+    WorkflowInput,
+    WorkflowOptions,
+)
 from dsfn.functions.workflow.document import digest_of
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock, SystemClock
@@ -29,6 +46,7 @@ from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
 from dsfn.runtime.registry import Subscription
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.engine import Engine, Surroundings
+from dsfn.runtime.workflows.machine import _stop
 from dsfn.runtime.workflows.model import Blob, NewRun, RunRecord, Value, WorkflowRevision
 from dsfn.runtime.workflows.prices import Prices
 from dsfn.runtime.workflows.values import json_blob
@@ -192,10 +210,18 @@ class RunNode:
 
     async def close(self) -> None:
         await self.engine.close()
-        self.crash()
+        self._drop()
 
-    def crash(self) -> None:
-        """Forgets all that is in memory."""
+    def kill(self) -> None:
+        """What is in memory is lost at once, as by `kill -9`."""
+        machine = self.engine._machine
+        machine.turns = machine.books = MagicMock()
+        machine.calls.closed = True
+        for run in machine.runs.values():
+            _stop(run)
+        self._drop()
+
+    def _drop(self) -> None:
         self.connection.close()
         self.ledger.close()
 
@@ -208,3 +234,32 @@ class RunNode:
         if revision not in self.workflows:
             raise NotFound(f"There is no revision {revision}.", kind="revision", name=revision)
         return self.workflows[revision]
+
+
+def workflow(
+    *steps: Step, output: Expr, inputs: Sequence[WorkflowInput] = (), **options: Any
+) -> Dag:
+    """A workflow named "flow"."""
+    return Dag(WorkflowOptions("flow", **options), "", tuple(inputs), steps, output)
+
+
+def chain(length: int, **options: Any) -> Dag:
+    """A workflow that doubles its input `n` so many times."""
+    steps = [
+        CallStep(f"s{i}", "double", (("n", Result(f"s{i - 1}") if i else Input("n")),))
+        for i in range(length)
+    ]
+    return workflow(
+        *steps, output=Result(f"s{length - 1}"), inputs=(WorkflowInput("n", "json"),), **options
+    )
+
+
+def mapped(at_once: int = 16, call: StepOptions | None = None, **options: Any) -> Dag:
+    """A workflow that doubles each of its input `ns`."""
+    return workflow(
+        Each("each", (Input("ns"),), parallel=at_once),
+        CallStep("s", "double", (("n", Item("each")),), Within("each"), call or StepOptions()),
+        output=Collected("each", Result("s")),
+        inputs=(WorkflowInput("ns", "json"),),
+        **options,
+    )

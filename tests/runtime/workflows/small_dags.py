@@ -5,6 +5,7 @@ from __future__ import annotations
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.workflow.dag import (
     Call,
+    Constant,
     Dag,
     Input,
     Result,
@@ -23,13 +24,13 @@ def make_dag(
     schedule: str | None = None,
     description: str = "",
 ) -> Dag:
-    """A workflow of one step, which is given the first input."""
-    arguments = tuple((one.name, Input(one.name)) for one in inputs[:1])
+    """A workflow of one step, which is given the input `text` if there is one."""
+    text = Input("text") if TEXT in inputs else Constant.of("hi")
     return Dag(
         options=WorkflowOptions(name, schedule=schedule),
         description=description,
         inputs=inputs,
-        steps=(Call(function, function, arguments),),
+        steps=(Call(function, function, (("text", text),)),),
         output=Result(function),
         triggers=triggers,
     )

@@ -12,7 +12,7 @@ from revisions import event_type, make_revision
 from small_dags import make_dag
 
 from dsfn.functions.errors import DefinitionError, StorageFull, Unavailable
-from dsfn.functions.workflow.dag import WorkflowInput
+from dsfn.functions.workflow.dag import Constant, WorkflowInput
 from dsfn.runtime.model import Answer, Call
 from dsfn.runtime.workflows.cron import check_schedule
 from dsfn.runtime.workflows.model import NewRun
@@ -20,7 +20,7 @@ from dsfn.runtime.workflows.pins import Pins
 from dsfn.runtime.workflows.schedules import Schedules
 from dsfn.runtime.workflows.starter import Starter
 
-COUNT = WorkflowInput("count", "json", required=False)
+COUNT = WorkflowInput("count", "json", required=False, default=Constant.of(3))
 
 
 def at(text: str) -> int:
@@ -119,7 +119,11 @@ def test_a_node_that_was_down_makes_up_for_what_it_missed_once(
 
 
 def test_a_node_that_is_killed_after_the_run_was_stored_starts_no_second_one(
-    table: Timetable, tmp_path: Path, clock: ManualClock, runs: dict[str, NewRun]
+    table: Timetable,
+    tmp_path: Path,
+    clock: ManualClock,
+    runs: dict[str, NewRun],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table.deploy("*/5 * * * *")
     clock.advance(300)
@@ -127,7 +131,7 @@ def test_a_node_that_is_killed_after_the_run_was_stored_starts_no_second_one(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    table.schedules._keep = killed  # type: ignore[method-assign]
+    monkeypatch.setattr(table.schedules, "_keep", killed)
     with pytest.raises(KeyboardInterrupt):
         table.fire()
     assert len(runs) == 1

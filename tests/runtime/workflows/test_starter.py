@@ -44,7 +44,7 @@ COUNT = WorkflowInput(
 )
 PHOTO = WorkflowInput("photo", "image")
 PHOTOS = WorkflowInput("photos", "image", many=True)
-VOICE = WorkflowInput("voice", "audio", required=False)
+VOICE = WorkflowInput("voice", "audio", required=False, default=Constant.of(None))
 NOTE = WorkflowInput("note", "text")
 ANY = WorkflowInput("file", "file")
 EVENT = WorkflowInput("event", "event")
