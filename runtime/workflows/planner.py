@@ -51,10 +51,15 @@ class Planner:
     def save(self, plan: Plan) -> WorkflowRevision:
         """Has a plan serve as a workflow of its name. Raises `DefinitionError`, `StorageFull`."""
         (revision,) = self.linker.link([plan.dag], {})
-        if not self.workflows.has(plan.dag.name) or not self.workflows.knows(revision.id):
+        return self.keep(revision)
+
+    def keep(self, revision: WorkflowRevision) -> WorkflowRevision:
+        """Has a revision serve, which may have been forgotten meanwhile. Raises `StorageFull`."""
+        name = revision.workflow
+        if not self.workflows.has(name) or self.workflows.find(name).id != revision.id:
             self.workflows.register(revision)
         if _is_auto(revision):
-            self._use(revision.workflow)
+            self._use(name)
         return revision
 
     def _plan(self, request: Request, records: Sequence[FunctionRecord], name: str | None) -> Plan:

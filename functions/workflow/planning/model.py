@@ -57,6 +57,11 @@ class Estimate:
         return max(MIN_SUCCESS, 1.0 - self.failed_share)
 
 
+# Where there is no node with rates of its own: a second at those that a node has by default.
+UNMEASURED = Estimate(cost_nano=11_500)
+UNMEASURED_ON_GPU = Estimate(cost_nano=1_000_000, device_class="gpu")
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A function that a plan may call. `lanes`: how many calls of it can run at once."""
@@ -152,6 +157,9 @@ class Plan:
     explanation: tuple[str, ...]
     alternatives: tuple[Alternative, ...] = ()
     complete: bool = True
+
+    def __str__(self) -> str:
+        return "\n".join(self.explanation)
 
     @property
     def functions(self) -> tuple[str, ...]:
