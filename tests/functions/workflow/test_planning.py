@@ -234,9 +234,8 @@ def test_a_function_that_was_never_measured_counts_as_a_second() -> None:
 
 
 def test_of_equal_ways_the_one_with_fewer_calls_then_the_first_name_is_taken() -> None:
-    free = {"ms": 0, "nano": 0}
-    b = offer("b", {"text": "text"}, "image", **free)
-    a = offer("a", {"text": "text"}, "image", **free)
+    b = offer("b", {"text": "text"}, "image", ms=0, nano=0)
+    a = offer("a", {"text": "text"}, "image", ms=0, nano=0)
     for offers in itertools.permutations([a, b]):
         assert plan_of(list(offers), "text/plain", "image/png").functions == ("a",)
 
