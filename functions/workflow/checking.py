@@ -225,11 +225,7 @@ def _type_of_input(given: WorkflowInput) -> Type:
 
 def _because(reason: str, given: Type, takes: Type) -> str:
     """The reason, where it says more than both types do."""
-    said = (
-        f"{given} is not {takes}",
-        f"{given} is not {takes}".replace("JSON (", "").replace(")", ""),
-    )
-    return "" if reason in said else f": {reason}"
+    return "" if reason == f"{given} is not {takes}" else f": {reason}"
 
 
 def _near(name: str, known: Iterable[str]) -> str:

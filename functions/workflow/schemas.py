@@ -265,22 +265,19 @@ def _type_of(value: Any) -> str:
 def _described(schema: Schema, depth: int) -> str:
     if schema.is_anything:
         return "any JSON"
-    if isinstance(schema.words.get("title"), str):
-        return str(schema.words["title"])
     options = schema.alternatives
     if len(options) != 1:
         found = dict.fromkeys(_described(option, depth) for option in options[:6])
         return " or ".join(found)
     (one,) = options
-    if isinstance(one.words.get("title"), str):
+    if "properties" in one.words and isinstance(one.words.get("title"), str):
         return str(one.words["title"])
     if one.values is not None:
         return " or ".join(shown(value) for value in one.values[:6])
     if one.types == {"array"} and depth > 0:
         item = one.item()
-        return (
-            "list" if item is None or item.is_anything else f"list of {_described(item, depth - 1)}"
-        )
+        held = "" if item is None or item.is_anything else f" of {_described(item, depth - 1)}"
+        return f"list{held}"
     return " or ".join(t for t in _TYPES if t in one.types) or "nothing"
 
 

@@ -178,7 +178,7 @@ class Trace:
     def _check_list(self, value: Any) -> None:
         if not is_symbol(value):
             if not isinstance(value, list | tuple):
-                self.refuse(f"a map goes over lists, not over a {type(value).__name__}")
+                self.refuse(f"a map goes over lists, not over {type(value).__name__}")
         elif not origin_of(value).many and origin_of(value).kind not in (None, "json"):
             self.refuse(f"{origin_of(value).what} is of kind {origin_of(value).kind}, not a list")
 

@@ -42,7 +42,7 @@ class JsonType:
     schema: Schema
 
     def __str__(self) -> str:
-        return "JSON" if self.schema.is_anything else f"JSON ({self.schema})"
+        return "JSON" if self.schema.is_anything else str(self.schema)
 
 
 @dataclass(frozen=True)
