@@ -9,6 +9,7 @@
     │   ├── PayloadTooLarge          the body is over a limit
     │   ├── HeadTooLarge             the head of an HTTP request is over the limit
     │   ├── NotFound                 no such function, revision, invocation, ...
+    │   ├── NoPlan                   no deployed functions lead from the inputs to the output
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
     ├── DeployError                  the author's mistake, found while deploying (see `traceback`)
@@ -34,9 +35,10 @@
     │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
-    │   ├── StoreUnavailable         the snapshots' store cannot be reached, or refuses
+    │   ├── StoreUnavailable         a store (of snapshots, of blobs) cannot be reached, or refuses
     │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
+    ├── CorruptBlob                  a stored input or result is not what was put
     ├── SnapshotError                a snapshot cannot be captured, is damaged, or does not fit
     │   ├── CaptureError             the state holds something that cannot be captured
     │   ├── CorruptSnapshot          bytes differ from what was captured
@@ -104,6 +106,12 @@ class HeadTooLarge(RequestError):
 
 class NotFound(RequestError):
     """Fields: `kind`, `name`."""
+
+
+class NoPlan(RequestError):
+    """No deployed functions lead from the inputs to the output. Fields: `inputs`, `output`,
+    `unused` (inputs that nothing takes), `reachable` and `giving` (names of functions that can
+    be called, and that give the output)."""
 
 
 class Conflict(RequestError):
@@ -210,7 +218,7 @@ class MemoryFull(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """The snapshots' store cannot be reached, or refuses. Fields: `reason`, `retry_after_s`."""
+    """A store cannot be reached, or refuses. Fields: `reason`, `retry_after_s`."""
 
 
 class OwnerLost(Unavailable):
@@ -219,6 +227,10 @@ class OwnerLost(Unavailable):
 
 class StorageFull(DsfnError):
     """The disk has no room: nothing was done."""
+
+
+class CorruptBlob(DsfnError):
+    """A stored input or result is not what was put. Fields: `blob` (its digest)."""
 
 
 class SnapshotError(DsfnError):

@@ -14,12 +14,14 @@ from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import (
     BudgetExceeded,
     CallCancelled,
+    CorruptBlob,
     DsfnError,
     FunctionError,
     OutputTooLarge,
     RequestError,
 )
 from dsfn.runtime.answers import Answers, Claim
+from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
@@ -49,6 +51,7 @@ class Invoker:
 
     registry: Registry
     pools: Pools
+    blobs: BlobStore
     meter: Meter
     card: RateCard
     answers: Answers
@@ -123,6 +126,8 @@ class Invoker:
         stream, posted when the stream ends.
         """
         try:
+            # Workers read blobs from the node's folder, which need not have what was put long ago.
+            await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
         except DsfnError as error:
             # Nothing ran: there is nothing for the books, but it must be seen.
@@ -140,6 +145,9 @@ class Invoker:
             stream = await _begin(reply) if reply.stream is not None else None
         except BaseException as error:
             await self._post_failure(call, lease, error, post)
+            if isinstance(error, CorruptBlob):
+                # The next call that needs it gets the bucket's copy, if there is one.
+                await self.blobs.discard(str(error.fields["blob"]))
             raise
         if stream is not None:
             usage = self._usage(call, lease, 0)

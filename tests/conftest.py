@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-for shared in ("servers", "functions/workflow"):
-    sys.path.insert(0, str(Path(__file__).parent / shared))
+sys.path.insert(0, str(Path(__file__).parent / "servers"))
+sys.path.insert(0, str(Path(__file__).parent / "functions" / "workflow"))
+sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 
 from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 

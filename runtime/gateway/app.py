@@ -12,11 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
+    auto,
     bill,
     deployments,
     events,
     functions_admin,
     invocations,
+    plans,
     snapshots,
     status,
 )
@@ -60,6 +62,8 @@ def build_app(services: Services) -> Gateway:
             *deployments.ROUTES,
             *snapshots.ROUTES,
             *bill.ROUTES,
+            *plans.ROUTES,
+            *auto.ROUTES,
             *status.ROUTES,
         ],
         exception_handlers={

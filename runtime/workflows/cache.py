@@ -63,6 +63,6 @@ class ResultCache:
             return connection.changes()
 
 
-def references(connection: apsw.Connection) -> Iterable[str]:
+def blobs_of_cached_results(connection: apsw.Connection) -> Iterable[str]:
     """The blobs that cached results are in, read on any connection to the node's database."""
     return (ref for (ref,) in connection.execute(_QUERIES["references"]))

@@ -45,6 +45,15 @@ class RunStore:
             raise no_such_run(run)
         return {name: value_of(document) for name, document in json.loads(row[0]).items()}
 
+    def of_key(self, tenant: str, workflows: str, key: str) -> RunRecord | None:
+        """The first run with an idempotency key among those of the workflows whose names begin
+        with `workflows`, which is ASCII."""
+        after = workflows[:-1] + chr(ord(workflows[-1]) + 1)
+        found = self._connection.execute(
+            QUERIES["by_key_and_prefix"], (tenant, workflows, after, key)
+        ).fetchone()
+        return None if found is None else self.get(str(found[0]))
+
     def list(
         self,
         workflow: str | None = None,
@@ -64,6 +73,18 @@ class RunStore:
         return [
             run_of(r) for r in self._connection.execute(QUERIES[name], (newest, limit, *chosen))
         ]
+
+    def dead(self, limit: int = 100, before: str | None = None) -> builtins.list[RunRecord]:
+        """Runs that failed and were not tried again, in the order and pages of `list`.
+
+        Raises `NotFound` when there is no run `before`.
+        """
+        newest = _NEWEST if before is None else self._seq(before)
+        return [run_of(r) for r in self._connection.execute(QUERIES["dead"], (newest, limit))]
+
+    def is_dead(self, run: str) -> bool:
+        """Whether a run failed and was not tried again."""
+        return self._connection.execute(QUERIES["is_dead"], (run,)).fetchone() is not None
 
     def steps(
         self, run: str, limit: int = 1000, after: int = 0

@@ -22,8 +22,14 @@ def test_the_public_names_are_these_and_sorted() -> None:
         "Text",
         "Video",
         "__version__",
+        "deployed",
         "function",
+        "gather",
+        "map",
         "on",
+        "plan",
+        "when",
+        "workflow",
     ]
     assert all(hasattr(dsfn, name) for name in dsfn.__all__)
 

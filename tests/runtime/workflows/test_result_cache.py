@@ -10,8 +10,7 @@ import pytest
 
 from dsfn.billing.sqlite import connect, transaction
 from dsfn.runtime.events.stored import request_digest
-from dsfn.runtime.workflows import cache
-from dsfn.runtime.workflows.cache import KEEP_CACHED_S, ResultCache
+from dsfn.runtime.workflows.cache import KEEP_CACHED_S, ResultCache, blobs_of_cached_results
 from dsfn.runtime.workflows.model import Blob
 
 DAY_US = 24 * 3600 * 1_000_000
@@ -79,7 +78,7 @@ def test_results_outlive_the_node_and_tell_the_blobs_that_they_need(tmp_path: Pa
     first.close()
     second = connect(tmp_path / "node.db", "")
     assert ResultCache(second, Days()).get("tag-0000000001", DIGEST) == LARGE
-    assert list(cache.references(second)) == [REF]
+    assert list(blobs_of_cached_results(second)) == [REF]
     second.close()
 
 
@@ -95,7 +94,7 @@ def test_results_are_kept_thirty_days(connection: apsw.Connection) -> None:
     assert (results.prune(), results.prune()) == (1, 0)
     assert results.get("tag-0000000001", DIGEST) is None
     assert results.get("tag-0000000002", DIGEST) == SMALL
-    assert list(cache.references(connection)) == []
+    assert list(blobs_of_cached_results(connection)) == []
 
 
 def test_of_too_many_results_the_oldest_go(connection: apsw.Connection) -> None:
