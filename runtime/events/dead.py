@@ -77,15 +77,23 @@ class DeadLetters:
         self._queue.arrived.set()
 
     def _row(self, id: str) -> Row:
-        row = self._connection.execute(_QUERIES["get"], (id,)).fetchone()
+        row: Row | None = self._connection.execute(_QUERIES["get"], (id,)).fetchone()
         if row is None:
             raise _no_such_letter(id)
         return row
 
 
 def _letter(row: Row) -> DeadLetter:
-    *facts, error = row[:8]
-    return DeadLetter(*facts, error=json.loads(error))
+    return DeadLetter(
+        seq=row[0],
+        id=row[1],
+        name=row[2],
+        revision=row[3],
+        attempts=row[4],
+        created_at_us=row[5],
+        died_at_us=row[6],
+        error=json.loads(row[7]),
+    )
 
 
 def _no_such_letter(id: str) -> NotFound:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import InvalidInput, NotFound, from_document
+from dsfn.functions.errors import InvalidInput, from_document
 from dsfn.functions.event import to_document
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.events.dead import DeadLetter
@@ -33,7 +33,8 @@ async def list_deadletters(request: Request) -> Response:
     cursor = _Cursor.read(request.query_params.get("before"))
     events = services.dead.list(limit + 1, **cursor.events)
     runs = services.runs.store.dead(limit + 1, cursor.run)
-    found = sorted((*events, *runs), key=_time, reverse=True)
+    found: list[DeadLetter | RunRecord] = [*events, *runs]
+    found.sort(key=_time, reverse=True)
     shown = found[:limit]
     more = cursor.after(shown).text if len(found) > limit else None
     return JSONResponse({"deadletters": [_summary(each) for each in shown], "next": more})
@@ -99,13 +100,10 @@ class _Cursor:
 
 
 def _find(services: Services, id_: str) -> DeadLetter | RunRecord:
-    try:
-        return services.dead.get(id_)
-    except NotFound as error:
-        run = services.runs.store.find_dead(id_)
-        if run is None:
-            raise error
-        return run
+    """Raises `NotFound`."""
+    if services.runs.store.is_dead(id_):
+        return services.runs.store.get(id_)
+    return services.dead.get(id_)
 
 
 def _summary(found: DeadLetter | RunRecord) -> Document:

@@ -22,6 +22,7 @@ from dsfn.runtime.workflows.model import (
     StepRecord,
     StepState,
     WorkflowRevision,
+    item_of,
 )
 
 MAX_STEPS_SHOWN = 1_000
@@ -183,13 +184,6 @@ def _kind(step: object) -> str:
     if isinstance(step, Call):
         return "call"
     return "decide" if isinstance(step, Decide) else "each"
-
-
-def item_of(path: tuple[int, ...]) -> int | list[int] | None:
-    """Which item a step runs for: None outside a fan-out, a list in nested ones."""
-    if not path:
-        return None
-    return path[0] if len(path) == 1 else list(path)
 
 
 def _described(document: Document, output: Blob) -> Document:

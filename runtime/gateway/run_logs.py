@@ -6,16 +6,16 @@ import asyncio
 import heapq
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from dsfn.runtime.gateway.ndjson import ndjson_line
-from dsfn.runtime.gateway.run_documents import all_steps, has_ended, item_of
+from dsfn.runtime.gateway.run_documents import all_steps, has_ended
 from dsfn.runtime.logfile import POLL_S
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.services import Services
-from dsfn.runtime.workflows.model import Change, RunRecord, StepRecord
+from dsfn.runtime.workflows.model import Change, RunRecord, StepRecord, item_of
 
 CHUNK_BYTES = 64 << 10
 # Lines of calls that are not known to belong to the run, or not yet.
@@ -54,10 +54,8 @@ async def run_logs(services: Services, run: RunRecord, follow: bool) -> AsyncGen
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield chunk
         return
-    async with (
-        aclosing(services.runs.watch(run.id)) as changes,
-        _lines_to_come(services.logs, functions, run.started_at_us) as lines,
-    ):
+    changes = services.runs.watch(run.id)
+    async with _lines_to_come(services.logs, functions, run.started_at_us) as lines:
         for step in await all_steps(services.runs, run.id):
             calls.add(step)
         follower = _Follower(calls, lines)
@@ -83,7 +81,7 @@ class _Follower:
     lines: asyncio.Queue[bytes]
     _unknown: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_UNKNOWN_LINES))
 
-    async def learn(self, changes: AsyncGenerator[Change, None]) -> None:
+    async def learn(self, changes: AsyncIterator[Change]) -> None:
         """Keeps the calls up to date until the run has ended."""
         async for change in changes:
             if change.step is not None:

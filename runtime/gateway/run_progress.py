@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -19,15 +19,15 @@ async def run_events(services: Services, run: str) -> AsyncGenerator[bytes, None
     node stops. Raises `NotFound`.
     """
     # Asked for before the state is looked at: what changes in between is told twice, not never.
-    async with aclosing(services.runs.watch(run)) as changes:
-        record = services.runs.store.get(run)
-        yield server_sent_event("run", await described(services, record))
-        if has_ended(record):
-            return
-        steps = with_beats(_steps(services, changes), lambda: services.life.accepts_calls)
-        async with aclosing(steps):
-            async for event in steps:
-                yield event
+    changes = services.runs.watch(run)
+    record = services.runs.store.get(run)
+    yield server_sent_event("run", await described(services, record))
+    if has_ended(record):
+        return
+    steps = with_beats(_steps(services, changes), lambda: services.life.accepts_calls)
+    async with aclosing(steps):
+        async for event in steps:
+            yield event
     yield server_sent_event("run", await described(services, services.runs.store.get(run)))
 
 
@@ -43,9 +43,7 @@ async def described(
     return run_document(run, revision, steps, currency, now_us, page)
 
 
-async def _steps(
-    services: Services, changes: AsyncGenerator[Change, None]
-) -> AsyncGenerator[bytes, None]:
+async def _steps(services: Services, changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:
     """The changes of steps that call a function, until the run has ended."""
     async for change in changes:
         if change.ended is not None:

@@ -65,6 +65,18 @@ class RunStore:
             run_of(r) for r in self._connection.execute(QUERIES[name], (newest, limit, *chosen))
         ]
 
+    def dead(self, limit: int = 100, before: str | None = None) -> builtins.list[RunRecord]:
+        """Runs that failed and were not tried again, in the order and pages of `list`.
+
+        Raises `NotFound` when there is no run `before`.
+        """
+        newest = _NEWEST if before is None else self._seq(before)
+        return [run_of(r) for r in self._connection.execute(QUERIES["dead"], (newest, limit))]
+
+    def is_dead(self, run: str) -> bool:
+        """Whether a run failed and was not tried again."""
+        return self._connection.execute(QUERIES["is_dead"], (run,)).fetchone() is not None
+
     def steps(
         self, run: str, limit: int = 1000, after: int = 0
     ) -> builtins.list[tuple[int, StepRecord, int | None]]:

@@ -38,6 +38,7 @@ CREATE INDEX IF NOT EXISTS runs_by_workflow ON runs (workflow, seq);
 CREATE INDEX IF NOT EXISTS runs_by_workflow_and_state ON runs (workflow, state, seq);
 CREATE INDEX IF NOT EXISTS runs_by_revision ON runs (revision);
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, seq);
+CREATE INDEX IF NOT EXISTS runs_by_retry ON runs (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_finished ON runs (finished_at_us)
     WHERE finished_at_us IS NOT NULL;
 
@@ -180,6 +181,18 @@ FROM runs WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2;
 SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
     cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
 FROM runs WHERE seq < ?1 AND workflow = ?3 AND state = ?4 ORDER BY seq DESC LIMIT ?2;
+
+-- name: dead
+-- Those that failed and were not tried again.
+SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
+    cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
+FROM runs WHERE seq < ?1 AND state = 'failed'
+    AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.retry_of = runs.id)
+ORDER BY seq DESC LIMIT ?2;
+
+-- name: is_dead
+SELECT 1 FROM runs WHERE id = ?1 AND state = 'failed'
+    AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.retry_of = ?1);
 
 -- name: steps
 SELECT seq, step, path, state, function, revision, attempts, started_at_us, finished_at_us,
