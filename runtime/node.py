@@ -96,6 +96,8 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         await services.tiers.start()
         services.gpus.start()
         services.pools.start()
+        services.runs.start_serving()
+        services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
         try:
@@ -103,7 +105,9 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         finally:
             services.life.accepts_calls = False
             await services.sweeper.close()
+            await services.schedules.close()
             await services.dispatcher.close()
+            await services.runs.close()
             await services.tiers.close()
             await services.pools.close()
             await services.gpus.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from dsfn.functions.errors import DefinitionError, NotFound
 from dsfn.functions.interface import Kind
@@ -19,6 +19,7 @@ from dsfn.functions.workflow.symbols import is_symbol
 from dsfn.functions.workflow.workflow import Workflow
 
 T = TypeVar("T")
+U = TypeVar("U")
 Ts = TypeVarTuple("Ts")
 
 
@@ -92,9 +93,25 @@ def map(
     return results
 
 
+@overload
 def when(
-    condition: Any, then: Callable[[], T] | T, otherwise: Callable[[], T] | T, *, name: str = "when"
-) -> T:
+    condition: Any, then: Callable[[], T], otherwise: Callable[[], U], *, name: str = "when"
+) -> T | U: ...
+
+
+@overload
+def when(condition: Any, then: Callable[[], T], otherwise: U, *, name: str = "when") -> T | U: ...
+
+
+@overload
+def when(condition: Any, then: T, otherwise: Callable[[], U], *, name: str = "when") -> T | U: ...
+
+
+@overload
+def when(condition: Any, then: T, otherwise: U, *, name: str = "when") -> T | U: ...
+
+
+def when(condition: Any, then: Any, otherwise: Any, *, name: str = "when") -> Any:
     """What one of two branches gives: `then` if `condition` is true as Python has it.
 
     A branch is a callable without parameters, such as a lambda, whose calls are steps that run
@@ -102,8 +119,7 @@ def when(
     """
     check_name("The name of a step", name)
     with _here() as body:
-        result: T = body.when(condition, then, otherwise, name)
-    return result
+        return body.when(condition, then, otherwise, name)
 
 
 def gather(*results: *Ts) -> tuple[*Ts]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -229,6 +229,14 @@ class Engine:
     def under_way(self) -> int:
         """How many runs have not ended."""
         return len(self._machine.runs) + len(self._resuming)
+
+    def calls_under_way(self) -> int:
+        """How many calls runs are waiting for."""
+        return self._machine.calls.under_way
+
+    def ended(self) -> Mapping[tuple[str, str], int]:
+        """How many runs have ended since the node's start, by workflow and last state."""
+        return self._machine.ended_counts
 
     def _begin(self, prepared: Prepared, stored: asyncio.Future[str]) -> None:
         """Inside a turn's transaction: the run is stored and goes as far as it can."""

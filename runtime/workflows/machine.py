@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,7 @@ class Machine:
     new_id: Callable[[int], str]
     runs: dict[str, ActiveRun] = field(default_factory=dict)
     watchers: Watchers = field(default_factory=Watchers)
+    ended_counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _waiting: dict[str, list[asyncio.Future[RunRecord]]] = field(default_factory=dict)
     _closed: bool = False
 
@@ -134,7 +136,8 @@ class Machine:
                 self.watchers.publish(Change(run.id, record_of(instance, tally, result)))
         for run in effects.stopped:
             _stop(run)
-        for run, _ in effects.ended:
+        for run, state in effects.ended:
+            self.ended_counts[run.workflow, state] += 1
             self.runs.pop(run.id, None)
             _stop(run)
         if not self._closed:

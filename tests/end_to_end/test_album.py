@@ -28,7 +28,8 @@ QUESTIONS = {
 def send(node: LiveNode) -> list[str]:
     """Sends the folder, and asks; what is printed."""
     asked = [word for question in QUESTIONS for word in ("--ask", question)]
-    command = [sys.executable, ALBUM / "run.py", LIBRARY / "samples", ALBUM / "files", *asked]
+    folders = (LIBRARY / "samples", ALBUM / "files")
+    command = [sys.executable, str(ALBUM / "run.py"), *map(str, folders), *asked]
     done = subprocess.run(
         command, env={**os.environ, "DSFN_URL": node.url}, capture_output=True, text=True
     )

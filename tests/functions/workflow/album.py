@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import dsfn
 from dsfn import Audio, File, Image, Json, Text
@@ -67,7 +68,9 @@ def album(photos: list[Image], voice: Audio) -> Json:
     return Index(labels, text)
 
 
-FUNCTIONS = (classify, has_speech, transcribe, Index, thumbnail, keep, count, words, frames)
+FUNCTIONS: tuple[Any, ...] = (
+    *(classify, has_speech, transcribe, Index, thumbnail, keep, count, words, frames),
+)
 
 
 def interfaces() -> dict[str, Interface]:

@@ -61,7 +61,12 @@ PURE: Mapping[str, Pure] = {
     "total": Pure(lambda ns: sum(ns) % MODULUS, {"ns": "ints"}, "int"),
     "halve": Pure(lambda n: {"half": n // 2, "odd": n % 2 == 1}, {"n": "int"}, "halves"),
 }
-SCHEMAS = {"int": INTEGER, "bool": BOOLEAN, "ints": INTEGERS, "halves": HALVES}
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "int": INTEGER,
+    "bool": BOOLEAN,
+    "ints": INTEGERS,
+    "halves": HALVES,
+}
 INTERFACES: Mapping[str, Interface] = {
     name: Interface(
         "",
@@ -99,7 +104,7 @@ def dags(
     """A workflow of at most about `max_steps` steps, nested at most three deep."""
     plain = st.just(StepOptions()) if options is None else options
     made = _Made(draw, plain, left=draw(st.integers(1, max_steps)))
-    known = {"int": [Input("n"), Input("m")], "bool": [Input("flag")], "ints": [Input("ns")]}
+    known: Known = {"int": [Input("n"), Input("m")], "bool": [Input("flag")], "ints": [Input("ns")]}
     made.block(known, ())
     names = {f"o{i}": made.any(known) for i in range(draw(st.integers(1, 3)))}
     output = ObjectOf(tuple(names.items())) if draw(st.booleans()) else ListOf((*names.values(),))
@@ -107,6 +112,7 @@ def dags(
 
 
 Known = dict[str, list[Expr]]
+END = st.booleans()
 
 
 @dataclass(slots=True)
@@ -124,7 +130,7 @@ class _Made:
             self.left -= 1
             kinds = ["call", "call", "decide", "each"] if len(scope) < 3 else ["call"]
             getattr(self, self.draw(st.sampled_from(kinds)))(known, scope)
-            if scope and self.draw(st.booleans()):
+            if self.draw(END) and scope:
                 return
 
     def call(self, known: Known, scope: tuple[Within, ...]) -> None:

@@ -397,7 +397,7 @@ def test_schemas_that_refer_elsewhere_are_not_fetched_and_recursive_ones_end() -
             "Loop": {"$ref": "#/$defs/Loop"},
         },
     }
-    strings = {**tree, "$defs": {"Tree": {**tree["$defs"]["Tree"]}}}  # type: ignore[dict-item, index]
+    strings = {**tree, "$defs": {"Tree": {**tree["$defs"]["Tree"]}}}
     away = {"$ref": "https://example.invalid/schema"}
     loop = {"$ref": "#/$defs/Loop", "$defs": tree["$defs"]}
     for schema in (tree, strings, away, loop):
@@ -495,7 +495,7 @@ def big() -> Expr:
         (dag_of(options=WorkflowOptions("flow", timeout_s=-1)), "timeout must be from"),
         (dag_of(inputs=(WorkflowInput("a b", "json"),)), "is no name"),
         (dag_of(inputs=(WorkflowInput("n", "json"),) * 2), "input 'n' is there twice"),
-        (dag_of(inputs=(WorkflowInput("n", "sound"),)), "of the kind 'sound'"),  # type: ignore[arg-type]
+        (dag_of(inputs=(WorkflowInput("n", "sound"),)), "of the kind 'sound'"),
         (dag_of(inputs=(WorkflowInput("n", "event", many=True),)), "is a list of events"),
         (dag_of(inputs=(WorkflowInput("n", "json", required=False),)), "have a default or be"),
         (

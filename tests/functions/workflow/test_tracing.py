@@ -136,7 +136,7 @@ def of_a_part(n: Json, photo: Image) -> Json:
 
 
 def key_of_a_part(n: Json, photo: Image) -> Json:
-    return thumbnail(photo)["width"]  # type: ignore[index]  # here
+    return thumbnail(photo)["width"]  # here
 
 
 def a_type(n: Json, photo: Image) -> Json:
@@ -152,15 +152,15 @@ def awaited(n: Json, photo: Image) -> Json:
 
 
 def wrong_name(n: Json, photo: Image) -> Json:
-    return classify(imge=photo)  # type: ignore[call-arg]  # here
+    return classify(imge=photo)  # here
 
 
 def missing(n: Json, photo: Image) -> Json:
-    return classify()  # type: ignore[call-arg]  # here
+    return classify()  # here
 
 
 def too_many(n: Json, photo: Image) -> Json:
-    return classify(photo, 1, 2)  # type: ignore[call-arg]  # here
+    return classify(photo, 1, 2)  # here
 
 
 def leaked_from_branch(n: Json, photo: Image) -> Json:
@@ -227,11 +227,11 @@ def part_as_constant(n: Json, photo: Image) -> Json:
 
 
 def not_a_number(n: Json, photo: Image) -> Json:
-    return count(float("nan"))  # type: ignore[arg-type]  # here
+    return count(float("nan"))  # here
 
 
 def no_json(n: Json, photo: Image) -> Json:
-    return count(threading.Lock())  # type: ignore[arg-type]  # here
+    return count(threading.Lock())  # here
 
 
 def key_of_a_constant(n: Json, photo: Image) -> Json:
