@@ -13,12 +13,15 @@ from starlette.types import Receive, Scope, Send
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
     bill,
+    deadletters,
     deployments,
     events,
     functions_admin,
     invocations,
+    runs,
     snapshots,
     status,
+    workflows,
 )
 from dsfn.runtime.gateway.functions import FunctionsEndpoint
 from dsfn.runtime.gateway.request import ClientGone
@@ -57,6 +60,9 @@ def build_app(services: Services) -> Gateway:
             *events.ROUTES,
             *invocations.ROUTES,
             *functions_admin.ROUTES,
+            *workflows.ROUTES,
+            *runs.ROUTES,
+            *deadletters.ROUTES,
             *deployments.ROUTES,
             *snapshots.ROUTES,
             *bill.ROUTES,
