@@ -159,7 +159,7 @@ def change_line(change: Change) -> str:
     ]
     if run["error"] is not None:
         words.append(str(run["error"]["detail"]))
-    return f"run {run['id']} {', '.join(words)}"
+    return f"run {run['id']} {', '.join(filter(None, words))}"
 
 
 def dag_of(document: dict[str, Any]) -> Dag:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from dsfn.functions.workflow.document import to_document
 from dsfn.runtime.clock import rfc3339
-from dsfn.runtime.gateway.admin_documents import subscription_document
+from dsfn.runtime.gateway.admin_documents import subscription_document, workflow_url
 from dsfn.runtime.services import Services
 from dsfn.runtime.workflows.model import WorkflowRevision
 from dsfn.runtime.workflows.registry import WorkflowRecord
@@ -18,11 +18,10 @@ Document = dict[str, Any]
 
 def workflow_summary(request: Request, revision: WorkflowRevision) -> Document:
     """A workflow in a few words."""
-    base = str(request.base_url).rstrip("/")
     return {
         "name": revision.workflow,
         "revision": revision.id,
-        "url": f"{base}/workflows/{revision.workflow}",
+        "url": workflow_url(request, revision.workflow),
         "created_at": rfc3339(revision.created_at_us),
         "steps": len(revision.dag.steps),
         "schedule": revision.dag.options.schedule,

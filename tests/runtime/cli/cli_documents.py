@@ -24,7 +24,6 @@ OPEN = {
     "dag",
     "error",  # a problem document has facts of its own beside the RFC's
     "event",
-    "output",
     "states",
 }
 
