@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from dsfn.billing.sqlite import transaction
-from dsfn.functions.errors import DsfnError, RunTimedOut
+from dsfn.functions.errors import DsfnError, RunTimedOut, StorageFull, Unavailable
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
@@ -26,7 +26,7 @@ from dsfn.runtime.workflows.picture import record_of, running_record
 from dsfn.runtime.workflows.progress import Instance
 from dsfn.runtime.workflows.recorder import Effects
 from dsfn.runtime.workflows.store import RunStore
-from dsfn.runtime.workflows.turns import Entry, Turns
+from dsfn.runtime.workflows.turns import PAUSE_S, Entry, Turns
 from dsfn.runtime.workflows.values import Evaluator
 from dsfn.runtime.workflows.watchers import Watchers
 
@@ -211,7 +211,12 @@ class Machine:
             return evaluation.outcome(run, instance, evaluator)
 
         try:
-            return await evaluation.in_thread(run, work)
+            while True:
+                try:
+                    return await evaluation.in_thread(run, work)
+                except (Unavailable, StorageFull) as error:
+                    _LOG.warning("Run %s cannot go on now: %s", run.id, error.message)
+                    await asyncio.sleep(PAUSE_S)
         except DsfnError as error:
             return error
         except Exception as error:  # noqa: BLE001  a fault of ours must not end the engine
