@@ -143,8 +143,8 @@ class Machine:
         if not self._closed:
             self._go_on(effects)
         self.books.owe(effects.owed)
-        # The calls that have just been created send their requests before that.
-        asyncio.get_running_loop().call_soon(self._tell, effects)
+        if effects.ended:
+            self._tell(effects)
 
     def _go_on(self, effects: Effects) -> None:
         for run, instance in effects.slow:
@@ -160,7 +160,7 @@ class Machine:
         self.calls.begin()
 
     def _tell(self, effects: Effects) -> None:
-        """The books first: who hears that a run has ended finds its rows there."""
+        """Tells that runs have ended. The books first: who hears of it finds the rows there."""
         self.books.settle()
         for run, _ in effects.ended:
             if not self.watchers and run.id not in self._waiting:

@@ -10,7 +10,18 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from run_node import COST_NANO, RunNode, answer_to, chain, mapped, new_id, of, pure, workflow
+from run_node import (
+    COST_NANO,
+    RunNode,
+    answer_to,
+    chain,
+    mapped,
+    new_id,
+    of,
+    one_step,
+    pure,
+    workflow,
+)
 
 from dsfn.billing.sqlite import transaction
 from dsfn.functions import errors
@@ -37,7 +48,6 @@ from dsfn.functions.workflow.dag import (
     Item,
     ListOf,
     Result,
-    StepOptions,
     Within,
     WorkflowInput,
 )
@@ -60,11 +70,6 @@ def failing(times: int, error: errors.DsfnError, only: str = "") -> Any:
         return await pure(call)
 
     return behave
-
-
-def one_step(**options: Any) -> Any:
-    step = CallStep("s", "double", (("n", Input("n")),), None, StepOptions(**options))
-    return workflow(step, output=Result("s"), inputs=N)
 
 
 def test_a_step_that_fails_ends_its_run_with_the_place_and_the_reason(on_node: OnNode) -> None:
