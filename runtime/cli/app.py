@@ -31,6 +31,7 @@ from dsfn.runtime.cli import (
     snapshot,
     subscriptions,
     workflow,
+    workflow_plan,
 )
 from dsfn.runtime.cli.daemon import USAGE
 from dsfn.runtime.cli.output import OutputFailed, complain, result_stream, say
@@ -91,6 +92,7 @@ app.add_typer(workflows, name="workflow")
 workflows.command("list")(workflow.list_workflows)
 workflows.command("show")(workflow.show)
 workflows.command("run")(workflow.run)
+workflows.command("plan")(workflow_plan.plan)
 workflows.command("history")(workflow.history)
 workflows.command("delete")(workflow.delete)
 app.add_typer(runs_of_workflows, name="runs")

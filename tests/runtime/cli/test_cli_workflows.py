@@ -384,3 +384,27 @@ def _read(fd: int) -> bytes:
         return os.read(fd, 1 << 16)
     except OSError:  # the other end has closed
         return b""
+
+
+def test_a_plan_is_explained_drawn_and_saved(dsfn: Dsfn) -> None:
+    asked = ("workflow", "plan", "--input", "note=text/plain", "--output", "text/plain")
+    told = dsfn(*asked, "--want", "cry").out
+    assert "'cry' is met by cry, by its name." in told
+    assert "│ cry" in told or "cry " in told
+    assert "It is not saved" in told
+    document = dsfn(
+        *asked, "--want", "cry", "--optimise", "cost", "--save", "loud", "--json"
+    ).json()
+    assert_shape(document, documented("dsfn workflow plan"))
+    assert document["saved"]["name"] == "loud"
+    (dsfn.directory / "note.txt").write_text("quiet")
+    assert dsfn("workflow", "run", "loud", "--part", "note=@note.txt").out == "QUIET"
+    dsfn("workflow", "delete", "loud")
+
+
+def test_no_plan_and_mistakes_are_one_sentence(dsfn: Dsfn) -> None:
+    run = dsfn("workflow", "plan", "--input", "text/plain", "--output", "video/mp4")
+    assert (run.code, run.out, run.err.count("\n")) == (1, "", 1)
+    assert "No function gives video/mp4." in run.err
+    for wrong in (("--output", "text/plain"), ("--input", "text/plain")):
+        assert dsfn("workflow", "plan", *wrong).code == 2
