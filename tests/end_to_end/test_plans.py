@@ -115,7 +115,7 @@ def test_auto_takes_several_inputs_as_a_form(planning: LiveNode) -> None:
 
 
 def test_auto_takes_a_list_as_a_field_that_comes_again(planning: LiveNode) -> None:
-    form = [("films", ("a.mp4", b"1000ftyp", "video/mp4")), ("films", ("b.mp4", b"2000ftyp"))]
+    form = [("films", ("a.mp4", b"1000ftyp", "video/mp4")), ("films", ("b.mp4", b"2000ftyp", ""))]
     answer = planning.http.post("/auto?output=text/plain[]&want=transcribe", files=form)
     assert answer.status_code == 200, answer.text
     assert answer.json() == ["1000ftyp", "2000ftyp"]
@@ -139,6 +139,13 @@ def test_auto_answers_at_once_when_asked_to(planning: LiveNode) -> None:
     assert answer.headers["dsfn-plan"]
     where = answer.headers["location"]
     eventually(lambda: planning.http.get(where).json()["state"] == "succeeded", "the run to end")
+
+
+def test_auto_tells_how_the_run_goes_when_asked_to(planning: LiveNode) -> None:
+    answer = auto(planning, FILM, "video/mp4", "output=text/plain", accept="text/event-stream")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["dsfn-plan"]
+    assert answer.text.rstrip().splitlines()[-2] == "event: result"
 
 
 def test_auto_runs_once_for_a_key_whatever_is_best_by_then(planning: LiveNode) -> None:
