@@ -49,7 +49,8 @@ class Callee(Generic[P, R]):
         `backoff_delay` (seconds, "200ms" or "PT0.2S"): the wait before each. `timeout`: of an
         attempt. `cache`: the result of the same revision on the same input is used again.
         `budget`: the most that all attempts may cost, such as "0.05". `fallback`: what stands
-        in when it failed for good, a function or a value. `name`: the step's.
+        in when it failed for good, a function or a value. `name`: the step's, numbered from the
+        second of that name on.
         Raises `DefinitionError`.
         """
         return Step(self, settings_of(words))

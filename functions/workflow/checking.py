@@ -72,6 +72,7 @@ class Types:
 
     dag: Dag
     interfaces: Mapping[str, Interface]
+    inputs: dict[str, Type] = field(default_factory=dict)
     results: dict[str, Type] = field(default_factory=dict)
     items: dict[tuple[str, int], Type] = field(default_factory=dict)
 
@@ -79,7 +80,7 @@ class Types:
         """The type of an expression. Raises `DefinitionError` naming `where` it is needed."""
         match expr:
             case Input(name):
-                return _type_of_input(next(i for i in self.dag.inputs if i.name == name))
+                return self.inputs[name]
             case Result(step):
                 return self.results[step]
             case Item(each, index):
@@ -100,9 +101,10 @@ class Types:
 
     def check_input(self, given: WorkflowInput) -> None:
         """Raises unless the default of an input is one of its values, or null."""
+        self.inputs[given.name] = value_type(given.kind, given.many, given.schema)
         if given.default is None or given.default == _NULL:
             return
-        reason = misfit(constant_type(given.default), _type_of_input(given))
+        reason = misfit(constant_type(given.default), self.inputs[given.name])
         if reason is not None:
             raise wrong(self.dag, f"the default of input '{given.name}' does not fit: {reason}")
 
@@ -217,10 +219,6 @@ def unknown_function(dag: Dag, function: str, step: str, known: Iterable[str]) -
 
 
 _NULL = Constant.of(None)
-
-
-def _type_of_input(given: WorkflowInput) -> Type:
-    return value_type(given.kind, given.many, given.schema)
 
 
 def _because(reason: str, given: Type, takes: Type) -> str:

@@ -7,13 +7,13 @@ of the same words; of what is not understood it is supposed that it fits.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-_MAX_ALTERNATIVES = 64
+_MAX_EXPANSIONS = 256
 _MAX_DEPTH = 32
 
 
@@ -50,21 +50,31 @@ class Schema:
     @cached_property
     def alternatives(self) -> tuple[Schema, ...]:
         """Schemas without references and choices, of which a value fits one."""
-        return tuple(self._expanded(_MAX_DEPTH))[:_MAX_ALTERNATIVES]
+        found: list[Schema] = []
+        waiting = [self]
+        for _ in range(_MAX_EXPANSIONS):
+            if not waiting:
+                return tuple(found)
+            schema = waiting.pop()
+            options = schema._options()
+            if options is None:
+                found.append(schema)
+            else:
+                waiting += reversed(options)
+        # A choice between too many, or one that refers to itself: supposed to be anything.
+        return (self.inner(True),)
 
-    def _expanded(self, depth: int) -> Iterator[Schema]:
-        if depth == 0:
-            yield self.inner(True)
-        elif "$ref" in self.words:
-            yield from self._referred()._expanded(depth - 1)
-        elif "anyOf" in self.words or "oneOf" in self.words:
-            for option in self.words.get("anyOf") or self.words["oneOf"]:
-                yield from self.inner(option)._expanded(depth - 1)
-        elif "allOf" in self.words:
+    def _options(self) -> list[Schema] | None:
+        """What a reference or choice stands for; None for a schema that is neither."""
+        if "$ref" in self.words:
+            return [self._referred()]
+        for word in ("anyOf", "oneOf"):
+            if word in self.words:
+                return [self.inner(node) for node in self.words[word]]
+        if "allOf" in self.words:
             each = self.words["allOf"]
-            yield from self.inner(each[0] if len(each) == 1 else True)._expanded(depth - 1)
-        else:
-            yield self
+            return [self.inner(each[0] if len(each) == 1 else True)]
+        return None
 
     def _referred(self) -> Schema:
         node = self.root

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from dsfn.functions.errors import DefinitionError
@@ -49,6 +50,7 @@ MAX_INPUTS = 256
 MAX_ID_CHARS = 255
 Scope = tuple[Within, ...]
 
+_MAX_PROBLEM_CHARS = 1_000
 _ID = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*")
 _INPUT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -60,7 +62,7 @@ def check_structure(dag: Dag) -> None:
         raise wrong(dag, f"it has {len(dag.steps)} steps; at most {MAX_STEPS} are taken")
     _check_inputs(dag)
     _check_size(dag)
-    checker = _Checker(dag, {}, {})
+    checker = _Checker(dag, frozenset(i.name for i in dag.inputs), _ends(dag))
     for step in dag.steps:
         checker.step(step)
     checker.expr(dag.output, (), "its output")
@@ -68,6 +70,8 @@ def check_structure(dag: Dag) -> None:
 
 def wrong(dag: Dag, problem: str) -> DefinitionError:
     """The error about a workflow; `problem` goes on after its name, without the full stop."""
+    if len(problem) > _MAX_PROBLEM_CHARS:
+        problem = f"{problem[:_MAX_PROBLEM_CHARS]}..."
     return DefinitionError(f"In workflow '{dag.name}', {problem}.", function=dag.name)
 
 
@@ -109,13 +113,29 @@ def _input_problem(given: WorkflowInput) -> str | None:
     return None
 
 
+def _ends(dag: Dag) -> Mapping[str, int]:
+    ends: dict[str, int] = {}
+    by_id = dag.by_id
+    for count, step in enumerate(dag.steps, 1):
+        within = step.within
+        for _ in range(MAX_DEPTH):
+            if within is not None:
+                ends[within.step] = count
+                around = by_id.get(within.step)
+                within = None if around is None else around.within
+    return ends
+
+
 @dataclass(frozen=True, slots=True)
 class _Checker:
-    """Steps in order; of those that were looked at, their scopes are known."""
+    """Steps in order; of those that were looked at, their scopes are known. `ends`: how many
+    steps there are up to the last one within a map or decision."""
 
     dag: Dag
-    seen: dict[str, Step]
-    scopes: dict[str, Scope]
+    inputs: frozenset[str]
+    ends: Mapping[str, int]
+    seen: dict[str, Step] = field(default_factory=dict)
+    scopes: dict[str, Scope] = field(default_factory=dict)
 
     def step(self, step: Step) -> None:
         self._id(step.id)
@@ -136,7 +156,7 @@ class _Checker:
         """Raises unless all that an expression needs is there by then, in this scope."""
         match expr:
             case Input(name):
-                if all(name != i.name for i in self.dag.inputs):
+                if name not in self.inputs:
                     raise wrong(self.dag, f"{where} needs the input '{name}', which there is not")
             case Result(step):
                 self._visible(step, Call, scope, where)
@@ -201,9 +221,9 @@ class _Checker:
                 check_name("A function's name", fallback.function)
         except DefinitionError as error:
             raise wrong(self.dag, f"step '{call.id}': {error.message.removesuffix('.')}") from error
-        names = [name for name, _ in call.arguments]
-        for name in names:
-            if names.count(name) > 1:
+        names = Counter(name for name, _ in call.arguments)
+        for name, count in names.items():
+            if count > 1:
                 raise wrong(self.dag, f"step '{call.id}' gives the argument '{name}' twice")
 
     def _visible(self, id_: str, kind: type[Step], scope: Scope, where: str) -> Scope:
@@ -228,19 +248,10 @@ class _Checker:
     def _joined(self, id_: str, kind: type[Step], scope: Scope, where: str) -> Scope:
         """The scope of a map or decision that is over, as seen from `scope`."""
         around = self._visible(id_, kind, scope, where)
-        open_ = [s for s in self.dag.steps[len(self.seen) :] if self._is_within(s, id_)]
-        if any(w.step == id_ for w in scope) or (kind is Each and open_):
+        is_open = kind is Each and self.ends.get(id_, 0) > len(self.seen)
+        if is_open or any(within.step == id_ for within in scope):
             raise wrong(self.dag, f"{where} needs what '{id_}' gives before that is over")
         return around
-
-    def _is_within(self, step: Step, id_: str) -> bool:
-        within, by_id = step.within, self.dag.by_id
-        for _ in range(MAX_DEPTH):
-            if within is None or within.step == id_:
-                break
-            around = by_id.get(within.step)
-            within = None if around is None else around.within
-        return within is not None and within.step == id_
 
     def _item(self, each: str, index: int, scope: Scope, where: str) -> None:
         step = self.seen.get(each)

@@ -96,7 +96,7 @@ def origin_of(symbol: Symbol) -> Origin:
 
 
 def is_symbol(value: object) -> bool:
-    """Whether this is a symbol. `isinstance` may be asked of one, but of nothing else."""
+    """Whether this is a symbol; `isinstance(symbol, Other)` is refused to all code."""
     return issubclass(type(value), Symbol)
 
 

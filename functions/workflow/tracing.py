@@ -84,7 +84,7 @@ class Trace:
             given = callee.bind(args, kwargs)
         except TypeError as error:
             self.refuse(f"'{callee.called}' cannot be called like this: {error}")
-        id_ = self._id(settings.name, callee.called)
+        id_ = self._id(settings.name or callee.called)
         arguments = tuple(
             (name, self.lower(value, f"argument '{name}' of step '{id_}'"))
             for name, value in given.items()
@@ -102,7 +102,7 @@ class Trace:
         except TypeError as error:
             self.refuse(f"workflow '{workflow.called}' cannot be called like this: {error}")
         given.apply_defaults()
-        id_ = self._id(None, workflow.called)
+        id_ = self._id(workflow.called)
         symbols = {
             name: self._argument(value, f"argument '{name}' of workflow '{workflow.called}'")
             for name, value in given.arguments.items()
@@ -115,7 +115,7 @@ class Trace:
         self, function: Callable[..., Any], lists: Sequence[Any], parallel: int, name: str
     ) -> Any:
         """A fan-out; `function` is called once, with symbols of the items."""
-        id_ = self._id(None, name)
+        id_ = self._id(name)
         for value in lists:
             self._check_list(value)
         exprs = tuple(self.lower(value, f"a list of map '{id_}'") for value in lists)
@@ -136,7 +136,7 @@ class Trace:
         if not is_symbol(condition):
             return value_of(then if condition else otherwise)
         self._check_condition(condition)
-        id_ = self._id(None, name)
+        id_ = self._id(name)
         self._add(Decide(id_, self.lower(condition, f"the condition of '{id_}'"), self._within))
         exprs, kinds = [], set()
         for taken, branch in ((True, then), (False, otherwise)):
@@ -200,15 +200,13 @@ class Trace:
     def _within(self) -> Within | None:
         return self._scope[-1] if self._scope else None
 
-    def _id(self, own: str | None, usual: str) -> str:
-        """An id that is not taken: the author's own name, or the usual one, numbered."""
-        id_ = f"{self._prefix}{own or usual}"
-        if own is not None and id_ in self._ids:
-            self.refuse(f"there are two steps of the name '{own}'")
+    def _id(self, name: str) -> str:
+        """An id that is not taken: the name, or the name with a number."""
+        id_ = f"{self._prefix}{name}"
         number = 1
         while id_ in self._ids:
             number += 1
-            id_ = f"{self._prefix}{usual}-{number}"
+            id_ = f"{self._prefix}{name}-{number}"
         self._ids.add(id_)
         return id_
 

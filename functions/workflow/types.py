@@ -105,8 +105,8 @@ def constant_type(constant: Constant) -> Type:
 
 
 def either(options: Iterable[Type]) -> Type:
-    """The type of what may be any of these."""
-    found = tuple(options)
+    """The type of what may be any of these; one that is there twice counts once."""
+    found = tuple({id(option): option for option in options}.values())
     return found[0] if len(found) == 1 else EitherType(found)
 
 

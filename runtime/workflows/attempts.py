@@ -104,19 +104,11 @@ class Attempts:
             if (known := self.cache.get(attempt.revision, digest)) is not None:
                 return Succeeded(known, digest, cached=True)
         call = self._call(run, instance, attempt, body)
-        timeout_s = step.options.timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                answer = await self.caller(call, usages.append)
+            answer = await self._answer(call, step.options.timeout_s, usages)
         except BudgetExceeded:
             assert attempt.allowance is not None
             raise over_budget(attempt.allowance) from None
-        except TimeoutError:
-            if timeout_s is None:
-                raise
-            raise HandlerTimedOut(
-                f"The step took longer than its timeout of {timeout_s:g} s.", timeout_s=timeout_s
-            ) from None
         try:
             return Succeeded(await self._kept(answer), digest)
         except BaseException:
@@ -124,11 +116,24 @@ class Attempts:
             usages.clear()
             raise
 
+    async def _answer(self, call: Call, timeout_s: float | None, usages: list[Usage]) -> Answer:
+        if timeout_s is None:
+            return await self.caller(call, usages.append)
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                return await self.caller(call, usages.append)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise HandlerTimedOut(
+                f"The step took longer than its timeout of {timeout_s:g} s.", timeout_s=timeout_s
+            ) from None
+
     async def _kept(self, answer: Answer) -> Blob:
         size = len(answer.body)
         if size <= INLINE_BYTES:
             return Blob(answer.content_type, size, answer.body)
-        ref = await asyncio.to_thread(self.blobs.put, answer.body, answer.content_type)
+        ref = await self.blobs.save(answer.body, answer.content_type)
         return Blob(answer.content_type, size, None, ref)
 
     def _call(self, run: ActiveRun, instance: Instance, attempt: Attempt, body: Body) -> Call:

@@ -12,6 +12,9 @@ from dsfn.functions.errors import Conflict, StorageFull
 from dsfn.runtime.workflows.journal import Journal
 
 _PAUSE_S = 1.0
+# Rows that are stored already are not in a hurry: this way many share one commit of the ledger.
+_SOON_S = 0.02
+_MAX_OWED = 200
 _LOG = logging.getLogger("dsfn.workflows")
 
 
@@ -23,6 +26,7 @@ class Books:
     post: Callable[[Sequence[Usage]], None]
     _owed: list[tuple[int, Usage]] = field(default_factory=list)
     _posted_up_to: int = 0
+    _held_up: bool = False
     _timer: asyncio.TimerHandle | None = None
 
     def recover(self) -> None:
@@ -31,8 +35,12 @@ class Books:
             self._post(portion)
 
     def owe(self, rows: Sequence[tuple[int, Usage]]) -> None:
-        """Takes rows that are stored."""
+        """Takes rows that are stored, to be posted soon."""
         self._owed.extend(rows)
+        if len(self._owed) >= _MAX_OWED and not self._held_up:
+            self.settle()
+        elif self._owed:
+            self._settle_in(_SOON_S)
 
     def settle(self) -> None:
         """Posts what is owed, now or, when the ledger's disk is full, later."""
@@ -42,10 +50,10 @@ class Books:
             self._post(self._owed)
         except StorageFull as error:
             _LOG.warning("The ledger cannot be written now: %s", error.message)
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(_PAUSE_S, self._again)
+            self._held_up = True
+            self._settle_in(_PAUSE_S)
         else:
-            self._owed = []
+            self._owed, self._held_up = [], False
 
     def note(self) -> None:
         """Forgets the rows that the ledger has, inside the caller's transaction."""
@@ -57,6 +65,10 @@ class Books:
         """Posts nothing more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _settle_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._again)
 
     def _again(self) -> None:
         self._timer = None

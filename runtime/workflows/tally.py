@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from dsfn.billing.usage import Usage
 from dsfn.functions import errors
@@ -28,8 +28,7 @@ _NOT_SERVED = (errors.Unavailable, errors.StorageFull, errors.CallCancelled)
 _AT_ONCE = (errors.RequestError, errors.RunError)
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """The attempts of one step for one item so far.
 
     `attempts` are those that count; `crashes` and `postponed` those that did not. `stood_in`:
@@ -51,8 +50,7 @@ class Tally:
 
     def began(self, now_us: int, invocation: str) -> Tally:
         """An attempt begins."""
-        return replace(
-            self,
+        return self._replace(
             started_at_us=self.started_at_us or now_us,
             not_before_us=None,
             invocations=(*self.invocations, invocation)[-_MAX_INVOCATIONS:],
@@ -60,8 +58,7 @@ class Tally:
 
     def used(self, usages: Sequence[Usage], cost_nano: int) -> Tally:
         """An attempt has used this."""
-        return replace(
-            self,
+        return self._replace(
             busy_us=self.busy_us + sum(u.busy_us for u in usages),
             held_us=self.held_us + sum(u.held_us for u in usages),
             cost_nano=self.cost_nano + cost_nano,
@@ -69,7 +66,7 @@ class Tally:
 
     def succeeded(self) -> Tally:
         """The last attempt is the one that did it."""
-        return replace(self, attempts=self.attempts + 1)
+        return self._replace(attempts=self.attempts + 1)
 
 
 class Verdict(Enum):
@@ -90,20 +87,20 @@ def judge(
     if isinstance(error, _NOT_SERVED):
         return _postponed(tally, error, now_us)
     if isinstance(error, errors.HandlerCrashed) and tally.crashes < MAX_FREE_CRASHES:
-        again = replace(tally, crashes=tally.crashes + 1)
+        again = tally._replace(crashes=tally.crashes + 1)
         return Verdict.POSTPONE, _due(again, _doubled_s(tally.crashes), now_us)
-    counted = replace(tally, attempts=tally.attempts + 1)
+    counted = tally._replace(attempts=tally.attempts + 1)
     retries = 0 if tally.stood_in else options.retries
     if isinstance(error, _AT_ONCE) or counted.attempts > retries:
         return Verdict.FINAL, counted
     policy = RetryPolicy(options.retries, options.backoff_policy, options.backoff_delay_s)
     delay_us = policy.delay_us(counted.attempts, random)
-    return Verdict.RETRY, replace(counted, not_before_us=now_us + delay_us)
+    return Verdict.RETRY, counted._replace(not_before_us=now_us + delay_us)
 
 
 def stand_in(tally: Tally) -> Tally:
     """The fallback takes over: what counted against the step does not count against it."""
-    return replace(tally, stood_in=True, crashes=0, postponed=0, postponed_since_us=0)
+    return tally._replace(stood_in=True, crashes=0, postponed=0, postponed_since_us=0)
 
 
 def _postponed(tally: Tally, error: DsfnError, now_us: int) -> tuple[Verdict, Tally]:
@@ -114,7 +111,7 @@ def _postponed(tally: Tally, error: DsfnError, now_us: int) -> tuple[Verdict, Ta
     asked_s = error.fields.get("retry_after_s")
     if isinstance(asked_s, int | float):
         delay_s = min(max(delay_s, float(asked_s)), MAX_BACKOFF_S)
-    again = replace(tally, postponed=tally.postponed + 1, postponed_since_us=since_us)
+    again = tally._replace(postponed=tally.postponed + 1, postponed_since_us=since_us)
     return Verdict.POSTPONE, _due(again, delay_s, now_us)
 
 
@@ -123,4 +120,4 @@ def _doubled_s(times: int) -> float:
 
 
 def _due(tally: Tally, delay_s: float, now_us: int) -> Tally:
-    return replace(tally, not_before_us=now_us + int(delay_s * 1_000_000))
+    return tally._replace(not_before_us=now_us + int(delay_s * 1_000_000))

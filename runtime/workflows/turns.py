@@ -14,6 +14,8 @@ from dsfn.functions.errors import DsfnError, StorageFull
 from dsfn.runtime.workflows.active import ActiveRun
 
 PAUSE_S = 1.0
+# More than that would hold up the event loop; what is over waits for the next turn.
+MAX_ENTRIES = 50
 _LOG = logging.getLogger("dsfn.workflows")
 
 
@@ -48,6 +50,7 @@ class Turns:
     broken: Callable[[ActiveRun, DsfnError], None]
     _waiting: list[Entry] = field(default_factory=list)
     _scheduled: asyncio.Handle | None = None
+    _paused: bool = False
 
     def add(self, entry: Entry) -> None:
         """Has an entry applied in the next turn."""
@@ -60,12 +63,16 @@ class Turns:
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
-        entries, self._waiting = self._waiting, []
+        self._paused = False
+        entries, self._waiting = self._waiting[:MAX_ENTRIES], self._waiting[MAX_ENTRIES:]
+        if self._waiting:
+            self._scheduled = asyncio.get_running_loop().call_soon(self.take)
         self._apply(entries)
 
     def close(self) -> None:
         """Applies what there is, and nothing more by itself."""
-        self.take()
+        while self._waiting and not self._paused:
+            self.take()
         if self._scheduled is not None:
             self._scheduled.cancel()
 
@@ -105,9 +112,10 @@ class Turns:
             else:
                 kept.append(entry)
         self._waiting = [*kept, *self._waiting]
-        if self._scheduled is None and self._waiting:
-            loop = asyncio.get_running_loop()
-            self._scheduled = loop.call_later(PAUSE_S, self.take)
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+        self._paused = True
+        self._scheduled = asyncio.get_running_loop().call_later(PAUSE_S, self.take)
 
     def _break(self, entry: Entry, error: Exception) -> None:
         _LOG.error("What came of a run cannot be stored.", exc_info=error)

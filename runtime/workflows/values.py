@@ -182,6 +182,10 @@ def split(data: bytes) -> list[Value]:
             at = _skip(text, end)
             if text[at] == ",":
                 at = _skip(text, at + 1)
+                if text[at] == "]":
+                    raise ValueError("a comma before the end")
+            elif text[at] != "]":
+                raise ValueError("no comma between elements")
     except (ValueError, IndexError):
         raise InvalidInput("The list is not JSON.", field="items") from None
     return found

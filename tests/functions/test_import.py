@@ -7,7 +7,10 @@ import sys
 
 import dsfn
 
-HEAVY = ("torch", "numpy", "pydantic", "pydantic_core", "PIL", "starlette", "httpx", "cloudevents")
+HEAVY = (
+    *("torch", "numpy", "pydantic", "pydantic_core", "PIL", "starlette", "httpx", "cloudevents"),
+    *("yaml", "jsonschema", "asyncio"),
+)
 
 
 def test_the_public_names_are_these_and_sorted() -> None:

@@ -26,9 +26,16 @@ from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.stored import INLINE_BYTES, StoredBody
 from dsfn.runtime.model import Call
 from dsfn.runtime.workflows.cache import ResultCache
+from dsfn.runtime.workflows.journal import Journal
 from dsfn.runtime.workflows.model import Blob
 
 HOUR_S = 3600.0
+RUN = """
+INSERT INTO runs (id, workflow, revision, state, tenant, caller, digest, pins, inputs,
+    started_at_us, body_ref)
+VALUES ('r1', 'w', 'w-0000000001', 'succeeded', 'default', '', x'00', '{}', ?, 0, ?)
+"""
+STEP = "INSERT INTO steps (run, step, path, state, body_ref) VALUES (1, 's', x'', 'succeeded', ?)"
 
 
 class Place:
@@ -205,6 +212,12 @@ def test_every_row_of_a_node_that_refers_to_a_blob_keeps_it(place: Place) -> Non
         results.put("i-0000000001", b"d", Blob("image/png", 6, None, f"blob:sha256:{kept[-1]}"))
 
     asyncio.run(fill())
+    kept += [place.put(text) for text in (b"input", b"step's result", b"output")]
+    inputs = json.dumps({"photo": {"type": "image/png", "size": 5, "ref": ref_to(kept[-3])}})
+    Journal(connection)
+    with transaction(connection):
+        connection.execute(RUN, (inputs, ref_to(kept[-1])))
+        connection.execute(STEP, (ref_to(kept[-2]),))
     for digest in kept:
         place.age(digest, 99)
     garbage = place.put(b"garbage", 99)
@@ -214,8 +227,12 @@ def test_every_row_of_a_node_that_refers_to_a_blob_keeps_it(place: Place) -> Non
     assert all(place.blobs.exists(digest) for digest in kept)
 
 
+def ref_to(digest: str) -> str:
+    return f"blob:sha256:{digest}"
+
+
 def ref_body(digest: str) -> bytes:
-    return json.dumps({"image": {"$ref": f"blob:sha256:{digest}"}}).encode()
+    return json.dumps({"image": {"$ref": ref_to(digest)}}).encode()
 
 
 def test_a_sweeper_that_is_closed_stops_in_the_middle(place: Place) -> None:

@@ -566,7 +566,7 @@ def test_an_entry_that_is_not_in_the_bundle_is_refused(deployer: Deployer, entry
         async for _ in deployer.pipeline.deploy(data, entry):
             pass
 
-    with pytest.raises(BundleError, match="no file .* of Python or YAML"):
+    with pytest.raises(BundleError, match=r"no file .* of Python or YAML"):
         deployer.loop.run(deploy())
 
 

@@ -205,11 +205,6 @@ def wrong_setting(n: Json, photo: Image) -> Json:
     return count.step(retries=-1)(n)  # here
 
 
-def same_name(n: Json, photo: Image) -> Json:
-    count.step(name="a")(n)
-    return count.step(name="a")(n)  # here
-
-
 def map_over_a_part(n: Json, photo: Image) -> Json:
     return dsfn.map(classify, photo)  # here
 
@@ -298,7 +293,6 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (exits, "the body raised SystemExit: 3"),
     (swallows, "input 'n' cannot be tested for truth"),
     (wrong_setting, "retries must be a whole number from 0 to 100"),
-    (same_name, "there are two steps of the name 'a'"),
     (map_over_a_part, "input 'photo' is of kind image, not a list"),
     (map_over_a_number, "a map goes over lists, not over int"),
     (part_as_condition, "input 'photo' is of kind image; a condition is JSON or text"),

@@ -169,10 +169,11 @@ def test_symbols_go_into_lists_and_dictionaries() -> None:
 def test_steps_are_named_after_their_functions_and_numbered() -> None:
     @dsfn.workflow
     def flow(n: int) -> Json:
-        return [count(n), count(n), count.step(name="last")(n), dsfn.map(count, [n]), count(1)]
+        last = count.step(name="last")
+        return [count(n), count(n), last(n), last(n), dsfn.map(count, [n]), count(1)]
 
     ids = [step.id for step in flow.trace().steps]
-    assert ids == ["count", "count-2", "last", "map-count", "count-3", "count-4"]
+    assert ids == ["count", "count-2", "last", "last-2", "map-count", "count-3", "count-4"]
 
 
 def test_a_step_has_the_options_that_were_set() -> None:

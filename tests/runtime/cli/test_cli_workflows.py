@@ -184,10 +184,12 @@ def test_a_run_that_fails_is_one_sentence_after_the_authors_traceback(dsfn: Dsfn
     (dsfn.directory / "mended").unlink(missing_ok=True)
     run = letters(dsfn, "bad")
     assert (run.code, run.out) == (1, "")
-    assert "a bad word" in run.err.splitlines()[-1]
+    sentence = r"Step spell\[0\] of run \w+: ValueError: a bad word"
+    assert re.fullmatch(sentence, run.err.splitlines()[-1])
+    assert "Traceback" in run.err
     followed = dsfn("workflow", "run", "letters", "-f", "--data", '{"words": ["bad"]}')
     assert (followed.code, followed.out) == (1, "")
-    assert "a bad word" in followed.err.splitlines()[-1]
+    assert re.fullmatch(sentence, followed.err.splitlines()[-1])
 
 
 def test_a_run_is_started_and_not_waited_for(dsfn: Dsfn) -> None:

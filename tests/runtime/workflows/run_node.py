@@ -57,6 +57,22 @@ HELD_US = 2000
 _NUMBERS = count()
 
 
+class ManualClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.at_us = 1_700_000_000_000_000
+
+    def now_us(self) -> int:
+        return self.at_us
+
+    def monotonic_ns(self) -> int:
+        return self.at_us * 1000
+
+    def advance(self, seconds: float) -> None:
+        self.at_us += int(seconds * 1_000_000)
+
+
 def new_id(now_us: int) -> str:
     return f"{now_us:014x}{next(_NUMBERS):06x}{os.getpid():06x}"
 
@@ -210,7 +226,7 @@ class RunNode:
 
     async def close(self) -> None:
         await self.engine.close()
-        self._drop()
+        self.drop()
 
     def kill(self) -> None:
         """What is in memory is lost at once, as by `kill -9`."""
@@ -219,9 +235,9 @@ class RunNode:
         machine.calls.closed = True
         for run in machine.runs.values():
             _stop(run)
-        self._drop()
+        self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         self.connection.close()
         self.ledger.close()
 
@@ -263,3 +279,9 @@ def mapped(at_once: int = 16, call: StepOptions | None = None, **options: Any) -
         inputs=(WorkflowInput("ns", "json"),),
         **options,
     )
+
+
+def one_step(**options: Any) -> Dag:
+    """A workflow that doubles its input `n`, by a step with these options."""
+    step = CallStep("s", "double", (("n", Input("n")),), None, StepOptions(**options))
+    return workflow(step, output=Result("s"), inputs=(WorkflowInput("n", "json"),))
