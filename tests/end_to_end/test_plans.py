@@ -141,6 +141,13 @@ def test_auto_answers_at_once_when_asked_to(planning: LiveNode) -> None:
     eventually(lambda: planning.http.get(where).json()["state"] == "succeeded", "the run to end")
 
 
+def test_auto_tells_how_the_run_goes_when_asked_to(planning: LiveNode) -> None:
+    answer = auto(planning, FILM, "video/mp4", "output=text/plain", accept="text/event-stream")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["dsfn-plan"]
+    assert answer.text.rstrip().splitlines()[-2] == "event: result"
+
+
 def test_auto_runs_once_for_a_key_whatever_is_best_by_then(planning: LiveNode) -> None:
     first = auto(planning, FILM, "video/mp4", "output=text/plain", **{"idempotency-key": "k1"})
     again = auto(
