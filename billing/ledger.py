@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -44,6 +44,18 @@ class UsageSum:
     busy_us: int
     held_us: int
     restore_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecentCall:
+    """What one call took. `status` is "succeeded" or "failed"."""
+
+    revision: str
+    device_class: str
+    busy_us: int
+    held_us: int
+    restore_us: int
+    status: Status
 
 
 class SqliteLedger:
@@ -90,6 +102,18 @@ class SqliteLedger:
         with closing(self._reader()) as connection:
             found: Any = connection.execute(_QUERIES["sum_between"], (start_us, end_us))
             return [UsageSum(*values) for values in found]
+
+    def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
+        """The last calls of each function that ran and were not called off, newest first, at most
+        `limit` of each."""
+        with closing(self._reader()) as connection:
+            return {
+                function: [
+                    RecentCall(*found)
+                    for found in connection.execute(_QUERIES["select_recent"], (function, limit))
+                ]
+                for function in functions
+            }
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""

@@ -36,6 +36,11 @@ class Rate:
         """The exact price in atto-currency."""
         return quantity_us * self.pico_per_second + requests * self.pico_per_request * ATTO_PER_PICO
 
+    def cost_nano(self, busy_us: int, held_us: int, restore_us: int) -> int:
+        """What one request of these times costs, truncated to nano-currency."""
+        quantity_us = self.quantity_us(busy_us, held_us, restore_us)
+        return self.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO
+
     def affordable_us(self, amount_nano: int, restore_us: int) -> int | None:
         """How long a device may be held for one request that costs `amount_nano` at most: less
         than nothing when even the request does not fit, None when time costs nothing."""
@@ -76,9 +81,9 @@ class RateCard:
         """
         if usage.status not in self.billed:
             return 0
-        rate = self.rate(usage.device_class)
-        quantity_us = rate.quantity_us(usage.busy_us, usage.held_us, usage.restore_us)
-        return rate.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO
+        return self.rate(usage.device_class).cost_nano(
+            usage.busy_us, usage.held_us, usage.restore_us
+        )
 
     def most_nano(self, device_class: str, held_us: int, restore_us: int) -> int:
         """The most that one invocation of this length can cost, rounded up."""

@@ -8,6 +8,7 @@ from dsfn.functions.function import function
 from dsfn.functions.parts import Audio, File, Image, Json, Tensor, Text, Video
 from dsfn.functions.triggers import on
 from dsfn.functions.workflow.combinators import deployed, gather, map, when
+from dsfn.functions.workflow.planning.front import plan
 from dsfn.functions.workflow.workflow import workflow
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "gather",
     "map",
     "on",
+    "plan",
     "when",
     "workflow",
 ]

@@ -9,6 +9,7 @@
     │   ├── PayloadTooLarge          the body is over a limit
     │   ├── HeadTooLarge             the head of an HTTP request is over the limit
     │   ├── NotFound                 no such function, revision, invocation, ...
+    │   ├── NoPlan                   no deployed functions lead from the inputs to the output
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
     ├── DeployError                  the author's mistake, found while deploying (see `traceback`)
@@ -105,6 +106,12 @@ class HeadTooLarge(RequestError):
 
 class NotFound(RequestError):
     """Fields: `kind`, `name`."""
+
+
+class NoPlan(RequestError):
+    """No deployed functions lead from the inputs to the output. Fields: `inputs`, `output`,
+    `unused` (inputs that nothing takes), `reachable` and `giving` (names of functions that can
+    be called, and that give the output)."""
 
 
 class Conflict(RequestError):

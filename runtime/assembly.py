@@ -49,6 +49,7 @@ from dsfn.runtime.workflows.cache import ResultCache, blobs_of_cached_results
 from dsfn.runtime.workflows.engine import Engine, Surroundings
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.pins import Pins
+from dsfn.runtime.workflows.planner import Planner
 from dsfn.runtime.workflows.prices import prices_of
 from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.runtime.workflows.schedules import Schedules
@@ -162,6 +163,7 @@ def assemble(
         workflows=workflows,
         runs=runs,
         starter=starter,
+        planner=Planner(registry, workflows, Linker(registry, workflows), ledger, card),
         schedules=Schedules(connection, workflows, starter, runs, router, clock, settings.tenant),
         answers=answers,
         results=results,

@@ -24,6 +24,7 @@ _STATUS: dict[type[DsfnError], int] = {
     errors.PayloadTooLarge: 413,
     errors.HeadTooLarge: 431,
     errors.NotFound: 404,
+    errors.NoPlan: 422,
     errors.Conflict: 409,
     errors.IdempotencyMismatch: 422,
     errors.RequestError: 400,

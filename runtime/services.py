@@ -30,6 +30,7 @@ from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.engine import Engine
+from dsfn.runtime.workflows.planner import Planner
 from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.runtime.workflows.schedules import Schedules
 from dsfn.runtime.workflows.starter import Starter
@@ -71,6 +72,7 @@ class Services:
     workflows: WorkflowRegistry
     runs: Engine
     starter: Starter
+    planner: Planner
     schedules: Schedules
     answers: Answers
     results: ResultCache

@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS usage (
 
 CREATE INDEX IF NOT EXISTS usage_by_start ON usage (started_at_us);
 
+-- What each function took lately is asked for whenever workflows are planned.
+CREATE INDEX IF NOT EXISTS usage_by_function ON usage (function, started_at_us);
+
 -- One key is one success, whatever the callers do.
 CREATE UNIQUE INDEX IF NOT EXISTS usage_one_success_per_key
     ON usage (tenant, function, idempotency_key)
@@ -82,3 +85,11 @@ FROM usage
 WHERE started_at_us >= ? AND started_at_us < ?
 GROUP BY tenant, function, revision, device_class, status, day
 ORDER BY tenant, function, revision, device_class, status, day;
+
+-- name: select_recent
+-- Calls that ran and ended by themselves.
+SELECT revision, device_class, busy_us, held_us, restore_us, status
+FROM usage
+WHERE function = ? AND (status = 'succeeded' OR status = 'failed')
+ORDER BY started_at_us DESC, seq DESC
+LIMIT ?;

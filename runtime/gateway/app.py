@@ -12,12 +12,14 @@ from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
+    auto,
     bill,
     deadletters,
     deployments,
     events,
     functions_admin,
     invocations,
+    plans,
     runs,
     snapshots,
     status,
@@ -66,6 +68,8 @@ def build_app(services: Services) -> Gateway:
             *deployments.ROUTES,
             *snapshots.ROUTES,
             *bill.ROUTES,
+            *plans.ROUTES,
+            *auto.ROUTES,
             *status.ROUTES,
         ],
         exception_handlers={

@@ -84,8 +84,12 @@ async def delete_workflow(request: Request) -> Response:
 async def start(request: Request) -> Response:
     """POST /workflows/{name}: starts a run and answers with its result; with `Prefer:
     respond-async` with where it is, and as server-sent events with how far it is, too."""
+    return await answer_run(request, await _start(request.app.state.services, request))
+
+
+async def answer_run(request: Request, started: Started) -> Response:
+    """The answer to a request that started a run, in the form that it prefers."""
     services: Services = request.app.state.services
-    started = await _start(services, request)
     run = started.run
     if prefers_async(request.scope):
         return _accepted(services, started)
@@ -105,7 +109,7 @@ async def start(request: Request) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class Started:
     """A run that was asked for. `replayed`: it was there already."""
 
     run: str
@@ -116,20 +120,31 @@ class _Started:
     headers: dict[bytes, bytes]
 
 
-async def _start(services: Services, request: Request) -> _Started:
+async def _start(services: Services, request: Request) -> Started:
     """Starts the run that a request asks for; when this returns, it is durable."""
     headers = headers_of(request.scope)
     body = await services.bodies.read(headers, request.receive)
     try:
         event = event_of_request(headers, body)
         new = await _new_run(services, request, body, event)
-        run = await services.runs.start(new)
+        accept = headers.get(b"accept", b"*/*").decode("latin-1")
+        return await started_run(services, new, accept, headers, event)
     finally:
         services.bodies.release(body)
+
+
+async def started_run(
+    services: Services,
+    new: NewRun,
+    accept: str,
+    headers: dict[bytes, bytes],
+    event: Event | None = None,
+) -> Started:
+    """Starts a run; when this returns, it is durable."""
+    run = await services.runs.start(new)
     replayed = run != new.id
     revision = services.runs.store.get(run).revision if replayed else new.revision.id
-    accept = headers.get(b"accept", b"*/*").decode("latin-1")
-    return _Started(run, revision, replayed, accept, event, headers)
+    return Started(run, revision, replayed, accept, event, headers)
 
 
 async def _new_run(
@@ -176,7 +191,7 @@ async def _events(services: Services, run: str) -> AsyncGenerator[bytes, None]:
         yield server_sent_event("error", problem_document(run_error(record)))
 
 
-async def _answer(services: Services, started: _Started, record: RunRecord) -> Response:
+async def _answer(services: Services, started: Started, record: RunRecord) -> Response:
     """The result alone, in the type that the client wants."""
     output = record.output
     assert output is not None
@@ -210,7 +225,7 @@ def _reply(record: RunRecord, data: bytes, cause: Event) -> Event:
     )
 
 
-def _accepted(services: Services, started: _Started) -> Response:
+def _accepted(services: Services, started: Started) -> Response:
     record = services.runs.store.get(started.run)
     return JSONResponse(
         run_summary(record, services.card.currency),
@@ -220,7 +235,7 @@ def _accepted(services: Services, started: _Started) -> Response:
 
 
 def _problem(
-    services: Services, started: _Started, error: DsfnError, record: RunRecord | None = None
+    services: Services, started: Started, error: DsfnError, record: RunRecord | None = None
 ) -> Response:
     error.add_fields(run=started.run)
     response = problem_response(error)
@@ -238,7 +253,7 @@ def run_error(record: RunRecord) -> DsfnError:
     return error
 
 
-def _headers(started: _Started) -> list[tuple[str, str]]:
+def _headers(started: Started) -> list[tuple[str, str]]:
     found = [
         ("location", f"/runs/{started.run}"),
         ("dsfn-run-id", started.run),

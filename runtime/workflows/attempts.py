@@ -133,7 +133,7 @@ class Attempts:
         size = len(answer.body)
         if size <= INLINE_BYTES:
             return Blob(answer.content_type, size, answer.body)
-        ref = await asyncio.to_thread(self.blobs.put, answer.body, answer.content_type)
+        ref = await self.blobs.save(answer.body, answer.content_type)
         return Blob(answer.content_type, size, None, ref)
 
     def _call(self, run: ActiveRun, instance: Instance, attempt: Attempt, body: Body) -> Call:

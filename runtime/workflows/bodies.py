@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from dsfn.functions.errors import PayloadTooLarge
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, Interface, Kind
 from dsfn.functions.media import is_json, parse_content_type
+from dsfn.functions.workflow.dag import WorkflowResult
+from dsfn.runtime.workflows.binding import TEXT_CONTENT_TYPE
 from dsfn.runtime.workflows.model import Blob, Value
 from dsfn.runtime.workflows.values import Load, json_blob
 
@@ -44,10 +46,13 @@ def call_body(
     return Body(JSON_CONTENT_TYPE, writer.written())
 
 
-def output_blob(value: Value, load: Load, max_bytes: int) -> Blob:
-    """What a run gives: a blob as it is, lists and objects as JSON. Raises `PayloadTooLarge`."""
+def output_blob(
+    value: Value, load: Load, max_bytes: int, result: WorkflowResult | None = None
+) -> Blob:
+    """What a run gives: a blob as it is, lists and objects as JSON; a JSON string as text where
+    the workflow declares that. Raises `PayloadTooLarge`."""
     if isinstance(value, Blob):
-        return value
+        return _text(value, load) if result is not None and result.kind == "text" else value
     writer = Writer(load, max_bytes)
     writer.value(value, "json")
     return json_blob(writer.written())
@@ -112,6 +117,16 @@ class Writer:
 def _is_raw(value: Blob, kind: Kind) -> bool:
     media, _ = parse_content_type(value.content_type)
     return kind in _PARTS and media not in _SPOKEN_FOR and value.name is None
+
+
+def _text(value: Blob, load: Load) -> Blob:
+    if not is_json(parse_content_type(value.content_type)[0]):
+        return value
+    text = json.loads(load(value))
+    if not isinstance(text, str):
+        return value
+    data = text.encode()
+    return Blob(TEXT_CONTENT_TYPE, len(data), data)
 
 
 def _part(part: Blob) -> bytes:

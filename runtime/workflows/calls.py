@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,15 +11,21 @@ from dsfn.functions.errors import DsfnError
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.active import ActiveRun, Allowance, Attempt
-from dsfn.runtime.workflows.attempts import Attempts, Ended, Interrupted, function_of, over_budget
+from dsfn.runtime.workflows.attempts import Attempts, Ended, Interrupted, function_of
+from dsfn.runtime.workflows.budgets import allowance_for, has_budget
 from dsfn.runtime.workflows.progress import Instance
 
-MAX_CALLS = 256
+MAX_CALLS = 512
+MAX_OF_FUNCTION = 128
+# The last quarter of the places is for runs that have no more than this part of them.
+_FEW = 32
+# Of a run's calls, how many are looked at for one of a function that has room.
+_LOOKED_AT = 16
 
 
 @dataclass(eq=False, slots=True)
 class Calls:
-    """Begins calls, `max_calls` at once.
+    """Begins calls, `max_calls` at once, and `max_of_function` of each function.
 
     `most_nano`: the most that one call of a revision can cost. `new_id` makes an invocation id.
     `began`, `ended` and `refused` are told what becomes of a step.
@@ -33,9 +39,13 @@ class Calls:
     ended: Callable[[Ended], None]
     refused: Callable[[ActiveRun, Instance, DsfnError], None]
     max_calls: int = MAX_CALLS
+    max_of_function: int = MAX_OF_FUNCTION
     under_way: int = 0
     closed: bool = False
     _turns: deque[ActiveRun] = field(default_factory=deque)
+    _of_function: Counter[str] = field(default_factory=Counter)
+    # Runs all of whose next calls are of functions without room, by one of these.
+    _parked: dict[str, dict[ActiveRun, None]] = field(default_factory=dict)
 
     def offer(self, run: ActiveRun) -> None:
         """A run that may have calls to make gets a place behind the others."""
@@ -45,19 +55,31 @@ class Calls:
 
     def begin(self) -> None:
         """Begins as many calls as there is room for, one of each run in turn."""
+        crowding: list[ActiveRun] = []
         while self._turns and self.under_way < self.max_calls and not self.closed:
             run = self._turns.popleft()
+            if self._crowds(run):
+                crowding.append(run)
+                continue
             run.offered = False
             if _may_begin(run) and self._begin_next(run):
                 self.offer(run)
+        self._turns.extend(crowding)
+
+    def _crowds(self, run: ActiveRun) -> bool:
+        """Whether a run has so much under way that what is left of the places is for others."""
+        few_left = self.under_way >= self.max_calls * 3 // 4
+        return few_left and len(run.attempts) >= self.max_calls // _FEW
 
     def _begin_next(self, run: ActiveRun) -> bool:
-        """Begins a run's next call; False when it must wait for another of its calls."""
+        """Begins a run's next call; False when it must wait for another call to end."""
+        if not self._bring_forward(run):
+            return False
         instance = run.callable[0]
         try:
             function, revision = function_of(run, instance)
-            allowance = None
-            if _has_budget(run, instance):
+            allowance: Allowance | None = None
+            if has_budget(run, instance):
                 most_nano = self.most_nano(self.attempts.revision_of(revision))
                 allowance = allowance_for(run, instance, most_nano)
                 if allowance is None:
@@ -70,12 +92,23 @@ class Calls:
         self._begin(run, instance, Attempt(function, revision, "", allowance))
         return True
 
+    def _bring_forward(self, run: ActiveRun) -> bool:
+        """Has a call of a function with room be the run's next; False when it finds none."""
+        for _ in range(min(len(run.callable), _LOOKED_AT)):
+            function = run.call(run.callable[0]).function
+            if self._of_function[function] < self.max_of_function:
+                return True
+            run.callable.rotate(-1)
+        self._parked.setdefault(function, {})[run] = None
+        return False
+
     def _begin(self, run: ActiveRun, instance: Instance, attempt: Attempt) -> None:
         now_us = self.clock.now_us()
         attempt.call_id = self.new_id(now_us)
         run.tallies[instance] = run.tally(instance).began(now_us, attempt.call_id)
         run.attempts[instance] = attempt
         self.under_way += 1
+        self._of_function[attempt.function] += 1
         self.began(run, instance, attempt)
         attempt.task = asyncio.create_task(self._see_through(run, instance, attempt))
 
@@ -90,38 +123,20 @@ class Calls:
         self._over(await self.attempts.make(run, instance, attempt))
 
     def _over(self, ended: Ended) -> None:
+        function = ended.attempt.function
         self.under_way -= 1
+        self._of_function[function] -= 1
+        if not self._of_function[function]:
+            del self._of_function[function]
+        while parked := self._parked.get(function):
+            run = next(iter(parked))
+            del parked[run]
+            self.offer(run)
+            if run.offered:
+                break
+        else:
+            self._parked.pop(function, None)
         self.ended(ended)
-
-
-def allowance_for(run: ActiveRun, instance: Instance, most_nano: int) -> Allowance | None:
-    """What a call of a run or step with a budget may cost.
-
-    None when it must wait until others of the run have ended, whose cost is not known yet.
-    Raises `BudgetExceeded` when nothing is left.
-    """
-    budget_nano = run.call(instance).options.budget_nano
-    found: Allowance | None = None
-    if budget_nano is not None:
-        left_nano = budget_nano - run.tally(instance).cost_nano
-        found = Allowance(min(left_nano, most_nano), budget_nano, "step")
-    budget_nano = run.plan.dag.options.budget_nano
-    if budget_nano is not None:
-        left_nano = budget_nano - run.cost_nano - run.reserved_nano
-        needed_nano = most_nano if found is None else found.nano
-        if left_nano < needed_nano and run.attempts:
-            return None
-        if found is None or left_nano < found.nano:
-            found = Allowance(min(left_nano, most_nano), budget_nano, "run")
-    assert found is not None, "there is a budget"
-    if found.nano <= 0 < most_nano:
-        raise over_budget(found)
-    return found
-
-
-def _has_budget(run: ActiveRun, instance: Instance) -> bool:
-    of_run = run.plan.dag.options.budget_nano
-    return of_run is not None or run.call(instance).options.budget_nano is not None
 
 
 def _may_begin(run: ActiveRun) -> bool:

@@ -1,27 +1,27 @@
 """What follows when something has come of a run: rows, the next steps, its end.
 
 All methods are to be called inside a transaction of the node's database, and do nothing but
-write to it and change what is in memory; what is to happen after the commit is in `effects`.
+write to it and change what is in memory; what is to happen after the commit is in the
+recorder's `effects`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, DsfnError, RunCancelled
 from dsfn.functions.workflow.dag import Call
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
-from dsfn.runtime.workflows.announcer import Announcer
 from dsfn.runtime.workflows.attempts import Ended, Failed, Succeeded
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.evaluation import Evaluation
-from dsfn.runtime.workflows.journal import Journal, StepResult
+from dsfn.runtime.workflows.journal import StepResult
 from dsfn.runtime.workflows.model import Blob, RunState, StepState, item_of
 from dsfn.runtime.workflows.progress import Instance
+from dsfn.runtime.workflows.recorder import Recorder, of_attempt
 from dsfn.runtime.workflows.tally import Tally, Verdict, judge, stand_in
 from dsfn.runtime.workflows.values import NotAtHand, json_blob
 
@@ -29,68 +29,40 @@ from dsfn.runtime.workflows.values import NotAtHand, json_blob
 MAX_RESOLVED_PER_TURN = 200
 
 
-@dataclass(slots=True)
-class Effects:
-    """What is to happen once the transaction is committed.
-
-    `touched`: runs that may have calls to make. `slow`: what is to be worked out in a thread.
-    `unfinished`: runs that were not advanced to the end. `stopped`: runs whose calls are to be
-    called off. `due`: steps that wait, and until when. `owed`: usage rows with their numbers.
-    `steps`: what was stored of steps. `ended`: runs, with their last state.
-    `later`: all else.
-    """
-
-    touched: dict[ActiveRun, None] = field(default_factory=dict)
-    slow: list[tuple[ActiveRun, Instance | None]] = field(default_factory=list)
-    unfinished: dict[ActiveRun, None] = field(default_factory=dict)
-    stopped: list[ActiveRun] = field(default_factory=list)
-    due: list[tuple[ActiveRun, Instance, int]] = field(default_factory=list)
-    owed: list[tuple[int, Usage]] = field(default_factory=list)
-    steps: list[tuple[ActiveRun, Instance, Tally, StepResult]] = field(default_factory=list)
-    ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
-    later: list[Callable[[], None]] = field(default_factory=list)
-    resolved: int = 0
-
-
 @dataclass(eq=False, slots=True)
 class Conductor:
-    """Leads runs on. `cost_nano` prices a usage row; `random` gives [0, 1)."""
+    """Leads runs on. `random` gives [0, 1)."""
 
-    journal: Journal
+    recorder: Recorder
     evaluation: Evaluation
     cache: ResultCache
-    announcer: Announcer
     clock: Clock
-    cost_nano: Callable[[Usage], int]
     random: Callable[[], float]
-    effects: Effects = field(default_factory=Effects)
-
-    def taken(self) -> Effects:
-        """The effects since the last time."""
-        effects, self.effects = self.effects, Effects()
-        return effects
 
     def attempt_ended(self, ended: Ended) -> None:
         """An attempt is over."""
         run, instance = ended.run, ended.instance
         run.attempts.pop(instance, None)
-        tally = self._charge(run, run.tally(instance), ended.usages)
+        tally = self.recorder.charge(run, run.tally(instance), ended.usages)
         run.tallies[instance] = tally
         outcome = ended.outcome
         if isinstance(outcome, Succeeded):
             self._succeeded(ended, outcome, tally)
         elif run.ending is not None:
-            self._put(run, instance, tally, _of(ended.attempt, StepState.CANCELLED, self._now()))
+            self.recorder.put(
+                run, instance, tally, of_attempt(ended.attempt, StepState.CANCELLED, self._now())
+            )
         elif isinstance(outcome, Failed):
             self._failed(ended, outcome.error, tally)
         else:
-            # The node stops. What it used is noted; the step runs again at the next start.
-            self._put(run, instance, tally, _of(ended.attempt, StepState.WAITING))
+            # The node stops; the step runs again at its next start.
+            self.recorder.interrupted(run, instance, tally, ended.attempt)
+            run.progress.ready.append(instance)
         self.advance(run)
 
     def begin(self, run: ActiveRun) -> None:
         """A run has just been stored."""
-        self.announcer.started(run)
+        self.recorder.announcer.started(run)
         self.advance(run)
 
     def worked_out(
@@ -107,7 +79,7 @@ class Conductor:
                 self.end(run, result)
             else:
                 assert isinstance(result, Blob)
-                self._finish(run, RunState.SUCCEEDED, output=result)
+                self.recorder.finish(run, RunState.SUCCEEDED, output=result)
                 return
         if run.ending is not None or result is not None:
             self.advance(run)
@@ -117,14 +89,14 @@ class Conductor:
         if run.ending is None:
             run.ending = error
             run.callable.clear()
-            self.effects.stopped.append(run)
+            self.recorder.effects.stopped.append(run)
 
     def advance(self, run: ActiveRun) -> None:
         """Does all that can be done without a call."""
         ready = run.progress.ready
         while ready and run.ending is None:
-            if self.effects.resolved >= MAX_RESOLVED_PER_TURN:
-                self.effects.unfinished[run] = None
+            if self.recorder.effects.resolved >= MAX_RESOLVED_PER_TURN:
+                self.recorder.effects.unfinished[run] = None
                 return
             instance = ready.popleft()
             if isinstance(run.plan.nodes[instance[0]].step, Call):
@@ -135,7 +107,7 @@ class Conductor:
             self._end_if_still(run)
         elif run.progress.over:
             self._give_output(run)
-        self.effects.touched[run] = None
+        self.recorder.effects.touched[run] = None
 
     def refuse(self, run: ActiveRun, instance: Instance, error: DsfnError) -> None:
         """A call could not even be begun."""
@@ -145,20 +117,9 @@ class Conductor:
     def _begin_or_wait(self, run: ActiveRun, instance: Instance) -> None:
         due_us = run.tally(instance).not_before_us
         if due_us is not None and due_us > self._now():
-            self.effects.due.append((run, instance, due_us))
+            self.recorder.effects.due.append((run, instance, due_us))
         else:
             run.callable.append(instance)
-
-    def _charge(self, run: ActiveRun, tally: Tally, usages: Sequence[Usage]) -> Tally:
-        if not usages:
-            return tally
-        cost_nano, held_us = sum(map(self.cost_nano, usages)), sum(u.held_us for u in usages)
-        for usage in usages:
-            self.effects.owed.append((self.journal.owe(usage), usage))
-        self.journal.spend(run.seq, held_us, cost_nano)
-        run.held_us += held_us
-        run.cost_nano += cost_nano
-        return tally.used(usages, cost_nano)
 
     def _succeeded(self, ended: Ended, outcome: Succeeded, tally: Tally) -> None:
         run, instance, blob = ended.run, ended.instance, outcome.blob
@@ -183,15 +144,9 @@ class Conductor:
         blob: Blob,
         cached: bool = False,
     ) -> None:
-        result = StepResult(
-            StepState.SUCCEEDED,
-            attempt.function if attempt is not None else None,
-            attempt.revision if attempt is not None else None,
-            self._now(),
-            cached=cached,
-            blob=blob,
-        )
-        self._put(run, instance, tally, result)
+        done = of_attempt(attempt, StepState.SUCCEEDED, self._now())
+        result = replace(done, cached=cached, blob=blob)
+        self.recorder.put(run, instance, tally, result)
         run.tallies.pop(instance, None)
         self.evaluation.outcomes(run).keep(*instance, blob)
         run.progress.settle(instance)
@@ -202,11 +157,11 @@ class Conductor:
         decided, tally = judge(options, tally, error, self._now(), self.random)
         run.tallies[instance] = tally
         if decided is not Verdict.FINAL:
-            waiting = _of(ended.attempt, StepState.WAITING, error=error)
+            waiting = of_attempt(ended.attempt, StepState.WAITING, error=error)
             if decided is Verdict.RETRY or ended.usages:
-                self._put(run, instance, tally, waiting)
+                self.recorder.put(run, instance, tally, waiting)
             assert tally.not_before_us is not None
-            self.effects.due.append((run, instance, tally.not_before_us))
+            self.recorder.effects.due.append((run, instance, tally.not_before_us))
             return
         fallback = options.fallback
         if fallback is None or tally.stood_in or _is_of_run(error):
@@ -215,8 +170,8 @@ class Conductor:
             self._settle(run, instance, tally, None, json_blob(fallback.value.text.encode()))
         else:
             run.tallies[instance] = stand_in(tally)
-            waiting = _of(ended.attempt, StepState.WAITING, error=error)
-            self._put(run, instance, run.tallies[instance], waiting)
+            waiting = of_attempt(ended.attempt, StepState.WAITING, error=error)
+            self.recorder.put(run, instance, run.tallies[instance], waiting)
             run.progress.ready.append(instance)
 
     def _fail(
@@ -229,11 +184,13 @@ class Conductor:
     ) -> None:
         step, path = instance
         error.add_fields(run=run.id, step=step, item=item_of(path))
-        self._put(run, instance, tally, _of(attempt, StepState.FAILED, self._now(), error))
+        self.recorder.put(
+            run, instance, tally, of_attempt(attempt, StepState.FAILED, self._now(), error)
+        )
         self.end(run, error)
 
     def _resolve(self, run: ActiveRun, instance: Instance) -> None:
-        self.effects.resolved += 1
+        self.recorder.effects.resolved += 1
         try:
             evaluator = self.evaluation.at_once(run)
             result: int | DsfnError = self.evaluation.outcome(run, instance, evaluator)
@@ -249,7 +206,7 @@ class Conductor:
             self._fail(run, instance, Tally(), None, result)
             return
         done = StepResult(StepState.SUCCEEDED, finished_at_us=self._now(), outcome=result)
-        self._put(run, instance, Tally(), done)
+        self.recorder.put(run, instance, Tally(), done)
         self.evaluation.outcomes(run).keep_outcome(*instance, result)
         run.progress.settle(instance, result)
 
@@ -264,51 +221,24 @@ class Conductor:
             self.end(run, error)
             self._end_if_still(run)
         else:
-            self._finish(run, RunState.SUCCEEDED, output=output)
+            self.recorder.finish(run, RunState.SUCCEEDED, output=output)
 
     def _work_out(self, run: ActiveRun, instance: Instance | None) -> None:
         if instance not in run.resolving:
             run.resolving[instance] = None
-            self.effects.slow.append((run, instance))
+            self.recorder.effects.slow.append((run, instance))
 
     def _end_if_still(self, run: ActiveRun) -> None:
         if run.attempts or run.resolving:
             return
         error = run.ending
         if isinstance(error, RunCancelled):
-            self._finish(run, RunState.CANCELLED)
+            self.recorder.finish(run, RunState.CANCELLED)
         else:
-            self._finish(run, RunState.FAILED, error=error)
-
-    def _finish(
-        self,
-        run: ActiveRun,
-        state: RunState,
-        error: DsfnError | None = None,
-        output: Blob | None = None,
-    ) -> None:
-        if self.journal.finish(run.seq, state, self._now(), error, output):
-            self.announcer.ended(run, state, error, output)
-            self.effects.ended.append((run, state))
-
-    def _put(self, run: ActiveRun, instance: Instance, tally: Tally, result: StepResult) -> None:
-        self.journal.put_step(run.seq, instance, tally, result)
-        self.announcer.step(run, instance, tally, result)
-        self.effects.steps.append((run, instance, tally, result))
+            self.recorder.finish(run, RunState.FAILED, error=error)
 
     def _now(self) -> int:
         return self.clock.now_us()
-
-
-def _of(
-    attempt: Attempt | None,
-    state: StepState,
-    finished_at_us: int | None = None,
-    error: DsfnError | None = None,
-) -> StepResult:
-    function = None if attempt is None else attempt.function
-    revision = None if attempt is None else attempt.revision
-    return StepResult(state, function, revision, finished_at_us, error=error)
 
 
 def _is_of_run(error: DsfnError) -> bool:

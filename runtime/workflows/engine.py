@@ -40,6 +40,7 @@ from dsfn.runtime.workflows.model import (
 )
 from dsfn.runtime.workflows.picture import Page, page_of
 from dsfn.runtime.workflows.prices import Prices
+from dsfn.runtime.workflows.recorder import Recorder
 from dsfn.runtime.workflows.starting import Prepared, first_run, insert, prepare
 from dsfn.runtime.workflows.store import RunStore
 from dsfn.runtime.workflows.turns import Entry
@@ -90,15 +91,9 @@ class Engine:
         self.store = RunStore(around.connection, around.clock)
         self._loader = Loader(around.connection, around.workflows)
         evaluation = Evaluation(around.connection, around.blobs, around.max_bytes)
-        self._conductor = Conductor(
-            self._journal,
-            evaluation,
-            around.cache,
-            Announcer(around.router, around.clock, around.prices.currency),
-            around.clock,
-            around.prices.of,
-            chance,
-        )
+        announcer = Announcer(around.router, around.clock, around.prices.currency)
+        recorder = Recorder(self._journal, announcer, around.clock, around.prices.of)
+        self._conductor = Conductor(recorder, evaluation, around.cache, around.clock, chance)
         self._machine = Machine(
             around.connection,
             around.clock,
@@ -240,7 +235,7 @@ class Engine:
 
     def _begin(self, prepared: Prepared, stored: asyncio.Future[str]) -> None:
         """Inside a turn's transaction: the run is stored and goes as far as it can."""
-        effects = self._conductor.effects
+        effects = self._conductor.recorder.effects
         try:
             first = first_run(prepared, self._journal)
             if first is None:

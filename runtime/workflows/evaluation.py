@@ -86,8 +86,9 @@ class Evaluation:
 
     def output(self, run: ActiveRun, evaluator: Evaluator) -> Blob:
         """What a run gives. Raises `PayloadTooLarge`, `InvalidInput`, `NotFound`."""
-        value = evaluator.value(run.plan.dag.output, ())
-        return output_blob(value, evaluator.load, self.max_bytes)
+        dag = run.plan.dag
+        value = evaluator.value(dag.output, ())
+        return output_blob(value, evaluator.load, self.max_bytes, dag.result)
 
     def outcome(self, run: ActiveRun, instance: Instance, evaluator: Evaluator) -> int:
         """The branch that a decision takes, or the number of items of a fan-out.

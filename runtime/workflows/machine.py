@@ -12,20 +12,21 @@ from typing import Any
 import apsw
 
 from dsfn.billing.sqlite import transaction
-from dsfn.functions.errors import DsfnError, RunTimedOut
+from dsfn.functions.errors import DsfnError, RunTimedOut, StorageFull, Unavailable
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
 from dsfn.runtime.workflows.attempts import Attempts, Ended
 from dsfn.runtime.workflows.books import Books
 from dsfn.runtime.workflows.calls import Calls
-from dsfn.runtime.workflows.conductor import Conductor, Effects
+from dsfn.runtime.workflows.conductor import Conductor
 from dsfn.runtime.workflows.loading import Loader
 from dsfn.runtime.workflows.model import Blob, Change, RunRecord
 from dsfn.runtime.workflows.picture import record_of, running_record
 from dsfn.runtime.workflows.progress import Instance
+from dsfn.runtime.workflows.recorder import Effects
 from dsfn.runtime.workflows.store import RunStore
-from dsfn.runtime.workflows.turns import Entry, Turns
+from dsfn.runtime.workflows.turns import PAUSE_S, Entry, Turns
 from dsfn.runtime.workflows.values import Evaluator
 from dsfn.runtime.workflows.watchers import Watchers
 
@@ -124,11 +125,11 @@ class Machine:
                     ended.set_exception(error)
 
     def _before(self) -> None:
-        self.conductor.taken()
+        self.conductor.recorder.taken()
         self.books.note()
 
     def _committed(self) -> None:
-        effects = self.conductor.taken()
+        effects = self.conductor.recorder.taken()
         for then in effects.later:
             then()
         if self.watchers:
@@ -179,7 +180,7 @@ class Machine:
             self.calls.begin()
 
     def _began(self, run: ActiveRun, instance: Instance, attempt: Attempt) -> None:
-        tally, announcer = run.tally(instance), self.conductor.announcer
+        tally, announcer = run.tally(instance), self.conductor.recorder.announcer
         if announcer.expects_attempts():
             self.turns.add(Entry(lambda: announcer.began(run, instance, attempt, tally)))
         if self.watchers:
@@ -210,7 +211,12 @@ class Machine:
             return evaluation.outcome(run, instance, evaluator)
 
         try:
-            return await evaluation.in_thread(run, work)
+            while True:
+                try:
+                    return await evaluation.in_thread(run, work)
+                except (Unavailable, StorageFull) as error:
+                    _LOG.warning("Run %s cannot go on now: %s", run.id, error.message)
+                    await asyncio.sleep(PAUSE_S)
         except DsfnError as error:
             return error
         except Exception as error:  # noqa: BLE001  a fault of ours must not end the engine
@@ -238,7 +244,7 @@ class Machine:
 
     def _abandon(self, id_: str, error: DsfnError) -> None:
         with transaction(self.connection):
-            self.conductor.journal.finish_unread(id_, self.clock.now_us(), error)
+            self.conductor.recorder.journal.finish_unread(id_, self.clock.now_us(), error)
         for ended in self._waiting.pop(id_, ()):
             ended.set_result(self.store.get(id_))
 

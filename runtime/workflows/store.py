@@ -45,6 +45,15 @@ class RunStore:
             raise no_such_run(run)
         return {name: value_of(document) for name, document in json.loads(row[0]).items()}
 
+    def of_key(self, tenant: str, workflows: str, key: str) -> RunRecord | None:
+        """The first run with an idempotency key among those of the workflows whose names begin
+        with `workflows`, which is ASCII."""
+        after = workflows[:-1] + chr(ord(workflows[-1]) + 1)
+        found = self._connection.execute(
+            QUERIES["by_key_and_prefix"], (tenant, workflows, after, key)
+        ).fetchone()
+        return None if found is None else self.get(str(found[0]))
+
     def list(
         self,
         workflow: str | None = None,

@@ -25,6 +25,7 @@ from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
 APPS = Path(__file__).parent / "apps"
+SHARED_MEMORY = Path("/dev/shm")
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
@@ -282,6 +283,24 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with only these of dsfn's own variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DSFN_")}
     return {**kept, **variables}
+
+
+def left_in_shared_memory(before: set[Path]) -> set[Path]:
+    """What came into it since and no living process has mapped: what others on this machine put
+    there meanwhile, tests that run beside this one among them, is in use."""
+    came = set(SHARED_MEMORY.iterdir()) - before
+    return came - _mapped_files() if came else came
+
+
+def _mapped_files() -> set[Path]:
+    found = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            lines = maps.read_text().splitlines()
+        except OSError:
+            continue  # it has ended meanwhile
+        found |= {Path(line.split(maxsplit=5)[5]) for line in lines if "/" in line}
+    return found
 
 
 def _is_ready(node: LiveNode) -> bool:

@@ -279,7 +279,7 @@ def test_more_gpus_than_there_are_are_refused(small: LiveNode, tmp_path: Path) -
 
 def test_an_arena_that_is_too_small_deploys_without_a_snapshot(start: StartNode) -> None:
     node = start(gpu={**SMALL, "arena": f"{8 * MIB}B"})
-    node.deploy(APPS / "gpus.py")
+    node.deploy(APPS / "one_gpu.py")
     assert "The arena has no room" in node.describe("alpha")["snapshot_reason"]
     assert node.value("alpha", number=1) == expected("alpha", 1)
 

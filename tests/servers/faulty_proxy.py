@@ -61,6 +61,12 @@ class FaultyProxy:
         with self._lock:
             self._faults += [(method, name, fault)] * times
 
+    def heal(self) -> None:
+        """All goes well from now on."""
+        with self._lock:
+            self._faults.clear()
+        self.bytes_per_s = 0
+
     def requests(self, method: str, name: str = "") -> list[Seen]:
         """What came of this method, with `name` in its path."""
         return [seen for seen in self.seen if seen.method == method and name in seen.path]

@@ -85,6 +85,12 @@ INSERT INTO runs (
 -- name: by_key
 SELECT id, digest FROM runs WHERE tenant = ? AND workflow = ? AND idempotency_key = ?;
 
+-- name: by_key_and_prefix
+-- Of workflows whose names begin alike: from the prefix up to the next one.
+SELECT id FROM runs
+WHERE tenant = ? AND workflow >= ? AND workflow < ? AND idempotency_key = ?
+ORDER BY seq LIMIT 1;
+
 -- name: under_way
 SELECT id FROM runs WHERE state = 'running' ORDER BY seq;
 

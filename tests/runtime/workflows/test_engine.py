@@ -584,3 +584,51 @@ def test_items_of_items_join_in_order(on_node: OnNode) -> None:
         assert node.output(record) == [[2, 4], [], [6]]
 
     on_node(scenario)
+
+
+def test_a_slow_function_does_not_hold_up_others(on_node: OnNode) -> None:
+    go_on = asyncio.Event()
+
+    async def behave(call: Call) -> Answer:
+        if call.function == "total":
+            await go_on.wait()
+        return await pure(call)
+
+    def slow() -> Any:
+        steps = [CallStep(f"t{i}", "total", (("ns", Constant.of([i])),)) for i in range(30)]
+        return workflow(*steps, output=ListOf(tuple(Result(s.id) for s in steps)))
+
+    async def scenario(node: RunNode) -> None:
+        runs = [await node.engine.start(node.new_run(slow(), {})) for _ in range(30)]
+        record = await node.run(chain(5), n=1)
+        assert node.output(record) == 32
+        go_on.set()
+        for run in runs:
+            assert node.output(await node.engine.wait(run)) == list(range(30))
+
+    on_node(scenario, behave=behave)
+
+
+def test_a_few_large_runs_leave_places_to_small_ones(on_node: OnNode) -> None:
+    go_on = asyncio.Event()
+
+    async def behave(call: Call) -> Answer:
+        if call.function == "double":
+            await go_on.wait()
+        return await pure(call)
+
+    async def scenario(node: RunNode) -> None:
+        large = [
+            await node.engine.start(
+                node.new_run(mapped(1000, parallel=1000), {"ns": of(list(range(100)))})
+            )
+            for _ in range(2)
+        ]
+        total = CallStep("t", "total", (("ns", Constant.of([1, 2])),))
+        assert node.output(await node.run(workflow(total, output=Result("t")))) == 3
+        go_on.set()
+        for run in large:
+            assert len(node.output(await node.engine.wait(run))) == 100
+
+    with patch.object(calls.Calls, "__init__", _few(calls.Calls.__init__)):
+        on_node(scenario, behave=behave)
