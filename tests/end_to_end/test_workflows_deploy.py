@@ -240,6 +240,7 @@ def retained(node: LiveNode) -> int:
     with closing(apsw.Connection(str(node.data / "node.db"))) as connection:
         connection.set_busy_timeout(5000)
         rows = connection.execute("SELECT count(*) FROM retained_revisions").fetchone()
+        assert rows is not None
         return int(rows[0])
 
 
