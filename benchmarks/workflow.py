@@ -1,6 +1,6 @@
 """What durable workflows cost, against other engines: steps that do nothing.
 
-    python -m benchmarks.workflow [--systems dsfn,temporal] [--seconds 2] [--resume 10000] ...
+    python -m benchmarks.workflow [--systems dsfn,temporal] [--seconds 1.5] [--resume 10000] ...
 
 Each system runs alone, with its client. It runs chains and fan-outs one at a time, then keeps
 many chains of ten under way. Those that go on with interrupted runs by themselves are killed
@@ -26,8 +26,8 @@ from benchmarks.workflows.systems import SYSTEMS, System
 CHAINS = (1, 10, 100)
 FANS = (1, 10, 100, 1000)
 UNDER_WAY = (100,)
-# Others begin some hundred runs a second, and take as long to go on with them.
-RESUME, RESUME_PEERS = 10_000, 500
+# Others begin less than a hundred runs a second, and take longer to go on with them.
+RESUME, RESUME_PEERS = 10_000, 200
 BREAKDOWNS = (Failed, OSError, RuntimeError, SubprocessError)
 
 
@@ -95,7 +95,7 @@ def _resume_all(systems: Sequence[System], runs: int, runs_of_peers: int) -> Ite
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each case")
+    parser.add_argument("--seconds", type=float, default=1.5, help="for each case")
     parser.add_argument("--systems", type=_names, default=tuple(SYSTEMS))
     parser.add_argument("--chains", type=_numbers, default=CHAINS)
     parser.add_argument("--fans", type=_numbers, default=FANS)

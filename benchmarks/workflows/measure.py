@@ -99,6 +99,8 @@ async def _do(client: Client, task: str, seconds: float) -> dict[str, object]:
             return {"ended_at_s": await _all_ended(client, int(size))}
         await client.begin(int(size))
         return {}
+    except TimeoutError:
+        return {"failed": f"a run took longer than {RUN_S:g} s"}
     except Exception as error:  # noqa: BLE001  a peer may raise anything; it is reported
         traceback.print_exc()
         return {"failed": f"{type(error).__name__}: {error}"[:300]}

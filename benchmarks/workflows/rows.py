@@ -148,12 +148,15 @@ def _resumed_line(row: ResumedRow) -> tuple[str, ...]:
 
 
 def _failures(rows: Sequence[Row], resumed: Sequence[ResumedRow]) -> Iterator[str]:
+    """Each reason once, with all that failed for it."""
+    failed: dict[str, list[str]] = {}
     for row in rows:
-        if row.failed:
-            yield f"{row.system}, {row.shape} of {row.size}: {row.failed}"
+        failed.setdefault(row.failed, []).append(f"{row.system} {row.shape} {row.size}")
     for each in resumed:
-        if each.resumed.failed:
-            yield f"{each.system}, {each.shape}: {each.resumed.failed}"
+        failed.setdefault(each.resumed.failed, []).append(f"{each.system} {each.shape}")
+    failed.pop("", None)
+    for reason, cases in failed.items():
+        yield f"{', '.join(cases)}: {reason}"
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -31,9 +31,10 @@ from dsfn.runtime.cli import (
     snapshot,
     subscriptions,
     workflow,
+    workflow_plan,
 )
 from dsfn.runtime.cli.daemon import USAGE
-from dsfn.runtime.cli.output import OutputFailed, complain, result_stream, say
+from dsfn.runtime.cli.output import OutputFailed, complain, item_words, result_stream, say
 from dsfn.runtime.cli.place import data_dir
 
 FAILURE = 1
@@ -91,6 +92,7 @@ app.add_typer(workflows, name="workflow")
 workflows.command("list")(workflow.list_workflows)
 workflows.command("show")(workflow.show)
 workflows.command("run")(workflow.run)
+workflows.command("plan")(workflow_plan.plan)
 workflows.command("history")(workflow.history)
 workflows.command("delete")(workflow.delete)
 app.add_typer(runs_of_workflows, name="runs")
@@ -227,7 +229,15 @@ def _complain_of(error: DsfnError) -> None:
     own_traceback = error.fields.get("traceback")
     if isinstance(error, (DeployError, HandlerRaised)) and own_traceback:
         complain(str(own_traceback).rstrip("\n"))
-    complain(error.message)
+    complain(_located(error))
+
+
+def _located(error: DsfnError) -> str:
+    """The sentence; of a run that failed it says which step did."""
+    run, step = error.fields.get("run"), error.fields.get("step")
+    if run is None or step is None:
+        return error.message
+    return f"Step {step}{item_words(error.fields.get('item'))} of run {run}: {error.message}"
 
 
 def _unexpected(error: Exception) -> str:

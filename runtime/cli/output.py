@@ -149,6 +149,12 @@ def local_time(rfc3339: str) -> str:
     return datetime.fromisoformat(rfc3339).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def item_words(item: object) -> str:
+    """Which item of a fan-out: "[3]", "[3][0]", "" for none."""
+    items = item if isinstance(item, list) else [] if item is None else [item]
+    return "".join(f"[{each}]" for each in items)
+
+
 def _cell(value: str) -> Text:
     from rich.text import Text
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dsfn.runtime.cli.output import local_time, on_terminal, print_fields, say, style_of
+from dsfn.runtime.cli.output import item_words, local_time, on_terminal, print_fields, say, style_of
 from dsfn.runtime.cli.result import named_events
 from dsfn.runtime.cli.workflow_client import WorkflowClient
 from dsfn.runtime.cli.workflow_documents import CostDocument, RunDocument, RunStepDocument
@@ -187,12 +187,6 @@ def _step_line(step: RunStepDocument) -> str:
 def cost_words(cost: CostDocument) -> str:
     """An amount with its currency."""
     return f"{money(cost['amount_nano'])} {cost['currency']}"
-
-
-def item_words(item: int | list[int] | None) -> str:
-    """Which item of a fan-out: "[3]", "[3][0]", "" for none."""
-    items = item if isinstance(item, list) else [] if item is None else [item]
-    return "".join(f"[{each}]" for each in items)
 
 
 def _wall(run: RunDocument) -> str:

@@ -13,6 +13,7 @@ from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.options import JsonOption, connect_workflows, workflow_names
 from dsfn.runtime.cli.output import (
     Column,
+    item_words,
     local_time,
     on_terminal,
     print_json,
@@ -26,7 +27,6 @@ from dsfn.runtime.cli.run_view import (
     dag_of,
     follow_live,
     follow_plainly,
-    item_words,
     print_run,
 )
 from dsfn.runtime.cli.workflow import Format, FormatOption

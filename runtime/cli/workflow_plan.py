@@ -58,7 +58,7 @@ def plan(
     for sentence in document["explanation"]:
         say(sentence)
     say()
-    print_lines(workflow_lines(dag_of(document["workflow"])))
+    print_lines(workflow_lines(dag_of(document["dag"])))
     say()
     saved = document["saved"]
     if saved is None:

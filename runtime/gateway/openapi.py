@@ -25,6 +25,7 @@ from dsfn.runtime.gateway.openapi_base import (
     components,
     content,
 )
+from dsfn.runtime.gateway.openapi_plans import PLAN_PATHS
 from dsfn.runtime.gateway.openapi_schemas import embedded_schema, hoist, part_schema
 from dsfn.runtime.gateway.openapi_workflows import WORKFLOW_SCHEMAS, workflow_paths
 
@@ -59,7 +60,7 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {"title": "dsfn", "version": version},
         "servers": [{"url": url}],
-        "paths": {**paths, **workflow_paths(workflows, schemas), **common_paths()},
+        "paths": {**paths, **workflow_paths(workflows, schemas), **PLAN_PATHS, **common_paths()},
         "components": components(schemas),
     }
 

@@ -120,6 +120,21 @@ WORKFLOW_SCHEMAS: Document = {
 }
 
 
+RUN_RESPONSES: Document = {
+    "200": {
+        "description": "What the workflow gave; or its run as server-sent events.",
+        "headers": _HEADERS,
+        "content": {**content("*/*", {}), **content(EVENT_STREAM, {"type": "string"})},
+    },
+    "202": {
+        "description": "The run is stored and goes on.",
+        "headers": {"Location": _LOCATION, "Dsfn-Run-Id": _RUN_ID},
+        "content": content(JSON_CONTENT_TYPE, component("schemas", "RunSummary")),
+    },
+    **ERRORS,
+}
+
+
 def workflow_paths(workflows: Sequence[Dag], schemas: Document) -> Document:
     """A path for each workflow, and those of runs."""
     paths = {f"/workflows/{dag.name}": {"post": _operation(dag, schemas)} for dag in workflows}
@@ -136,19 +151,7 @@ def _operation(dag: Dag, schemas: Document) -> Document:
             "required": any(one.required for one in dag.inputs),
             "content": _request(dag, schemas),
         },
-        "responses": {
-            "200": {
-                "description": "What the workflow gave; or its run as server-sent events.",
-                "headers": _HEADERS,
-                "content": {**content("*/*", {}), **content(EVENT_STREAM, {"type": "string"})},
-            },
-            "202": {
-                "description": "The run is stored and goes on.",
-                "headers": {"Location": _LOCATION, "Dsfn-Run-Id": _RUN_ID},
-                "content": content(JSON_CONTENT_TYPE, component("schemas", "RunSummary")),
-            },
-            **ERRORS,
-        },
+        "responses": RUN_RESPONSES,
     }
     if dag.description.strip():
         operation["description"] = dag.description

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dsfn.functions.errors import from_document
 from dsfn.functions.media import is_json, parse_content_type
-from dsfn.functions.workflow.dag import Call, Dag, Decide
+from dsfn.functions.workflow.dag import Call, Step
 from dsfn.runtime.clock import rfc3339
+from dsfn.runtime.gateway.run_overview import overview
 from dsfn.runtime.problems import problem_document
 from dsfn.runtime.workflows.drawing import Progress
 from dsfn.runtime.workflows.engine import Engine
@@ -20,7 +21,6 @@ from dsfn.runtime.workflows.model import (
     RunRecord,
     RunState,
     StepRecord,
-    StepState,
     WorkflowRevision,
     item_of,
 )
@@ -63,6 +63,7 @@ def run_document(
         key=lambda step: (order[step.step], step.path),
     )
     more = page.stop < len(calls)
+    found = overview(revision.dag, steps, run.state, now_us)
     return {
         "id": run.id,
         "workflow": run.workflow,
@@ -78,8 +79,7 @@ def run_document(
         "steps_total": len(calls),
         "steps_next": page.stop if more else None,
         "progress": [
-            _progress_document(step.id, _kind(step), found, currency)
-            for step, found in _all_progress(revision.dag, steps, now_us)
+            _progress_document(step, found[step.id], currency) for step in revision.dag.steps
         ],
         "retry_of": run.retry_of,
     }
@@ -136,41 +136,10 @@ async def all_steps(engine: Engine, run: str) -> list[StepRecord]:
         await asyncio.sleep(0)
 
 
-def progress_of(dag: Dag, steps: Iterable[StepRecord], now_us: int) -> dict[str, Progress]:
-    """How far each step of a run is, over all its items, by its id."""
-    return {step.id: found for step, found in _all_progress(dag, steps, now_us)}
-
-
-def _all_progress(dag: Dag, steps: Iterable[StepRecord], now_us: int) -> list[tuple[Any, Progress]]:
-    by_id: dict[str, list[StepRecord]] = {step.id: [] for step in dag.steps}
-    for step in steps:
-        by_id[step.step].append(step)
-    return [(step, _progress(by_id[step.id], now_us)) for step in dag.steps]
-
-
-def _progress(records: list[StepRecord], now_us: int) -> Progress:
-    states: dict[str, int] = {}
-    for record in records:
-        states[record.state] = states.get(record.state, 0) + 1
-    begun = [r.started_at_us for r in records if r.started_at_us is not None]
-    ended = [r.finished_at_us for r in records if r.finished_at_us is not None]
-    if StepState.RUNNING in states:
-        ended.append(now_us)
-    wall_us = max(0, max(ended) - min(begun)) if begun and ended else None
-    return Progress(
-        states={state: states[state] for state in StepState if state in states},
-        wall_us=wall_us,
-        held_us=sum(r.held_us for r in records),
-        cost_nano=sum(r.cost_nano for r in records),
-        retried=sum(r.attempts > 1 for r in records),
-        cached=sum(r.cached for r in records),
-    )
-
-
-def _progress_document(id: str, kind: str, found: Progress, currency: str) -> Document:
+def _progress_document(step: Step, found: Progress, currency: str) -> Document:
     return {
-        "id": id,
-        "kind": kind,
+        "id": step.id,
+        "kind": "call" if isinstance(step, Call) else type(step).__name__.lower(),
         "states": dict(found.states),
         "wall_us": found.wall_us,
         "held_us": found.held_us,
@@ -178,12 +147,6 @@ def _progress_document(id: str, kind: str, found: Progress, currency: str) -> Do
         "retried": found.retried,
         "cached": found.cached,
     }
-
-
-def _kind(step: object) -> str:
-    if isinstance(step, Call):
-        return "call"
-    return "decide" if isinstance(step, Decide) else "each"
 
 
 def _described(document: Document, output: Blob) -> Document:

@@ -18,10 +18,10 @@ from dsfn.runtime.gateway.run_documents import (
     MAX_STEPS_SHOWN,
     all_steps,
     has_ended,
-    progress_of,
     run_summary,
 )
 from dsfn.runtime.gateway.run_logs import run_logs
+from dsfn.runtime.gateway.run_overview import overview
 from dsfn.runtime.gateway.run_progress import described, run_events
 from dsfn.runtime.gateway.server_sent import EventStreamResponse
 from dsfn.runtime.gateway.workflows import run_error
@@ -84,7 +84,8 @@ async def graph(request: Request) -> Response:
     services: Services = request.app.state.services
     run = _run(request)
     workflow = services.workflows.revision(run.revision).dag
-    found = progress_of(workflow, await all_steps(services.runs, run.id), services.clock.now_us())
+    steps = await all_steps(services.runs, run.id)
+    found = overview(workflow, steps, run.state, services.clock.now_us())
     return await picture(request, workflow, found, services.card.currency)
 
 

@@ -89,7 +89,8 @@ class NewRun:
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """What is known of one step for one item. `function` and `revision` are None for a step that
-    calls none. Costs are of all attempts."""
+    calls none; `outcome` is then what has been found: whether a decision took its first branch,
+    how many items a fan-out has. Costs are of all attempts."""
 
     step: str
     path: Path
@@ -105,6 +106,7 @@ class StepRecord:
     cached: bool = False
     invocations: tuple[str, ...] = ()
     error: Mapping[str, Any] | None = None
+    outcome: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

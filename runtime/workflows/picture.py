@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsfn.functions.workflow.dag import Call, Decide
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
@@ -35,7 +35,10 @@ def page_of(page: Page, active: ActiveRun | None) -> tuple[list[StepRecord], int
         record
         for _, stored, outcome in page.stored
         if (stored.step, stored.path) not in running
-        for record in (stored, *_skipped(page.plan, stored.step, stored.path, outcome))
+        for record in (
+            replace(stored, outcome=outcome),
+            *_skipped(page.plan, stored.step, stored.path, outcome),
+        )
     ]
     if len(page.stored) == page.limit:
         return found, page.stored[-1][0]

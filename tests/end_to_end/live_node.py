@@ -286,9 +286,9 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def left_in_shared_memory(before: set[Path]) -> set[Path]:
-    """What came into it since and no living process has mapped: what others on this machine put
-    there meanwhile, tests that run beside this one among them, is in use."""
-    came = set(SHARED_MEMORY.iterdir()) - before
+    """The shared memory that came since and no living process has mapped: what others on this
+    machine made meanwhile, tests that run beside this one among them, is in use."""
+    came = set(filter(Path.is_file, SHARED_MEMORY.iterdir())) - before
     return came - _mapped_files() if came else came
 
 

@@ -73,6 +73,8 @@ def test_a_node_without_functions_is_described() -> None:
         "/runs/{id}/events",
         "/runs/{id}/cancel",
         "/runs/{id}/retry",
+        "/plans",
+        "/auto",
         "/events",
         "/invocations/{id}",
         "/invocations/{id}/result",
@@ -239,3 +241,13 @@ def test_a_workflow_with_one_part_takes_its_bytes() -> None:
     body = document["paths"]["/workflows/listen"]["post"]["requestBody"]
     assert "audio/*" in body["content"]
     assert body["required"]
+
+
+def test_planning_is_described() -> None:
+    document = openapi_document([], "1.2.3", URL, [])
+    OpenAPIV31SpecValidator(document).validate()
+    asked = document["paths"]["/plans"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(asked["schema"]["properties"]) == {"inputs", "output", "want", "optimise", "save"}
+    auto = document["paths"]["/auto"]["post"]
+    assert [p["name"] for p in auto["parameters"][2:]] == ["output", "want", "optimise"]
+    assert "Location" in auto["responses"]["202"]["headers"]

@@ -169,7 +169,7 @@ class Plan:
     def to_document(self) -> dict[str, Any]:
         """This plan as a JSON-able document."""
         return {
-            "workflow": to_document(self.dag),
+            "dag": to_document(self.dag),
             "steps": [step.to_document() for step in self.steps],
             "latency_us": self.latency_us,
             "cost": {"currency": self.currency, "amount_nano": self.cost_nano},
@@ -190,7 +190,7 @@ class Plan:
     def from_document(cls, document: Mapping[str, Any]) -> Plan:
         """Reads back what `to_document` wrote. Raises `DefinitionError`."""
         return cls(
-            dag=from_document(document["workflow"]),
+            dag=from_document(document["dag"]),
             steps=tuple(map(PlannedStep.from_document, document["steps"])),
             latency_us=document["latency_us"],
             cost_nano=document["cost"]["amount_nano"],

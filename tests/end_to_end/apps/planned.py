@@ -8,29 +8,29 @@ import dsfn
 
 
 class Segment(BaseModel):
-    """A stretch of a recording."""
+    """A stretch of a film."""
 
     start: int
     end: int
 
 
 class Speech(BaseModel):
-    """The stretches of a recording."""
+    """The stretches of a film."""
 
     segments: list[Segment]
 
 
 @dsfn.function(tags=["speech"])
-def detect(audio: dsfn.Audio) -> Speech:
+def detect(film: dsfn.Video) -> Speech:
     """Finds who speaks when."""
-    half = len(audio.data) // 2
+    half = len(film.data) // 2
     return Speech(segments=[Segment(start=0, end=half), Segment(start=half, end=2 * half)])
 
 
 @dsfn.function(tags=["cut"])
-def cut(audio: dsfn.Audio, segment: Segment) -> str:
+def cut(film: dsfn.Video, segment: Segment) -> str:
     """Gives one stretch."""
-    return audio.data[segment.start : segment.end].decode("latin-1")
+    return film.data[segment.start : segment.end].decode("latin-1")
 
 
 @dsfn.function
@@ -40,9 +40,9 @@ def gather_lines(texts: list[str]) -> dsfn.Text:
 
 
 @dsfn.function
-def transcribe(audio: dsfn.Audio) -> str:
+def transcribe(film: dsfn.Video) -> str:
     """Writes down what is said."""
-    return audio.data.decode("latin-1")
+    return film.data.decode("latin-1")
 
 
 @dsfn.function(tags=["summary"])
@@ -64,6 +64,6 @@ def stamp(record: dict[str, int]) -> dsfn.Image:
 
 
 @dsfn.function
-def fail(video: dsfn.Video) -> dsfn.Text:
+def fail(audio: dsfn.Audio) -> dsfn.Text:
     """Never works."""
-    raise ValueError("there is nothing to see")
+    raise ValueError("there is nothing to hear")

@@ -184,10 +184,12 @@ def test_a_run_that_fails_is_one_sentence_after_the_authors_traceback(dsfn: Dsfn
     (dsfn.directory / "mended").unlink(missing_ok=True)
     run = letters(dsfn, "bad")
     assert (run.code, run.out) == (1, "")
-    assert "a bad word" in run.err.splitlines()[-1]
+    sentence = r"Step spell\[0\] of run \w+: ValueError: a bad word"
+    assert re.fullmatch(sentence, run.err.splitlines()[-1])
+    assert "Traceback" in run.err
     followed = dsfn("workflow", "run", "letters", "-f", "--data", '{"words": ["bad"]}')
     assert (followed.code, followed.out) == (1, "")
-    assert "a bad word" in followed.err.splitlines()[-1]
+    assert re.fullmatch(sentence, followed.err.splitlines()[-1])
 
 
 def test_a_run_is_started_and_not_waited_for(dsfn: Dsfn) -> None:
@@ -384,3 +386,27 @@ def _read(fd: int) -> bytes:
         return os.read(fd, 1 << 16)
     except OSError:  # the other end has closed
         return b""
+
+
+def test_a_plan_is_explained_drawn_and_saved(dsfn: Dsfn) -> None:
+    asked = ("workflow", "plan", "--input", "note=text/plain", "--output", "text/plain")
+    told = dsfn(*asked, "--want", "cry").out
+    assert "'cry' is met by cry, by its name." in told
+    assert "│ cry" in told or "cry " in told
+    assert "It is not saved" in told
+    document = dsfn(
+        *asked, "--want", "cry", "--optimise", "cost", "--save", "loud", "--json"
+    ).json()
+    assert_shape(document, documented("dsfn workflow plan"))
+    assert document["saved"]["name"] == "loud"
+    (dsfn.directory / "note.txt").write_text("quiet")
+    assert dsfn("workflow", "run", "loud", "--part", "note=@note.txt").out == "QUIET"
+    dsfn("workflow", "delete", "loud")
+
+
+def test_no_plan_and_mistakes_are_one_sentence(dsfn: Dsfn) -> None:
+    run = dsfn("workflow", "plan", "--input", "text/plain", "--output", "video/mp4")
+    assert (run.code, run.out, run.err.count("\n")) == (1, "", 1)
+    assert "No function gives video/mp4." in run.err
+    for wrong in (("--output", "text/plain"), ("--input", "text/plain")):
+        assert dsfn("workflow", "plan", *wrong).code == 2
