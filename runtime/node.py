@@ -163,6 +163,7 @@ class NodeServer(uvicorn.Server):
         services = self._services
         services.life.accepts_calls = False
         services.logs.stop_following()
+        services.runs.drain()
         patience_s = services.settings.limits.shutdown_timeout_s
         asyncio.get_running_loop().call_later(patience_s, self._cut_off)
 

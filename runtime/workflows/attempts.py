@@ -10,6 +10,8 @@ from typing import Protocol
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, DsfnError, HandlerTimedOut, NotFound
+from dsfn.functions.interface import ResultInterface
+from dsfn.functions.workflow.streams import whole_stream
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES, request_digest
@@ -100,7 +102,7 @@ class Attempts:
         body = await self.evaluation.body(run, instance, interface)
         digest = None
         if step.options.cache:
-            digest = request_digest(body.content_type, body.data)
+            digest = await _digest(body)
             if (known := self.cache.get(attempt.revision, digest)) is not None:
                 return Succeeded(known, digest, cached=True)
         call = self._call(run, instance, attempt, body)
@@ -110,7 +112,7 @@ class Attempts:
             assert attempt.allowance is not None
             raise over_budget(attempt.allowance) from None
         try:
-            return Succeeded(await self._kept(answer), digest)
+            return Succeeded(await self._kept(answer, interface.result), digest)
         except BaseException:
             # It ran and gave what cannot be kept, so it has to run again: that is not charged.
             usages.clear()
@@ -129,12 +131,14 @@ class Attempts:
                 f"The step took longer than its timeout of {timeout_s:g} s.", timeout_s=timeout_s
             ) from None
 
-    async def _kept(self, answer: Answer) -> Blob:
-        size = len(answer.body)
-        if size <= INLINE_BYTES:
-            return Blob(answer.content_type, size, answer.body)
-        ref = await self.blobs.save(answer.body, answer.content_type)
-        return Blob(answer.content_type, size, None, ref)
+    async def _kept(self, answer: Answer, result: ResultInterface) -> Blob:
+        content_type, data = answer.content_type, answer.body
+        if result.streaming:
+            content_type, data = await asyncio.to_thread(whole_stream, result.kind, data)
+        if len(data) <= INLINE_BYTES:
+            return Blob(content_type, len(data), data)
+        ref = await self.blobs.save(data, content_type)
+        return Blob(content_type, len(data), None, ref)
 
     def _call(self, run: ActiveRun, instance: Instance, attempt: Attempt, body: Body) -> Call:
         step, path = instance
@@ -152,6 +156,12 @@ class Attempts:
             received_ns=self.clock.monotonic_ns(),
             max_cost_nano=None if attempt.allowance is None else attempt.allowance.nano,
         )
+
+
+async def _digest(body: Body) -> bytes:
+    if len(body.data) <= INLINE_BYTES:
+        return request_digest(body.content_type, body.data)
+    return await asyncio.to_thread(request_digest, body.content_type, body.data)
 
 
 def function_of(run: ActiveRun, instance: Instance) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from dsfn.functions.workflow.dag import Call
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
-from dsfn.runtime.workflows.attempts import Ended, Failed, Succeeded
+from dsfn.runtime.workflows.attempts import Ended, Failed, Interrupted, Succeeded
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.evaluation import Evaluation
 from dsfn.runtime.workflows.journal import StepResult
@@ -43,9 +43,12 @@ class Conductor:
         """An attempt is over."""
         run, instance = ended.run, ended.instance
         run.attempts.pop(instance, None)
-        tally = self.recorder.charge(run, run.tally(instance), ended.usages)
+        outcome, usages = ended.outcome, ended.usages
+        if isinstance(outcome, Interrupted) and run.ending is None:
+            # That the node stops is nobody's to pay.
+            usages = [replace(usage, status="platform") for usage in usages]
+        tally = self.recorder.charge(run, run.tally(instance), usages)
         run.tallies[instance] = tally
-        outcome = ended.outcome
         if isinstance(outcome, Succeeded):
             self._succeeded(ended, outcome, tally)
         elif run.ending is not None:

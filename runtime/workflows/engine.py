@@ -46,6 +46,7 @@ from dsfn.runtime.workflows.store import RunStore
 from dsfn.runtime.workflows.turns import Entry
 
 MAX_RUNS = 10_000
+CLOSE_GRACE_S = 10.0
 _FULL_RETRY_AFTER_S = 5.0
 _STOPPING_RETRY_AFTER_S = 1.0
 # Runs that are taken up before the event loop does something else.
@@ -122,17 +123,21 @@ class Engine:
         self._resuming.update(ids)
         self._task = asyncio.create_task(self._resume(ids), name="workflows-resume")
 
-    async def close(self) -> None:
-        """Calls off what runs; it is taken up again at the next start."""
+    def drain(self) -> None:
+        """Makes no more calls, because the node is about to stop; those under way may end."""
+        self._machine.drain()
+
+    async def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
+        """Calls off what still runs `grace_s` after `drain`; all that has not ended is taken up
+        again at the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._machine.close(
-            ShuttingDown(
-                "The node stops; the run goes on when it starts again.",
-                retry_after_s=_STOPPING_RETRY_AFTER_S,
-            )
+        error = ShuttingDown(
+            "The node stops; the run goes on when it starts again.",
+            retry_after_s=_STOPPING_RETRY_AFTER_S,
         )
+        await self._machine.close(error, grace_s)
 
     async def start(self, run: NewRun) -> str:
         """Takes a run on; when this returns it survives `kill -9`. Gives its id, or that of the

@@ -52,6 +52,7 @@ class Machine:
     ended_counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _waiting: dict[str, list[asyncio.Future[RunRecord]]] = field(default_factory=dict)
     _closed: bool = False
+    _drained_at_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.turns = Turns(
@@ -108,9 +109,20 @@ class Machine:
         self._waiting.setdefault(run, []).append(ended)
         return await ended
 
-    async def close(self, error: DsfnError) -> None:
-        """Calls off what runs; who waits gets `error`."""
-        self._closed = self.calls.closed = True
+    def drain(self) -> None:
+        """Makes no more calls; those under way may end for a while."""
+        if not self.calls.closed:
+            self.calls.closed = True
+            self._drained_at_s = asyncio.get_running_loop().time()
+
+    async def close(self, error: DsfnError, grace_s: float) -> None:
+        """Calls off what still runs so long after `drain`; who waits gets `error`."""
+        self.drain()
+        left_s = self._drained_at_s + grace_s - asyncio.get_running_loop().time()
+        calls = [a.task for run in self.runs.values() for a in run.attempts.values() if a.task]
+        if calls and left_s > 0:
+            await asyncio.wait(calls, timeout=left_s)
+        self._closed = True
         tasks = [task for run in self.runs.values() for task in _stop(run)]
         if tasks:
             await asyncio.wait(tasks)

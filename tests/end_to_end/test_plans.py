@@ -115,7 +115,10 @@ def test_auto_takes_several_inputs_as_a_form(planning: LiveNode) -> None:
 
 
 def test_auto_takes_a_list_as_a_field_that_comes_again(planning: LiveNode) -> None:
-    form = [("films", ("a.mp4", b"1000ftyp", "video/mp4")), ("films", ("b.mp4", b"2000ftyp"))]
+    form = [
+        ("films", ("a.mp4", b"1000ftyp", "video/mp4")),
+        ("films", ("b.mp4", b"2000ftyp", "video/mp4")),
+    ]
     answer = planning.http.post("/auto?output=text/plain[]&want=transcribe", files=form)
     assert answer.status_code == 200, answer.text
     assert answer.json() == ["1000ftyp", "2000ftyp"]

@@ -110,6 +110,10 @@ def usage_of(call: Call, status: Status = "succeeded", error: str = "") -> Usage
     )
 
 
+def cost_nano(usage: Usage) -> int:
+    return 0 if usage.status == "platform" else COST_NANO
+
+
 def revision_of(name: str, interface: Interface) -> Revision:
     return Revision(
         f"{name}-0000000001", name, "", "app.py", "", None, None, 1, Options(name=name), interface
@@ -174,7 +178,7 @@ class RunNode:
                 self._function,
                 self._workflow,
                 self.ledger.post,
-                Prices("EUR", lambda usage: COST_NANO, lambda revision: at_most_nano),
+                Prices("EUR", cost_nano, lambda revision: at_most_nano),
                 new_id,
                 1 << 20,
             ),
@@ -224,8 +228,8 @@ class RunNode:
         """The rows in the ledger."""
         return list(self.ledger.between(0, 2**62))
 
-    async def close(self) -> None:
-        await self.engine.close()
+    async def close(self, grace_s: float = 0.0) -> None:
+        await self.engine.close(grace_s)
         self.drop()
 
     def kill(self) -> None:

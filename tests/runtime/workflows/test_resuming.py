@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,32 @@ def test_a_run_goes_on_after_a_restart_from_what_was_finished(tmp_path: Path, ho
         record = await node.engine.wait(run.id)
         assert node.output(record) == 16
         assert ran == ["s2", "s3"]
-        paid = [u.status for u in node.billed()]
-        assert paid.count("succeeded") == 4
-        assert record.cost_nano == len(paid) * COST_NANO
+        booked = Counter(u.status for u in node.billed())
+        assert booked == Counter(succeeded=4, platform=1 if how == "stop" else 0)
+        assert record.cost_nano == 4 * COST_NANO
         await node.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_stops_lets_calls_end_and_makes_no_more(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        reached = asyncio.Event()
+
+        async def behave(call: Call) -> Answer:
+            reached.set()
+            await asyncio.sleep(0.2)
+            return await pure(call)
+
+        node = RunNode(tmp_path, behave)
+        node.engine.start_serving()
+        await node.engine.start(node.new_run(chain(4), {"n": of(1)}))
+        await reached.wait()
+        node.engine.drain()
+        await node.close(grace_s=10)
+        again = RunNode(tmp_path)
+        assert [u.status for u in again.billed()] == ["succeeded"]
+        again.drop()
 
     asyncio.run(scenario())
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from run_node import RunNode, answer_to, interface, of, raw_answer, workflow
 
 from dsfn.functions.errors import InvalidInput
+from dsfn.functions.interface import Interface, ResultInterface
 from dsfn.functions.workflow.dag import (
     Call as CallStep,
 )
@@ -195,6 +196,17 @@ def test_a_map_goes_over_parts(on_node: OnNode) -> None:
         }
 
     on_node(scenario, behave=behave, interfaces={"f": interface(("x", "image"))})
+
+
+def test_what_a_function_streams_is_one_list(on_node: OnNode) -> None:
+    streaming = Interface("", (), ResultInterface("json", streaming=True))
+
+    async def scenario(node: RunNode) -> None:
+        record = await node.run(workflow(CallStep("s", "f", ()), output=Result("s")))
+        assert node.output(record) == [1, {"two": 2}]
+
+    stream = ("text/event-stream", b'data: 1\n\ndata: {"two": 2}\n\n')
+    on_node(scenario, behave=Seen(stream), interfaces={"f": streaming})
 
 
 def test_one_part_is_the_output_as_it_is(on_node: OnNode) -> None:
