@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, DsfnError, HandlerTimedOut, NotFound
+from dsfn.functions.interface import ResultInterface
+from dsfn.functions.workflow.streams import whole_stream
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES, request_digest
@@ -110,7 +112,7 @@ class Attempts:
             assert attempt.allowance is not None
             raise over_budget(attempt.allowance) from None
         try:
-            return Succeeded(await self._kept(answer), digest)
+            return Succeeded(await self._kept(await _whole(answer, interface.result)), digest)
         except BaseException:
             # It ran and gave what cannot be kept, so it has to run again: that is not charged.
             usages.clear()
@@ -152,6 +154,18 @@ class Attempts:
             received_ns=self.clock.monotonic_ns(),
             max_cost_nano=None if attempt.allowance is None else attempt.allowance.nano,
         )
+
+
+async def _whole(answer: Answer, result: ResultInterface) -> Answer:
+    """The answer with what was streamed as one value."""
+    if not result.streaming:
+        return answer
+    taken = (result.kind, answer.body)
+    if len(answer.body) <= INLINE_BYTES:
+        content_type, body = whole_stream(*taken)
+    else:
+        content_type, body = await asyncio.to_thread(whole_stream, *taken)
+    return replace(answer, content_type=content_type, body=body)
 
 
 def function_of(run: ActiveRun, instance: Instance) -> tuple[str, str]:
