@@ -53,7 +53,7 @@ def run_document(
     steps: list[StepRecord],
     currency: str,
     now_us: int,
-    page: slice = slice(0, MAX_STEPS_SHOWN),
+    page: slice,
 ) -> Document:
     """A run in full; of its calls, in the order of the workflow and then of the items, a page.
     `steps` are all of the run, in any order."""

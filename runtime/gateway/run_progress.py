@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from dsfn.runtime.gateway.run_documents import all_steps, has_ended, run_document, step_document
+from dsfn.runtime.gateway.run_documents import (
+    MAX_STEPS_SHOWN,
+    all_steps,
+    has_ended,
+    run_document,
+    step_document,
+)
 from dsfn.runtime.gateway.server_sent import server_sent_event, with_beats
 from dsfn.runtime.services import Services
 from dsfn.runtime.workflows.model import Change, RunRecord
@@ -37,10 +44,12 @@ async def described(
     """A run's document."""
     revision = services.workflows.revision(run.revision)
     steps = await all_steps(services.runs, run.id)
-    currency, now_us = services.card.currency, services.clock.now_us()
-    if page is None:
-        return run_document(run, revision, steps, currency, now_us)
-    return run_document(run, revision, steps, currency, now_us, page)
+    shown = slice(0, MAX_STEPS_SHOWN) if page is None else page
+    facts = (run, revision, steps, services.card.currency, services.clock.now_us(), shown)
+    if len(steps) <= MAX_STEPS_SHOWN:
+        return run_document(*facts)
+    # Adding up the largest fan-outs takes seconds.
+    return await asyncio.to_thread(run_document, *facts)
 
 
 async def _steps(services: Services, changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:

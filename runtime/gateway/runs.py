@@ -85,7 +85,8 @@ async def graph(request: Request) -> Response:
     run = _run(request)
     workflow = services.workflows.revision(run.revision).dag
     steps = await all_steps(services.runs, run.id)
-    found = overview(workflow, steps, run.state, services.clock.now_us())
+    now_us = services.clock.now_us()
+    found = await asyncio.to_thread(overview, workflow, steps, run.state, now_us)
     return await picture(request, workflow, found, services.card.currency)
 
 

@@ -144,7 +144,7 @@ class Engine:
         first run with its idempotency key.
 
         Raises `Unavailable` when as many are under way as may be, `IdempotencyMismatch`,
-        `StorageFull`.
+        `NotFound` when a revision that it keeps to is gone, `StorageFull`.
         """
         prepared = await prepare(run, self._around.blobs)
         stored: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -245,6 +245,7 @@ class Engine:
             first = first_run(prepared, self._journal)
             if first is None:
                 self._require_room()
+                self._require_revisions(prepared.new)
         except DsfnError as error:
             effects.later.append(partial(_give_up, stored, error))
             return
@@ -263,6 +264,13 @@ class Engine:
                 f"There are {self._max_runs} runs under way, which is the limit.",
                 retry_after_s=_FULL_RETRY_AFTER_S,
             )
+
+    def _require_revisions(self, new: NewRun) -> None:
+        """What a run keeps to may have been deleted since it was chosen; once the run is stored
+        it stays."""
+        self._around.workflows(new.revision.id)
+        for revision in new.pins.values():
+            self._around.functions(revision)
 
     async def _resume(self, ids: Sequence[str]) -> None:
         """Takes up runs a few at a time, so that the node answers meanwhile."""

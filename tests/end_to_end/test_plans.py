@@ -50,7 +50,7 @@ def sound() -> bytes:
 
 def test_a_plan_says_what_it_is_made_of_and_why(planning: LiveNode) -> None:
     assert planning.call("shorten", text="a long text").status_code == 200
-    answer = plan(planning, inputs=["video/mp4"], output="text/plain", want="summary")
+    answer = plan(planning, inputs=["video/mp4"], output="text/plain", want="transcribe, a summary")
     assert answer.status_code == 200, answer.text
     document = answer.json()
     assert [step["function"] for step in document["steps"]] == ["transcribe", "shorten"]
@@ -91,7 +91,7 @@ def test_a_saved_plan_is_a_workflow_that_runs(planning: LiveNode) -> None:
 
 
 def test_auto_plans_and_runs_and_says_how(planning: LiveNode) -> None:
-    answer = auto(planning, FILM, "video/mp4", "want=summary", accept="text/plain")
+    answer = auto(planning, FILM, "video/mp4", "want=transcribe+summary", accept="text/plain")
     assert answer.status_code == 200, answer.text
     assert answer.text == "0000"
     assert answer.headers["dsfn-plan"] == "transcribe -> shorten"
@@ -144,6 +144,13 @@ def test_auto_answers_at_once_when_asked_to(planning: LiveNode) -> None:
     eventually(lambda: planning.http.get(where).json()["state"] == "succeeded", "the run to end")
 
 
+def test_auto_tells_how_the_run_goes_when_asked_to(planning: LiveNode) -> None:
+    answer = auto(planning, FILM, "video/mp4", "output=text/plain", accept="text/event-stream")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["dsfn-plan"]
+    assert answer.text.rstrip().splitlines()[-2] == "event: result"
+
+
 def test_auto_runs_once_for_a_key_whatever_is_best_by_then(planning: LiveNode) -> None:
     first = auto(planning, FILM, "video/mp4", "output=text/plain", **{"idempotency-key": "k1"})
     again = auto(
@@ -156,7 +163,9 @@ def test_auto_runs_once_for_a_key_whatever_is_best_by_then(planning: LiveNode) -
 
 def test_the_same_plan_is_the_same_workflow(planning: LiveNode) -> None:
     revisions = {
-        auto(planning, FILM, "video/mp4", "output=text/plain&want=summary").headers["dsfn-revision"]
+        auto(planning, FILM, "video/mp4", "output=text/plain&want=transcribe+summary").headers[
+            "dsfn-revision"
+        ]
         for _ in range(3)
     }
     assert len(revisions) == 1
@@ -218,7 +227,7 @@ def test_python_plans_on_a_node(planning: LiveNode) -> None:
     found = dsfn.plan(
         input={"film": "video/mp4"},
         output="text/plain",
-        want="summary",
+        want="transcribe, a summary",
         save="from-python",
         url=planning.url,
     )

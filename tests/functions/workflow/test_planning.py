@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offered import NUMBER, STRING, many, offer, plan_of, record
 
-from dsfn.functions.errors import InvalidInput, NoPlan
+import dsfn
+from dsfn.functions.errors import InvalidInput, NoPlan, UsageError
 from dsfn.functions.workflow.dag import (
     Call,
     Collected,
@@ -401,6 +402,31 @@ def test_a_plan_without_a_name_is_called_after_what_it_does() -> None:
 def test_a_plan_is_read_back_from_its_document() -> None:
     plan = plan_of([DETECT, CUT, TRANSCRIBE, JOIN, SUMMARISE], "audio/wav", "text/plain", "cut")
     assert Plan.from_document(plan.to_document()) == plan
+
+
+@dsfn.function(tags=["speech"])
+def listen(audio: dsfn.Audio) -> str:
+    """Writes down what is said."""
+    raise NotImplementedError
+
+
+@dsfn.function(name="shorten", gpu=1)
+def shorter(text: dsfn.Text) -> dsfn.Text:
+    """Gives a summary."""
+    raise NotImplementedError
+
+
+def test_python_plans_over_functions_at_hand() -> None:
+    found = dsfn.plan(
+        input="audio/wav", output="text/plain", want="summary", functions=[listen, shorter]
+    )
+    assert found.functions == ("listen", "shorten")
+    assert str(found) == "\n".join(found.explanation)
+    assert found.steps[1].estimate.cost_nano > found.steps[0].estimate.cost_nano
+    named = dsfn.plan(input={"voice": "audio/wav"}, output="text/plain", functions=[listen])
+    assert [one.name for one in named.dag.inputs] == ["voice"]
+    with pytest.raises(UsageError):
+        dsfn.plan(input="audio/wav", output="text/plain", functions=[listen], save="mine")
 
 
 # Limits
