@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import dsfn
 
-TRIED = {"retries": 20, "backoff_delay": 0.01}
+TRIED: dict[str, Any] = {"retries": 20, "backoff_delay": 0.01}
 
 
 @dsfn.function(max_replicas=2)
