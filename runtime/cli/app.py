@@ -229,7 +229,17 @@ def _complain_of(error: DsfnError) -> None:
     own_traceback = error.fields.get("traceback")
     if isinstance(error, (DeployError, HandlerRaised)) and own_traceback:
         complain(str(own_traceback).rstrip("\n"))
-    complain(error.message)
+    complain(f"{_place(error)}{error.message}")
+
+
+def _place(error: DsfnError) -> str:
+    """Where in which run it was, if it was in one: "In step classify[3] of run ID: "."""
+    step, run = error.fields.get("step"), error.fields.get("run")
+    if not step or not run:
+        return ""
+    from dsfn.runtime.cli.run_view import step_words
+
+    return f"In step {step_words(error.fields)} of run {run}: "
 
 
 def _unexpected(error: Exception) -> str:

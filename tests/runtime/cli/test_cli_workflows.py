@@ -182,9 +182,10 @@ def test_a_run_as_json_is_the_documented_document(dsfn: Dsfn) -> None:
 
 def test_a_run_that_fails_is_one_sentence_after_the_authors_traceback(dsfn: Dsfn) -> None:
     (dsfn.directory / "mended").unlink(missing_ok=True)
-    run = letters(dsfn, "bad")
+    run = letters(dsfn, "good", "bad")
     assert (run.code, run.out) == (1, "")
-    assert "a bad word" in run.err.splitlines()[-1]
+    place = r"In step [a-z-]+\[1\] of run \w+: "
+    assert re.fullmatch(f"{place}.*a bad word.*", run.err.splitlines()[-1])
     followed = dsfn("workflow", "run", "letters", "-f", "--data", '{"words": ["bad"]}')
     assert (followed.code, followed.out) == (1, "")
     assert "a bad word" in followed.err.splitlines()[-1]
