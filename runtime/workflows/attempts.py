@@ -17,6 +17,7 @@ from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES, request_digest
 from dsfn.runtime.model import Answer, Call, Revision
 from dsfn.runtime.workflows.active import ActiveRun, Allowance, Attempt
+from dsfn.runtime.workflows.amounts import money
 from dsfn.runtime.workflows.bodies import Body
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.evaluation import Evaluation
@@ -179,8 +180,8 @@ def function_of(run: ActiveRun, instance: Instance) -> tuple[str, str]:
 def over_budget(allowance: Allowance) -> BudgetExceeded:
     """The error of a call that was cut off, or not begun, for want of money."""
     return BudgetExceeded(
-        f"The {allowance.of} would have cost more than its budget of {allowance.budget_nano}"
-        " nano-units.",
+        f"The {allowance.of} would have cost more than its budget of"
+        f" {money(allowance.budget_nano)}.",
         budget_nano=allowance.budget_nano,
         of=allowance.of,
     )

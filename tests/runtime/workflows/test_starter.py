@@ -127,6 +127,14 @@ def test_a_json_object_is_bound_by_name_and_defaults_stand_in(desk: Desk) -> Non
     assert desk.json(name="Ada", count=4, voice=None).inputs["count"] == inline(b"4")
 
 
+def test_null_is_given_only_where_it_is_the_default_or_fits(desk: Desk) -> None:
+    title = WorkflowInput("title", "text", required=False, default=Constant.of("none"))
+    desk.takes(COUNT, title, VOICE)
+    assert desk.json(voice=None).inputs["voice"] == inline(b"null")
+    assert "'count'" in desk.refused(InvalidInput, "count", count=None)
+    assert "'title' must be a text" in desk.refused(InvalidInput, "title", title=None)
+
+
 def test_a_workflow_without_inputs_takes_an_empty_body(desk: Desk) -> None:
     desk.takes()
     assert desk.request("", b"").inputs == {}
