@@ -109,11 +109,6 @@ class Conductor:
             self._give_output(run)
         self.recorder.effects.touched[run] = None
 
-    def refuse(self, run: ActiveRun, instance: Instance, error: DsfnError) -> None:
-        """A call could not even be begun."""
-        attempt = Attempt(run.call(instance).function, "", "")
-        self.attempt_ended(Ended(run, instance, attempt, Failed(error)))
-
     def _begin_or_wait(self, run: ActiveRun, instance: Instance) -> None:
         due_us = run.tally(instance).not_before_us
         if due_us is not None and due_us > self._now():

@@ -102,5 +102,5 @@ def of_attempt(
 ) -> StepResult:
     """What came of an attempt, or of a step without one."""
     function = None if attempt is None else attempt.function
-    revision = None if attempt is None else attempt.revision
+    revision = None if attempt is None else attempt.revision or None
     return StepResult(state, function, revision, finished_at_us, error=error)
