@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import DsfnError, ShuttingDown, from_document
+from dsfn.functions.errors import DsfnError, RunCancelled, ShuttingDown, from_document
 from dsfn.functions.event import Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.negotiation import choose
@@ -247,7 +247,8 @@ def _problem(
 
 def run_error(record: RunRecord) -> DsfnError:
     """Why a run has no result."""
-    assert record.error is not None
+    if record.error is None:
+        return RunCancelled("The run was cancelled.", run=record.id)
     error = from_document(record.error)
     error.add_fields(run=record.id)
     return error
