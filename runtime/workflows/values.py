@@ -11,6 +11,7 @@ from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.media import is_json, parse_content_type
 from dsfn.functions.workflow.dag import (
+    MAX_ITEMS,
     Choice,
     Collected,
     Constant,
@@ -168,8 +169,18 @@ def json_blob(data: bytes) -> Blob:
     return Blob(JSON_CONTENT_TYPE, len(data), data)
 
 
+def too_many_items(count: int) -> InvalidInput:
+    """The error of a map over more items than it may have."""
+    return InvalidInput(
+        f"There are {count} items, and a map takes {MAX_ITEMS} at most.",
+        field="items",
+        limit=MAX_ITEMS,
+    )
+
+
 def split(data: bytes) -> list[Value]:
-    """The elements of a JSON list, each with the bytes that it had. Raises `InvalidInput`."""
+    """The elements of a JSON list, each with the bytes that it had. Raises `InvalidInput`, also
+    for more than a map takes: of those it makes no values, which would take seconds."""
     text = data.decode().strip(_SPACE)
     if not text.startswith("["):
         raise InvalidInput("The value is not a list.", field="items")
@@ -179,6 +190,8 @@ def split(data: bytes) -> list[Value]:
         while text[at] != "]":
             end = _scan(text, at)[1]
             found.append(json_blob(text[at:end].encode()))
+            if len(found) > MAX_ITEMS:
+                raise too_many_items(len(json.loads(text)))
             at = _skip(text, end)
             if text[at] == ",":
                 at = _skip(text, at + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -299,3 +300,10 @@ def test_a_list_is_split_into_its_elements(items: list[Any]) -> None:
 def test_what_is_no_list_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         split(text.encode())
+
+
+def test_of_a_list_that_is_too_long_no_values_are_made() -> None:
+    begun = time.monotonic()
+    with pytest.raises(InvalidInput, match="There are 1000000 items"):
+        split(b"[" + b"1," * 999_999 + b"1]")
+    assert time.monotonic() - begun < 2
