@@ -202,7 +202,8 @@ async def _answer(services: Services, started: Started, record: RunRecord) -> Re
         said, data = encode_event(_reply(record, data, started.event), started.headers)
         headers += [(name.decode(), value.decode("latin-1")) for name, value in said]
     else:
-        if choose(started.accept, (content_type, JSON_CONTENT_TYPE)) != content_type:
+        available = tuple(dict.fromkeys((content_type, JSON_CONTENT_TYPE)))
+        if choose(started.accept, available) != content_type:
             value = await asyncio.to_thread(value_of, output, data)
             return JSONResponse(value, headers=dict(headers))
         headers.append(("content-type", content_type))

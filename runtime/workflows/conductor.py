@@ -135,7 +135,7 @@ class Conductor:
         run: ActiveRun,
         instance: Instance,
         tally: Tally,
-        attempt: Attempt | None,
+        attempt: Attempt,
         blob: Blob,
         cached: bool = False,
     ) -> None:
@@ -162,7 +162,8 @@ class Conductor:
         if fallback is None or tally.stood_in or _is_of_run(error):
             self._fail(run, instance, tally, ended.attempt, error)
         elif fallback.value is not None:
-            self._settle(run, instance, tally, None, json_blob(fallback.value.text.encode()))
+            constant = json_blob(fallback.value.text.encode())
+            self._settle(run, instance, tally, ended.attempt, constant)
         else:
             run.tallies[instance] = stand_in(tally)
             waiting = of_attempt(ended.attempt, StepState.WAITING, error=error)
