@@ -178,7 +178,11 @@ def test_a_function_stands_in_for_a_step_that_fails_for_good(on_node: OnNode) ->
 def test_a_constant_stands_in_for_a_step_that_fails_for_good(on_node: OnNode) -> None:
     async def scenario(node: RunNode) -> None:
         flow = one_step(fallback=Fallback(value=Constant.of({"n": None})))
-        assert node.output(await node.run(flow, n=4)) == {"n": None}
+        record = await node.run(flow, n=4)
+        assert node.output(record) == {"n": None}
+        ((_, step, _),) = node.store.steps(record.id)
+        assert (step.function, step.state, step.attempts) == ("double", "succeeded", 1)
+        assert step.cost_nano == record.cost_nano == COST_NANO
 
     on_node(scenario, behave=failing(9, HandlerRaised("never")))
 
