@@ -32,7 +32,7 @@ from dsfn.runtime.events.stored import (
     request_digest,
     store_body,
 )
-from dsfn.runtime.model import Answer, Call
+from dsfn.runtime.model import Answer, Call, shown_key
 
 # July and August: a key outlives its own month and the next, in which that is corrected.
 KEEP_KEYS_S = 62 * 24 * 3600
@@ -222,6 +222,7 @@ def blobs_of_answers(connection: apsw.Connection) -> Iterator[str]:
 
 def _require_same(key: Key, first: bytes, digest: bytes) -> None:
     if first != digest:
+        shown = shown_key(key[2])
         raise IdempotencyMismatch(
-            f"The idempotency key {key[2]!r} came before with another request.", key=key[2]
+            f"The idempotency key {shown!r} came before with another request.", key=shown
         )

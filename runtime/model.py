@@ -24,6 +24,15 @@ class ReplicaState(StrEnum):
     ABSENT = "absent"
 
 
+# Goes before every key that a client chose, so that none can be taken for one of the node's own.
+CLIENT_KEY = "key:"
+
+
+def shown_key(key: str | None) -> str:
+    """An idempotency key as its client wrote it."""
+    return (key or "").removeprefix(CLIENT_KEY)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to a function, whoever made it.

@@ -31,7 +31,7 @@ from dsfn.runtime.events.stored import (
     request_digest,
     store_body,
 )
-from dsfn.runtime.model import Answer, Call
+from dsfn.runtime.model import Answer, Call, shown_key
 
 MAX_QUEUED = 100_000
 KEEP_RESULTS_S = 24 * 3600
@@ -239,9 +239,9 @@ class Queue:
         if row is None:
             return None
         if row[1] != delivery.digest:
+            shown = shown_key(delivery.idempotency_key)
             raise IdempotencyMismatch(
-                f"The idempotency key {delivery.idempotency_key!r} came before with another body.",
-                key=delivery.idempotency_key,
+                f"The idempotency key {shown!r} came before with another body.", key=shown
             )
         return str(row[0])
 

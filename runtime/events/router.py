@@ -119,7 +119,7 @@ class Router:
         return known
 
     def store_small(self, event: Event) -> int:
-        """Stores an event of at most `INLINE_BYTES`, and its deliveries, inside the caller's
+        """Stores an event small enough for a row, and its deliveries, inside the caller's
         transaction; gives their number, 0 when its source and id are known."""
         targets = self.subscribers(event)
         body = event_body(event)

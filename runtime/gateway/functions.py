@@ -21,7 +21,7 @@ from dsfn.runtime.events.binding import answer_event, event_of_request
 from dsfn.runtime.events.results import event_body, event_key
 from dsfn.runtime.gateway.request import ClientGone, headers_of
 from dsfn.runtime.invoke import new_call_id
-from dsfn.runtime.model import Answer, Call
+from dsfn.runtime.model import CLIENT_KEY, Answer, Call
 from dsfn.runtime.problems import problem_document, problem_response
 from dsfn.runtime.services import Services
 
@@ -224,8 +224,7 @@ def idempotency_key(header: str) -> str:
             f"Idempotency-Key must have from 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters.",
             field="Idempotency-Key",
         )
-    # Prefixed, so that no client's key can be taken for that of an event.
-    return f"key:{header}"
+    return f"{CLIENT_KEY}{header}"
 
 
 def _text(value: bytes) -> str:

@@ -15,6 +15,7 @@ from dsfn.runtime.clock import Clock, rfc3339
 from dsfn.runtime.events.results import CAUSATION, CORRELATION, HOPS
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.events.stored import INLINE_BYTES
+from dsfn.runtime.problems import problem_document
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
 from dsfn.runtime.workflows.journal import StepResult
 from dsfn.runtime.workflows.model import Blob, RunState, StepState, item_of
@@ -23,6 +24,8 @@ from dsfn.runtime.workflows.tally import Tally
 
 RUN_TYPE = "dev.dsfn.run."
 STEP_TYPE = "dev.dsfn.step."
+# A result that is kept in a row must fit whatever JSON makes of its characters: six for one.
+MAX_EVENT_BYTES = 8 * INLINE_BYTES
 DATAREF = "dataref"
 _LOG = logging.getLogger("dsfn.workflows")
 _STEP_WORDS = {
@@ -54,7 +57,7 @@ class Announcer:
             return
         data = self._of_run(run, state)
         if error is not None:
-            data["error"] = error.to_document()
+            data["error"] = problem_document(error)
         self._store(run, "ended", type_, None, data, output)
 
     def expects_attempts(self) -> bool:
@@ -76,7 +79,7 @@ class Announcer:
         data = self._of_step(run, instance, tally, result.state)
         data.update(function=result.function, revision=result.revision, cached=result.cached)
         if result.error is not None:
-            data["error"] = result.error.to_document()
+            data["error"] = problem_document(result.error)
         key = _key(instance, tally.attempts, word)
         self._store(run, key, f"{STEP_TYPE}{word}", instance, data, result.blob)
 
@@ -162,9 +165,9 @@ def _shown(result: Blob) -> Any:
 
 def _fitting(data: dict[str, Any]) -> bytes:
     """The data as JSON, without what makes it too large to be stored beside a step."""
-    for member in ("", "result", "error"):
+    for member in ("", "error", "result"):
         data.pop(member, None)
         text = json.dumps(data, default=str, separators=(",", ":")).encode()
-        if len(text) <= INLINE_BYTES:
+        if len(text) <= MAX_EVENT_BYTES:
             break
     return text

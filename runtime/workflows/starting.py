@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from dsfn.functions.errors import IdempotencyMismatch
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.model import shown_key
 from dsfn.runtime.workflows.active import ActiveRun
 from dsfn.runtime.workflows.documents import by_reference, fits_inline, value_document
 from dsfn.runtime.workflows.journal import Journal
@@ -45,7 +46,7 @@ def first_run(prepared: Prepared, journal: Journal) -> str | None:
         return None
     id_, digest = first
     if digest != prepared.digest:
-        key = prepared.new.idempotency_key
+        key = shown_key(prepared.new.idempotency_key)
         raise IdempotencyMismatch(
             f"The idempotency key {key!r} came before with other inputs.", key=key
         )

@@ -85,7 +85,7 @@ def test_a_failed_run_says_why_once_and_each_retry_is_told(on_node: OnNode) -> N
         ended = [e for e in events(node) if e.type.startswith("dev.dsfn.run.")]
         assert [e.type for e in ended] == ["dev.dsfn.run.started", "dev.dsfn.run.failed"]
         said = json.loads(ended[-1].data)
-        assert said["error"]["message"] == "two"
+        assert said["error"]["detail"] == "two"
         assert said["cost"]["amount_nano"] == record.cost_nano
 
     on_node(scenario, behave=behave, subscriptions=heard("dev.dsfn."))
@@ -120,5 +120,21 @@ def test_a_large_result_is_told_by_reference(on_node: OnNode) -> None:
         (event,) = events(node)
         assert event.attribute("dataref") == record.output.ref
         assert json.loads(event.data)["result"]["$ref"] == record.output.ref
+
+    on_node(scenario, behave=behave, subscriptions=heard("dev.dsfn.step.completed"))
+
+
+def test_a_result_that_fits_a_row_is_told_whole_whatever_its_characters_are(
+    on_node: OnNode,
+) -> None:
+    text = "\u7269" * 21_000
+
+    async def behave(call: Call) -> Answer:
+        return answer_to(call, text)
+
+    async def scenario(node: RunNode) -> None:
+        await node.run(chain(1), n=1)
+        (event,) = events(node)
+        assert json.loads(event.data)["result"] == text
 
     on_node(scenario, behave=behave, subscriptions=heard("dev.dsfn.step.completed"))
