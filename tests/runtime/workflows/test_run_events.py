@@ -127,7 +127,7 @@ def test_a_large_result_is_told_by_reference(on_node: OnNode) -> None:
 def test_a_result_that_fits_a_row_is_told_whole_whatever_its_characters_are(
     on_node: OnNode,
 ) -> None:
-    text = "\u7269" * 21_000
+    text = "\u7269" * 10_900
 
     async def behave(call: Call) -> Answer:
         return answer_to(call, text)
