@@ -17,8 +17,11 @@ help:
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
+# Most tests wait for processes and for clocks: more of them run at once than there are processors.
+TESTS_AT_ONCE ?= 3
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff format --check .

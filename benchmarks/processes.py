@@ -30,9 +30,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], directory: Path, environment: Mapping[str, str], log: Path
+    command: Sequence[str | Path],
+    directory: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    user: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a server; at the end it and all its descendants are gone."""
+    """Runs a server, as another user if one is named; at the end it and all its descendants are
+    gone."""
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,
@@ -41,6 +46,9 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
         )
     try:
         yield server
@@ -88,6 +96,16 @@ def wait_for_answer(
     raise RuntimeError(
         f"No answer from {server.args!r}:\n{log.read_text(errors='replace')[-3000:]}"
     )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and all its descendants at once, as a power cut would."""
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(process.pid)
+        for each in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.wait(STOP_S)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

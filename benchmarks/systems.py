@@ -158,12 +158,21 @@ def _peer(peer: Peer, workload: Workload, directory: Path) -> Iterator[Target]:
 @contextmanager
 def node(directory: Path, variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[int]:
     """A node with its data in `directory` and these environment variables; gives its port."""
+    with node_process(directory, variables) as (_, port):
+        yield port
+
+
+@contextmanager
+def node_process(
+    directory: Path, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The same; gives its process too."""
     port, log = free_port(), directory / "log"
     command = (sys.executable, "-m", "dsfn", "up", "--port", str(port))
     data = ("--data", str(directory / "data"))
     with running((*command, *data), ROOT, variables, log) as server:
         wait_for_answer(server, log, port, "/health/readiness", None)
-        yield port
+        yield server, port
 
 
 def deploy(port: int, source: Path) -> None:

@@ -1,10 +1,8 @@
-"""Dividing whole numbers so that nothing is lost: batches by weight, intervals at boundaries."""
+"""Dividing whole numbers so that nothing is lost: by weight, intervals at boundaries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-
-from dsfn.billing.periods import DAY_US
 
 
 def by_weight(total: int, weights: Sequence[int]) -> tuple[int, ...]:
@@ -39,11 +37,3 @@ def at_boundaries(
             yield position_us, boundary_us - position_us
             position_us = boundary_us
     yield position_us, end_us - position_us
-
-
-def by_day(start_us: int, duration_us: int) -> Iterator[tuple[int, int]]:
-    """An interval cut at midnights UTC, as (day since 1970-01-01, duration)."""
-    first, last = start_us // DAY_US, (start_us + duration_us) // DAY_US
-    midnights = [day * DAY_US for day in range(first + 1, last + 1)]
-    for position_us, part_us in at_boundaries(start_us, duration_us, midnights):
-        yield position_us // DAY_US, part_us

@@ -1,8 +1,8 @@
 """`make demo`: one machine, end to end.
 
 Starts a node, deploys the library's functions, calls each cold and warm by HTTP and by
-CloudEvent, lets one scale to zero and come back, prints the bill, and leaves nothing
-behind.
+CloudEvent, sends a folder of mixed files through a workflow, lets one function scale to zero
+and come back, prints the bill, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -121,6 +122,8 @@ def main() -> None:
         by_event = [(call(subject, *EVENT), call(subject, *EVENT)) for subject in SUBJECTS]
         title("An event that calls one function, whose result calls the next")
         chain(url)
+        title("A folder of photos, recordings and notes through one workflow")
+        album()
         title("To zero and back")
         scale_to_zero(url)
         title("Milliseconds from command to result")
@@ -158,6 +161,16 @@ def chain(url: str) -> None:
     show(f"  {answer.status_code} {answer.reason_phrase}: {answer.text}")
     wait_for("notify to print", lambda: bool(ask("logs", "notify")))
     dsfn("logs", "notify")
+
+
+def album() -> None:
+    """Deploys a workflow over the library's functions, and sends it a folder."""
+    dsfn("deploy", "examples/album/app.py")
+    dsfn("workflow", "show", "index-folder")
+    command = ["examples/album/run.py", str(SAMPLES), "examples/album/files"]
+    show(f"$ python {shlex.join(command)}")
+    subprocess.run([sys.executable, *command], check=True)
+    dsfn("runs", "list")
 
 
 def scale_to_zero(url: str) -> None:

@@ -52,7 +52,7 @@ def read_result(function: str, annotation: Any) -> tuple[Reading, bool]:
 
 
 def _read(function: str, what: str, annotation: Any) -> Reading:
-    plain, optional = _without_none(annotation)
+    plain, optional = without_none(annotation)
     if get_origin(plain) is Annotated:
         plain = get_args(plain)[0]
     if isinstance(plain, type) and issubclass(plain, Part) and hasattr(plain, "kind"):
@@ -64,7 +64,8 @@ def _read(function: str, what: str, annotation: Any) -> Reading:
     return Reading("json", annotation)
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
+def without_none(annotation: Any) -> tuple[Any, bool]:
+    """X of `X | None`, and whether it was that; else the annotation itself."""
     if get_origin(annotation) not in (Union, UnionType):
         return annotation, False
     others = [a for a in get_args(annotation) if a is not type(None)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -14,7 +14,7 @@ from dsfn.functions.errors import (
     NotFound,
     PayloadTooLarge,
 )
-from dsfn.functions.event import Event, from_document
+from dsfn.functions.event import DATAREF, Event, from_document
 from dsfn.functions.from_bytes import from_base64, part_of, text_of, unsupported
 from dsfn.functions.interface import (
     EVENT_CONTENT_TYPE,
@@ -31,8 +31,10 @@ from dsfn.functions.signature import Parameter, Signature
 
 Fetch = Callable[[str], tuple[bytes, str]]
 
-_CHARSETS = ("utf-8", "us-ascii", "iso-8859-1", "utf-16")
 _STANDARD = Limits()
+BLOB_SCHEME = "blob:"
+# How an object in JSON says where the bytes of a part are.
+_FORMS = ("$ref", "base64")
 
 
 def decode_arguments(
@@ -100,17 +102,31 @@ class _Decoder:
 
     def _event(self, event: Event) -> dict[str, object]:
         parameter = self.signature.event_parameter
-        given: dict[str, object] = {} if parameter is None else {parameter.name: event}
         others = self.signature.without_event
+        if others.parameters or parameter is None:
+            event = self._with_data(event)
+        else:
+            event = self._with_stored_data(event)
+        given: dict[str, object] = {} if parameter is None else {parameter.name: event}
         if parameter is not None and not others.parameters:
             return given
-        content_type, data = event.datacontenttype or "", event.data
-        reference = event.attribute("dataref")
-        if reference is not None and not data:
-            data, content_type = self._fetch("dataref", reference)
-        if data and not content_type:
-            content_type = JSON_CONTENT_TYPE
-        return {**_Decoder(others, self.fetch, self.limits).decode(content_type, data), **given}
+        content_type = event.datacontenttype or (JSON_CONTENT_TYPE if event.data else "")
+        decoder = _Decoder(others, self.fetch, self.limits)
+        return {**decoder.decode(content_type, event.data), **given}
+
+    def _with_stored_data(self, event: Event) -> Event:
+        """The event with its data, where those are in the node's own store: nobody but the
+        node can read there, while the web is left to whoever wants it."""
+        reference = event.attribute(DATAREF) or ""
+        return self._with_data(event) if reference.startswith(BLOB_SCHEME) else event
+
+    def _with_data(self, event: Event) -> Event:
+        """The event with the data that it refers to, if it has none of its own."""
+        reference = event.attribute(DATAREF)
+        if reference is None or event.data:
+            return event
+        data, stored = self._fetch(DATAREF, reference)
+        return replace(event, data=data, datacontenttype=event.datacontenttype or stored)
 
     def _form(self, fields: list[Field]) -> dict[str, object]:
         given: dict[str, object] = {}
@@ -124,7 +140,7 @@ class _Decoder:
                 given[field.name] = self._form_json(field)
             elif parameter.kind == "event":
                 document = parse_json(field.data, self.limits, field.name)
-                given[field.name] = from_document(document)
+                given[field.name] = self._with_stored_data(from_document(document))
             else:
                 content_type = field.content_type or _default_content_type(parameter)
                 given[field.name] = self._part(parameter, field.data, content_type, field.filename)
@@ -156,26 +172,31 @@ class _Decoder:
         if value is None and parameter.optional:
             return None
         if parameter.kind == "event":
-            return from_document(value)
+            return self._with_stored_data(from_document(value))
         if isinstance(value, str):
             if parameter.kind == "text":
                 return Text(value)
             return self._part(parameter, from_base64(value, name), "")
-        if isinstance(value, Mapping) and isinstance(value.get("$ref"), str) and len(value) == 1:
-            data, content_type = self._fetch(name, value["$ref"])
-            return self._part(parameter, data, "" if content_type == OCTET_STREAM else content_type)
-        if isinstance(value, Mapping) and isinstance(value.get("base64"), str):
-            return self._embedded(parameter, value)
+        for form in _FORMS:
+            if isinstance(value, Mapping) and isinstance(value.get(form), str):
+                return self._described(parameter, value, form)
         text = "a text" if parameter.kind == "text" else "base64 text"
         raise invalid(name, f'must be {text}, {{"$ref": ...}} or {{"base64": ...}}')
 
-    def _embedded(self, parameter: Parameter, value: Mapping[str, Any]) -> object:
-        unknown = set(value) - {"base64", "content_type", "name"}
-        content_type, filename = value.get("content_type", ""), value.get("name")
+    def _described(self, parameter: Parameter, value: Mapping[str, Any], form: str) -> object:
+        """A part as an object: where its bytes are, their content type and name if known."""
+        name = parameter.name
+        unknown = set(value) - {form, "content_type", "name"}
+        content_type, filename = value.get("content_type") or "", value.get("name")
         texts = isinstance(content_type, str) and isinstance(filename, str | None)
         if unknown or not texts:
-            raise invalid(parameter.name, "takes 'base64', 'content_type' and 'name', all texts")
-        data = from_base64(value["base64"], parameter.name)
+            raise invalid(name, f"takes '{form}', 'content_type' and 'name', all texts")
+        if form == "base64":
+            data = from_base64(value[form], name)
+        else:
+            data, stored = self._fetch(name, value[form])
+            # What the reference says goes before what the bytes were stored as.
+            content_type = content_type or ("" if stored == OCTET_STREAM else stored)
         return self._part(parameter, data, content_type, filename)
 
     def _fetch(self, field: str, reference: str) -> tuple[bytes, str]:

@@ -9,6 +9,7 @@
     │   ├── PayloadTooLarge          the body is over a limit
     │   ├── HeadTooLarge             the head of an HTTP request is over the limit
     │   ├── NotFound                 no such function, revision, invocation, ...
+    │   ├── NoPlan                   no deployed functions lead from the inputs to the output
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
     ├── DeployError                  the author's mistake, found while deploying (see `traceback`)
@@ -23,6 +24,10 @@
     │   ├── OutOfMemory              the call went over the function's `memory`
     │   ├── OutputTooLarge           printed or returned more than the limit
     │   └── CallCancelled            the client went away, or the call was cancelled
+    ├── RunError                     a run of a workflow ended without a result
+    │   ├── BudgetExceeded           going on would have cost more than it may
+    │   ├── RunTimedOut              it took longer than the workflow's `timeout`
+    │   └── RunCancelled             somebody called it off
     ├── Unavailable                  cannot be served now (`retry_after_s` says when to try again)
     │   ├── QueueFull                too many calls wait already
     │   ├── QueueTimeout             no replica came before the deadline
@@ -30,9 +35,10 @@
     │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
-    │   ├── StoreUnavailable         the snapshots' store cannot be reached, or refuses
+    │   ├── StoreUnavailable         a store (of snapshots, of blobs) cannot be reached, or refuses
     │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
+    ├── CorruptBlob                  a stored input or result is not what was put
     ├── SnapshotError                a snapshot cannot be captured, is damaged, or does not fit
     │   ├── CaptureError             the state holds something that cannot be captured
     │   ├── CorruptSnapshot          bytes differ from what was captured
@@ -102,6 +108,12 @@ class NotFound(RequestError):
     """Fields: `kind`, `name`."""
 
 
+class NoPlan(RequestError):
+    """No deployed functions lead from the inputs to the output. Fields: `inputs`, `output`,
+    `unused` (inputs that nothing takes), `reachable` and `giving` (names of functions that can
+    be called, and that give the output)."""
+
+
 class Conflict(RequestError):
     """The request does not fit the state of what it names."""
 
@@ -158,6 +170,22 @@ class CallCancelled(FunctionError):
     """The client went away, or the call was cancelled."""
 
 
+class RunError(DsfnError):
+    """A run of a workflow ended without a result. Fields: `run`."""
+
+
+class BudgetExceeded(RunError):
+    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run" or "step")."""
+
+
+class RunTimedOut(RunError):
+    """Fields: `timeout_s`."""
+
+
+class RunCancelled(RunError):
+    """Somebody called it off."""
+
+
 class Unavailable(DsfnError):
     """Cannot be served now. Fields: `retry_after_s`."""
 
@@ -190,7 +218,7 @@ class MemoryFull(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """The snapshots' store cannot be reached, or refuses. Fields: `reason`, `retry_after_s`."""
+    """A store cannot be reached, or refuses. Fields: `reason`, `retry_after_s`."""
 
 
 class OwnerLost(Unavailable):
@@ -199,6 +227,10 @@ class OwnerLost(Unavailable):
 
 class StorageFull(DsfnError):
     """The disk has no room: nothing was done."""
+
+
+class CorruptBlob(DsfnError):
+    """A stored input or result is not what was put. Fields: `blob` (its digest)."""
 
 
 class SnapshotError(DsfnError):

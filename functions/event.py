@@ -20,6 +20,10 @@ from dsfn.functions.invalid import invalid
 from dsfn.functions.media import OCTET_STREAM, is_json, parse_content_type
 from dsfn.functions.part import Part, nested_error
 
+# Where the data of an event are that it does not carry itself.
+# Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/dataref.md
+DATAREF = "dataref"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from dsfn.functions.batching import check_batches
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
-from dsfn.functions.interface import Interface
+from dsfn.functions.interface import Interface, Kind
 from dsfn.functions.option_values import options_of
 from dsfn.functions.options import Options
 from dsfn.functions.shape import call_of, check_shape, required_names
 from dsfn.functions.signature import Signature, signature_of
+from dsfn.functions.triggers import Triggered, triggers_of
+from dsfn.functions.workflow.body import Callee
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 
-_TRIGGERS = "__dsfn_triggers__"
 _HOOKS = ("setup", "after_restore", "sample")
-_ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
 
 
-class Function(Generic[P, R]):
-    """Something to deploy. Calling it runs the plain function, without any checking.
+class Function(Triggered, Callee[P, R]):
+    """Something to deploy. Calling it runs the plain function, without any checking; in the
+    body of a workflow it becomes a step.
 
     `target` is what was decorated; a class is instantiated (and set up) at the first call.
     """
@@ -65,10 +64,29 @@ class Function(Generic[P, R]):
             _require_sample(self.options.name, self.target)
         return self.signature.interface(inspect.cleandoc(self.__doc__ or ""), self.triggers)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @property
+    def called(self) -> str:
+        """Its name."""
+        return self.options.name
+
+    @property
+    def result_kind(self) -> Kind | None:
+        """The kind of its result. Raises `DefinitionError`."""
+        return self.signature.result.kind
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs the plain function."""
         if not self.is_class:
             return self.target(*args, **kwargs)
         return self._ready_instance()(*args, **kwargs)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by parameter. Raises `TypeError` as a call would."""
+        target: object = self.target
+        call = call_of(target) if isinstance(target, type) else self.target
+        own = (None, *args) if self.is_class else args
+        given = inspect.signature(call).bind(*own, **kwargs).arguments
+        return dict(list(given.items())[1:] if self.is_class else given)
 
     def __reduce__(self) -> str:
         # Pickled by name, as the plain function would be.
@@ -112,6 +130,7 @@ def function(
     precision: Literal["int8", "fp8"] | None = None,
     env: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
+    tags: Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
 
@@ -123,47 +142,15 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
     `max_queue`, `max_batch` (items that are run as one, for a function from one list to
     a list as long), `precision` ("int8" or "fp8", of a model's weights in the snapshot),
-    `env`, `requirements`. A class may have `setup()`, `after_restore()`
-    and `sample()`, and must have `__call__`. Raises `DefinitionError`.
+    `env`, `requirements`, `tags` (words that say what it is for). A class may have
+    `setup()`, `after_restore()` and `sample()`, and must have `__call__`. Raises
+    `DefinitionError`.
     """
     if target is not None and options:
         raise DefinitionError("@function takes its options by name, and nothing else.")
     if target is not None:
         return _make(target, {})
     return lambda decorated: _make(decorated, options)
-
-
-def on(
-    *,
-    prefix: Mapping[str, str] | None = None,
-    suffix: Mapping[str, str] | None = None,
-    **exact: str,
-) -> Callable[[T], T]:
-    """Calls the function for events whose attributes fit: `@on(type="photo.uploaded")`.
-
-    Keywords are attributes that must be equal; `prefix` and `suffix` map attributes
-    to how they begin and end. Goes above or below `@function`, any number of times:
-    one that fits is enough. Raises `DefinitionError`.
-    """
-    trigger = Filter(exact, dict(prefix or {}), dict(suffix or {}))
-    conditions = [*exact.items(), *trigger.prefix.items(), *trigger.suffix.items()]
-    if not conditions:
-        raise DefinitionError("@on needs a condition, such as type='photo.uploaded'.")
-    for attribute, text in conditions:
-        if not _ATTRIBUTE.fullmatch(attribute):
-            raise DefinitionError(f"@on: {attribute!r} is not the name of an event's attribute.")
-        if not isinstance(text, str) or not text:
-            raise DefinitionError(f"@on: {attribute} must be a text that is not empty.")
-
-    def add(decorated: T) -> T:
-        if isinstance(decorated, Function):
-            decorated.triggers = (trigger, *decorated.triggers)
-        else:
-            triggers = vars(decorated).get(_TRIGGERS, ())
-            setattr(decorated, _TRIGGERS, (trigger, *triggers))
-        return decorated
-
-    return add
 
 
 def _make(target: Any, options: Mapping[str, Any]) -> Function[..., Any]:
@@ -178,8 +165,7 @@ def _make(target: Any, options: Mapping[str, Any]) -> Function[..., Any]:
     else:
         found = inspect.signature(target)
         check_shape(target.__name__, list(found.parameters.values()), found.return_annotation)
-    triggers = vars(target).get(_TRIGGERS, ())
-    return Function(target, options_of(target.__name__, **options), triggers)
+    return Function(target, options_of(target.__name__, **options), triggers_of(target))
 
 
 def _check_class(target: type) -> None:

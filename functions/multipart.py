@@ -26,7 +26,9 @@ class Field:
     data: bytes
 
 
-def read_form(parameters: tuple[tuple[str, str], ...], body: bytes) -> list[Field]:
+def read_form(
+    parameters: tuple[tuple[str, str], ...], body: bytes, max_fields: int = MAX_FIELDS
+) -> list[Field]:
     """The fields of a form, in order. `parameters` are those of its content type.
 
     Raises `MalformedBody`.
@@ -34,7 +36,7 @@ def read_form(parameters: tuple[tuple[str, str], ...], body: bytes) -> list[Fiel
     boundary = dict(parameters).get("boundary", "")
     if not boundary:
         raise _malformed("its content type has no boundary")
-    reader = _Reader()
+    reader = _Reader(max_fields)
     try:
         parser = MultipartParser(boundary.encode(), reader.callbacks())
         parser.write(body)
@@ -49,7 +51,8 @@ def read_form(parameters: tuple[tuple[str, str], ...], body: bytes) -> list[Fiel
 class _Reader:
     """Gathers what the parser calls back with."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_fields: int) -> None:
+        self._max_fields = max_fields
         self.fields: list[Field] = []
         self.ended = False
         self._headers: dict[str, bytes] = {}
@@ -67,8 +70,8 @@ class _Reader:
         }
 
     def _begin(self) -> None:
-        if len(self.fields) >= MAX_FIELDS:
-            raise _malformed(f"it has more than {MAX_FIELDS} fields")
+        if len(self.fields) >= self._max_fields:
+            raise _malformed(f"it has more than {self._max_fields} fields")
         self._headers.clear()
         self._data = bytearray()
 

@@ -16,7 +16,7 @@ def choose(accept: str, available: tuple[str, ...]) -> str:
 
     `available` may hold ranges such as `image/*`. Raises `NotAcceptable`.
     """
-    ranges = _ranges(accept[:MAX_ACCEPT_CHARS])
+    ranges = ranges_of(accept)
     best = max(available, key=lambda content_type: _quality(ranges, content_type))
     if not _quality(ranges, best):
         raise NotAcceptable(
@@ -27,11 +27,12 @@ def choose(accept: str, available: tuple[str, ...]) -> str:
     return best
 
 
-def _ranges(accept: str) -> tuple[tuple[str, float], ...]:
+def ranges_of(accept: str) -> tuple[tuple[str, float], ...]:
+    """The ranges of an `Accept` header with their weights, from 0 to 1."""
     if not accept.strip():
         return (("*/*", 1.0),)
     found = []
-    for piece in accept.split(","):
+    for piece in accept[:MAX_ACCEPT_CHARS].split(","):
         media, parameters = parse_content_type(piece)
         found.append((media, _weight(dict(parameters).get("q", "1"))))
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsfn.functions.errors import DefinitionError
-from dsfn.functions.options import MAX_CONCURRENCY, Options, parse_bytes, parse_seconds
+from dsfn.functions.options import MAX_CONCURRENCY, Options, check_tags, parse_bytes, parse_seconds
 
 
 def options_of(
@@ -17,6 +17,7 @@ def options_of(
     memory: int | str | None = None,
     env: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
+    tags: Sequence[str] = (),
     **others: Any,
 ) -> Options:
     values: dict[str, Any] = {"name": name if name is not None else kebab(target_name)}
@@ -28,6 +29,7 @@ def options_of(
     if isinstance(requirements, str):
         raise DefinitionError("requirements must be a list of texts, such as ['httpx>=0.27'].")
     values["requirements"] = tuple(_text("requirements", r) for r in requirements)
+    values["tags"] = tags_of(tags)
     for option, value in others.items():
         if option in ("park_after", "remove_after", "timeout"):
             seconds = _expect(option, value, (int, float, str))
@@ -44,6 +46,15 @@ def options_of(
         # One batch runs while the calls of the next one gather.
         values.setdefault("concurrency", min(2 * values["max_batch"], MAX_CONCURRENCY))
     return Options(**values)
+
+
+def tags_of(tags: Sequence[str]) -> tuple[str, ...]:
+    """Tags as they are kept. Raises `DefinitionError`."""
+    if isinstance(tags, str):
+        raise DefinitionError("tags must be a list of texts, such as ['speech', 'german'].")
+    found = tuple(_text("tags", tag) for tag in tags)
+    check_tags(found)
+    return found
 
 
 def kebab(name: str) -> str:

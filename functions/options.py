@@ -12,7 +12,9 @@ from dsfn.functions.errors import DefinitionError
 
 NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 MAX_CONCURRENCY = 1000
+MAX_TAGS = 32
 PRECISIONS = ("int8", "fp8")
+_TAG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -28,6 +30,7 @@ class Options:
     of one call. `max_queue`: calls that may wait for a replica. `max_batch`: items that
     are run as one, for a function from one list to a list as long. `precision`: that of a
     model's weights in the snapshot, one of `PRECISIONS`; None for what `setup()` loaded.
+    `tags`: words that say what it is for.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Options:
     precision: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     requirements: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
@@ -75,12 +79,17 @@ class Options:
             f"precision {self.precision!r} must be 'int8' or 'fp8', or left out for the weights"
             " exactly as they are",
         )
+        check_tags(self.tags)
 
     def to_document(self) -> dict[str, object]:
         """These options as a JSON-able document, the keys being the fields' names."""
         document: dict[str, object] = asdict(self)
         document["env"] = dict(self.env)
         document["requirements"] = list(self.requirements)
+        document["tags"] = list(self.tags)
+        if not self.tags:
+            # As it was before there were any: the digests of such options stay what they are.
+            del document["tags"]
         return document
 
     @property
@@ -100,7 +109,22 @@ class Options:
             raise DefinitionError("These options are not a document of dsfn options.")
         values["env"] = tuple(sorted((str(k), str(v)) for k, v in env.items()))
         values["requirements"] = tuple(str(r) for r in requirements)
+        tags = values.get("tags", [])
+        values["tags"] = tuple(str(t) for t in tags) if isinstance(tags, list) else ()
         return cls(**values)  # type: ignore[arg-type]  # checked in __post_init__
+
+
+def check_tags(tags: tuple[str, ...]) -> None:
+    """Raises `DefinitionError` for tags that are no words, too many, or there twice."""
+    for tag in tags:
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+            raise DefinitionError(
+                f"The tag {tag!r} must be lower-case letters, digits and '-', at most 63 of them."
+            )
+    if len(tags) > MAX_TAGS:
+        raise DefinitionError(f"There are {len(tags)} tags; at most {MAX_TAGS} are taken.")
+    if len(set(tags)) < len(tags):
+        raise DefinitionError("A tag is there twice.")
 
 
 def parse_bytes(value: int | str) -> int:

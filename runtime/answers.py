@@ -24,6 +24,7 @@ from dsfn.functions.errors import DsfnError, IdempotencyMismatch, StorageFull, U
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import (
+    INLINE_BYTES,
     StoredBody,
     answer_document,
     load_body,
@@ -116,16 +117,19 @@ class Answers:
     async def complete(self, claim: Claim, answer: Answer, usage: Usage) -> None:
         """Stores the first answer with its usage row, which may be posted from then on.
 
-        Raises `StorageFull`; the key is then free again.
+        Raises `StorageFull`, `StoreUnavailable`; the key is then free again.
         """
         try:
-            body = await store_body(self._blobs, answer.body, answer.content_type)
-            self._store(claim, answer, body, usage)
-        except asyncio.CancelledError:
-            # The caller goes, but the call has run: its answer must not be lost on the way.
-            ref = self._blobs.put(answer.body, answer.content_type)
-            self._store(claim, answer, StoredBody(None, ref), usage)
-            raise
+            if len(answer.body) <= INLINE_BYTES:
+                self._store(claim, answer, StoredBody(answer.body), usage)
+                return
+            keeping = asyncio.create_task(self._keep(claim, answer, usage))
+            try:
+                await asyncio.shield(keeping)
+            except asyncio.CancelledError:
+                # The caller goes, but the call has run: its answer must not be lost on the way.
+                await keeping
+                raise
         finally:
             self._leave(claim)
 
@@ -185,6 +189,10 @@ class Answers:
             connection.execute(_QUERIES["claim"], (*key, digest, self._clock.now_us()))
         return None
 
+    async def _keep(self, claim: Claim, answer: Answer, usage: Usage) -> None:
+        body = await store_body(self._blobs, answer.body, answer.content_type)
+        self._store(claim, answer, body, usage)
+
     def _store(self, claim: Claim, answer: Answer, body: StoredBody, usage: Usage) -> None:
         document, row = json.dumps(answer_document(answer)), json.dumps(asdict(usage))
         with transaction(self._connection) as connection:
@@ -205,6 +213,11 @@ class Answers:
 
     def _leave(self, claim: Claim) -> None:
         self._running.pop(claim.key).over.set()
+
+
+def blobs_of_answers(connection: apsw.Connection) -> Iterator[str]:
+    """The blobs that first answers are in, read on any connection to the node's database."""
+    return (ref for (ref,) in connection.execute(_QUERIES["references"]))
 
 
 def _require_same(key: Key, first: bytes, digest: bytes) -> None:

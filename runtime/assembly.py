@@ -8,16 +8,20 @@ import apsw
 
 from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateCard
-from dsfn.runtime.answers import Answers
+from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.opening import open_blobs
+from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
+from dsfn.runtime.events.dead import DeadLetters
 from dsfn.runtime.events.dispatcher import Dispatcher
 from dsfn.runtime.events.outcomes import Outcomes
-from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.queue import Queue, blobs_of_deliveries
 from dsfn.runtime.events.router import Router
+from dsfn.runtime.events.subscriptions import Subscriptions
 from dsfn.runtime.gateway.metrics import Gauges, Metrics
 from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.found import find_gpus
@@ -31,7 +35,7 @@ from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
-from dsfn.runtime.replicas.starter import Starter
+from dsfn.runtime.replicas.starter import Starter as ReplicaStarter
 from dsfn.runtime.services import Life, Services
 from dsfn.runtime.tiers.catalogue import Catalogue
 from dsfn.runtime.tiers.copies import Copies
@@ -41,7 +45,21 @@ from dsfn.runtime.tiers.pruner import Pruner
 from dsfn.runtime.tiers.records import Records
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
+from dsfn.runtime.workflows.cache import ResultCache, blobs_of_cached_results
+from dsfn.runtime.workflows.engine import Engine, Surroundings
+from dsfn.runtime.workflows.linker import Linker
+from dsfn.runtime.workflows.pins import Pins
+from dsfn.runtime.workflows.planner import Planner
+from dsfn.runtime.workflows.prices import prices_of
+from dsfn.runtime.workflows.registry import WorkflowRegistry
+from dsfn.runtime.workflows.schedules import Schedules
+from dsfn.runtime.workflows.starter import Starter
+from dsfn.runtime.workflows.store import references as blobs_of_runs
+from dsfn.runtime.workflows.triggers import Triggers
 from dsfn.snapshots.store import FileStore
+
+# Every part of the node's database that refers to blobs: what none of them names is removed.
+BLOB_OWNERS = (blobs_of_answers, blobs_of_deliveries, blobs_of_cached_results, blobs_of_runs)
 
 
 def assemble(
@@ -50,7 +68,7 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = RateCard.from_document(settings.billing)
-    blobs, logs = BlobStore(data_dir / "blobs"), LogStore(data_dir / "logs")
+    blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
@@ -61,24 +79,55 @@ def assemble(
     gpus.keep(tiers.records.pinned)
     soundness = Soundness(data_dir / "snapshots", environments)
     quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
-    starter = Starter(
+    replicas = ReplicaStarter(
         settings, clock, environments, launcher, gpus, tiers, logs, soundness, quarantine
     )
-    pools = Pools(settings, clock, registry, starter)
+    pools = Pools(settings, clock, registry, replicas)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
     invoker = Invoker(
-        registry, pools, Meter(ledger), card, answers, metrics, timelines, clock, settings.limits
+        registry,
+        pools,
+        blobs,
+        Meter(ledger),
+        card,
+        answers,
+        metrics,
+        timelines,
+        clock,
+        settings.limits,
     )
-    queue = Queue(connection, blobs, clock)
-    router = _router(settings, clock, connection, registry, blobs, queue)
-    metrics.watch(lambda: _gauges(pools, queue))
+    queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
+    workflows = WorkflowRegistry(connection, clock)
+    subscriptions = Subscriptions(registry, workflows)
+    router = _router(settings, clock, connection, subscriptions, blobs, queue)
+    runs = Engine(
+        Surroundings(
+            connection,
+            clock,
+            blobs,
+            router,
+            results,
+            invoker.run,
+            registry.revision,
+            workflows.revision,
+            ledger.post,
+            prices_of(card, settings.limits, gpus.device_class),
+            new_call_id,
+            settings.limits.max_body_bytes,
+        )
+    )
+    registry.pinned, workflows.in_use = runs.store.pinned, runs.store.workflow_revisions
+    starter = Starter(
+        workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
+    )
+    metrics.watch(lambda: _gauges(pools, queue, runs))
     return Services(
         settings=settings,
         clock=clock,
         life=Life(url, clock.now_us()),
         registry=registry,
         pipeline=_pipeline(
-            settings, clock, registry, environments, launcher, gpus, tiers, soundness
+            settings, clock, registry, workflows, environments, launcher, gpus, tiers, soundness
         ),
         gpus=gpus,
         tiers=tiers,
@@ -88,18 +137,36 @@ def assemble(
         invoker=invoker,
         bodies=BodyReader(settings.limits),
         blobs=blobs,
+        sweeper=Sweeper(blobs, data_dir / "node.db", BLOB_OWNERS),
         logs=logs,
         queue=queue,
+        subscriptions=subscriptions,
         router=router,
+        dead=DeadLetters(connection, queue, blobs, clock),
         dispatcher=Dispatcher(
             queue,
             Outcomes(connection, queue, router, blobs, clock),
             blobs,
             invoker.invoke,
+            Triggers(starter, runs, card.currency).start,
             clock,
-            sweeps=(queue.prune, router.prune, answers.prune),
+            sweeps=(
+                queue.prune,
+                router.prune,
+                answers.prune,
+                results.prune,
+                runs.store.prune,
+                workflows.prune,
+                pools.release,
+            ),
         ),
+        workflows=workflows,
+        runs=runs,
+        starter=starter,
+        planner=Planner(registry, workflows, Linker(registry, workflows), ledger, card),
+        schedules=Schedules(connection, workflows, starter, runs, router, clock, settings.tenant),
         answers=answers,
+        results=results,
         ledger=ledger,
         card=card,
         metrics=metrics,
@@ -126,7 +193,7 @@ def _router(
     settings: Settings,
     clock: Clock,
     connection: apsw.Connection,
-    registry: Registry,
+    subscriptions: Subscriptions,
     blobs: BlobStore,
     queue: Queue,
 ) -> Router:
@@ -135,7 +202,7 @@ def _router(
         queue,
         blobs,
         clock,
-        registry.subscriptions,
+        subscriptions.all,
         new_call_id,
         settings.tenant,
         settings.limits.max_body_bytes,
@@ -146,6 +213,7 @@ def _pipeline(
     settings: Settings,
     clock: Clock,
     registry: Registry,
+    workflows: WorkflowRegistry,
     environments: Environments,
     launcher: Launcher,
     gpus: Gpus,
@@ -161,16 +229,20 @@ def _pipeline(
         gpus,
         soundness,
         clock,
+        Linker(registry, workflows),
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
     )
 
 
-def _gauges(pools: Pools, queue: Queue) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
         failed_restores=pools.starter.quarantine.failed_restores,
         events_queued=queue.queued_count(),
         events_dead=queue.dead_count(),
+        runs_under_way=runs.under_way(),
+        steps_under_way=runs.calls_under_way(),
+        runs_ended=runs.ended(),
     )

@@ -16,7 +16,8 @@ from dsfn.functions.options import parse_bytes
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
-_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?|file:///.+")
+_BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
+_STORE = re.compile(rf"{_BUCKET}|file:///.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class GpuSettings:
     warm: int = 1
 
 
+def _check_endpoint(table: str, url: str) -> None:
+    if url and not url.startswith(("http://", "https://")):
+        raise UsageError(f"{table}.endpoint_url {url!r} is not an http(s) URL.")
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotSettings:
     """The `[snapshots]` table: where snapshots are kept beside the node's own disk.
@@ -96,8 +102,27 @@ class SnapshotSettings:
                 f"snapshots.store is {self.store!r}, and not s3://BUCKET, s3://BUCKET/PREFIX or"
                 " file:///DIRECTORY."
             )
-        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
-            raise UsageError(f"snapshots.endpoint_url {self.endpoint_url!r} is not an http(s) URL.")
+        _check_endpoint("snapshots", self.endpoint_url)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSettings:
+    """The `[blobs]` table: where large inputs and results are kept beside the node's own disk.
+
+    `store`: "s3://BUCKET/PREFIX", or "" for none. `endpoint_url` and `region` are as those of
+    `SnapshotSettings`.
+    """
+
+    store: str = ""
+    endpoint_url: str = ""
+    region: str = ""
+
+    def __post_init__(self) -> None:
+        if self.store and not re.fullmatch(_BUCKET, self.store):
+            raise UsageError(
+                f"blobs.store is {self.store!r}, and not s3://BUCKET or s3://BUCKET/PREFIX."
+            )
+        _check_endpoint("blobs", self.endpoint_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +136,7 @@ class Settings:
     limits: Limits = Limits()
     gpu: GpuSettings = GpuSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    blobs: BlobSettings = BlobSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -129,7 +155,7 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "billing"}
+    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "blobs", "billing"}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
@@ -143,6 +169,7 @@ def load_settings(
         limits=_limits(_table(table, "limits")),
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
+        blobs=_blobs(_table(table, "blobs")),
         billing=_table(table, "billing"),
     )
 
@@ -190,13 +217,23 @@ def _snapshots(table: Mapping[str, Any]) -> SnapshotSettings:
     for name, value in table.items():
         if name == "max_disk_bytes":
             values[name] = _size("snapshots.max_disk_bytes", value)
-        elif name not in {f.name for f in fields(SnapshotSettings)}:
-            raise UsageError(f"config.toml has an unknown entry snapshots.{name}.")
-        elif not isinstance(value, str):
-            raise UsageError(f"snapshots.{name} must be a text.")
         else:
-            values[name] = value
+            values[name] = _text(SnapshotSettings, f"snapshots.{name}", value)
     return SnapshotSettings(**values)
+
+
+def _blobs(table: Mapping[str, Any]) -> BlobSettings:
+    texts = {name: _text(BlobSettings, f"blobs.{name}", value) for name, value in table.items()}
+    return BlobSettings(**texts)
+
+
+def _text(settings: type[Any], entry: str, value: object) -> str:
+    """The text that an entry of a table of `settings` is."""
+    if entry.partition(".")[2] not in {f.name for f in fields(settings)}:
+        raise UsageError(f"config.toml has an unknown entry {entry}.")
+    if not isinstance(value, str):
+        raise UsageError(f"{entry} must be a text.")
+    return value
 
 
 def _size(name: str, value: object) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,13 +12,16 @@ from os import urandom
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import (
+    BudgetExceeded,
     CallCancelled,
+    CorruptBlob,
     DsfnError,
     FunctionError,
     OutputTooLarge,
     RequestError,
 )
 from dsfn.runtime.answers import Answers, Claim
+from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
@@ -38,12 +42,16 @@ def new_call_id(now_us: int) -> str:
     return f"{now_us:014x}{next(_CALL_NUMBERS) & 0xFFFFFF:06x}{_NODE_NONCE}"
 
 
+Post = Callable[[Usage], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Invoker:
     """Runs calls. Every way into a function goes through `invoke`."""
 
     registry: Registry
     pools: Pools
+    blobs: BlobStore
     meter: Meter
     card: RateCard
     answers: Answers
@@ -61,9 +69,23 @@ class Invoker:
         revision = self._revision(call)
         if call.idempotency_key is not None:
             return await self._invoke_once(call, revision)
-        answer, usage = await self._run(call, revision)
+        answer, usage = await self._run(call, revision, self.meter.post)
         if answer.stream is None:
             await self.meter.post(usage)
+        return answer
+
+    async def run(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
+        """The answer to a call whose usage row its caller keeps, to post it later: it is given to
+        `bill` before this returns or raises. Raises the tree's errors.
+
+        The caller sees to it that a call is not made again whose answer it has.
+        """
+
+        async def post(usage: Usage) -> None:
+            bill(usage)
+
+        answer, usage = await self._run(call, self._revision(call), post, whole=True)
+        bill(usage)
         return answer
 
     async def _invoke_once(self, call: Call, revision: Revision) -> Answer:
@@ -75,7 +97,7 @@ class Invoker:
                 await self._post_first(claim, claim.unposted)
             return claim.answer
         try:
-            answer, usage = await self._run(call, revision, whole=True)
+            answer, usage = await self._run(call, revision, self.meter.post, whole=True)
         except DsfnError as error:
             self.answers.refuse(claim, error)
             raise
@@ -96,26 +118,36 @@ class Invoker:
         return self.registry.route(call.function)
 
     async def _run(
-        self, call: Call, revision: Revision, whole: bool = False
+        self, call: Call, revision: Revision, post: Post, whole: bool = False
     ) -> tuple[Answer, Usage]:
         """Runs a call on a replica; `whole` collects a stream into one body.
 
-        The row of a failure is posted here; that of a success is returned, or, for a
+        The row of a failure is given to `post`; that of a success is returned, or, for a
         stream, posted when the stream ends.
         """
         try:
+            # Workers read blobs from the node's folder, which need not have what was put long ago.
+            await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
         except DsfnError as error:
             # Nothing ran: there is nothing for the books, but it must be seen.
             self.metrics.failed(call.function, type(error).__name__, "rejected")
             raise
+        limit_us = self._limit_us(call, lease)
+        if limit_us is not None and limit_us <= 0:
+            lease.replica.unreserve(lease.slot)
+            raise _too_dear(call)
         try:
-            reply = await lease.replica.call(call, lease.slot, self.pools.shares.threads())
-            if whole:
-                await self._collect(reply)
+            if limit_us is None:
+                reply = await self._reply(call, lease, whole)
+            else:
+                reply = await self._reply_in_time(call, lease, whole, limit_us)
             stream = await _begin(reply) if reply.stream is not None else None
         except BaseException as error:
-            await self._post_failure(call, lease, error)
+            await self._post_failure(call, lease, error, post)
+            if isinstance(error, CorruptBlob):
+                # The next call that needs it gets the bucket's copy, if there is one.
+                await self.blobs.discard(str(error.fields["blob"]))
             raise
         if stream is not None:
             usage = self._usage(call, lease, 0)
@@ -130,6 +162,30 @@ class Invoker:
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
+
+    async def _reply(self, call: Call, lease: Lease, whole: bool) -> Reply:
+        reply = await lease.replica.call(call, lease.slot, self.pools.shares.threads())
+        if whole:
+            await self._collect(reply)
+        return reply
+
+    async def _reply_in_time(self, call: Call, lease: Lease, whole: bool, limit_us: int) -> Reply:
+        """The reply, unless it costs more than it may. Raises `BudgetExceeded`."""
+        try:
+            async with asyncio.timeout(limit_us / 1_000_000) as limit:
+                return await self._reply(call, lease, whole)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _too_dear(call) from None
+
+    def _limit_us(self, call: Call, lease: Lease) -> int | None:
+        """How long a call may hold its replica, None for as long as it likes."""
+        ready = lease.replica.ready
+        if call.max_cost_nano is None or ready is None:
+            return None
+        rate = self.card.rate(ready.device_class)
+        return rate.affordable_us(call.max_cost_nano, lease.restore_us)
 
     async def _collect(self, reply: Reply) -> None:
         """Turns a streaming reply into one with a body, within the limit of results."""
@@ -157,7 +213,7 @@ class Invoker:
                 async for chunk in chunks:
                     yield chunk
         except BaseException as error:
-            await self._post_failure(call, lease, error)
+            await self._post_failure(call, lease, error, self.meter.post)
             raise
         usage = self._usage(call, lease, stream.reply.busy_us)
         self._answered(call, self._answer(lease, stream.reply, usage))
@@ -168,8 +224,10 @@ class Invoker:
         self.metrics.answered(call.function, answer)
         self.timelines.answered(call.function, answer, self.clock.now_us())
 
-    async def _post_failure(self, call: Call, lease: Lease, error: BaseException) -> None:
-        """Commits the row of a call that gave no answer: all the time it held was busy."""
+    async def _post_failure(
+        self, call: Call, lease: Lease, error: BaseException, post: Post
+    ) -> None:
+        """Posts the row of a call that gave no answer: all the time it held was busy."""
         kind = type(error) if isinstance(error, DsfnError) else CallCancelled
         usage = self._usage(call, lease, busy_us=None)
         usage = replace(usage, status=_status(kind), error=kind.__name__)
@@ -178,7 +236,7 @@ class Invoker:
             charge = self._charge(usage)
             phases = self._phases(lease).server_timing()
             error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
-        await self.meter.post(usage)
+        await post(usage)
 
     def _usage(self, call: Call, lease: Lease, busy_us: int | None) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
@@ -186,6 +244,10 @@ class Invoker:
         assert ready is not None
         now_ns = self.clock.monotonic_ns()
         held_us = lease.slot.held_us(now_ns)
+        limit_us = self._limit_us(call, lease)
+        if limit_us is not None:
+            # That it was cut off a little late is not the caller's to pay.
+            held_us = min(held_us, limit_us)
         return Usage(
             invocation_id=call.id,
             tenant=call.tenant,
@@ -253,9 +315,16 @@ async def _rest(
             yield chunk
 
 
+def _too_dear(call: Call) -> BudgetExceeded:
+    return BudgetExceeded(
+        f"The call would cost more than {call.max_cost_nano} nano-units.",
+        budget_nano=call.max_cost_nano,
+    )
+
+
 def _status(kind: type[DsfnError]) -> Status:
     if issubclass(kind, RequestError):
         return "rejected"
-    if issubclass(kind, CallCancelled):
+    if issubclass(kind, CallCancelled | BudgetExceeded):
         return "cancelled"
     return "failed" if issubclass(kind, FunctionError) else "platform"

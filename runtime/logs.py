@@ -3,7 +3,11 @@
 A worker's stdout and stderr are one pipe, so that its lines keep their order;
 `stream` is therefore always "output". A line of a log is
 
-    {"time": RFC 3339, "revision": str, "replica": pid, "stream": "output", "text": str}
+    {"time": RFC 3339, "revision": str, "replica": pid, "invocation": id or null,
+     "stream": "output", "text": str}
+
+`invocation` is the call that the replica ran then; null before its first call, and while
+several run at once, when nobody can tell which of them printed.
 """
 
 from __future__ import annotations
@@ -126,9 +130,16 @@ class Pump:
         os.set_blocking(fd, False)
         self._loop.add_reader(fd, self._readable)
 
-    def mark(self) -> None:
-        """Starts to count anew: a call begins."""
+    def mark(self, invocation: str | None) -> None:
+        """Starts to count anew: a call begins, whose id the lines from now on have."""
+        # What is in the pipe still was printed before.
+        for _ in range(_DRAIN_READS):
+            data = None if self._fd is None else self._read(self._fd)
+            if not data:
+                break
+            self._take(data)
         self._since_mark_bytes = 0
+        self._source.invocation = invocation
 
     def bytes_since_mark(self) -> int:
         """How much was printed since the last mark; many short lines count for more."""
@@ -193,9 +204,11 @@ class _Source:
         self._clock = clock
         self._file = file
         self._origin = f'","revision":{json.dumps(revision)},"replica":{replica}'
+        self.invocation: str | None = None
 
     def append(self, lines: list[bytes]) -> None:
-        head = f'{{"time":"{rfc3339(self._clock.now_us())}{self._origin},"stream":"output","text":'
+        origin = f'{self._origin},"invocation":{json.dumps(self.invocation)}'
+        head = f'{{"time":"{rfc3339(self._clock.now_us())}{origin},"stream":"output","text":'
         self._file.append(
             "".join([f"{head}{_encode_text(_text(line))}}}\n" for line in lines]).encode()
         )

@@ -29,7 +29,8 @@ class Call:
     """One request to a function, whoever made it.
 
     `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
-    microseconds since the epoch (for the books).
+    microseconds since the epoch (for the books). A call is cut off before it costs more than
+    `max_cost_nano`.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Call:
     revision: str | None = None
     received_at_us: int = 0
     received_ns: int = 0
+    max_cost_nano: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

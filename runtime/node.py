@@ -96,15 +96,22 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         await services.tiers.start()
         services.gpus.start()
         services.pools.start()
+        services.runs.start_serving()
+        services.schedules.start()
         services.dispatcher.start()
+        services.sweeper.start()
         try:
             yield services
         finally:
             services.life.accepts_calls = False
+            await services.sweeper.close()
+            await services.schedules.close()
             await services.dispatcher.close()
+            await services.runs.close()
             await services.tiers.close()
             await services.pools.close()
             await services.gpus.close()
+            services.blobs.close()
     finally:
         ledger.close()
         connection.close()
@@ -117,6 +124,7 @@ def _recover(services: Services) -> None:
     services.ledger.post([usage for _, usage in unposted])
     services.answers.posted(key for key, _ in unposted)
     services.pipeline.clean()
+    services.blobs.clean()
 
 
 class NodeServer(uvicorn.Server):
@@ -155,6 +163,7 @@ class NodeServer(uvicorn.Server):
         services = self._services
         services.life.accepts_calls = False
         services.logs.stop_following()
+        services.runs.drain()
         patience_s = services.settings.limits.shutdown_timeout_s
         asyncio.get_running_loop().call_later(patience_s, self._cut_off)
 

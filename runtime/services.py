@@ -8,13 +8,16 @@ from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateCard
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
+from dsfn.runtime.events.dead import DeadLetters
 from dsfn.runtime.events.dispatcher import Dispatcher
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
+from dsfn.runtime.events.subscriptions import Subscriptions
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
@@ -25,6 +28,12 @@ from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
+from dsfn.runtime.workflows.cache import ResultCache
+from dsfn.runtime.workflows.engine import Engine
+from dsfn.runtime.workflows.planner import Planner
+from dsfn.runtime.workflows.registry import WorkflowRegistry
+from dsfn.runtime.workflows.schedules import Schedules
+from dsfn.runtime.workflows.starter import Starter
 
 
 @dataclass(slots=True)
@@ -53,11 +62,20 @@ class Services:
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore
+    sweeper: Sweeper
     logs: LogStore
     queue: Queue
+    subscriptions: Subscriptions
     router: Router
+    dead: DeadLetters
     dispatcher: Dispatcher
+    workflows: WorkflowRegistry
+    runs: Engine
+    starter: Starter
+    planner: Planner
+    schedules: Schedules
     answers: Answers
+    results: ResultCache
     ledger: SqliteLedger
     card: RateCard
     metrics: Metrics

@@ -43,7 +43,7 @@ class S3SnapshotStore:
             return False
         key = f"{digest}/{MANIFEST_FILE}"
         try:
-            retried(self._bucket, _question(), lambda: self._bucket.size_bytes(key))
+            retried(self._bucket, _question(), lambda: self._bucket.find(key))
         except Missing:
             return False
         return True

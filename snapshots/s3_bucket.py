@@ -40,10 +40,12 @@ class OutOfRange(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object in the bucket; `key` is without the bucket's prefix."""
+    """An object in the bucket; `key` is without the bucket's prefix. `written_at_s` is when, in
+    seconds since the epoch, by the server's clock."""
 
     key: str
     size_bytes: int
+    written_at_s: float
 
 
 @dataclass(eq=False)
@@ -62,10 +64,11 @@ class Bucket:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _made: Any = None
 
-    def size_bytes(self, key: str) -> int:
-        """The size of an object."""
+    def find(self, key: str) -> Object:
+        """What is known of an object."""
         with self._sorted():
-            return int(self._client().head_object(**self._at(key))["ContentLength"])
+            head = self._client().head_object(**self._at(key))
+            return Object(key, int(head["ContentLength"]), head["LastModified"].timestamp())
 
     def get(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` up to `end` of an object, as they come.
@@ -139,7 +142,9 @@ class Bucket:
             )
             for page in found:
                 for entry in page.get("Contents", ()):
-                    yield Object(entry["Key"].removeprefix(self.prefix), int(entry["Size"]))
+                    key, written_at = entry["Key"], entry["LastModified"]
+                    size_bytes = int(entry["Size"])
+                    yield Object(key.removeprefix(self.prefix), size_bytes, written_at.timestamp())
 
     def delete(self, key: str) -> None:
         """Deletes an object; that it is not there is as good."""

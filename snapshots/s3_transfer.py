@@ -141,15 +141,27 @@ def upload(
     threads: ThreadPoolExecutor,
     transfer: Transfer,
 ) -> None:
-    """Uploads a file, unless an object of its size is there already.
+    """Uploads a file, unless an object of its size is there already. Raises as `send`."""
+    if _is_there(bucket, key, sealed.size_bytes, transfer):
+        transfer.advance(sealed.size_bytes)
+        return
+    send(bucket, key, path, sealed, threads, transfer)
 
-    Raises `CorruptSnapshot` when its bytes are not those of its digest (then there is no
+
+def send(
+    bucket: Bucket,
+    key: str,
+    path: Path,
+    sealed: Sealed,
+    threads: ThreadPoolExecutor,
+    transfer: Transfer,
+) -> None:
+    """Uploads a file, whatever is there.
+
+    Raises `CorruptSnapshot` when its bytes are not those of its digest (then there is no new
     object), `StoreUnavailable`, and what the transfer was stopped with.
     """
     size_bytes = sealed.size_bytes
-    if _is_there(bucket, key, size_bytes, transfer):
-        transfer.advance(size_bytes)
-        return
     with path.open("rb") as file:
         if size_bytes > PART_BYTES:
             _upload_parts(bucket, key, file.fileno(), sealed, threads, transfer)
@@ -214,7 +226,7 @@ def _end_upload(
 
 def _is_there(bucket: Bucket, key: str, size_bytes: int, transfer: Transfer) -> bool:
     try:
-        return retried(bucket, transfer, lambda: bucket.size_bytes(key)) == size_bytes
+        return retried(bucket, transfer, lambda: bucket.find(key)).size_bytes == size_bytes
     except Missing:
         return False
 

@@ -1,4 +1,4 @@
-"""One copy of a snapshot under way: how far it is, how long it may take, whether it is to stop."""
+"""A copy to or from a store: how far it is, how long it may take, whether it is to stop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from dsfn.functions.errors import DsfnError, StoreUnavailable
 class Transfer:
     """Shared by the threads of one copy and by whoever watches or stops it.
 
-    `total_bytes` is known once the snapshot's manifest is.
+    `total_bytes` is known once the snapshot's manifest is. `what` is copied: a snapshot, mostly.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, what: str = "the snapshot") -> None:
         self.total_bytes = 0
+        self._what = what
         self._timeout_s = timeout_s
         self._ends_at_s = time.monotonic() + timeout_s
         self._done_bytes = 0
@@ -38,7 +39,7 @@ class Transfer:
         with self._lock:
             if self._error is None:
                 self._error = error or StoreUnavailable(
-                    "The copy of the snapshot was stopped.", reason="stopped", retry_after_s=1
+                    f"The copy of {self._what} was stopped.", reason="stopped", retry_after_s=1
                 )
         self._stopped.set()
 
@@ -48,7 +49,7 @@ class Transfer:
             raise self._error
         if time.monotonic() >= self._ends_at_s:
             raise StoreUnavailable(
-                f"Copying the snapshot took longer than {self._timeout_s:g} s.",
+                f"Copying {self._what} took longer than {self._timeout_s:g} s.",
                 reason="timeout",
                 retry_after_s=60,
             )

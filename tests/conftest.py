@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "servers"))
+sys.path.insert(0, str(Path(__file__).parent / "functions" / "workflow"))
+sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 
 from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 

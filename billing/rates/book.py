@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
+from dsfn.billing.periods import moment_text
 from dsfn.billing.rates.card import RateCard
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import Conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,48 @@ class RateBook:
 
     @classmethod
     def of(cls, first: RateCard, later: Iterable[RateCard] = ()) -> RateBook:
-        """A book of cards. Raises `UsageError` when two begin at once, and when the currency
-        changes: a ledger has one."""
-        cards = [first, *sorted(later, key=lambda card: card.effective_from_us)]
-        for before, after in pairwise(cards):
-            if after.effective_from_us <= before.effective_from_us:
-                raise UsageError("Two rate cards are effective from the same moment.")
-            if (after.currency, after.exponent) != (before.currency, before.exponent):
-                raise UsageError(
-                    f"A rate card in {after.currency} cannot follow one in {before.currency}:"
-                    " a ledger has one currency."
-                )
-        return cls(tuple(cards))
+        """A book of cards. Raises `Conflict` as `adding` does."""
+        book = cls((first,))
+        for card in later:
+            book = book.adding(card)
+        return book
+
+    @property
+    def currency(self) -> str:
+        """The currency of all cards."""
+        return self.cards[0].currency
+
+    @property
+    def exponent(self) -> int:
+        """The currency's decimals."""
+        return self.cards[0].exponent
+
+    def adding(self, card: RateCard) -> RateBook:
+        """This book with one card more, wherever in time. Raises `Conflict` for one that begins
+        when another does, and for another currency: a ledger has one."""
+        first = self.cards[0]
+        if (card.currency, card.exponent) != (first.currency, first.exponent):
+            raise Conflict(
+                f"A rate card in {card.currency} with {card.exponent} decimals cannot follow one in"
+                f" {first.currency} with {first.exponent}: a ledger has one currency.",
+                currency=first.currency,
+                exponent=first.exponent,
+            )
+        if any(card.effective_from_us == each.effective_from_us for each in self.cards):
+            moment = moment_text(card.effective_from_us)
+            raise Conflict(
+                f"Another rate card begins at {moment}; choose another moment.",
+                effective_from=moment,
+            )
+        return RateBook(tuple(sorted((*self.cards, card), key=_start)))
 
     def at(self, instant_us: int) -> RateCard:
         """The card in force at a moment."""
-        starts = [card.effective_from_us for card in self.cards]
-        return self.cards[max(0, bisect_right(starts, instant_us) - 1)]
+        return self.cards[max(0, bisect_right(self.cards, instant_us, key=_start) - 1)]
+
+    def changes_us(self) -> tuple[int, ...]:
+        """The moments at which a card takes over from another."""
+        return tuple(card.effective_from_us for card in self.cards[1:])
 
     def segments(self, start_us: int, end_us: int) -> Iterator[Segment]:
         """[start_us, end_us) in stretches that have one card each, in order."""
@@ -55,3 +80,7 @@ class RateBook:
                 position_us = card.effective_from_us
         if position_us < end_us:
             yield Segment(position_us, end_us, self.at(position_us))
+
+
+def _start(card: RateCard) -> int:
+    return card.effective_from_us

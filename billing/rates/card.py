@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from dsfn.billing.money import ATTO_PER_NANO
 from dsfn.billing.rates.rate import Rate
@@ -56,15 +55,12 @@ class RateCard:
         """
         if usage.status not in self.billed:
             return 0
-        rate = self.rate(usage.device_class)
-        quantity_us = rate.quantity_us(usage.busy_us, usage.held_us, usage.restore_us)
-        return rate.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO
+        return self.rate(usage.device_class).cost_nano(
+            usage.busy_us, usage.held_us, usage.restore_us
+        )
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> RateCard:
-        """Reads a card, such as the `[billing]` table of the configuration; what it leaves out
-        is the default. Raises `UsageError` that names the key."""
-        # The reader makes cards, so it cannot be imported before there are any.
-        from dsfn.billing.rates.reading import read_card
-
-        return read_card(document)
+    def most_nano(self, device_class: str, held_us: int, restore_us: int) -> int:
+        """The most that one invocation of this length can cost by the list, rounded up."""
+        rate = self.rate(device_class)
+        quantity_us = rate.quantity_us(held_us, held_us, restore_us)
+        return -(-rate.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from dsfn.billing.money import ATTO_PER_PICO
+from dsfn.billing.money import ATTO_PER_NANO, ATTO_PER_PICO
 
 Basis = Literal["busy", "held", "held+restore"]
 BASES: tuple[str, ...] = get_args(Basis)
@@ -40,12 +40,15 @@ class Rate:
     tiers: tuple[Tier, ...] = ()
     tiering: Tiering = "graduated"
 
-    def quantity_us(self, busy_us: int, held_us: int, restore_us: int) -> int:
-        """The time of one request that is billed; of many when the increment is 1."""
+    def time_us(self, busy_us: int, held_us: int, restore_us: int) -> int:
+        """The time that the basis bills, before increments."""
         if self.basis == "busy":
-            time_us = busy_us
-        else:
-            time_us = held_us + restore_us if self.basis == "held+restore" else held_us
+            return busy_us
+        return held_us + restore_us if self.basis == "held+restore" else held_us
+
+    def quantity_us(self, busy_us: int, held_us: int, restore_us: int) -> int:
+        """The time of one request that is billed."""
+        time_us = self.time_us(busy_us, held_us, restore_us)
         return -(-time_us // self.increment_us) * self.increment_us
 
     def amount_atto(self, quantity_us: int, requests: int) -> int:
@@ -55,6 +58,20 @@ class Rate:
     def requests_atto(self, requests: int) -> int:
         """What so many requests cost beside their time."""
         return requests * self.pico_per_request * ATTO_PER_PICO
+
+    def cost_nano(self, busy_us: int, held_us: int, restore_us: int) -> int:
+        """What one request of these times costs by the list, truncated to nano-currency."""
+        quantity_us = self.quantity_us(busy_us, held_us, restore_us)
+        return self.amount_atto(quantity_us, requests=1) // ATTO_PER_NANO
+
+    def affordable_us(self, amount_nano: int, restore_us: int) -> int | None:
+        """How long a device may be held for one request that costs `amount_nano` at most: less
+        than nothing when even the request does not fit, None when time costs nothing."""
+        left_atto = amount_nano * ATTO_PER_NANO - self.requests_atto(1)
+        if self.pico_per_second == 0:
+            return None if left_atto >= 0 else -1
+        quantity_us = left_atto // self.pico_per_second // self.increment_us * self.increment_us
+        return quantity_us - restore_us if self.basis == "held+restore" else quantity_us
 
     def tiered_atto(self, before_us: int, quantity_us: int, month_us: int) -> int:
         """The exact price in atto-currency of `quantity_us` after `before_us` of the same month;

@@ -32,6 +32,8 @@ MAX_ITEMS = 10_000
 MAX_INSTANCES = 100_000
 DEFAULT_PARALLEL = 16
 MAX_PARALLEL = 1_000
+MAX_EXPRESSIONS = 100_000
+MAX_CONSTANT_BYTES = 4 << 20
 
 JsonValue = Any
 
@@ -195,6 +197,15 @@ class WorkflowInput:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowResult:
+    """What a workflow declares to give; the members are as those of an input."""
+
+    kind: Kind
+    many: bool = False
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowOptions:
     """`timeout_s`: of a whole run. `budget_nano`: the most that a run may cost. `parallel`: calls
     of a run under way at once. `schedule`: a cron expression in UTC. `tags`: for the planner."""
@@ -210,7 +221,8 @@ class WorkflowOptions:
 @dataclass(frozen=True, slots=True)
 class Dag:
     """A workflow: its options, inputs, steps and output. `steps` are in an order in which each
-    comes after those that it needs. `triggers`: events that start it."""
+    comes after those that it needs. `triggers`: events that start it. `result`: what its author
+    says that it gives, if anything."""
 
     options: WorkflowOptions
     description: str
@@ -218,6 +230,7 @@ class Dag:
     steps: tuple[Step, ...]
     output: Expr
     triggers: tuple[FilterInterface, ...] = ()
+    result: WorkflowResult | None = None
 
     @property
     def name(self) -> str:

@@ -31,6 +31,7 @@ from dsfn.functions.workflow.dag import (
     Within,
     WorkflowInput,
     WorkflowOptions,
+    WorkflowResult,
 )
 
 Document = dict[str, Any]
@@ -45,6 +46,7 @@ def to_document(dag: Dag) -> Document:
         "steps": [step_document(s) for s in dag.steps],
         "output": expr_document(dag.output),
         "triggers": [asdict(t) for t in dag.triggers],
+        "result": None if dag.result is None else asdict(dag.result),
     }
 
 
@@ -59,8 +61,9 @@ def from_document(document: Mapping[str, Any]) -> Dag:
             steps=tuple(step_of(s) for s in document["steps"]),
             output=expr_of(document["output"]),
             triggers=tuple(FilterInterface(**t) for t in document["triggers"]),
+            result=None if document["result"] is None else WorkflowResult(**document["result"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DefinitionError(f"This is not a document of a workflow ({error!r}).") from error
 
 

@@ -19,6 +19,7 @@ import dsfn
 from dsfn.functions.errors import DeployError, DsfnError, HandlerRaised, UsageError
 from dsfn.runtime.cli import (
     bill,
+    deadletters,
     deploy,
     doctor,
     functions,
@@ -26,11 +27,14 @@ from dsfn.runtime.cli import (
     invoke,
     logs,
     node,
+    runs,
     snapshot,
     subscriptions,
+    workflow,
+    workflow_plan,
 )
 from dsfn.runtime.cli.daemon import USAGE
-from dsfn.runtime.cli.output import OutputFailed, complain, result_stream, say
+from dsfn.runtime.cli.output import OutputFailed, complain, item_words, result_stream, say
 from dsfn.runtime.cli.place import data_dir
 
 FAILURE = 1
@@ -53,6 +57,21 @@ snapshots = typer.Typer(
     rich_markup_mode=None,
     invoke_without_command=True,
 )
+workflows = typer.Typer(
+    help="Functions put together: what there is, how it looks, and to run it.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+runs_of_workflows = typer.Typer(
+    help="Runs of workflows: what they are at and what came of them.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+letters = typer.Typer(
+    help="What was given up: events that nobody took, and runs that failed.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
 
 app.command("up")(node.up)
 app.command("down")(node.down)
@@ -69,6 +88,23 @@ app.command("traffic")(functions.traffic)
 app.command("delete")(functions.delete)
 app.command("subscribe")(subscriptions.subscribe)
 app.command("unsubscribe")(subscriptions.unsubscribe)
+app.add_typer(workflows, name="workflow")
+workflows.command("list")(workflow.list_workflows)
+workflows.command("show")(workflow.show)
+workflows.command("run")(workflow.run)
+workflows.command("plan")(workflow_plan.plan)
+workflows.command("history")(workflow.history)
+workflows.command("delete")(workflow.delete)
+app.add_typer(runs_of_workflows, name="runs")
+runs_of_workflows.command("list")(runs.list_runs)
+runs_of_workflows.command("show")(runs.show)
+runs_of_workflows.command("cancel")(runs.cancel)
+runs_of_workflows.command("retry")(runs.retry)
+runs_of_workflows.command("logs")(runs.logs)
+app.add_typer(letters, name="deadletters")
+letters.command("list")(deadletters.list_letters)
+letters.command("show")(deadletters.show)
+letters.command("replay")(deadletters.replay)
 app.add_typer(bills, name="bill")
 bills.command("report")(bill.report)
 app.add_typer(snapshots, name="snapshot")
@@ -112,6 +148,24 @@ def bill_options(context: typer.Context) -> None:
 @snapshots.callback()
 def snapshot_options(context: typer.Context) -> None:
     """The memory of loaded functions, and where it is kept."""
+    _help_alone(context)
+
+
+@workflows.callback()
+def workflow_options(context: typer.Context) -> None:
+    """Functions put together: what there is, how it looks, and to run it."""
+    _help_alone(context)
+
+
+@runs_of_workflows.callback()
+def run_options(context: typer.Context) -> None:
+    """Runs of workflows: what they are at and what came of them."""
+    _help_alone(context)
+
+
+@letters.callback()
+def letter_options(context: typer.Context) -> None:
+    """What was given up: events that nobody took, and runs that failed."""
     _help_alone(context)
 
 
@@ -175,7 +229,15 @@ def _complain_of(error: DsfnError) -> None:
     own_traceback = error.fields.get("traceback")
     if isinstance(error, (DeployError, HandlerRaised)) and own_traceback:
         complain(str(own_traceback).rstrip("\n"))
-    complain(error.message)
+    complain(_located(error))
+
+
+def _located(error: DsfnError) -> str:
+    """The sentence; of a run that failed it says which step did."""
+    run, step = error.fields.get("run"), error.fields.get("step")
+    if run is None or step is None:
+        return error.message
+    return f"Step {step}{item_words(error.fields.get('item'))} of run {run}: {error.message}"
 
 
 def _unexpected(error: Exception) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import SplitResult, quote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
-from dsfn.functions.errors import DsfnError, Unavailable, UsageError, from_document
+from dsfn.functions.errors import DsfnError
 from dsfn.runtime.cli.documents import (
     CopiedDocument,
     FunctionDocument,
@@ -31,44 +31,21 @@ from dsfn.runtime.cli.documents import (
     VerifiedDocument,
 )
 from dsfn.runtime.cli.reply import Reply, reply_from
-
-if TYPE_CHECKING:
-    import httpx
-
-CONNECT_TIMEOUT_S = 5.0
-ADMIN_TIMEOUT_S = 30.0
-# The node ends every call, deployment step and log stream by limits of its own; a
-# client that gives up earlier would only lose the answer. A day is the longest `timeout`.
-CALL_TIMEOUT_S = 86_400.0 + 60.0
+from dsfn.runtime.cli.transport import (
+    ADMIN_TIMEOUT_S,
+    CALL_TIMEOUT_S,
+    Transport,
+    json_lines,
+    problem_error,
+)
 
 ShowProgress = Callable[[int, int], None]
 
 BUNDLE_CONTENT_TYPE = "application/vnd.dsfn.bundle+gzip"
 
 
-class Client:
-    """One node. Every method raises the `DsfnError` that the node answered with,
-    and `Unavailable` when no node answers."""
-
-    def __init__(self, url: str) -> None:
-        import httpx
-
-        parts = _parts(url)
-        self._url = url
-        self._http = httpx.Client(
-            base_url=url,
-            timeout=httpx.Timeout(ADMIN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            # Loading the certificates takes longer than most answers of a local node.
-            verify=parts.scheme == "https",
-            # A proxy cannot reach this machine's own loopback address.
-            trust_env=parts.hostname not in ("127.0.0.1", "localhost", "::1"),
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
+class Client(Transport):
+    """One node: its functions, events, snapshots and bills."""
 
     def ready(self) -> bool:
         """Whether the node takes calls."""
@@ -94,7 +71,7 @@ class Client:
             headers=headers,
             timeout_s=CALL_TIMEOUT_S,
         ) as response:
-            yield from _json_lines(response)
+            yield from json_lines(response)
 
     def functions(self) -> list[SummaryDocument]:
         """Every deployed function."""
@@ -136,7 +113,7 @@ class Client:
             params["since"] = f"{since_s:g}"
         timeout_s = CALL_TIMEOUT_S if follow else ADMIN_TIMEOUT_S
         with self._open("GET", _path(name, "logs"), params=params, timeout_s=timeout_s) as response:
-            yield from _json_lines(response)
+            yield from json_lines(response)
 
     def subscribe(
         self, name: str, filters: Mapping[str, Mapping[str, str]]
@@ -247,104 +224,13 @@ class Client:
         with self._open(
             "POST", path, content=content, headers=headers, timeout_s=CALL_TIMEOUT_S
         ) as response:
-            for line in _json_lines(response):
+            for line in json_lines(response):
                 if "problem" in line:
                     raise problem_error(line["problem"])
                 if "result" in line:
                     return line["result"]
                 show(line["done_bytes"], line["total_bytes"])
         raise DsfnError("The node broke off the work; its log says why.")
-
-    def _json(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Mapping[str, object] | None = None,
-        params: Mapping[str, str] | None = None,
-    ) -> Any:
-        content = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        with self._open(method, path, params=params, content=content, headers=headers) as response:
-            return _document(response.read()) if response.status_code != 204 else None
-
-    @contextmanager
-    def _open(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = ADMIN_TIMEOUT_S,
-    ) -> Iterator[httpx.Response]:
-        import httpx
-
-        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
-        with (
-            self._sentences(),
-            self._http.stream(
-                method, path, params=params, content=content, headers=headers, timeout=timeout
-            ) as response,
-        ):
-            if response.status_code >= 300:
-                raise _refusal(response.status_code, response.read())
-            yield response
-
-    @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        """Turns the transport's errors into sentences."""
-        import httpx
-
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unavailable(
-                f"No node answers at {self._url}. Start one with `dsfn up`."
-            ) from error
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"The node at {self._url} took too long to answer.") from error
-        except httpx.TransportError as error:
-            raise Unavailable(
-                f"The connection to the node at {self._url} broke before the answer was complete."
-            ) from error
-
-
-def problem_error(problem: Mapping[str, Any]) -> DsfnError:
-    """A problem document as its own class of error, its extension members as fields."""
-    slug = str(problem.get("type", "")).rpartition("/")[2]
-    known = ("type", "title", "status", "detail")
-    return from_document(
-        {
-            "error": "".join(word.capitalize() for word in slug.split("-")),
-            "message": problem.get("detail", "The node gave no reason."),
-            "fields": {k: v for k, v in problem.items() if k not in known},
-        }
-    )
-
-
-def _refusal(status: int, body: bytes) -> DsfnError:
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        problem = None
-    if isinstance(problem, dict) and "detail" in problem:
-        return problem_error(problem)
-    return DsfnError(f"The server answered with HTTP status {status}; is it a dsfn node?")
-
-
-def _parts(url: str) -> SplitResult:
-    """The node's URL taken apart. Raises `UsageError`."""
-    try:
-        parts = urlsplit(url)
-        # A port that is no port is found only when it is asked for.
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(f"DSFN_URL {url!r} is not an http or https URL.")
-    return parts
 
 
 def _path(name: str, *more: str) -> str:
@@ -361,16 +247,3 @@ def _ignore(done_bytes: int, total_bytes: int) -> None:
 
 def _bill_query(month: str | None, by: str) -> dict[str, str]:
     return {"by": by} if month is None else {"by": by, "month": month}
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        raise DsfnError("The server's answer is not JSON; is it a dsfn node?") from None
-
-
-def _json_lines(response: httpx.Response) -> Iterator[Any]:
-    for line in response.iter_lines():
-        if line:
-            yield _document(line.encode())

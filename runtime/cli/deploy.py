@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import DsfnError
-from dsfn.runtime.cli.client import problem_error
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
+from dsfn.runtime.cli.transport import problem_error
 from dsfn.runtime.precision import Precision
 
 
@@ -24,13 +24,13 @@ def deploy(
         typer.Argument(
             metavar="PATH",
             parser=given_path,
-            help="A Python file, or a directory with app.py.",
+            help="A Python file, a directory with app.py, or a workflow in YAML.",
             show_default=False,
         ),
     ],
     json_output: JsonOption = False,
 ) -> None:
-    """Deploy the functions of a file or directory."""
+    """Deploy the functions and workflows of a file or directory."""
     from dsfn.runtime.deploy.bundle import pack
 
     bundle = pack(path)
@@ -40,8 +40,14 @@ def deploy(
         print_json(deployed)
     else:
         print_table(
-            (Column("name"), Column("revision"), Column("snapshot"), Column("url")),
-            [(d["name"], _revision(d), _snapshot(d), d["url"]) for d in deployed],
+            (
+                Column("name"),
+                Column("kind"),
+                Column("revision"),
+                Column("snapshot"),
+                Column("url"),
+            ),
+            [(d["name"], d["kind"], _revision(d), _snapshot(d), d["url"]) for d in deployed],
             empty="The file holds no function.",
         )
 
@@ -85,6 +91,8 @@ def _revision(deployed: DeployedDocument) -> str:
 
 
 def _snapshot(deployed: DeployedDocument) -> str:
+    if deployed["kind"] == "workflow":
+        return ""
     snapshot = deployed["snapshot"]
     if snapshot is not None and snapshot["precision"] is not None:
         precision = Precision.from_document(snapshot["precision"])

@@ -33,8 +33,10 @@ class SnapshotDocument(TypedDict):
 
 
 class DeployedDocument(TypedDict):
-    """One function of a deployment. `created` is false when this very revision was there."""
+    """One function or workflow (`kind`) of a deployment. `created` is false when this very
+    revision was there."""
 
+    kind: str
     name: str
     revision: str
     url: str
@@ -100,22 +102,26 @@ class TrafficDocument(TypedDict):
 
 
 class LogDocument(TypedDict):
-    """One line that a function printed. `replica` is the pid of the worker."""
+    """One line that a function printed. `replica` is the pid of the worker, `invocation` the call
+    that it ran then, null where it ran none or several."""
 
     time: str
     revision: str
     replica: int
+    invocation: str | None
     stream: str
     text: str
 
 
 class SubscriptionDocument(TypedDict):
-    """A trigger: events whose attributes fit all three filters go to `function`.
+    """A trigger: events whose attributes fit all three filters go to `function`, which is the
+    name of a workflow when that is the `kind`.
 
     `origin`: "decorator" (in the function's source) or "user" (`dsfn subscribe`).
     """
 
     id: str
+    kind: str
     function: str
     exact: dict[str, str]
     prefix: dict[str, str]

@@ -12,13 +12,14 @@ import typer
 
 from dsfn.functions.errors import Unavailable, UsageError
 from dsfn.runtime.cli.bars import call_spans, print_bars
-from dsfn.runtime.cli.client import CALL_TIMEOUT_S, Client, problem_error
+from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.documents import ResultDocument
 from dsfn.runtime.cli.options import JsonOption, NameArgument, connect, given_path
 from dsfn.runtime.cli.output import complain, print_json, say, size
 from dsfn.runtime.cli.reply import Reply
 from dsfn.runtime.cli.request import CallRequest, EventOptions, request_from
 from dsfn.runtime.cli.result import Collected, collect_result, print_result, write_result
+from dsfn.runtime.cli.transport import CALL_TIMEOUT_S, problem_error
 
 _POLL_MIN_S = 0.02
 _POLL_MAX_S = 1.0

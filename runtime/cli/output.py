@@ -63,9 +63,13 @@ _STYLES = {
     "ok": "green",
     "succeeded": "green",
     "starting": "yellow",
+    "running": "yellow",
     "warn": "yellow",
     "parked": "cyan",
     "absent": "dim",
+    "waiting": "dim",
+    "skipped": "dim",
+    "cancelled": "magenta",
     "fail": "red",
     "failed": "red",
 }
@@ -125,6 +129,11 @@ def complain(sentence: str) -> None:
     sys.stderr.write(sentence + "\n")
 
 
+def style_of(state: str | None) -> str:
+    """How a state is shown on a terminal, in rich's words; "" when it is nothing special."""
+    return _STYLES.get(state or "", "")
+
+
 def size(count: int) -> str:
     """A number of bytes for people: "90.9 MB"."""
     value, unit = float(count), "B"
@@ -140,10 +149,16 @@ def local_time(rfc3339: str) -> str:
     return datetime.fromisoformat(rfc3339).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def item_words(item: object) -> str:
+    """Which item of a fan-out: "[3]", "[3][0]", "" for none."""
+    items = item if isinstance(item, list) else [] if item is None else [item]
+    return "".join(f"[{each}]" for each in items)
+
+
 def _cell(value: str) -> Text:
     from rich.text import Text
 
-    return Text(value, style=_STYLES.get(value, ""))
+    return Text(value, style=style_of(value))
 
 
 def _print_rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:

@@ -6,7 +6,7 @@ import json
 import mimetypes
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -48,15 +48,25 @@ class EventOptions:
 
 
 def request_from(
-    data: str | None, file: Path | None, content_type: str | None, event: EventOptions | None
+    data: str | None,
+    file: Path | None,
+    content_type: str | None,
+    event: EventOptions | None,
+    parts: Sequence[str] = (),
 ) -> CallRequest:
-    """The request. An empty JSON object when neither `data` nor `file` is given.
+    """The request. An empty JSON object when there is none of `data`, `file` and `parts`
+    ("NAME=TEXT" or "NAME=@FILE").
 
     Raises `UsageError`.
     """
-    if data is not None and file is not None:
-        raise UsageError("Choose one of --data and --file.")
-    if file is not None:
+    if (data is not None) + (file is not None) + bool(parts) > 1:
+        also = ", --file and --part" if parts else " and --file"
+        raise UsageError(f"Choose one of --data{also}.")
+    if parts and content_type is not None:
+        raise UsageError("The content type of --part is guessed from its file's name.")
+    if parts:
+        body, guessed = _form(parts)
+    elif file is not None:
         body, guessed = _read(file), _content_type(file)
     else:
         body, guessed = _data(data), JSON
@@ -67,6 +77,30 @@ def request_from(
     if event is not None:
         headers |= _event_headers(event)
     return CallRequest(body, headers)
+
+
+def _form(parts: Sequence[str]) -> tuple[bytes, str]:
+    """A form (RFC 7578) and its content type."""
+    boundary = uuid.uuid4().hex
+    lines: list[bytes] = []
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--part {part!r} is neither NAME=TEXT nor NAME=@FILE.")
+        head = f'Content-Disposition: form-data; name="{_quoted(name)}"'
+        content = value.encode()
+        if value.startswith("@"):
+            path = Path(value[1:])
+            content = _read(path)
+            head += f'; filename="{_quoted(path.name)}"\r\nContent-Type: {_content_type(path)}'
+        lines += [f"--{boundary}\r\n{head}\r\n".encode(), content]
+    lines.append(f"--{boundary}--\r\n".encode())
+    return b"\r\n".join(lines), f"multipart/form-data; boundary={boundary}"
+
+
+def _quoted(name: str) -> str:
+    """A name as a form's header has it: what would end it is percent-encoded (section 2)."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _data(data: str | None) -> bytes:

@@ -14,10 +14,10 @@ from typing import Any
 
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.media import is_json
-from dsfn.runtime.cli.client import problem_error
 from dsfn.runtime.cli.documents import ChargeDocument
 from dsfn.runtime.cli.output import complain, on_terminal, say
 from dsfn.runtime.cli.reply import Reply, charge_of
+from dsfn.runtime.cli.transport import problem_error
 
 EVENT_STREAM = "text/event-stream"
 
@@ -100,20 +100,27 @@ def server_sent(
 ) -> Iterator[str]:
     """The data of each server-sent event without a name: the function's own. `on_usage` gets
     that of the last, `usage`. Raises the error that an `error` event tells of."""
+    for kind, data in named_events(chunks):
+        if kind == "error":
+            raise problem_error(json.loads(data))
+        if kind == "usage":
+            on_usage(charge_of(json.loads(data)))
+        elif kind == "message":
+            yield data
+
+
+def named_events(chunks: Iterator[bytes]) -> Iterator[tuple[str, str]]:
+    """The name and data of each server-sent event; a comment is `("", "")`."""
     kind, lines = "message", []
     for line in _lines(chunks):
         if line.startswith("event:"):
             kind = line[6:].strip()
         elif line.startswith("data:"):
             lines.append(line[5:].removeprefix(" "))
+        elif line.startswith(":"):
+            yield "", ""
         elif not line and lines:
-            data = "\n".join(lines)
-            if kind == "error":
-                raise problem_error(json.loads(data))
-            if kind == "usage":
-                on_usage(charge_of(json.loads(data)))
-            elif kind == "message":
-                yield data
+            yield kind, "\n".join(lines)
             kind, lines = "message", []
 
 

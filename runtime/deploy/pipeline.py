@@ -1,6 +1,9 @@
-"""From a bundle to functions that serve: all of them, or none and the old ones go on.
+"""From a bundle to functions and workflows that serve: all of them, or none and the old ones go
+on.
 
-    unpack -> environment -> discover -> for each function: setup, verify -> publish
+    unpack -> environment -> discover -> check -> for each function: setup, verify -> publish
+
+A workflow in YAML runs nobody's code: it is read here, checked and published.
 
 Everything that can fail comes before the one transaction that makes the new
 revisions live.
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -28,13 +31,15 @@ from dsfn.functions.errors import (
     Unavailable,
 )
 from dsfn.functions.options import Options
+from dsfn.functions.workflow.dag import Dag
+from dsfn.functions.workflow.yaml import read_workflow
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
-from dsfn.runtime.deploy.sources import with_siblings
-from dsfn.runtime.deploy.stages import Captured, Definition, Source, Stages
+from dsfn.runtime.deploy.sources import is_yaml, with_siblings
+from dsfn.runtime.deploy.stages import Captured, Definition, Discovered, Source, Stages
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.gpus import Gpus
@@ -43,6 +48,8 @@ from dsfn.runtime.precision import Precision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.tiers.tiers import SnapshotTiers
+from dsfn.runtime.workflows.linker import Linker
+from dsfn.runtime.workflows.model import WorkflowRevision
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
@@ -51,7 +58,7 @@ WAIT_TIMEOUT_S = 600.0
 _GONE = "The snapshot is gone or damaged."
 _NO_GOLDEN = "The output of the sample will not be compared after a restore:"
 
-Stage = Literal["environment", "discover", "setup", "verify", "publish", "done"]
+Stage = Literal["environment", "discover", "check", "setup", "verify", "publish", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +70,23 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeployedWorkflow:
+    """A workflow that serves now. `created` is false when this very revision was there."""
+
+    revision: WorkflowRevision
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """A step of a deployment. The last one has the stage "done" and the result."""
+    """A step of a deployment, of the function or workflow that it names. The last one has the
+    stage "done" and the result."""
 
     stage: Stage
     function: str | None
     message: str
     result: tuple[Deployed, ...] = ()
+    workflows: tuple[DeployedWorkflow, ...] = ()
 
 
 Report = Callable[[Progress], None]
@@ -99,11 +116,12 @@ class Pipeline:
     gpus: Gpus
     soundness: Soundness
     clock: Clock
+    linker: Linker
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
-    _running: set[asyncio.Task[tuple[Deployed, ...]]] = field(default_factory=set)
+    _running: set[asyncio.Task[Progress]] = field(default_factory=set)
 
     @property
     def snapshots(self) -> FileStore:
@@ -111,7 +129,7 @@ class Pipeline:
         return self.tiers.disk.files
 
     async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
-        """Deploys the functions of file `entry` in a bundle, step by step.
+        """Deploys the functions and workflows of file `entry` in a bundle, step by step.
 
         Raises `DeployError` for the author's mistakes, `Unavailable` when too many
         deployments wait, `StorageFull`, `ShuttingDown`; in each case nothing has changed.
@@ -126,12 +144,12 @@ class Pipeline:
                 yield step
             if work.cancelled():
                 raise ShuttingDown("The node stopped while it deployed.", retry_after_s=5)
-            result = await work
+            done = await work
         finally:
             self._running.discard(work)
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-        yield Progress("done", None, "Deployed.", result)
+        yield done
 
     async def try_restore(self, revision: Revision) -> str | None:
         """Restores a revision's snapshot, which is on the disk, in a fresh process; why that
@@ -167,15 +185,37 @@ class Pipeline:
         self.snapshots.clean()
         self.environments.clean()
 
-    async def _deploy(self, data: bytes, entry: str, report: Report) -> tuple[Deployed, ...]:
+    async def _deploy(self, data: bytes, entry: str, report: Report) -> Progress:
         async with self._turn(report):
             digest = await asyncio.to_thread(unpack, data, self.bundles)
-            source, found = await self._discover(self.bundles / digest, entry, report)
+            bundle = self.bundles / digest
+            if is_yaml(entry):
+                report(Progress("discover", None, f"Reading {entry}."))
+                dag = await asyncio.to_thread(_read_yaml, _entry_path(bundle, entry))
+                return self._register((), self._link(Discovered((), (dag,)), report), report)
+            source, found = await self._discover(bundle, entry, report)
+            workflows = self._link(found, report)
             with ExitStack() as stagings:
                 drafts = [
-                    await self._draft(source, definition, stagings, report) for definition in found
+                    await self._draft(source, definition, stagings, report)
+                    for definition in found.functions
                 ]
-                return await self._publish(source, drafts, report)
+                return await self._publish(source, drafts, workflows, report)
+
+    def _link(self, found: Discovered, report: Report) -> tuple[WorkflowRevision, ...]:
+        """The workflows of a deployment as revisions; warns of others that it breaks.
+
+        Raises `DefinitionError`.
+        """
+        fresh = {one.options.name: one.interface for one in found.functions}
+        self.linker.check_names(fresh)
+        for dag in found.workflows:
+            report(Progress("check", dag.name, f"Checking what flows through {dag.name}."))
+        linked = self.linker.link(found.workflows, fresh)
+        for misfit in self.linker.misfits(fresh, found.workflows):
+            words = f"Its next run will fail, until it is deployed again: {misfit.reason}"
+            report(Progress("check", misfit.workflow, words))
+        return linked
 
     @asynccontextmanager
     async def _turn(self, report: Report) -> AsyncIterator[None]:
@@ -201,8 +241,8 @@ class Pipeline:
 
     async def _discover(
         self, bundle: Path, entry: str, report: Report
-    ) -> tuple[Source, tuple[Definition, ...]]:
-        """The functions of a file, found in an environment that has all that they require.
+    ) -> tuple[Source, Discovered]:
+        """What a file has, found in an environment that has all that its functions require.
 
         What the source spells out is installed before it is imported. What only the
         import can tell is installed after, and the source imported again.
@@ -217,8 +257,8 @@ class Pipeline:
             source = Source(bundle, entry, environment)
             report(Progress("discover", None, f"Importing {entry}."))
             found = await stages.discover(source)
-            _require_devices(found, self.gpus.found)
-            asked = {r for definition in found for r in definition.options.requirements}
+            _require_devices(found.functions, self.gpus.found)
+            asked = {r for each in found.functions for r in each.options.requirements}
             if asked <= wanted:
                 return source, found
             wanted |= asked
@@ -342,8 +382,12 @@ class Pipeline:
         return snapshot
 
     async def _publish(
-        self, source: Source, drafts: list[_Draft], report: Report
-    ) -> tuple[Deployed, ...]:
+        self,
+        source: Source,
+        drafts: list[_Draft],
+        workflows: tuple[WorkflowRevision, ...],
+        report: Report,
+    ) -> Progress:
         """Makes all drafts live in one transaction."""
         deployed: list[Deployed] = []
         for draft in drafts:
@@ -357,14 +401,33 @@ class Pipeline:
         modules = dict.fromkeys(m for d in deployed for m in d.revision.modules)
         if modules:
             await self.jobs.preload(source.environment, list(modules))
-        self.registry.register(*(d.revision for d in deployed))
+        done = self._register(deployed, workflows, report)
         captured = [
             each.revision.snapshot
             for draft, each in zip(drafts, deployed, strict=True)
             if draft.staging is not None and each.revision.snapshot is not None
         ]
         await self.tiers.published([snapshot.digest for snapshot in captured])
-        return tuple(deployed)
+        return done
+
+    def _register(
+        self,
+        deployed: Sequence[Deployed],
+        workflows: tuple[WorkflowRevision, ...],
+        report: Report,
+    ) -> Progress:
+        """Functions and workflows in one transaction."""
+        registry = self.linker.workflows
+        flows = []
+        for revision in workflows:
+            flow = DeployedWorkflow(revision, not registry.knows(revision.id))
+            report(Progress("publish", revision.workflow, _flow_publication(flow)))
+            flows.append(flow)
+        self.registry.register(
+            *(each.revision for each in deployed), beside=lambda: registry.write(*workflows)
+        )
+        registry.read_back(*(revision.workflow for revision in workflows))
+        return Progress("done", None, "Deployed.", tuple(deployed), tuple(flows))
 
     def _stages(self) -> Stages:
         return Stages(self.jobs, self.discover_timeout_s, self.setup_timeout_s)
@@ -391,12 +454,22 @@ def _declared(entry: Path) -> set[str]:
     return {requirement for path in files for requirement in declared_requirements(path)}
 
 
+def _read_yaml(path: Path) -> Dag:
+    return read_workflow(path.read_bytes(), path.name)
+
+
 def _entry_path(bundle: Path, entry: str) -> Path:
     path = PurePosixPath(entry)
     inside = not path.is_absolute() and ".." not in path.parts
-    if not inside or path.suffix != ".py" or not (bundle / path).is_file():
-        raise BundleError(f"The bundle has no Python file {entry!r}.")
+    known = path.suffix == ".py" or is_yaml(entry)
+    if not inside or not known or not (bundle / path).is_file():
+        raise BundleError(f"The bundle has no file {entry!r} of Python or YAML.")
     return bundle / path
+
+
+def _flow_publication(flow: DeployedWorkflow) -> str:
+    serves = "serves from now on" if flow.created else "is deployed already"
+    return f"{flow.revision.id} {serves}."
 
 
 def _publication(draft: _Draft) -> str:

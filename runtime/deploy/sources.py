@@ -32,15 +32,24 @@ def source_files(path: Path) -> tuple[str, tuple[SourceFile, ...]]:
     if path.is_dir():
         root, entry = path, _entry_of(path)
         paths: Iterator[Path] = _below(path)
+    elif path.is_file() and is_yaml(path.name):
+        root, entry, paths = path.parent, path.name, iter((path,))
     elif path.is_file() and path.suffix == ".py":
         root, entry = path.parent, path.name
         paths = with_siblings(path)
     elif path.exists():
-        raise BundleError(f"{path} is neither a Python file (.py) nor a directory.")
+        raise BundleError(
+            f"{path} is neither a Python file (.py), nor a workflow (.yaml), nor a directory."
+        )
     else:
         raise BundleError(f"{path} does not exist.")
     files = _limited(path, (_source_file(root, p) for p in paths))
     return entry, tuple(sorted(files, key=lambda file: file.name))
+
+
+def is_yaml(name: str) -> bool:
+    """Whether a file is a workflow in YAML, by its name."""
+    return name.endswith((".yaml", ".yml"))
 
 
 def _entry_of(directory: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.functions.workflow.dag import Dag
+from dsfn.functions.workflow.document import from_document
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import Jobs
 from dsfn.runtime.precision import Precision
 from dsfn.runtime.worker.messages import Capture, Discover, Gpu, Prove, Verify
 
 MAX_FUNCTIONS = 200
+MAX_WORKFLOWS = 200
 MAX_PROOF_S = 120.0  # poison may have code go on for ever
 _OUTPUT_LINES = 20
 _STATELESS = "A plain function has no state to capture."
@@ -46,6 +50,15 @@ class Definition:
 
     options: Options
     interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What a source has to deploy. Its workflows are as they were traced: nothing of what they
+    call was looked up yet."""
+
+    functions: tuple[Definition, ...]
+    workflows: tuple[Dag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +84,20 @@ class Stages:
     discover_timeout_s: float
     setup_timeout_s: float
 
-    async def discover(self, source: Source) -> tuple[Definition, ...]:
-        """The functions of the source. Raises `DeployError`."""
+    async def discover(self, source: Source) -> Discovered:
+        """The functions and workflows of the source. Raises `DeployError`."""
         job = Discover(bundle=str(source.bundle), entry=source.entry)
         with _blamed(SourceError, f"Importing {source.entry}", self.discover_timeout_s):
             result = await self.jobs.run(source.environment, job, self.discover_timeout_s)
-        found = tuple(
+        functions = tuple(
             Definition(
                 Options.from_document(document["options"]),
                 Interface.from_document(document["interface"]),
             )
             for document in result.document["functions"]
         )
+        workflows = tuple(from_document(dag) for dag in result.document["workflows"])
+        found = Discovered(functions, workflows)
         _check(source.entry, found)
         return found
 
@@ -195,14 +210,18 @@ def _uncapitalised(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _check(entry: str, found: tuple[Definition, ...]) -> None:
-    names = [definition.options.name for definition in found]
-    if not names:
+def _check(entry: str, found: Discovered) -> None:
+    functions = [definition.options.name for definition in found.functions]
+    workflows = [dag.name for dag in found.workflows]
+    if not functions and not workflows:
         raise DefinitionError(f"{entry} defines no function; put @dsfn.function above one.")
-    if len(names) > MAX_FUNCTIONS:
+    if len(functions) > MAX_FUNCTIONS:
         raise DefinitionError(f"{entry} defines more than {MAX_FUNCTIONS} functions.")
-    for name in names:
-        if names.count(name) > 1:
+    if len(workflows) > MAX_WORKFLOWS:
+        raise DefinitionError(f"{entry} defines more than {MAX_WORKFLOWS} workflows.")
+    for name, times in Counter([*functions, *workflows]).items():
+        if times > 1:
             raise DefinitionError(
-                f"{entry} defines two functions with the name {name!r}.", function=name
+                f"{entry} defines two functions or workflows with the name {name!r}.",
+                function=name,
             )

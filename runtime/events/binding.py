@@ -75,6 +75,11 @@ def answer_event(
     # A revision's id is its function's name, a dash and a digest.
     function = answer.revision.rpartition("-")[0]
     reply = completed_event(function, answer.call_id, answer.content_type, answer.body, event)
+    return encode_event(reply, headers)
+
+
+def encode_event(reply: Event, headers: Headers) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """An event in the mode that a request with these headers has: its own headers and the body."""
     if _media_type(headers) == EVENT_CONTENT_TYPE:
         return [(_CONTENT_TYPE, EVENT_CONTENT_TYPE.encode())], event_body(reply)
     own = [

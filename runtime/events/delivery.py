@@ -20,10 +20,12 @@ _MAX_DOUBLINGS = 40
 
 
 class DeliveryKind(StrEnum):
-    """An asynchronous call (`Prefer: respond-async`), or an event on its way to a subscriber."""
+    """An asynchronous call (`Prefer: respond-async`), or an event on its way to a function or to
+    a workflow, whose run it starts; `function` is then the workflow's name."""
 
     CALL = "call"
     EVENT = "event"
+    RUN = "run"
 
 
 class DeliveryState(StrEnum):
@@ -59,6 +61,8 @@ class Delivery:
 
     `tries`: how often, this time included. `attempts`: how often the function
     failed it before; times when it could not be served do not count.
+    `attempts_before`: how many of them lie before it was given up and, at
+    `queued_at_us`, queued again.
     """
 
     id: str
@@ -73,7 +77,8 @@ class Delivery:
     body: StoredBody
     tries: int
     attempts: int
-    created_at_us: int
+    queued_at_us: int
+    attempts_before: int = 0
 
     def call(self, body: bytes, now_us: int, now_ns: int) -> Call:
         """The call that this try makes.
@@ -147,11 +152,12 @@ class Verdict(StrEnum):
 def verdict(delivery: Delivery, error: DsfnError, policy: RetryPolicy, now_us: int) -> Verdict:
     """What to do with a delivery whose call raised `error`."""
     if isinstance(error, _NOT_SERVED):
-        waited_us = now_us - delivery.created_at_us
+        waited_us = now_us - delivery.queued_at_us
         return Verdict.FINAL if waited_us >= MAX_POSTPONED_S * 1_000_000 else Verdict.POSTPONE
-    if isinstance(error, errors.RequestError) or delivery.attempts >= policy.retry:
+    attempts = delivery.attempts - delivery.attempts_before
+    if isinstance(error, errors.RequestError) or attempts >= policy.retry:
         return Verdict.FINAL
-    if delivery.kind is DeliveryKind.EVENT or not isinstance(error, _FUNCTIONS_OWN):
+    if delivery.kind is not DeliveryKind.CALL or not isinstance(error, _FUNCTIONS_OWN):
         return Verdict.RETRY
     return Verdict.FINAL
 

@@ -14,7 +14,7 @@ import apsw
 from dsfn.functions.errors import DsfnError, RequestError, StorageFull, Unavailable
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
-from dsfn.runtime.events.delivery import Delivery
+from dsfn.runtime.events.delivery import Delivery, DeliveryKind
 from dsfn.runtime.events.outcomes import Outcomes
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.stored import load_body
@@ -29,13 +29,15 @@ _SWEEP_EVERY_US = 30_000_000
 _LOG = logging.getLogger("dsfn.events")
 
 Invoke = Callable[[Call], Awaitable[Answer]]
+StartRun = Callable[[Delivery, bytes], Awaitable[Answer]]
 
 
 @dataclass(eq=False)
 class Dispatcher:
-    """Runs deliveries, up to `per_function` at once for each function and `total` in all.
+    """Runs deliveries, up to `per_function` at once for each function or workflow and `total` in
+    all. `start_run` has an event start a run and answers once it will survive.
 
-    Functions take turns, so that a slow or failing one holds up nobody but itself.
+    They take turns, so that a slow or failing one holds up nobody but itself.
     `sweeps` are done now and then; each drops a bounded number of old rows and
     gives their number.
     """
@@ -44,6 +46,7 @@ class Dispatcher:
     outcomes: Outcomes
     blobs: BlobStore
     invoke: Invoke
+    start_run: StartRun
     clock: Clock
     sweeps: Sequence[Callable[[], int]] = ()
     per_function: int = PER_FUNCTION
@@ -138,8 +141,11 @@ class Dispatcher:
     async def _call(self, delivery: Delivery) -> None:
         try:
             body = await load_body(self.blobs, delivery.body)
-            call = delivery.call(body, self.clock.now_us(), self.clock.monotonic_ns())
-            answer = await self.invoke(call)
+            if delivery.kind is DeliveryKind.RUN:
+                answer = await self.start_run(delivery, body)
+            else:
+                call = delivery.call(body, self.clock.now_us(), self.clock.monotonic_ns())
+                answer = await self.invoke(call)
         except DsfnError as error:
             await self.outcomes.failed(delivery, error)
             return

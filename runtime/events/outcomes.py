@@ -22,7 +22,13 @@ from dsfn.runtime.events.delivery import (
     verdict,
 )
 from dsfn.runtime.events.queue import Queue
-from dsfn.runtime.events.results import completed_event, event_of_body, failed_event, says_nothing
+from dsfn.runtime.events.results import (
+    completed_event,
+    event_of_body,
+    failed_event,
+    refused_event,
+    says_nothing,
+)
 from dsfn.runtime.events.router import Routed, Router
 from dsfn.runtime.events.stored import load_body, store_body
 from dsfn.runtime.model import Answer
@@ -62,7 +68,7 @@ class Outcomes:
         with transaction(self._connection):
             self._queue.succeed(delivery.id, answer, body)
             if follower is not None:
-                self._queue.require_room(len(follower.functions), internal=True)
+                self._queue.require_room(len(follower.targets), internal=True)
                 self._router.store(follower)
 
     async def failed(self, delivery: Delivery, error: DsfnError) -> None:
@@ -72,7 +78,8 @@ class Outcomes:
                 with transaction(self._connection):
                     self._queue.requeue(delivery.id, postponement_us(delivery, error), error)
             case Verdict.RETRY:
-                delay_us = self._policy.delay_us(delivery.attempts + 1, self._random)
+                failed = delivery.attempts - delivery.attempts_before + 1
+                delay_us = self._policy.delay_us(failed, self._random)
                 with transaction(self._connection):
                     self._queue.retry(delivery.id, delay_us, error)
             case Verdict.FINAL:
@@ -95,7 +102,10 @@ class Outcomes:
                 self._router.store(follower)
 
     async def _follower(self, delivery: Delivery, answer: Answer) -> Routed | None:
-        if delivery.kind is DeliveryKind.CALL or says_nothing(answer.content_type, answer.body):
+        # What follows from a run is told by the run itself, once it is over.
+        if delivery.kind is not DeliveryKind.EVENT:
+            return None
+        if says_nothing(answer.content_type, answer.body):
             return None
         event = completed_event(
             delivery.function,
@@ -111,7 +121,8 @@ class Outcomes:
         try:
             time = rfc3339(self._clock.now_us())
             cause = await self._cause(delivery)
-            event = failed_event(delivery.function, delivery.id, error, cause, time)
+            told = failed_event if delivery.kind is DeliveryKind.EVENT else refused_event
+            event = told(delivery.function, delivery.id, error, cause, time)
             return await self._router.prepare(event) if self._router.subscribers(event) else None
         except RequestError as reason:
             # The delivery has failed anyway: that nobody can be told must not keep it alive.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import apsw
 
@@ -148,7 +148,8 @@ class Queue:
             body=StoredBody(row[9], row[10]),
             tries=row[11],
             attempts=row[12],
-            created_at_us=row[13],
+            queued_at_us=row[13],
+            attempts_before=row[14],
         )
 
     def requeue(self, id: str, after_us: int, error: DsfnError | None) -> None:
@@ -247,6 +248,11 @@ class Queue:
     def _count(self, state: DeliveryState) -> int:
         row = self._connection.execute(_QUERIES["count"], (state,)).fetchone()
         return int(row[0]) if row else 0
+
+
+def blobs_of_deliveries(connection: apsw.Connection) -> Iterator[str | bytes]:
+    """What deliveries say of blobs, read on any connection to the node's database."""
+    return (text for (text,) in connection.execute(_QUERIES["references"]))
 
 
 def _error_text(error: DsfnError | None) -> str | None:

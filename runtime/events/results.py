@@ -14,6 +14,7 @@ from dsfn.runtime.problems import PROBLEM_CONTENT_TYPE, problem_document
 
 COMPLETED_TYPE = "dev.dsfn.function.completed"
 FAILED_TYPE = "dev.dsfn.function.failed"
+REFUSED_TYPE = "dev.dsfn.workflow.refused"
 MAX_HOPS = 32
 HOPS = "dsfnhops"
 CORRELATION = "correlationid"
@@ -29,7 +30,7 @@ def completed_event(
     Raises `InvalidInput` when the returned event has no place left for its extensions.
     """
     if content_type.partition(";")[0].strip().lower() == EVENT_CONTENT_TYPE:
-        return _follow(event_of_body(body), cause)
+        return follow(event_of_body(body), cause)
     event = Event(
         id=id,
         source=f"/functions/{function}",
@@ -38,21 +39,17 @@ def completed_event(
         datacontenttype=content_type,
         data=body,
     )
-    return _follow(event, cause)
+    return follow(event, cause)
 
 
 def failed_event(function: str, id: str, error: DsfnError, cause: Event, time: str) -> Event:
     """The event that says why `function` could not take `cause`, as a problem document."""
-    problem = json.dumps(problem_document(error, id), default=str)
-    event = Event(
-        id=id,
-        source=f"/functions/{function}",
-        type=FAILED_TYPE,
-        time=time,
-        datacontenttype=PROBLEM_CONTENT_TYPE,
-        data=problem.encode(),
-    )
-    return _follow(event, cause)
+    return _complaint(f"/functions/{function}", FAILED_TYPE, id, error, cause, time)
+
+
+def refused_event(workflow: str, id: str, error: DsfnError, cause: Event, time: str) -> Event:
+    """The event that says why `cause` started no run of `workflow`, as a problem document."""
+    return _complaint(f"/workflows/{workflow}", REFUSED_TYPE, id, error, cause, time)
 
 
 def says_nothing(content_type: str, body: bytes) -> bool:
@@ -61,7 +58,7 @@ def says_nothing(content_type: str, body: bytes) -> bool:
 
 
 def hops_of(event: Event) -> int:
-    """How many functions an event and its causes went through."""
+    """How many functions and runs an event and its causes went through."""
     hops = event.attribute(HOPS) or ""
     return int(hops) if hops.isascii() and hops.isdigit() and len(hops) < 10 else 0
 
@@ -99,8 +96,24 @@ def event_key(event: Event, function: str) -> str:
     return f"event:sha256:{sha256(joined.encode()).hexdigest()}"
 
 
-def _follow(event: Event, cause: Event) -> Event:
-    """Marks an event as a consequence; a correlation that its author set stays."""
+def _complaint(source: str, type: str, id: str, error: DsfnError, cause: Event, time: str) -> Event:
+    problem = json.dumps(problem_document(error, id), default=str)
+    event = Event(
+        id=id,
+        source=source,
+        type=type,
+        time=time,
+        datacontenttype=PROBLEM_CONTENT_TYPE,
+        data=problem.encode(),
+    )
+    return follow(event, cause)
+
+
+def follow(event: Event, cause: Event) -> Event:
+    """Marks an event as a consequence; a correlation that its author set stays.
+
+    Raises `InvalidInput` when it has no place left for its extensions.
+    """
     correlation = cause.attribute(CORRELATION) or cause.id
     return replace(
         event,

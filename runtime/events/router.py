@@ -1,4 +1,4 @@
-"""The router: an event is stored with a delivery for each function that subscribed to it."""
+"""The router: an event is stored with a delivery for each that subscribed to it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
-from dsfn.functions.interface import EVENT_CONTENT_TYPE
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, FilterInterface
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.results import MAX_HOPS, event_body, event_key, hops_of
-from dsfn.runtime.events.stored import INLINE_BYTES, StoredBody, request_digest, store_body
-from dsfn.runtime.registry import Subscription
+from dsfn.runtime.events.stored import (
+    INLINE_BYTES,
+    StoredBody,
+    by_reference,
+    request_digest,
+    store_body,
+)
+from dsfn.runtime.registry import Subscription, TargetKind
 
 # As long as first answers are kept: two months, of which the later may still be open.
 KEEP_EVENTS_S = 62 * 24 * 3600
@@ -28,14 +34,23 @@ _QUERIES = load_queries("dsfn.runtime.events", "sql/router.sql")
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
-    """An event with the functions that it goes to, ready to be stored.
+class Target:
+    """A function or workflow that an event goes to."""
 
-    `body` is the event in structured mode; it is not kept when nobody subscribed.
+    kind: TargetKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """An event with what it goes to, ready to be stored.
+
+    `body` is the event in structured mode, with large data by reference; neither is kept when
+    nobody subscribed.
     """
 
     event: Event
-    functions: tuple[str, ...]
+    targets: tuple[Target, ...]
     digest: bytes
     body: StoredBody
 
@@ -63,6 +78,9 @@ class Router:
         self._new_id = new_id
         self._tenant = tenant
         self._max_body_bytes = max_body_bytes
+        # Which types of events the subscriptions at a time may match.
+        self._expecting: Sequence[Subscription] = ()
+        self._expected: dict[str, bool] = {}
         with transaction(connection):
             connection.execute(_QUERIES["schema"])
 
@@ -76,28 +94,53 @@ class Router:
         """
         routed = [await self.prepare(event) for event in events]
         with transaction(self._connection):
-            self._queue.require_room(sum(len(one.functions) for one in routed))
+            self._queue.require_room(sum(len(one.targets) for one in routed))
             return sum(self._store_first(one) for one in routed)
 
-    def subscribers(self, event: Event) -> tuple[str, ...]:
-        """The functions that subscribed to an event, each once."""
+    def subscribers(self, event: Event) -> tuple[Target, ...]:
+        """The functions and workflows that subscribed to an event, each once."""
         matching = (
-            one.function for one in self._subscriptions() if Filter.of(one.filter).matches(event)
+            Target(one.kind, one.function)
+            for one in self._subscriptions()
+            if Filter.of(one.filter).matches(event)
         )
         return tuple(dict.fromkeys(matching))
 
-    async def prepare(self, event: Event) -> Routed:
-        """Finds an event's functions and keeps its body, so that `store` need not wait.
+    def expects(self, type_: str) -> bool:
+        """Whether somebody subscribed to what may be an event of this type."""
+        subscriptions = tuple(self._subscriptions())
+        if subscriptions != self._expecting:
+            self._expecting = subscriptions
+            self._expected.clear()
+        known = self._expected.get(type_)
+        if known is None:
+            known = any(_may_match(one.filter, type_) for one in subscriptions)
+            self._expected[type_] = known
+        return known
 
-        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`.
+    def store_small(self, event: Event) -> int:
+        """Stores an event of at most `INLINE_BYTES`, and its deliveries, inside the caller's
+        transaction; gives their number, 0 when its source and id are known."""
+        targets = self.subscribers(event)
+        body = event_body(event)
+        digest = request_digest(EVENT_CONTENT_TYPE, body)
+        return self.store(Routed(event, targets, digest, StoredBody(body)))
+
+    async def prepare(self, event: Event) -> Routed:
+        """Finds an event's subscribers and keeps its body, so that `store` need not wait. Data that
+        are too large for a row are kept beside it, and the event refers to them.
+
+        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
         """
-        functions = self.subscribers(event)
-        body = await self._encode(event)
+        targets = self.subscribers(event)
+        told, body = await self._encode(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
-        if functions:
+        if targets:
+            if told is not event:
+                await self._blobs.save(event.data, event.datacontenttype or JSON_CONTENT_TYPE)
             stored = await store_body(self._blobs, body, EVENT_CONTENT_TYPE)
-        return Routed(event, functions, digest, stored)
+        return Routed(told, targets, digest, stored)
 
     def store(self, routed: Routed) -> int:
         """Stores an event and its deliveries inside the caller's transaction; gives their number.
@@ -111,7 +154,7 @@ class Router:
         self._connection.execute(
             _QUERIES["insert"], (event.source, event.id, routed.digest, now_us)
         )
-        return sum(self._deliver(routed, function, now_us) for function in routed.functions)
+        return sum(self._deliver(routed, target, now_us) for target in routed.targets)
 
     def prune(self) -> int:
         """Forgets some of the events that are older than they are kept; gives their number."""
@@ -120,16 +163,16 @@ class Router:
             connection.execute(_QUERIES["prune"], (before_us, _PRUNE_ROWS))
             return connection.changes()
 
-    def _deliver(self, routed: Routed, function: str, now_us: int) -> bool:
+    def _deliver(self, routed: Routed, target: Target, now_us: int) -> bool:
         event = routed.event
         delivery = NewDelivery(
             id=self._new_id(now_us),
-            kind=DeliveryKind.EVENT,
-            function=function,
+            kind=DeliveryKind.EVENT if target.kind == "function" else DeliveryKind.RUN,
+            function=target.name,
             revision=None,
             tenant=self._tenant,
             caller=event.source[:_MAX_CALLER_CHARS],
-            idempotency_key=event_key(event, function),
+            idempotency_key=event_key(event, target.name),
             content_type=EVENT_CONTENT_TYPE,
             accept="*/*",
             digest=routed.digest,
@@ -138,8 +181,8 @@ class Router:
         is_new = self._queue.insert(delivery)
         if is_new and hops_of(event) > MAX_HOPS:
             reason = DsfnError(
-                f"The event comes from a chain of more than {MAX_HOPS} functions that call each"
-                " other, which is taken for a loop.",
+                f"The event comes from a chain of more than {MAX_HOPS} functions and runs that"
+                " call each other, which is taken for a loop.",
                 hops=hops_of(event),
             )
             self._queue.bury(delivery.id, reason, attempts=0)
@@ -160,14 +203,24 @@ class Router:
             )
         return self.store(routed)
 
-    async def _encode(self, event: Event) -> bytes:
+    async def _encode(self, event: Event) -> tuple[Event, bytes]:
+        """The event as it is told, its data by reference if they are large, and its bytes."""
         if len(event.data) <= INLINE_BYTES:
-            body = event_body(event)
+            told, body = event, event_body(event)
         else:
-            body = await asyncio.to_thread(event_body, event)
-        if len(body) > self._max_body_bytes:
+            told = await asyncio.to_thread(by_reference, event)
+            body = await asyncio.to_thread(event_body, told)
+        if max(len(event.data), len(body)) > self._max_body_bytes:
             raise PayloadTooLarge(
-                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes as JSON.",
+                f"The event {event.id!r} is larger than {self._max_body_bytes} bytes.",
                 limit_bytes=self._max_body_bytes,
             )
-        return body
+        return told, body
+
+
+def _may_match(filter_: FilterInterface, type_: str) -> bool:
+    return (
+        filter_.exact.get("type", type_) == type_
+        and type_.startswith(filter_.prefix.get("type", ""))
+        and type_.endswith(filter_.suffix.get("type", ""))
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dsfn.runtime.blobs import BlobStore, digest_of
+from dsfn.functions.attributes import MAX_EXTENSIONS
+from dsfn.functions.event import DATAREF, Event
+from dsfn.runtime.blobs import BlobStore, digest_of, reference_to
 from dsfn.runtime.model import Answer, Charge, Phases
 
 INLINE_BYTES = 64 << 10
@@ -23,17 +24,28 @@ class StoredBody:
 
 
 async def store_body(blobs: BlobStore, body: bytes, content_type: str) -> StoredBody:
-    """Keeps a body. Raises `StorageFull`."""
+    """Keeps a body. Raises `StorageFull`, `StoreUnavailable`."""
     if len(body) <= INLINE_BYTES:
         return StoredBody(body)
-    return StoredBody(None, await asyncio.to_thread(blobs.put, body, content_type))
+    return StoredBody(None, await blobs.save(body, content_type))
+
+
+def by_reference(event: Event) -> Event:
+    """The event with a `dataref` to data that are too large for a row, in place of them; others,
+    and those that have one of their own, as they are. The data are not kept yet."""
+    full = len(event.extensions) == MAX_EXTENSIONS
+    if len(event.data) <= INLINE_BYTES or full or DATAREF in event.extensions:
+        return event
+    extensions = {**event.extensions, DATAREF: reference_to(event.data)}
+    return replace(event, data=b"", extensions=extensions)
 
 
 async def load_body(blobs: BlobStore, stored: StoredBody) -> bytes:
-    """The bytes that were kept. Raises `NotFound` when their blob is gone."""
+    """The bytes that were kept. Raises `NotFound` when their blob is gone, `CorruptBlob`,
+    `StoreUnavailable`."""
     if stored.ref is None:
         return stored.inline or b""
-    body, _ = await asyncio.to_thread(blobs.get, digest_of(stored.ref))
+    body, _ = await blobs.load(digest_of(stored.ref))
     return body
 
 

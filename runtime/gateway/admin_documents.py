@@ -18,6 +18,11 @@ def function_url(request: Request, name: str) -> str:
     return f"{request.base_url}functions/{name}"
 
 
+def workflow_url(request: Request, name: str) -> str:
+    """Where to start a run of a workflow, from where this request came."""
+    return f"{request.base_url}workflows/{name}"
+
+
 def snapshot_document(revision: Revision) -> dict[str, Any] | None:
     """The snapshot of a revision, None when it has none."""
     snapshot = revision.snapshot
@@ -80,6 +85,7 @@ def subscription_document(subscription: Subscription) -> dict[str, Any]:
     """A subscription and where it comes from."""
     return {
         "id": subscription.id,
+        "kind": subscription.kind,
         "function": subscription.function,
         "exact": dict(subscription.filter.exact),
         "prefix": dict(subscription.filter.prefix),

@@ -12,13 +12,18 @@ from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
+    auto,
     bill,
+    deadletters,
     deployments,
     events,
     functions_admin,
     invocations,
+    plans,
+    runs,
     snapshots,
     status,
+    workflows,
 )
 from dsfn.runtime.gateway.functions import FunctionsEndpoint
 from dsfn.runtime.gateway.request import ClientGone
@@ -57,9 +62,14 @@ def build_app(services: Services) -> Gateway:
             *events.ROUTES,
             *invocations.ROUTES,
             *functions_admin.ROUTES,
+            *workflows.ROUTES,
+            *runs.ROUTES,
+            *deadletters.ROUTES,
             *deployments.ROUTES,
             *snapshots.ROUTES,
             *bill.ROUTES,
+            *plans.ROUTES,
+            *auto.ROUTES,
             *status.ROUTES,
         ],
         exception_handlers={

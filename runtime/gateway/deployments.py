@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,8 +14,8 @@ from starlette.routing import Route
 from dsfn.functions.errors import DsfnError, InvalidInput, UnsupportedMediaType
 from dsfn.runtime.blobs import DEFAULT_CONTENT_TYPE
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, MAX_TAR_BYTES
-from dsfn.runtime.deploy.pipeline import Deployed, Progress
-from dsfn.runtime.gateway.admin_documents import function_url, snapshot_document
+from dsfn.runtime.deploy.pipeline import Deployed, DeployedWorkflow, Progress
+from dsfn.runtime.gateway.admin_documents import function_url, snapshot_document, workflow_url
 from dsfn.runtime.gateway.ndjson import NdjsonResponse, ndjson_line
 from dsfn.runtime.gateway.request import BodyReader, headers_of
 from dsfn.runtime.problems import problem_document
@@ -31,7 +30,7 @@ async def deploy(request: Request) -> Response:
     entry = request.query_params.get("entry")
     if not entry:
         raise InvalidInput(
-            "Name the file that holds the functions, as in /deployments?entry=app.py.",
+            "Name the file to deploy, as in /deployments?entry=app.py.",
             field="entry",
         )
     content_type = request.headers.get("content-type", "")
@@ -54,7 +53,7 @@ async def put_blob(request: Request) -> Response:
     data = await services.bodies.read(headers_of(request.scope), request.receive)
     content_type = request.headers.get("content-type", DEFAULT_CONTENT_TYPE)
     try:
-        ref = await asyncio.to_thread(services.blobs.put, data, content_type)
+        ref = await services.blobs.save(data, content_type)
     finally:
         services.bodies.release(data)
     return JSONResponse({"ref": ref, "bytes": len(data)}, status_code=201)
@@ -63,7 +62,7 @@ async def put_blob(request: Request) -> Response:
 async def get_blob(request: Request) -> Response:
     """GET /blobs/{digest}: the bytes with the content type they came with."""
     services: Services = request.app.state.services
-    data, content_type = await asyncio.to_thread(services.blobs.get, request.path_params["digest"])
+    data, content_type = await services.blobs.load(request.path_params["digest"])
     # Whoever put a blob chose its type; a browser must not make a page of it by guessing.
     headers = {"Content-Type": content_type, "X-Content-Type-Options": "nosniff"}
     return Response(data, headers=headers)
@@ -83,18 +82,34 @@ async def _steps(request: Request, data: bytes, entry: str) -> AsyncGenerator[by
 
 def _step_document(request: Request, step: Progress) -> dict[str, Any]:
     if step.stage == "done":
-        return {"stage": "done", "result": [_deployed(request, d) for d in step.result]}
+        functions = [_deployed(request, each) for each in step.result]
+        workflows = [_deployed_workflow(request, each) for each in step.workflows]
+        return {"stage": "done", "result": [*functions, *workflows]}
     return {"stage": step.stage, "function": step.function, "message": step.message}
 
 
 def _deployed(request: Request, deployed: Deployed) -> dict[str, Any]:
     revision = deployed.revision
     return {
+        "kind": "function",
         "name": revision.function,
         "revision": revision.id,
         "url": function_url(request, revision.function),
         "snapshot": snapshot_document(revision),
         "snapshot_reason": revision.snapshot_reason,
+        "created": deployed.created,
+    }
+
+
+def _deployed_workflow(request: Request, deployed: DeployedWorkflow) -> dict[str, Any]:
+    revision = deployed.revision
+    return {
+        "kind": "workflow",
+        "name": revision.workflow,
+        "revision": revision.id,
+        "url": workflow_url(request, revision.workflow),
+        "snapshot": None,
+        "snapshot_reason": None,
         "created": deployed.created,
     }
 

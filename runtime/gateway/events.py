@@ -35,7 +35,8 @@ async def accept(request: Request) -> Response:
 
 
 async def subscribe(request: Request) -> Response:
-    """POST /subscriptions: has the events that match the filters call a function."""
+    """POST /subscriptions: has the events that match the filters call a function, or start runs
+    of a workflow."""
     services: Services = request.app.state.services
     try:
         document = json.loads(await _body(request))
@@ -47,25 +48,25 @@ async def subscribe(request: Request) -> Response:
         raise _invalid(unknown[0], "is not part of a subscription")
     function = document.get("function")
     if not isinstance(function, str):
-        raise _invalid("function", "must name a function")
+        raise _invalid("function", "must name a function or workflow")
     filters = {dialect: _conditions(document, dialect) for dialect in _DIALECTS}
     if not any(filters.values()):
         raise _invalid("exact", "needs a condition, as 'prefix' or 'suffix' may have instead")
-    subscription = services.registry.subscribe(function, FilterInterface(**filters))
+    subscription = services.subscriptions.add(function, FilterInterface(**filters))
     return JSONResponse(subscription_document(subscription), status_code=201)
 
 
 async def subscriptions(request: Request) -> Response:
     """GET /subscriptions: every subscription."""
     services: Services = request.app.state.services
-    found = [subscription_document(s) for s in services.registry.subscriptions()]
+    found = [subscription_document(s) for s in services.subscriptions.all()]
     return JSONResponse({"subscriptions": found})
 
 
 async def unsubscribe(request: Request) -> Response:
     """DELETE /subscriptions/{id}: 204 once no event goes that way any more."""
     services: Services = request.app.state.services
-    services.registry.unsubscribe(request.path_params["id"])
+    services.subscriptions.remove(request.path_params["id"])
     return Response(status_code=204)
 
 

@@ -57,7 +57,7 @@ class FunctionsEndpoint:
         try:
             event = event_of_request(headers, body)
             call = self._call(call_id, name, scope, headers, body, event)
-            if b"prefer" in headers and _prefers_async(scope):
+            if b"prefer" in headers and prefers_async(scope):
                 await self._accept(call, send)
             elif call.idempotency_key is not None:
                 # A repeat must find its first answer, whether the client waited for it or not.
@@ -95,10 +95,10 @@ class FunctionsEndpoint:
         key = headers.get(b"idempotency-key")
         if event is not None:
             content_type, body = EVENT_CONTENT_TYPE, event_body(event)
-            idempotency_key: str | None = event_key(event, function)
+            own_key: str | None = event_key(event, function)
         else:
             content_type = _text(headers.get(b"content-type", _JSON))
-            idempotency_key = None if key is None else _idempotency_key(_text(key))
+            own_key = None if key is None else idempotency_key(_text(key))
         return Call(
             id=call_id,
             function=function,
@@ -107,7 +107,7 @@ class FunctionsEndpoint:
             accept=_text(headers.get(b"accept", b"*/*")),
             tenant=self.services.settings.tenant,
             caller=client[0] if client else "",
-            idempotency_key=idempotency_key,
+            idempotency_key=own_key,
             received_at_us=self.services.clock.now_us(),
         )
 
@@ -173,7 +173,7 @@ def answer_headers(answer: Answer) -> Headers:
     return headers
 
 
-def _prefers_async(scope: Scope) -> bool:
+def prefers_async(scope: Scope) -> bool:
     """Whether `respond-async` is among the preferences (RFC 7240)."""
     values = [value for name, value in scope["headers"] if name == b"prefer"]
     preferences = b",".join(values).lower().split(b",")
@@ -217,7 +217,8 @@ def _error_event(error: DsfnError) -> bytes:
     return b"event: error\ndata: " + json.dumps(problem_document(error)).encode() + b"\n\n"
 
 
-def _idempotency_key(header: str) -> str:
+def idempotency_key(header: str) -> str:
+    """The key that a client's header stands for. Raises `InvalidInput`."""
     if not 0 < len(header) <= MAX_IDEMPOTENCY_KEY_CHARS:
         raise InvalidInput(
             f"Idempotency-Key must have from 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters.",

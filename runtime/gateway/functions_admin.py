@@ -94,7 +94,7 @@ async def logs(request: Request) -> Response:
     services: Services = request.app.state.services
     name = services.registry.function(request.path_params["name"]).name
     since_us = _since_us(request, services.clock.now_us())
-    if _follow(request):
+    if follows(request):
         return NdjsonResponse(services.logs.follow(name, since_us))
     return StreamingResponse(services.logs.read(name, since_us), media_type=NDJSON_CONTENT_TYPE)
 
@@ -112,7 +112,8 @@ def _since_us(request: Request, now_us: int) -> int:
     return max(0, now_us - int(since_s * 1_000_000))
 
 
-def _follow(request: Request) -> bool:
+def follows(request: Request) -> bool:
+    """Whether the query asks to go on with what comes. Raises `InvalidInput`."""
     text = request.query_params.get("follow", "false")
     if text not in ("true", "false"):
         raise InvalidInput(f"follow is true or false, not {text!r}.", field="follow")

@@ -7,8 +7,9 @@
     faas.init_duration    dsfn_restore_duration_seconds{function}, of cold starts
 
 The gauges `dsfn_replicas{function,state}`, `dsfn_queue_depth{function}`,
-`dsfn_events_queued` and `dsfn_events_dead`, and the counter
-`dsfn_failed_restores_total{function}`, are read when they are asked for.
+`dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way` and `dsfn_steps_under_way`, and
+the counters `dsfn_failed_restores_total{function}` and `dsfn_runs_total{workflow,state}`, are
+read when they are asked for.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ _RESTORE_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What a node holds at one instant. `replicas` by function and state, `queued_calls`
-    (waiting for a replica) and `failed_restores` (since the node's start) by function."""
+    (waiting for a replica) and `failed_restores` (since the node's start) by function.
+    `runs_ended`: since the node's start, by workflow and last state."""
 
     replicas: Mapping[tuple[str, str], int]
     queued_calls: Mapping[str, int]
     failed_restores: Mapping[str, int]
     events_queued: int
     events_dead: int
+    runs_under_way: int
+    steps_under_way: int
+    runs_ended: Mapping[tuple[str, str], int]
 
 
 class Metrics:
@@ -145,8 +150,23 @@ class _GaugeCollector(Collector):
         )
         for function, number in sorted(gauges.failed_restores.items()):
             failed.add_metric([function], number)
-        return (replicas, queue, failed, queued, dead)
+        return (replicas, queue, failed, queued, dead, *_of_runs(gauges))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the gauges of a node that is not complete yet."""
         return ()
+
+
+def _of_runs(gauges: Gauges) -> Iterable[Metric]:
+    ended = CounterMetricFamily(
+        "dsfn_runs", "Runs of workflows that ended.", labels=["workflow", "state"]
+    )
+    for (workflow, state), number in sorted(gauges.runs_ended.items()):
+        ended.add_metric([workflow, state], number)
+    under_way = GaugeMetricFamily(
+        "dsfn_runs_under_way", "Runs of workflows that have not ended.", value=gauges.runs_under_way
+    )
+    steps = GaugeMetricFamily(
+        "dsfn_steps_under_way", "Calls that runs are waiting for.", value=gauges.steps_under_way
+    )
+    return (ended, under_way, steps)

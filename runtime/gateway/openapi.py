@@ -13,32 +13,25 @@ from dsfn.functions.interface import (
     ParameterInterface,
 )
 from dsfn.functions.options import Options
+from dsfn.functions.workflow.dag import Dag
 from dsfn.runtime.gateway.openapi_base import (
     ANSWER_HEADERS,
     ERRORS,
+    IDEMPOTENCY_KEY,
+    PREFER,
     Document,
     common_paths,
     component,
     components,
     content,
 )
+from dsfn.runtime.gateway.openapi_plans import PLAN_PATHS
 from dsfn.runtime.gateway.openapi_schemas import embedded_schema, hoist, part_schema
+from dsfn.runtime.gateway.openapi_workflows import WORKFLOW_SCHEMAS, workflow_paths
 
 _EVENT_STREAM = "text/event-stream"
 _OCTET_STREAM = "application/octet-stream"
 
-_PREFER: Document = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "`respond-async`: answer 202 at once; the result is fetched later.",
-    "schema": {"type": "string"},
-}
-_IDEMPOTENCY_KEY: Document = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "A repeat with the same key and body gets the first answer again.",
-    "schema": {"type": "string"},
-}
 _ACCEPTED: Document = {
     "description": "The call is stored and will run.",
     "headers": {
@@ -52,10 +45,13 @@ _ACCEPTED: Document = {
 
 
 def openapi_document(
-    functions: Sequence[tuple[Options, Interface]], version: str, url: str
+    functions: Sequence[tuple[Options, Interface]],
+    version: str,
+    url: str,
+    workflows: Sequence[Dag] = (),
 ) -> Document:
-    """The description of a node at `url` that serves `functions`."""
-    schemas: Document = {}
+    """The description of a node at `url` that serves `functions` and `workflows`."""
+    schemas: Document = dict(WORKFLOW_SCHEMAS)
     paths = {
         f"/functions/{options.name}": {"post": _operation(options.name, interface, schemas)}
         for options, interface in functions
@@ -64,7 +60,7 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {"title": "dsfn", "version": version},
         "servers": [{"url": url}],
-        "paths": {**paths, **common_paths()},
+        "paths": {**paths, **workflow_paths(workflows, schemas), **PLAN_PATHS, **common_paths()},
         "components": components(schemas),
     }
 
@@ -74,7 +70,7 @@ def _operation(name: str, interface: Interface, schemas: Document) -> Document:
         "operationId": "call_" + name.replace("-", "_"),
         "tags": ["functions"],
         "summary": interface.description.strip().partition("\n")[0] or name,
-        "parameters": [_PREFER, _IDEMPOTENCY_KEY],
+        "parameters": [PREFER, IDEMPOTENCY_KEY],
         "requestBody": {
             "required": any(p.required for p in interface.parameters),
             "content": _request(name, interface, schemas),

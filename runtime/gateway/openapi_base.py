@@ -29,6 +29,18 @@ ERRORS: Document = {
     "5XX": component("responses", "Problem"),
 }
 
+PREFER: Document = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`respond-async`: answer 202 at once; the result is fetched later.",
+    "schema": {"type": "string"},
+}
+IDEMPOTENCY_KEY: Document = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A repeat with the same key and body gets the first answer again.",
+    "schema": {"type": "string"},
+}
 # The headers of an answer, each with its type and what it says.
 _HEADERS: dict[str, tuple[str, str]] = {
     "Server-Timing": (
@@ -139,7 +151,7 @@ def common_paths() -> Document:
     return {
         "/events": {"post": _post_events()},
         "/invocations/{id}": {
-            "parameters": [_path_parameter("id", "The id of the call.")],
+            "parameters": [path_parameter("id", "The id of the call.")],
             "get": {
                 "operationId": "get_invocation",
                 "tags": ["invocations"],
@@ -154,7 +166,7 @@ def common_paths() -> Document:
             },
         },
         "/invocations/{id}/result": {
-            "parameters": [_path_parameter("id", "The id of the call.")],
+            "parameters": [path_parameter("id", "The id of the call.")],
             "get": {
                 "operationId": "get_invocation_result",
                 "tags": ["invocations"],
@@ -171,7 +183,7 @@ def common_paths() -> Document:
         },
         "/blobs": {"post": _post_blob()},
         "/blobs/{hex}": {
-            "parameters": [_path_parameter("hex", "The SHA-256 of its bytes.")],
+            "parameters": [path_parameter("hex", "The SHA-256 of its bytes.")],
             "get": {
                 "operationId": "get_blob",
                 "tags": ["blobs"],
@@ -220,7 +232,8 @@ def _post_blob() -> Document:
     }
 
 
-def _path_parameter(name: str, description: str) -> Document:
+def path_parameter(name: str, description: str) -> Document:
+    """A parameter in a path."""
     return {
         "name": name,
         "in": "path",

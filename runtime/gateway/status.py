@@ -69,12 +69,14 @@ async def metrics(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    """The OpenAPI description of every deployed function."""
+    """The OpenAPI description of every deployed function and workflow."""
     services: Services = request.app.state.services
     registry = services.registry
     serving = [registry.route(record.name) for record in registry.functions()]
     pairs = [(revision.options, revision.interface) for revision in serving]
-    return JSONResponse(openapi_document(pairs, dsfn.__version__, services.life.url))
+    workflows = [revision.dag for revision in services.workflows.all()]
+    url = services.life.url
+    return JSONResponse(openapi_document(pairs, dsfn.__version__, url, workflows))
 
 
 ROUTES = [

@@ -7,7 +7,7 @@ is one transaction, after which the mirror of the function is read back from it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Registry:
     """The functions of a node. One thread uses it, with the connection it is given.
 
     `pick(n)` chooses from 0 to n - 1: how a call finds its revision when several serve.
+    `pinned` tells which revisions running workflows keep to: these outlive their function.
     Every change raises `StorageFull`, and changes nothing, when the disk has no room.
     """
 
@@ -54,6 +55,8 @@ class Registry:
         self._revisions: dict[str, Revision] = {}
         self._serving: frozenset[str] = frozenset()
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._retained: dict[str, Revision] = {}
+        self.pinned: Callable[[], Collection[str]] = frozenset
         with storage_errors(Path(connection.filename)):
             connection.execute(self._queries["schema"])
         self._read_back(*(str(row[0]) for row in self._run("select_function_names")))
@@ -72,11 +75,15 @@ class Registry:
 
     def find(self, revision: str) -> Revision | None:
         """A revision by its id, or None."""
-        return self._revisions.get(revision)
+        return self._revisions.get(revision) or self._retained.get(revision)
 
     def function(self, name: str) -> FunctionRecord:
         """A function by its name. Raises `NotFound`."""
         return self._entry(name).record
+
+    def has(self, name: str) -> bool:
+        """Whether a function of this name is deployed."""
+        return name in self._entries
 
     def functions(self) -> tuple[FunctionRecord, ...]:
         """Every function, by name."""
@@ -91,9 +98,18 @@ class Registry:
         entry = self._entry(name)
         return tuple(HistoryEntry(r, entry.record.traffic.get(r.id, 0)) for r in entry.history)
 
-    def register(self, *revisions: Revision) -> None:
-        """Gives each revision all traffic of its function and its own triggers, as one change."""
+    def retained(self) -> tuple[Revision, ...]:
+        """The revisions of deleted functions that are kept for those who are pinned to them."""
+        return tuple(self._retained.values())
+
+    def register(self, *revisions: Revision, beside: Callable[[], None] | None = None) -> None:
+        """Gives each revision all traffic of its function and its own triggers, as one change.
+
+        `beside` writes what becomes live in the same transaction.
+        """
         with transaction(self._connection):
+            if beside is not None:
+                beside()
             for revision in revisions:
                 self._run(
                     "insert_function",
@@ -101,6 +117,7 @@ class Registry:
                     created_at_us=self._clock.now_us(),
                 )
                 self._run("insert_revision", **revision_row(revision))
+                self._run("release", id=revision.id)
                 self._serve(revision)
         self._read_back(*(r.function for r in revisions))
 
@@ -112,6 +129,7 @@ class Registry:
         shut = snapshot_text(replace(found.snapshot, quarantined=True))
         with transaction(self._connection):
             self._run("update_snapshot", id=revision, snapshot=shut, reason=reason)
+            self._run("update_retained_snapshot", id=revision, snapshot=shut, reason=reason)
         self._read_back(found.function)
 
     def rollback(self, name: str, revision: str | None = None) -> Revision:
@@ -161,11 +179,29 @@ class Registry:
         return self.function(name).traffic
 
     def delete(self, name: str) -> None:
-        """Forgets a function, its revisions and its subscriptions. Raises `NotFound`."""
-        self.function(name)
+        """Forgets a function, its revisions and its subscriptions; what is pinned of its
+        revisions can still be called by id. Raises `NotFound`."""
+        pinned = self.pinned()
+        kept = [revision for revision in self._entry(name).history if revision.id in pinned]
         with transaction(self._connection):
+            for revision in kept:
+                self._run("retain", id=revision.id)
             self._run("delete_function", function=name)
         self._read_back(name)
+
+    def release(self) -> int:
+        """Forgets the revisions of deleted functions that nobody is pinned to any more; gives
+        their number."""
+        if not self._retained:
+            return 0
+        pinned = self.pinned()
+        gone = [id_ for id_ in self._retained if id_ not in pinned]
+        if gone:
+            with transaction(self._connection):
+                for id_ in gone:
+                    self._run("release", id=id_)
+            self._read_back()
+        return len(gone)
 
     def subscribe(self, function: str, filter_: FilterInterface) -> Subscription:
         """Has events that match call a function; the same again is the same subscription.
@@ -251,6 +287,8 @@ class Registry:
                 self._revisions.update((r.id, r) for r in history)
         self._serving = frozenset(r for e in self._entries.values() for r in e.record.traffic)
         self._subscriptions = tuple(map(subscription_of, self._run("select_subscriptions")))
+        retained = map(revision_of, self._run("select_retained"))
+        self._retained = {revision.id: revision for revision in retained}
 
 
 def _no_revision(revision: str) -> NotFound:

@@ -11,7 +11,7 @@ from dsfn.functions.interface import FilterInterface, Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.precision import Precision
-from dsfn.runtime.registry.values import Origin, Subscription
+from dsfn.runtime.registry.values import Origin, Subscription, TargetKind
 
 Row = tuple[Any, ...]
 
@@ -61,11 +61,14 @@ def _snapshot(document: dict[str, Any]) -> SnapshotRef:
     return SnapshotRef(**document, precision=known)
 
 
-def new_subscription(function: str, filter_: FilterInterface, origin: Origin) -> Subscription:
+def new_subscription(
+    function: str, filter_: FilterInterface, origin: Origin, kind: TargetKind = "function"
+) -> Subscription:
     """A subscription; its id follows from what it says, so that saying it twice is one."""
-    content = _json([function, origin, _filter_document(filter_)])
+    said = [function, origin, _filter_document(filter_)]
+    content = _json(said if kind == "function" else [kind, *said])
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Subscription(f"sub-{digest[:16]}", function, filter_, origin)
+    return Subscription(f"sub-{digest[:16]}", function, filter_, origin, kind)
 
 
 def subscription_row(value: Subscription) -> dict[str, Any]:
@@ -78,10 +81,10 @@ def subscription_row(value: Subscription) -> dict[str, Any]:
     }
 
 
-def subscription_of(row: Row) -> Subscription:
+def subscription_of(row: Row, kind: TargetKind = "function") -> Subscription:
     """A subscription from a row of `select_subscriptions`."""
     return Subscription(
-        row[0], row[1], FilterInterface(**json.loads(row[2])), cast("Origin", row[3])
+        row[0], row[1], FilterInterface(**json.loads(row[2])), cast("Origin", row[3]), kind
     )
 
 

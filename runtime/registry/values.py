@@ -10,6 +10,7 @@ from dsfn.functions.interface import FilterInterface
 from dsfn.runtime.model import Revision
 
 Origin = Literal["decorator", "user"]
+TargetKind = Literal["function", "workflow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,14 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Events that match `filter` call `function`.
+    """Events that match `filter` call `function`, or start a run of the workflow of that name.
 
     Those of origin "decorator" come and go with the serving revision, those of
-    origin "user" stay until they are taken back or the function is deleted.
+    origin "user" stay until they are taken back or what they call is deleted.
     """
 
     id: str
     function: str
     filter: FilterInterface
     origin: Origin
+    kind: TargetKind = "function"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 
 from dsfn.functions.errors import ShuttingDown
@@ -107,14 +107,21 @@ class Pools:
         return frozenset(snapshot.digest for snapshot in live if snapshot is not None)
 
     def reconcile(self) -> None:
-        """Makes the pools agree with the registry: retires revisions that serve no more."""
-        serving = self.registry.serving()
+        """Makes the pools agree with the registry: retires revisions that serve no more and that
+        no run is pinned to."""
+        needed = self._needed()
         for revision_id, pool in self._pools.items():
-            pool.retired = revision_id not in serving
+            pool.retired = revision_id not in needed
             known = self.registry.find(revision_id)
             if known is not None:  # its snapshot may have been made anew
                 pool.revision = known
         self._keep_minimums()
+
+    def release(self) -> int:
+        """Lets go of revisions that runs were pinned to, once none is; how many were forgotten."""
+        forgotten = self.registry.release()
+        self.reconcile()
+        return forgotten
 
     async def rest(self, function: str, to: ReplicaState) -> int:
         """Has the function's idle replicas give up what they hold; how many did."""
@@ -152,9 +159,15 @@ class Pools:
             pool = Pool(
                 revision, self.clock, self._launch, self._spawn, queue_timeout_s, self.shares
             )
-            pool.retired = revision.id not in self.registry.serving()
+            pool.retired = revision.id not in self._needed()
             self._pools[revision.id] = pool
         return pool
+
+    def _needed(self) -> Collection[str]:
+        serving = self.registry.serving()
+        if all(revision_id in serving for revision_id in self._pools):
+            return serving
+        return serving | frozenset(self.registry.pinned())
 
     def _keep_minimums(self) -> None:
         for revision_id in self.registry.serving():

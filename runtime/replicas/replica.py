@@ -34,6 +34,7 @@ from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.replicas.occupancy import Occupancy, Slot
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Load, Ready
+from dsfn.snapshots.owner.errors import owner_lost
 
 PARK_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 5.0
@@ -95,7 +96,10 @@ class Replica:
             self.kill()
             raise
         except (DsfnError, TimeoutError, ConnectionError) as error:
+            ended_with_owner = isinstance(self._doom, ReplicaLost)
             self.kill()
+            if ended_with_owner:
+                raise owner_lost("it ended while a replica started") from error
             raise self._start_failed(error) from error
         self.ready = Ready.from_document(document)
         self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
@@ -132,7 +136,7 @@ class Replica:
         finished, which may be after the caller has gone.
         """
         loop = asyncio.get_running_loop()
-        self._pump.mark()
+        self._pump.mark(call.id if self.in_flight == 1 else None)
         pending = self._channel.begin_call(
             threads, call.content_type, call.accept, call.body, slot, self._finished
         )

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS answers (
 
 CREATE INDEX IF NOT EXISTS answers_by_age ON answers (claimed_at_us);
 CREATE INDEX IF NOT EXISTS answers_unposted ON answers (posted) WHERE posted = 0;
+CREATE INDEX IF NOT EXISTS answers_blobs ON answers (body_ref) WHERE body_ref IS NOT NULL;
 
 -- name: select
 SELECT digest, done, answer, error, body, body_ref, usage, posted
@@ -52,3 +53,6 @@ DELETE FROM answers WHERE rowid IN (
     WHERE claimed_at_us < ?1 AND posted = 1
     ORDER BY claimed_at_us LIMIT ?2
 );
+
+-- name: references
+SELECT body_ref FROM answers WHERE body_ref IS NOT NULL;

@@ -1,4 +1,4 @@
-"""The store that the configuration names."""
+"""The stores that the configuration names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.config import SnapshotSettings
+from dsfn.runtime.config import BlobSettings, SnapshotSettings
 from dsfn.snapshots.s3 import S3SnapshotStore
 from dsfn.snapshots.s3_bucket import Bucket
 from dsfn.snapshots.shared import SharedDirectory
@@ -24,17 +24,20 @@ def open_store(settings: SnapshotSettings) -> SnapshotStore | None:
     parts = urlsplit(settings.store)
     if parts.scheme == "file":
         return SharedDirectory(Path(unquote(parts.path)))
+    return S3SnapshotStore(open_bucket(settings))
+
+
+def open_bucket(settings: SnapshotSettings | BlobSettings, folder: str = "") -> Bucket:
+    """The part of a bucket that a `store` of "s3://BUCKET/PREFIX" names, or a folder of it.
+
+    Raises `UsageError` when what it needs is not installed.
+    """
     if find_spec("boto3") is None:
         raise UsageError(
             f"The store {settings.store} needs boto3, which is not installed: run"
             " `pip install 'dsfn[s3]'`."
         )
-    prefix = parts.path.strip("/")
-    return S3SnapshotStore(
-        Bucket(
-            parts.netloc,
-            f"{prefix}/" if prefix else "",
-            settings.endpoint_url,
-            settings.region,
-        )
-    )
+    parts = urlsplit(settings.store)
+    folders = [part for part in (parts.path.strip("/"), folder) if part]
+    prefix = "".join(f"{part}/" for part in folders)
+    return Bucket(parts.netloc, prefix, settings.endpoint_url, settings.region)

@@ -48,9 +48,10 @@ class Pruner:
                 await self._drop(each.digest)
 
     def referred(self) -> frozenset[str]:
-        """The digests that revisions refer to, old ones included."""
+        """The digests that revisions refer to, old ones and those that runs need included."""
         names = (record.name for record in self.registry.functions())
-        revisions = (entry.revision for name in names for entry in self.registry.history(name))
+        revisions = [entry.revision for name in names for entry in self.registry.history(name)]
+        revisions += self.registry.retained()
         return frozenset(r.snapshot.digest for r in revisions if r.snapshot is not None)
 
     @contextmanager

@@ -10,6 +10,7 @@ from traceback import FrameSummary, StackSummary, TracebackException
 
 from dsfn.functions.errors import (
     CallCancelled,
+    CorruptBlob,
     DeployError,
     DsfnError,
     FunctionError,
@@ -34,7 +35,7 @@ def call_fault(error: BaseException, bundle: Path, memory_bytes: int | None) -> 
     """The error of a call from whatever came out of it."""
     if isinstance(error, Interrupted):
         return CallCancelled("The call was cancelled.")
-    if isinstance(error, RequestError | FunctionError | ReplicaLost):
+    if isinstance(error, RequestError | FunctionError | ReplicaLost | CorruptBlob):
         return error
     if is_gpu_memory_full(error):
         traceback.clear_frames(error.__traceback__)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsfn.functions.errors import NotFound, PayloadTooLarge
+from dsfn.functions.errors import CorruptBlob, NotFound, PayloadTooLarge
 from dsfn.functions.invalid import invalid
 from dsfn.functions.media import OCTET_STREAM
 
@@ -32,25 +34,31 @@ class Fetcher:
     def __call__(self, reference: str) -> tuple[bytes, str]:
         """The bytes and their content type.
 
-        Raises `NotFound`, `InvalidInput`, `PayloadTooLarge`.
+        Raises `NotFound`, `InvalidInput`, `PayloadTooLarge`, and `CorruptBlob` for a blob whose
+        bytes are not those of its name.
         """
         blob = _BLOB.fullmatch(reference)
         if blob is not None:
-            return self._read_blob(reference, self.blobs / blob[1][:2] / blob[1])
+            return self._read_blob(blob[1])
         if reference.startswith(("http://", "https://")):
             return self._download(reference)
         raise invalid("$ref", f"is {reference!r}, not a blob:sha256:... or a http(s) URL")
 
-    def _read_blob(self, reference: str, path: Path) -> tuple[bytes, str]:
+    def _read_blob(self, digest: str) -> tuple[bytes, str]:
+        path = self.blobs / digest[:2] / digest
+        reference = f"blob:sha256:{digest}"
         try:
-            with path.open("rb") as file:
-                data = file.read(self.max_bytes + 1)
+            # Without a buffer the bytes are read once, into the one object that the part keeps.
+            with path.open("rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size > self.max_bytes:
+                    raise self._too_large(reference)
+                data = file.readall()
         except FileNotFoundError as error:
             raise NotFound(f"There is no {reference}.", kind="blob", name=reference) from error
-        if len(data) > self.max_bytes:
-            raise self._too_large(reference)
+        if sha256(data).hexdigest() != digest:
+            raise CorruptBlob(f"{reference} is damaged on the node's disk.", blob=digest)
         try:
-            return data, path.with_name(path.name + ".type").read_text().strip()
+            return data, path.with_name(f"{digest}.type").read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return data, OCTET_STREAM
 

@@ -94,8 +94,10 @@ class ThreadInterrupt:
                 _raise_in(self._thread, None)
 
     def request(self) -> None:
-        """Stops the call."""
+        """Stops the call, once: asked again, it would break off what cleans up."""
         with self.changed:
+            if self.asked:
+                return
             self.asked = True
             self.changed.notify_all()
             if self._armed:

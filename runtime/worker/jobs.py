@@ -11,6 +11,8 @@ from typing import Any
 
 from dsfn.functions.errors import CaptureError, DefinitionError
 from dsfn.functions.function import Function
+from dsfn.functions.workflow.document import to_document
+from dsfn.functions.workflow.workflow import Workflow
 from dsfn.runtime.worker.devices import Devices, has_torch
 from dsfn.runtime.worker.faults import author_fault
 from dsfn.runtime.worker.messages import Capture, Discover, Prove, Verify
@@ -53,7 +55,7 @@ def run_job(document: Mapping[str, Any], owner: socket.socket | None = None) -> 
 
 
 def discover(job: Discover) -> Document:
-    """Finds the functions of a file."""
+    """Finds the functions of a file, and traces its workflows."""
     bundle = Path(job.bundle).resolve()
     source = import_source(bundle, job.entry, {})
     described = []
@@ -66,7 +68,19 @@ def discover(job: Discover) -> Document:
         described.append(
             {"options": function.options.to_document(), "interface": interface.to_document()}
         )
-    return {"functions": described}
+    return {
+        "functions": described,
+        "workflows": [_traced(found, bundle) for found in source.workflows.values()],
+    }
+
+
+def _traced(workflow: Workflow[..., Any], bundle: Path) -> Document:
+    try:
+        return to_document(workflow.trace())
+    except DefinitionError as error:
+        name = workflow.options.name
+        what = f"Tracing {name!r}"
+        raise author_fault(DefinitionError, what, error, bundle, name) from error
 
 
 def capture(job: Capture) -> Document:

@@ -82,9 +82,10 @@ class Ready(Message):
 
 @dataclass(frozen=True, slots=True)
 class Discover(Message):
-    """JOB "discover": find the functions of a file.
+    """JOB "discover": find the functions of a file, and trace its workflows.
 
-    Result: {"functions": [{"options": {...}, "interface": {...}}]}.
+    Result: {"functions": [{"options": {...}, "interface": {...}}], "workflows": [{...}]}, the
+    latter as in `dsfn.functions.workflow.document`.
     """
 
     bundle: str

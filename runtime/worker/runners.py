@@ -166,8 +166,9 @@ class TaskRunner(Runner):
         self._streams: dict[int, TaskStream] = {}
 
     def cancel(self, number: int) -> None:
-        """See `Runner`."""
-        if task := self._tasks.get(number):
+        """See `Runner`. Once: a second time would break off what cleans up."""
+        task = self._tasks.get(number)
+        if task is not None and not task.cancelling():
             task.cancel()
 
     def acknowledge(self, number: int, count: int) -> None:

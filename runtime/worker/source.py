@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, NotFound, SourceError
 from dsfn.functions.function import Function
+from dsfn.functions.workflow.workflow import Workflow
 from dsfn.runtime.worker.faults import author_fault
 from dsfn.runtime.worker.rehearsal import is_needed
 from dsfn.snapshots.classes import Classes
@@ -31,10 +32,12 @@ Write one like this:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The functions of an imported bundle by their names, and all their targets."""
+    """The functions of an imported bundle by their names, all their targets, and the workflows
+    by their names."""
 
     functions: Mapping[str, Function[..., Any]]
     classes: Classes
+    workflows: Mapping[str, Workflow[..., Any]] = field(default_factory=dict)
 
     def function(self, name: str) -> Function[..., Any]:
         """The function of that name. Raises `NotFound`."""
@@ -54,18 +57,29 @@ def import_source(bundle: Path, entry: str, env: Mapping[str, str]) -> Source:
     os.chdir(bundle)
     sys.path.insert(0, str(bundle))
     module = _import_entry(bundle, entry)
-    found = [v for v in vars(module).values() if isinstance(v, Function)]
     functions: dict[str, Function[..., Any]] = {}
-    for function in dict.fromkeys(found):
-        if not _is_in(bundle, sys.modules.get(function.target.__module__)):
-            continue
-        name = function.options.name
-        if name in functions:
-            raise DefinitionError(f"{entry} has two functions of the name {name!r}.", function=name)
-        functions[name] = function
-    if not functions:
+    workflows: dict[str, Workflow[..., Any]] = {}
+    for found in _own(module, bundle):
+        name = found.options.name
+        if name in functions or name in workflows:
+            raise DefinitionError(
+                f"{entry} has two functions or workflows of the name {name!r}.", function=name
+            )
+        if isinstance(found, Function):
+            functions[name] = found
+        else:
+            workflows[name] = found
+    if not functions and not workflows:
         raise DefinitionError(f"{entry} has no functions. {_HOW_TO}")
-    return Source(functions, Classes(_targets(bundle, newest)))
+    return Source(functions, Classes(_targets(bundle, newest)), workflows)
+
+
+def _own(module: ModuleType, bundle: Path) -> Iterator[Function[..., Any] | Workflow[..., Any]]:
+    """What a module has to deploy that was written in the bundle, each once."""
+    values = [v for v in vars(module).values() if isinstance(v, Function | Workflow)]
+    for found in dict.fromkeys(values):
+        if _is_in(bundle, sys.modules.get(found.target.__module__)):
+            yield found
 
 
 def _import_entry(bundle: Path, entry: str) -> ModuleType:

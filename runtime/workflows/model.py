@@ -60,10 +60,19 @@ and objects of such."""
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """The event that a run follows from. `hops`: how many functions and runs it went through."""
+
+    id: str
+    correlation: str
+    hops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be started. `caller` is who asked; `cause` the event that did, as
-    (id, correlation id), if one did. `pins` says which revision of each function it keeps to.
-    `finished` brings steps that need not run: those of the run `retry_of`."""
+    """A run to be started. `caller` is who asked; `cause` the event that did, if one did.
+    `pins` says which revision of each function it keeps to. The steps that the run `retry_of`
+    has finished are taken over."""
 
     id: str
     revision: WorkflowRevision
@@ -73,14 +82,15 @@ class NewRun:
     caller: str = ""
     idempotency_key: str | None = None
     traceparent: str | None = None
-    cause: tuple[str, str] | None = None
+    cause: Cause | None = None
     retry_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """What is known of one step for one item. `function` and `revision` are None for a step that
-    calls none. Costs are of all attempts."""
+    calls none; `outcome` is then what has been found: whether a decision took its first branch,
+    how many items a fan-out has. Costs are of all attempts."""
 
     step: str
     path: Path
@@ -96,12 +106,14 @@ class StepRecord:
     cached: bool = False
     invocations: tuple[str, ...] = ()
     error: Mapping[str, Any] | None = None
+    outcome: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What is known of a run, but for its steps. `output` is there when it succeeded, `error`
-    (an error's document) when it failed."""
+    """What is known of a run, but for its steps. `output` is there when it succeeded: one value as
+    it is, a list or object as JSON. `error` (an error's document; its fields have `step` and
+    `item` where one step is the reason) when it failed."""
 
     id: str
     workflow: str
@@ -113,6 +125,22 @@ class RunRecord:
     finished_at_us: int | None
     held_us: int
     cost_nano: int
-    output: Value | None = None
+    output: Blob | None = None
     error: Mapping[str, Any] | None = None
     retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What has just happened to a run: one of its steps is in another state, or it has ended."""
+
+    run: str
+    step: StepRecord | None = None
+    ended: RunRecord | None = None
+
+
+def item_of(path: Path) -> int | list[int] | None:
+    """The items of a path as documents have them."""
+    if not path:
+        return None
+    return path[0] if len(path) == 1 else list(path)

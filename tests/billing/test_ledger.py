@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.sqlite import load_queries
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import Conflict, StorageFull, UsageError
 
@@ -233,3 +234,36 @@ def test_a_full_disk_refuses_the_row_and_keeps_the_others(
     again.post([make_usage(invocation_id="after", started_at_us=len(posted))])
     assert again.usage("after") is not None
     again.close()
+
+
+def test_the_last_calls_of_a_function_come_newest_first_up_to_a_number(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    ledger.post(
+        [
+            make_usage(invocation_id=f"i-{n}", started_at_us=n, held_us=200 + n, function=function)
+            for n, function in enumerate(["a", "b", "a", "a", "a"])
+        ]
+    )
+    found = ledger.recent(["a", "b", "never"], 3)
+    assert [call.held_us for call in found["a"]] == [204, 203, 202]
+    assert [call.held_us for call in found["b"]] == [201]
+    assert found["never"] == []
+
+
+def test_calls_that_never_ran_or_were_called_off_say_nothing_of_a_function(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    ledger.post([make_usage(invocation_id=f"i-{status}", status=status) for status in STATUSES])
+    calls = ledger.recent(["echo"], 10)["echo"]
+    assert sorted(call.status for call in calls) == ["failed", "succeeded"]
+
+
+def test_the_last_calls_are_found_without_reading_the_others(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    query = load_queries("dsfn.billing", "sql/ledger.sql")["select_recent"]
+    connection = apsw.Connection(str(tmp_path / "ledger.db"))
+    steps = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", 1)).fetchall()
+    assert "USING INDEX usage_by_function (function=?)" in str(steps)
+    connection.close()

@@ -115,3 +115,29 @@ def test_the_platforms_faults_and_refused_calls_cost_nothing(make_usage: MakeUsa
         "rejected": 0,
         "platform": 0,
     }
+
+
+@pytest.mark.parametrize("basis", ["busy", "held", "held+restore"])
+@pytest.mark.parametrize("amount_nano", [1, 999, 1_000_000])
+def test_what_is_affordable_costs_no_more_and_a_microsecond_longer_does(
+    make_usage: MakeUsage, basis: Any, amount_nano: int
+) -> None:
+    card = RateCard(devices={"cpu": Rate(20_000_001, basis, 150_000)})
+    limit_us = card.rate("cpu").affordable_us(amount_nano, restore_us=1_000)
+    assert limit_us is not None
+    if amount_nano == 1:
+        assert limit_us < 0
+        return
+
+    def cost_nano(held_us: int) -> int:
+        usage = make_usage(device_class="cpu", busy_us=held_us, held_us=held_us, restore_us=1_000)
+        return card.cost_nano(usage)
+
+    assert cost_nano(limit_us) <= amount_nano
+    assert cost_nano(limit_us + 51) > amount_nano
+    assert card.most_nano("cpu", limit_us + 51, 1_000) > amount_nano
+
+
+def test_free_time_is_affordable_without_end_if_the_request_is() -> None:
+    assert Rate(0).affordable_us(0, 0) is None
+    assert Rate(0, pico_per_request=10_000).affordable_us(9, 0) == -1

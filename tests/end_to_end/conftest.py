@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_node import LiveNode, StartNode, Table, start_node
+from live_node import (
+    SHARED_MEMORY,
+    LiveNode,
+    StartNode,
+    Table,
+    left_in_shared_memory,
+    start_node,
+)
 
 LIMITS = {
     "max_body_bytes": 4 << 20,
@@ -16,8 +23,6 @@ LIMITS = {
     "cancel_grace_s": 0.5,
     "shutdown_timeout_s": 20,
 }
-
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +35,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
         assert node.stop() == 0, node.log
         assert not node.processes()
         assert not list((node.place / "tmp").iterdir())
-        assert set(SHARED_MEMORY.iterdir()) <= before
+        assert not left_in_shared_memory(before)
         assert "Traceback" not in node.log, node.log
     finally:
         node.end()
@@ -46,9 +51,12 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         *,
         gpu: Table | None = None,
         snapshots: Table | None = None,
+        blobs: Table | None = None,
         **limits: float,
     ) -> LiveNode:
-        node = start_node(place or tmp_path, gpu=gpu, snapshots=snapshots, **{**LIMITS, **limits})
+        node = start_node(
+            place or tmp_path, gpu=gpu, snapshots=snapshots, blobs=blobs, **{**LIMITS, **limits}
+        )
         started.append(node)
         return node
 

@@ -25,6 +25,7 @@ from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
 APPS = Path(__file__).parent / "apps"
+SHARED_MEMORY = Path("/dev/shm")
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
@@ -215,6 +216,7 @@ class StartNode(Protocol):
         *,
         gpu: Table | None = None,
         snapshots: Table | None = None,
+        blobs: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -225,10 +227,11 @@ def start_node(
     port: int = 0,
     gpu: Table | None = None,
     snapshots: Table | None = None,
+    blobs: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, **limits)
+    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, **limits)
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -243,10 +246,11 @@ def launch(
     port: int = 0,
     gpu: Table | None = None,
     snapshots: Table | None = None,
+    blobs: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu` and `snapshots`: what these tables say; without the
-    first it uses no GPU."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`: what these tables say; without
+    the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -254,6 +258,7 @@ def launch(
         "limits": limits,
         "gpu": gpu or {"devices": []},
         "snapshots": snapshots or {},
+        "blobs": blobs or {},
     }
     lines = [
         line
@@ -278,6 +283,24 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with only these of dsfn's own variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DSFN_")}
     return {**kept, **variables}
+
+
+def left_in_shared_memory(before: set[Path]) -> set[Path]:
+    """The shared memory that came since and no living process has mapped: what others on this
+    machine made meanwhile, tests that run beside this one among them, is in use."""
+    came = set(filter(Path.is_file, SHARED_MEMORY.iterdir())) - before
+    return came - _mapped_files() if came else came
+
+
+def _mapped_files() -> set[Path]:
+    found = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            lines = maps.read_text().splitlines()
+        except OSError:
+            continue  # it has ended meanwhile
+        found |= {Path(line.split(maxsplit=5)[5]) for line in lines if "/" in line}
+    return found
 
 
 def _is_ready(node: LiveNode) -> bool:

@@ -15,10 +15,17 @@ import psutil
 import pytest
 from apps import one_gpu
 from deadlines import eventually
-from live_node import APPS, Document, LiveNode, StartNode, Table
+from live_node import (
+    APPS,
+    SHARED_MEMORY,
+    Document,
+    LiveNode,
+    StartNode,
+    Table,
+    left_in_shared_memory,
+)
 
 MIB = 1 << 20
-SHARED_MEMORY = Path("/dev/shm")
 # A restore of 16 MiB takes most of a second: long enough to be met on its way.
 SLOW: Table = {
     "devices": [f"host:{40 * MIB}:{20 * MIB}"],
@@ -27,6 +34,25 @@ SLOW: Table = {
     "context": "0B",
     "warm": 0,
 }
+
+STARTS_SLOWLY = """
+import threading
+import time
+
+import dsfn
+
+
+@dsfn.function(gpu=1)
+class StartsSlowly:
+    def setup(self) -> None:
+        self.lock = threading.Lock()
+        with open({path!r}, "a") as begun:
+            begun.write(".")
+        time.sleep(1)
+
+    def __call__(self) -> int:
+        return 1
+"""
 
 
 @pytest.fixture
@@ -39,7 +65,7 @@ def slow(start: StartNode) -> Iterator[LiveNode]:
     assert node.stop() == 0, node.log
     assert not node.processes()
     assert "Traceback" not in node.log, node.log
-    assert set(SHARED_MEMORY.iterdir()) <= before
+    assert not left_in_shared_memory(before)
     assert not list((node.place / "tmp").iterdir())
 
 
@@ -72,6 +98,24 @@ def test_an_owner_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> Non
         assert call.result() == expected(2)
     assert memory(slow)["restarts"] == 1
     assert_nothing_leaked(slow)
+
+
+def test_an_owner_that_is_killed_while_a_replica_starts_is_replaced(
+    start: StartNode, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    app = tmp_path / "app.py"
+    app.write_text(STARTS_SLOWLY.format(path=str(begun)))
+    node = start(gpu=SLOW)
+    reason = node.deploy(app)["starts-slowly"]["snapshot_reason"]
+    assert "lock" in reason  # without a snapshot, setup() runs in every replica
+    before = begun.read_text()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(node.value, "starts-slowly")
+        eventually(lambda: begun.read_text() != before, "setup() to run")
+        os.kill(memory(node)["pid"], signal.SIGKILL)
+        assert call.result() == 1
+    assert memory(node)["restarts"] == 1
 
 
 def test_a_node_that_is_killed_in_a_restore_leaves_nothing(

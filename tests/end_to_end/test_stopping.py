@@ -67,7 +67,7 @@ def test_a_call_that_runs_is_finished_before_the_node_ends(
 
 
 def test_what_does_not_end_is_cut_off_and_told_so(start: StartNode, tmp_path: Path) -> None:
-    node = start(shutdown_timeout_s=1, setup_timeout_s=600)
+    node = start(shutdown_timeout_s=1, setup_timeout_s=600, cancel_grace_s=2)
     node.deploy(APPS / "stopping.py")
     source = tmp_path / "app.py"
     source.write_text(SLOW)

@@ -96,6 +96,20 @@ def test_options_out_of_range_are_refused(changes: dict[str, object]) -> None:
         Options(**{"name": "a", **changes})  # type: ignore[arg-type]
 
 
+def test_tags_are_words_and_not_too_many() -> None:
+    tagged = Options("a", tags=("speech", "2-fast"))
+    assert Options.from_document(json.loads(json.dumps(tagged.to_document()))) == tagged
+    for tags in (("Speech",), ("a b",), ("",), ("a" * 64,), ("a", "a"), tuple(map(str, range(33)))):
+        with pytest.raises(DefinitionError, match="tag"):
+            Options("a", tags=tags)
+
+
+def test_options_without_tags_are_as_before_there_were_any() -> None:
+    document = Options("a").to_document()
+    assert "tags" not in document
+    assert Options.from_document(document) == Options("a")
+
+
 def test_an_interface_survives_its_document() -> None:
     interface = Interface(
         "Doc.",

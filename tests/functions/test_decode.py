@@ -34,7 +34,12 @@ JSON = "application/json"
 EVENT = "application/cloudevents+json"
 PNG = Image.of(PIL.Image.new("RGB", (5, 4))).data
 WAV = Audio.of(np.zeros(8, np.float32), 8_000).data
-STORED = {"blob:png": (PNG, "image/png"), "blob:raw": (PNG, "application/octet-stream")}
+STORED = {
+    "blob:png": (PNG, "image/png"),
+    "blob:raw": (PNG, "application/octet-stream"),
+    "blob:wrong": (PNG, "text/plain"),
+    "https://web/png": (PNG, "image/png"),
+}
 
 
 class Item(BaseModel):
@@ -319,6 +324,8 @@ def test_an_image_of_200_megapixels_is_refused_and_named() -> None:
         {"base64": b64encode(PNG).decode(), "content_type": "image/png"},
         {"$ref": "blob:png"},
         {"$ref": "blob:raw"},
+        {"$ref": "blob:wrong", "content_type": "image/png"},
+        {"$ref": "blob:png", "content_type": None, "name": None},
     ],
 )
 def test_json_takes_parts_as_base64_or_by_reference(value: object) -> None:
@@ -334,6 +341,17 @@ def test_a_file_in_json_keeps_its_name() -> None:
     assert decode(keep, {"file": value}) == {"file": File(b"a", "text/x-notes", "notes.txt")}
 
 
+def test_a_reference_may_say_the_content_type_and_the_name() -> None:
+    value = {"$ref": "blob:raw", "content_type": "image/x-mine", "name": "mine.png"}
+    assert decode(keep, {"file": value}) == {"file": File(PNG, "image/x-mine", "mine.png")}
+    error = refusal(UnsupportedMediaType, classify, {"image": {"$ref": "blob:wrong"}})
+    assert (error.fields["field"], error.fields["content_type"]) == ("image", "text/plain")
+
+
+def test_what_looks_like_a_reference_is_a_value_where_json_is_wanted() -> None:
+    assert decode(echo, {"value": {"$ref": "blob:png"}}) == {"value": {"$ref": "blob:png"}}
+
+
 def test_null_is_a_part_only_where_none_is() -> None:
     assert decode(maybe, {"image": None}) == {"image": None}
     assert refusal(InvalidInput, classify, {"image": None}).fields["field"] == "image"
@@ -347,7 +365,10 @@ def test_null_is_a_part_only_where_none_is() -> None:
         {"base64": 3},
         {"base64": "", "colour": "red"},
         {"$ref": "blob:gone"},
-        {"$ref": "blob:png", "base64": "", "x": 1},
+        {"$ref": "blob:png", "base64": ""},
+        {"$ref": "blob:png", "content_type": 7},
+        {"$ref": "blob:png", "name": ["a"]},
+        {"$ref": "blob:png", "colour": "red"},
     ],
 )
 def test_a_part_in_json_that_does_not_fit_is_named(value: object) -> None:
@@ -462,6 +483,28 @@ def test_the_data_of_an_event_may_be_a_reference() -> None:
     assert decode(classify, event_body(dataref="blob:png"), EVENT) == {"image": Image(PNG)}
     error = refusal(InvalidInput, classify, event_body(dataref="blob:gone"), EVENT)
     assert error.fields["field"] == "dataref"
+
+
+def test_the_type_that_an_event_says_goes_before_the_one_that_its_data_were_stored_as() -> None:
+    body = event_body(dataref="blob:wrong", datacontenttype="image/png")
+    assert decode(classify, body, EVENT) == {"image": Image(PNG)}
+
+
+def test_an_event_whose_data_the_node_keeps_has_them_when_it_arrives() -> None:
+    given = decode(handle, event_body(dataref="blob:png"), EVENT)
+    assert (given["event"].data, given["event"].datacontenttype) == (PNG, "image/png")
+    assert given["event"].attribute("dataref") == "blob:png"
+    direct = decode(handle, {"event": json.loads(event_body(dataref="blob:png"))})
+    assert direct["event"].data == PNG
+    both = decode(handle_image, event_body(dataref="blob:png"), EVENT)
+    assert both["event"].data == both["image"].data == PNG
+    error = refusal(InvalidInput, handle, event_body(dataref="blob:gone"), EVENT)
+    assert error.fields["field"] == "dataref"
+
+
+def test_an_event_that_refers_to_the_web_is_left_as_it_is_where_the_event_is_all() -> None:
+    given = decode(handle, event_body(dataref="https://web/png"), EVENT)
+    assert given["event"].data == b""
 
 
 def test_an_event_without_data_leaves_the_defaults() -> None:

@@ -7,7 +7,10 @@ import sys
 
 import dsfn
 
-HEAVY = ("torch", "numpy", "pydantic", "pydantic_core", "PIL", "starlette", "httpx", "cloudevents")
+HEAVY = (
+    *("torch", "numpy", "pydantic", "pydantic_core", "PIL", "starlette", "httpx", "cloudevents"),
+    *("yaml", "jsonschema", "asyncio"),
+)
 
 
 def test_the_public_names_are_these_and_sorted() -> None:
@@ -22,8 +25,14 @@ def test_the_public_names_are_these_and_sorted() -> None:
         "Text",
         "Video",
         "__version__",
+        "deployed",
         "function",
+        "gather",
+        "map",
         "on",
+        "plan",
+        "when",
+        "workflow",
     ]
     assert all(hasattr(dsfn, name) for name in dsfn.__all__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checkout import ROOT
+from ports import free_port
 
 TIMEOUT_S = 120
 DOCUMENTED_PORT = 8700
@@ -68,9 +68,7 @@ class Shell:
     @classmethod
     def make(cls, place: Path) -> Shell:
         """An empty directory but for what a clone has in it, as links."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            shell = cls(place, free.getsockname()[1])
+        shell = cls(place, free_port())
         programs = place / ".bin"
         programs.mkdir()
         dsfn = programs / "dsfn"
@@ -78,7 +76,8 @@ class Shell:
         dsfn.chmod(0o755)
         (place / ".data").mkdir()
         (place / ".data" / "config.toml").write_text(f"port = {shell.port}\n", encoding="utf-8")
-        (place / "functions").symlink_to(ROOT / "functions")
+        for name in ("functions", "examples"):
+            (place / name).symlink_to(ROOT / name)
         return shell
 
     def run(self, commands: str) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from documentation import Shell
 from dsfn.functions.errors import MalformedBody
 from dsfn.functions.multipart import MAX_FIELDS, read_form
 from dsfn.runtime.config import Limits
-from dsfn.runtime.deploy.stages import MAX_FUNCTIONS
+from dsfn.runtime.deploy.stages import MAX_FUNCTIONS, MAX_WORKFLOWS
 
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 LIMITS = """
@@ -198,4 +198,15 @@ def test_a_source_has_a_limit_of_functions(node: Node) -> None:
     assert (code, printed.splitlines()[-1]) == (
         1,
         f"many.py defines more than {MAX_FUNCTIONS} functions.",
+    )
+
+
+def test_a_source_has_a_limit_of_workflows(node: Node) -> None:
+    one = '@dsfn.workflow\ndef w{n}(count: int) -> str:\n    return dsfn.deployed("wordy")(count)\n'
+    source = "".join(one.replace("{n}", str(n)) for n in range(MAX_WORKFLOWS + 1))
+    (node.shell.place / "flows.py").write_text(f"import dsfn\n{source}", encoding="utf-8")
+    code, printed = node.shell.run("dsfn deploy flows.py")
+    assert (code, printed.splitlines()[-1]) == (
+        1,
+        f"flows.py defines more than {MAX_WORKFLOWS} workflows.",
     )

@@ -25,13 +25,15 @@ from dsfn.functions.interface import FilterInterface
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock, SystemClock
-from dsfn.runtime.events.delivery import RetryPolicy
+from dsfn.runtime.events.delivery import Delivery, RetryPolicy
 from dsfn.runtime.events.dispatcher import Dispatcher
 from dsfn.runtime.events.outcomes import Outcomes
 from dsfn.runtime.events.queue import MAX_QUEUED, Queue
 from dsfn.runtime.events.router import Router
+from dsfn.runtime.events.subscriptions import Subscriptions
 from dsfn.runtime.model import Answer, Call, Charge, Phases
 from dsfn.runtime.registry import Registry
+from dsfn.runtime.workflows.registry import WorkflowRegistry
 
 Behave = Callable[[Call], Awaitable[Answer]]
 _NUMBERS = count()
@@ -100,6 +102,8 @@ class EventNode:
         self.ledger = SqliteLedger(root / "ledger.db")
         self.blobs = BlobStore(root / "blobs")
         self.registry = Registry(self.connection, clock)
+        self.workflows = WorkflowRegistry(self.connection, clock)
+        self.subscriptions = Subscriptions(self.registry, self.workflows)
         self.answers = Answers(self.connection, self.blobs, clock)
         self.queue = Queue(self.connection, self.blobs, clock, max_queued)
         self.router = Router(
@@ -107,7 +111,7 @@ class EventNode:
             self.queue,
             self.blobs,
             clock,
-            self.registry.subscriptions,
+            self.subscriptions.all,
             new_id,
             "default",
             1 << 20,
@@ -118,7 +122,7 @@ class EventNode:
         )
         sweeps = (self.queue.prune, self.router.prune, self.answers.prune)
         self.dispatcher = Dispatcher(
-            self.queue, self.outcomes, self.blobs, self.invoke, clock, sweeps
+            self.queue, self.outcomes, self.blobs, self.invoke, self.start_run, clock, sweeps
         )
         unposted = list(self.answers.unposted())
         self.ledger.post([usage for _, usage in unposted])
@@ -150,6 +154,10 @@ class EventNode:
         self.ledger.post([usage])
         self.answers.posted([claim.key])
         return answer
+
+    async def start_run(self, delivery: Delivery, body: bytes) -> Answer:
+        """A node that has no workflows."""
+        raise NotImplementedError
 
     async def step(self) -> bool:
         """Takes one due delivery through; False when nothing is due."""

@@ -117,7 +117,7 @@ def test_what_cannot_be_deployed_is_refused_with_a_sentence(tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     for path, sentence in (
         ("missing.py", "does not exist"),
-        ("notes.txt", r"neither a Python file \(.py\) nor a directory"),
+        ("notes.txt", r"neither a Python file \(.py\), nor a workflow \(.yaml\), nor a dir"),
         ("empty", "no Python file at its top"),
         ("two", "2 Python files and none is app.py or main.py"),
     ):

@@ -35,6 +35,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.event import Event, to_document
 from dsfn.functions.interface import FilterInterface
+from dsfn.runtime.blobs import digest_of, reference_to
 from dsfn.runtime.config import Settings
 from dsfn.runtime.events.binding import (
     BATCH_CONTENT_TYPE,
@@ -332,13 +333,59 @@ def test_a_large_event_is_kept_once_for_all_its_functions(
     async def main() -> None:
         node.deploy("a", ANYTHING)
         node.deploy("b", ANYTHING)
-        large = replace(EVENT, datacontenttype="image/png", data=b"\x89" * INLINE_BYTES)
+        large = replace(EVENT, datacontenttype="image/png", data=b"\x89" * (INLINE_BYTES + 1))
         await node.router.accept([large])
+        assert await node.router.accept([large]) == 0, "it is the same event again"
         assert len(list((tmp_path / "blobs").rglob("*.type"))) == 1
         await drained(node)
-        assert [event.data for _, event in handlers.got] == [large.data] * 2
+        told = [event for _, event in handlers.got]
+        assert [event.data for event in told] == [b"", b""]
+        assert {event.attribute("dataref") for event in told} == {reference_to(large.data)}
+        assert node.blobs.get(digest_of(reference_to(large.data))) == (large.data, "image/png")
         with pytest.raises(PayloadTooLarge):
-            await node.router.accept([replace(large, id="2", data=b"\x89" * (1 << 20))])
+            await node.router.accept([replace(large, id="2", data=b"\x89" * (1 << 21))])
+
+    asyncio.run(main())
+
+
+def test_a_large_result_goes_on_by_reference_and_is_kept_once(
+    node: EventNode, handlers: Handlers, tmp_path: Path
+) -> None:
+    large = "x" * (INLINE_BYTES + 1)
+
+    async def main() -> None:
+        handlers.handlers["big"] = lambda event: large
+        handlers.handlers["own"] = lambda event: Event.of(type="mine", data=large)
+        node.deploy("big", kind_is("photo.uploaded"))
+        node.deploy("own", kind_is("photo.uploaded"))
+        node.deploy("store", kind_is("dev.dsfn.function.completed"), kind_is("mine"))
+        await node.router.accept([EVENT])
+        await drained(node)
+        told = handlers.events_of("store")
+        assert [event.type for event in told] == ["dev.dsfn.function.completed", "mine"]
+        for event in told:
+            assert event.data == b"" and event.datacontenttype == "application/json"
+            data, _ = node.blobs.get(digest_of(event.attribute("dataref") or ""))
+            assert json.loads(data) == large
+        # The result of `big` and the data of both events are the same bytes; `own` gave an event.
+        assert len(list((tmp_path / "blobs").rglob("*.type"))) == 2
+
+    asyncio.run(main())
+
+
+def test_an_event_that_refers_to_its_data_already_is_left_as_it_is(
+    node: EventNode, handlers: Handlers
+) -> None:
+    async def main() -> None:
+        node.deploy("a", ANYTHING)
+        data = b"\x89" * (INLINE_BYTES + 1)
+        for number, extensions in enumerate(
+            ({"dataref": "https://web/photo"}, {f"x{n}": "1" for n in range(64)})
+        ):
+            event = replace(EVENT, id=str(number), data=data, datacontenttype="image/png")
+            await node.router.accept([replace(event, extensions=extensions)])
+        await drained(node)
+        assert [event.data for _, event in handlers.got] == [data, data]
 
     asyncio.run(main())
 
@@ -564,6 +611,7 @@ def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
         bodies=BodyReader(Settings(data_dir=root).limits),
         clock=node.clock,
         registry=node.registry,
+        subscriptions=node.subscriptions,
         router=node.router,
         queue=node.queue,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 WAIT_S = 30.0
@@ -22,9 +22,7 @@ Shell = Callable[[str], str]
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """Runs commands of the page in an empty directory; its node is stopped in the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "DSFN_DATA": str(tmp_path / "data")}
     environment.pop("DSFN_URL", None)
 

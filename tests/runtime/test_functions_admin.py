@@ -203,6 +203,7 @@ def test_a_deployment_tells_each_step_and_its_result(
         "stage": "done",
         "result": [
             {
+                "kind": "function",
                 "name": "echo",
                 "revision": FIRST.id,
                 "url": "http://node:1/functions/echo",
@@ -211,6 +212,7 @@ def test_a_deployment_tells_each_step_and_its_result(
                 "created": True,
             },
             {
+                "kind": "function",
                 "name": "echo",
                 "revision": SECOND.id,
                 "url": "http://node:1/functions/echo",

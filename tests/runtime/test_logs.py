@@ -93,9 +93,31 @@ def test_a_line_says_when_and_where_it_was_printed(store: LogStore) -> None:
             "time": rfc3339(START_US),
             "revision": "echo-1",
             "replica": 7,
+            "invocation": None,
             "stream": "output",
             "text": "hello",
         }
+    ]
+
+
+def test_a_line_says_which_call_ran_when_it_was_printed(store: LogStore) -> None:
+    async def run() -> None:
+        pump, writing = open_pump(store)
+        os.write(writing, b"setup\n")
+        for call in ("call-1", "call-2", None):
+            # Nobody has read the pipe yet when the next call begins.
+            pump.mark(call)
+            os.write(writing, f"within {call}\n".encode())
+        os.close(writing)
+        await asyncio.sleep(0.01)
+        pump.close()
+
+    asyncio.run(run())
+    assert [(line["text"], line["invocation"]) for line in lines(store)] == [
+        ("setup", None),
+        ("within call-1", "call-1"),
+        ("within call-2", "call-2"),
+        ("within None", None),
     ]
 
 
@@ -165,7 +187,7 @@ def test_a_call_that_prints_without_end_is_reported_once_and_the_rest_not_kept(
             os.write(writing, b"b" * 899 + b"\n")
             await asyncio.sleep(0.01)
         assert len(reports) == 1
-        pump.mark()
+        pump.mark("call-2")
         assert pump.bytes_since_mark() == 0
         os.write(writing, b"next call\n")
         await asyncio.sleep(0.01)

@@ -72,6 +72,9 @@ def test_gauges_are_read_at_each_exposition_and_not_before() -> None:
             failed_restores={"echo": 7},
             events_queued=5,
             events_dead=6,
+            runs_under_way=8,
+            steps_under_way=9,
+            runs_ended={("album", "failed"): 2},
         )
 
     metrics.watch(read)
@@ -82,6 +85,9 @@ def test_gauges_are_read_at_each_exposition_and_not_before() -> None:
     assert found["dsfn_queue_depth", "echo"] == 4
     assert found[("dsfn_events_queued",)] == 5
     assert found[("dsfn_events_dead",)] == 6
+    assert found[("dsfn_runs_under_way",)] == 8
+    assert found[("dsfn_steps_under_way",)] == 9
+    assert found["dsfn_runs_total", "failed", "album"] == 2
 
 
 def test_two_nodes_of_one_process_count_apart() -> None:

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from dsfn.functions.interface import Interface, Kind, ParameterInterface, ResultInterface
 from dsfn.functions.options import Options
 from dsfn.functions.parts import Image, Json, Text
 from dsfn.functions.signature import signature_of
+from dsfn.functions.workflow.dag import Constant, Dag, Input, WorkflowInput, WorkflowOptions
 from dsfn.runtime.gateway.openapi import openapi_document
 
 URL = "http://127.0.0.1:8080"
@@ -66,6 +67,14 @@ def test_a_node_without_functions_is_described() -> None:
     assert document["info"]["version"] == "1.2.3"
     assert document["servers"] == [{"url": URL}]
     assert set(document["paths"]) == {
+        "/runs",
+        "/runs/{id}",
+        "/runs/{id}/output",
+        "/runs/{id}/events",
+        "/runs/{id}/cancel",
+        "/runs/{id}/retry",
+        "/plans",
+        "/auto",
         "/events",
         "/invocations/{id}",
         "/invocations/{id}/result",
@@ -199,3 +208,46 @@ def test_an_operation_has_its_words_headers_and_errors() -> None:
 def test_the_document_is_the_same_for_the_same_functions() -> None:
     one = interface(result=ResultInterface("text"))
     assert json.dumps(described(a=one, b=one)) == json.dumps(described(a=one, b=one))
+
+
+def test_a_workflow_is_described_with_its_inputs() -> None:
+    inputs = (
+        WorkflowInput("photos", "image", many=True),
+        WorkflowInput("boxes", "json", schema=TypeAdapter(Box).json_schema()),
+        WorkflowInput("note", "text", required=False, default=Constant.of("")),
+    )
+    album = Dag(WorkflowOptions("photo-album"), "Makes one.", inputs, (), Input("note"))
+    document = openapi_document([], "1.2.3", URL, [album])
+    OpenAPIV31SpecValidator(document).validate()
+    found = document["paths"]["/workflows/photo-album"]["post"]
+    assert (found["operationId"], found["summary"]) == ("run_photo_album", "Makes one.")
+    body = found["requestBody"]["content"]
+    assert set(body) == {
+        "application/json",
+        "multipart/form-data",
+        "application/cloudevents+json",
+    }
+    schema = body["application/json"]["schema"]
+    assert schema["required"] == ["photos", "boxes"]
+    assert schema["properties"]["photos"]["type"] == "array"
+    assert "photo-album.boxes.Box" in document["components"]["schemas"]
+    assert "Location" in found["responses"]["202"]["headers"]
+
+
+def test_a_workflow_with_one_part_takes_its_bytes() -> None:
+    dag = Dag(WorkflowOptions("listen"), "", (WorkflowInput("a", "audio"),), (), Input("a"))
+    document = openapi_document([], "1.2.3", URL, [dag])
+    OpenAPIV31SpecValidator(document).validate()
+    body = document["paths"]["/workflows/listen"]["post"]["requestBody"]
+    assert "audio/*" in body["content"]
+    assert body["required"]
+
+
+def test_planning_is_described() -> None:
+    document = openapi_document([], "1.2.3", URL, [])
+    OpenAPIV31SpecValidator(document).validate()
+    asked = document["paths"]["/plans"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(asked["schema"]["properties"]) == {"inputs", "output", "want", "optimise", "save"}
+    auto = document["paths"]["/auto"]["post"]
+    assert [p["name"] for p in auto["parameters"][2:]] == ["output", "want", "optimise"]
+    assert "Location" in auto["responses"]["202"]["headers"]

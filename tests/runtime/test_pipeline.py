@@ -40,6 +40,8 @@ from dsfn.runtime.replicas.jobs import Jobs as WorkerJobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.worker.messages import Capture, Gpu, Message
+from dsfn.runtime.workflows.linker import Linker
+from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.snapshots.reading import read_manifest
 
 T = TypeVar("T")
@@ -143,6 +145,7 @@ def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator
         gpus=NO_GPUS,
         soundness=Soundness(tmp_path / "snapshots", environments),
         clock=SystemClock(),
+        linker=Linker(registry, WorkflowRegistry(connection, SystemClock())),
     )
     yield Deployer(loop, tmp_path, pipeline)
     connection.close()
@@ -563,7 +566,7 @@ def test_an_entry_that_is_not_in_the_bundle_is_refused(deployer: Deployer, entry
         async for _ in deployer.pipeline.deploy(data, entry):
             pass
 
-    with pytest.raises(BundleError, match="no Python file"):
+    with pytest.raises(BundleError, match=r"no file .* of Python or YAML"):
         deployer.loop.run(deploy())
 
 

@@ -21,9 +21,10 @@ _OWN_HEADERS = {"connection", "expect", "transfer-encoding", "date", "server", "
 class Fault:
     """What happens to an answer. `after_bytes` counts those of its body.
 
-    refused: the server never sees the request, the client gets a 503. cut: the connection
-    ends there. stalled: nothing more comes, and the connection stays. flipped: that byte is
-    another. lost: the server does its work and no answer comes.
+    refused: the server never sees the request, the client gets a 503. held: the server never
+    sees it, and no answer comes. cut: the connection ends there. stalled: nothing more comes,
+    and the connection stays. flipped: that byte is another. lost: the server does its work and
+    no answer comes.
     """
 
     kind: str
@@ -60,6 +61,12 @@ class FaultyProxy:
         """The next `times` requests of this method whose path has `name` in it go wrong."""
         with self._lock:
             self._faults += [(method, name, fault)] * times
+
+    def heal(self) -> None:
+        """All goes well from now on."""
+        with self._lock:
+            self._faults.clear()
+        self.bytes_per_s = 0
 
     def requests(self, method: str, name: str = "") -> list[Seen]:
         """What came of this method, with `name` in its path."""
@@ -112,6 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.plan.take(seen)
         if fault is not None and fault.kind == "refused":
             self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, None)
+            return
+        if fault is not None and fault.kind == "held":
+            self.plan.ended.wait(60)
+            self._hang_up()
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.plan.upstream_port, timeout=30)
         try:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ports import free_port
+
 HOW_TO_GET_IT = (
     "put the program `versitygw` (https://github.com/versity/versitygw/releases) on PATH"
 )
@@ -60,9 +62,7 @@ class S3Server:
 @contextmanager
 def s3_server(place: Path) -> Iterator[S3Server]:
     """Runs a server whose buckets lie below `place`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     root = place / "buckets"
     root.mkdir()
     command = ["versitygw", "--port", f"127.0.0.1:{port}", "posix", str(root)]

@@ -4,8 +4,8 @@
 CREATE TABLE IF NOT EXISTS deliveries (
     seq             INTEGER PRIMARY KEY, -- the order of arrival
     id              TEXT NOT NULL UNIQUE,
-    kind            TEXT NOT NULL CHECK (kind IN ('call', 'event')),
-    function        TEXT NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('call', 'event', 'run')),
+    function        TEXT NOT NULL, -- or workflow, of a run
     revision        TEXT,
     tenant          TEXT NOT NULL,
     caller          TEXT NOT NULL,
@@ -34,6 +34,19 @@ CREATE INDEX IF NOT EXISTS deliveries_due
 CREATE INDEX IF NOT EXISTS deliveries_running ON deliveries (id) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS deliveries_finished
     ON deliveries (finished_at_us) WHERE finished_at_us IS NOT NULL;
+
+CREATE INDEX IF NOT EXISTS deliveries_bodies
+    ON deliveries (body_ref) WHERE body_ref IS NOT NULL;
+CREATE INDEX IF NOT EXISTS deliveries_results
+    ON deliveries (result_ref) WHERE result_ref IS NOT NULL;
+CREATE INDEX IF NOT EXISTS deliveries_dead ON deliveries (seq) WHERE state = 'dead';
+
+-- Deliveries that were given up and then queued again: what came before does not count.
+CREATE TABLE IF NOT EXISTS delivery_replays (
+    seq      INTEGER PRIMARY KEY REFERENCES deliveries (seq) ON DELETE CASCADE,
+    attempts INTEGER NOT NULL, -- until then
+    at_us    INTEGER NOT NULL
+) STRICT;
 
 -- Counting a long queue takes long; these rows are kept right by the triggers below.
 CREATE TABLE IF NOT EXISTS delivery_counts (
@@ -96,7 +109,9 @@ WHERE seq = (
     ORDER BY not_before_us, seq LIMIT 1
 )
 RETURNING id, kind, function, revision, tenant, caller, idempotency_key, content_type, accept,
-    body, body_ref, tries, attempts, created_at_us;
+    body, body_ref, tries, attempts,
+    coalesce((SELECT at_us FROM delivery_replays r WHERE r.seq = deliveries.seq), created_at_us),
+    coalesce((SELECT r.attempts FROM delivery_replays r WHERE r.seq = deliveries.seq), 0);
 
 -- name: requeue
 -- Handed out, but nothing came of it: as if it had not been.
@@ -139,3 +154,12 @@ DELETE FROM deliveries WHERE seq IN (
         AND finished_at_us < CASE state WHEN 'dead' THEN ?2 ELSE ?1 END
     ORDER BY finished_at_us LIMIT ?3
 );
+
+-- name: references
+-- Bodies that are inline may refer to blobs, too: a call's with "$ref", an event's with "dataref".
+SELECT body_ref FROM deliveries WHERE body_ref IS NOT NULL
+UNION ALL
+SELECT result_ref FROM deliveries WHERE result_ref IS NOT NULL
+UNION ALL
+SELECT body FROM deliveries
+WHERE body IS NOT NULL AND instr(body, CAST('blob:sha256:' AS BLOB)) > 0;

@@ -21,6 +21,20 @@ CREATE TABLE IF NOT EXISTS revisions (
     modules         TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS revisions_by_function ON revisions (function);
+-- Revisions of functions that were deleted while runs of workflows needed them.
+CREATE TABLE IF NOT EXISTS retained_revisions (
+    id              TEXT PRIMARY KEY,
+    function        TEXT NOT NULL,
+    bundle_digest   TEXT NOT NULL,
+    entry           TEXT NOT NULL,
+    environment     TEXT NOT NULL,
+    snapshot        TEXT,
+    snapshot_reason TEXT,
+    created_at_us   INTEGER NOT NULL,
+    options         TEXT NOT NULL,
+    interface       TEXT NOT NULL,
+    modules         TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS traffic (
     function TEXT NOT NULL REFERENCES functions (name) ON DELETE CASCADE,
     revision TEXT NOT NULL REFERENCES revisions (id) ON DELETE CASCADE,
@@ -73,6 +87,23 @@ ON CONFLICT (id) DO UPDATE SET
 
 -- name: update_snapshot
 UPDATE revisions SET snapshot = :snapshot, snapshot_reason = :reason WHERE id = :id;
+
+-- name: retain
+INSERT OR REPLACE INTO retained_revisions
+SELECT id, function, bundle_digest, entry, environment, snapshot, snapshot_reason,
+       created_at_us, options, interface, modules
+FROM revisions WHERE id = :id;
+
+-- name: select_retained
+SELECT id, function, bundle_digest, entry, environment, snapshot, snapshot_reason,
+       created_at_us, options, interface, modules
+FROM retained_revisions;
+
+-- name: update_retained_snapshot
+UPDATE retained_revisions SET snapshot = :snapshot, snapshot_reason = :reason WHERE id = :id;
+
+-- name: release
+DELETE FROM retained_revisions WHERE id = :id;
 
 -- name: select_revisions
 SELECT id, function, bundle_digest, entry, environment, snapshot, snapshot_reason,

@@ -21,6 +21,10 @@ OPEN = {
     "phases_us",  # only a cold call's have parts
     "result",
     "libraries",
+    "dag",
+    "error",  # a problem document has facts of its own beside the RFC's
+    "event",
+    "states",
 }
 
 

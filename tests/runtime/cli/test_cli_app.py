@@ -163,7 +163,7 @@ def test_help_and_version_load_nothing_heavy(option: str) -> None:
 
 def test_completion_is_offered_for_commands_and_shells(dsfn: Dsfn) -> None:
     asked = dsfn.given(_DSFN_COMPLETE="complete_bash", COMP_WORDS="dsfn de", COMP_CWORD="1")
-    assert asked().out.split() == ["deploy", "describe", "delete"]
+    assert asked().out.split() == ["deploy", "describe", "delete", "deadletters"]
     assert "_DSFN_COMPLETE" in dsfn("--show-completion", "bash").out
 
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from dsfn.functions.errors import DsfnError, HandlerRaised, Unavailable, UsageError
-from dsfn.runtime.cli.client import Client, problem_error
+from dsfn.runtime.cli.client import Client
+from dsfn.runtime.cli.transport import problem_error
 
 
 @contextmanager

@@ -108,6 +108,63 @@ def test_a_cancelled_call_stops_and_the_worker_goes_on(
         assert worker.call(how="answer") == "answer"
 
 
+CLEANS_UP = """
+    import asyncio, time
+    from collections.abc import AsyncIterator, Iterator
+
+    @dsfn.function
+    def call() -> None:
+        try:
+            print("running", flush=True)
+            while True:
+                time.sleep(0.01)
+        finally:
+            print("stopping", flush=True)
+            for _ in range(50):
+                time.sleep(0.01)
+            print("clean", flush=True)
+
+    in_threads = dsfn.function(name="in-threads", concurrency=2)(call.target)
+
+    @dsfn.function(concurrency=2)
+    async def task() -> None:
+        try:
+            print("running", flush=True)
+            await asyncio.sleep(60)
+        finally:
+            print("stopping", flush=True)
+            await asyncio.sleep(0.5)
+            print("clean", flush=True)
+
+    @dsfn.function
+    def stream() -> Iterator[int]:
+        yield 1
+        yield from call.target() or ()
+
+    @dsfn.function
+    async def async_stream() -> AsyncIterator[int]:
+        yield 1
+        await task.target()
+"""
+
+
+@pytest.mark.parametrize("function", ["call", "in-threads", "task", "stream", "async-stream"])
+def test_what_cleans_up_is_not_cancelled_again(spawn: Spawn, tmp_path: Path, function: str) -> None:
+    worker = spawn()
+    concurrency = 2 if function in ("in-threads", "task") else 1
+    worker.load(write_app(tmp_path, CLEANS_UP), function, concurrency=concurrency)
+    number = worker.begin(b"")
+    worker.printed("running")
+    _cancel(worker, number)
+    worker.printed("stopping")
+    _cancel(worker, number)
+    worker.printed("clean")
+    frame = worker.receive()
+    while frame.kind is not Kind.ERROR:
+        frame = worker.receive()
+    assert frames.decode_error(frame.payload)[1]["error"] == "CallCancelled"
+
+
 def test_a_cancellation_that_comes_too_late_hits_nothing(spawn: Spawn, tmp_path: Path) -> None:
     worker = spawn()
     worker.load(write_app(tmp_path, LOOPS), "loop")

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from dsfn.functions.errors import InvalidInput, NotFound, PayloadTooLarge
+from dsfn.functions.errors import CorruptBlob, InvalidInput, NotFound, PayloadTooLarge
 from dsfn.runtime.worker.fetch import Fetcher
 
-HEX = "ab" * 32
+DATA = b"a blob"
+HEX = sha256(DATA).hexdigest()
 
 
 class Web(BaseHTTPRequestHandler):
@@ -45,20 +48,41 @@ def web() -> Iterator[str]:
 def blobs(tmp_path: Path) -> Path:
     path = tmp_path / HEX[:2] / HEX
     path.parent.mkdir()
-    path.write_bytes(b"a blob")
+    path.write_bytes(DATA)
     return tmp_path
 
 
 def test_a_blob_is_read_with_its_type_where_it_is_known(blobs: Path) -> None:
     fetch = Fetcher(blobs, 1000)
-    assert fetch(f"blob:sha256:{HEX}") == (b"a blob", "application/octet-stream")
+    assert fetch(f"blob:sha256:{HEX}") == (DATA, "application/octet-stream")
     (blobs / HEX[:2] / f"{HEX}.type").write_text("text/plain\n")
-    assert fetch(f"blob:sha256:{HEX}") == (b"a blob", "text/plain")
+    assert fetch(f"blob:sha256:{HEX}") == (DATA, "text/plain")
 
 
 def test_a_blob_that_is_not_there_is_not_found(blobs: Path) -> None:
     with pytest.raises(NotFound):
         Fetcher(blobs, 1000)(f"blob:sha256:{'cd' * 32}")
+
+
+@pytest.mark.parametrize("bytes_", [b"a blub", b"a blo", b"a blob and more", b""])
+def test_a_damaged_blob_is_refused_by_its_name(blobs: Path, bytes_: bytes) -> None:
+    (blobs / HEX[:2] / HEX).write_bytes(bytes_)
+    with pytest.raises(CorruptBlob, match=f"blob:sha256:{HEX} is damaged") as caught:
+        Fetcher(blobs, 1000)(f"blob:sha256:{HEX}")
+    assert caught.value.fields == {"blob": HEX}
+
+
+def test_a_large_blob_is_in_memory_once(blobs: Path) -> None:
+    large = bytes(50_000_000)
+    digest = sha256(large).hexdigest()
+    (blobs / digest[:2]).mkdir(exist_ok=True)
+    (blobs / digest[:2] / digest).write_bytes(large)
+    tracemalloc.start()
+    data, _ = Fetcher(blobs, 1 << 30)(f"blob:sha256:{digest}")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert data == large
+    assert peak_bytes < 1.1 * len(large)
 
 
 @pytest.mark.parametrize("reference", ["/etc/passwd", "file:///etc/passwd", "blob:sha256:../x", ""])

@@ -1,0 +1,100 @@
+"""Dead letters: events that could not be delivered, and their second chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from dsfn.billing.sqlite import load_queries, transaction
+from dsfn.functions.errors import NotFound
+from dsfn.functions.event import Event
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.events.queue import Queue
+from dsfn.runtime.events.results import event_of_body
+from dsfn.runtime.events.stored import StoredBody, load_body
+
+_NEWEST = 2**63 - 1
+_QUERIES = load_queries("dsfn.runtime.events", "sql/dead.sql")
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that `name`, a function or workflow, did not take. `error`: the last one's
+    document; `seq`: its place among all."""
+
+    seq: int
+    id: str
+    name: str
+    revision: str | None
+    attempts: int
+    created_at_us: int
+    died_at_us: int
+    error: Mapping[str, Any]
+
+
+class DeadLetters:
+    """The deliveries that were given up. Belongs to the event loop's thread, as the queue does."""
+
+    def __init__(
+        self, connection: apsw.Connection, queue: Queue, blobs: BlobStore, clock: Clock
+    ) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._blobs = blobs
+        self._clock = clock
+
+    def list(self, limit: int, before: int = _NEWEST) -> list[DeadLetter]:
+        """Those that came last first, of those before a place."""
+        rows = self._connection.execute(_QUERIES["list"], (before, limit))
+        return [_letter(row) for row in rows]
+
+    def get(self, id: str) -> DeadLetter:
+        """Raises `NotFound`."""
+        return _letter(self._row(id))
+
+    async def event(self, id: str) -> Event:
+        """The event itself. Raises `NotFound`."""
+        row = self._row(id)
+        return event_of_body(await load_body(self._blobs, StoredBody(row[8], row[9])))
+
+    def replay(self, id: str) -> None:
+        """Queues it again, with as many attempts as a new one. Raises `NotFound`, `Unavailable`
+        when the queue is full."""
+        now_us = self._clock.now_us()
+        with transaction(self._connection) as connection:
+            self._queue.require_room(1)
+            connection.execute(_QUERIES["remember"], (id, now_us))
+            connection.execute(_QUERIES["replay"], (id, now_us))
+            if not connection.changes():
+                raise _no_such_letter(id)
+        self._queue.arrived.set()
+
+    def _row(self, id: str) -> Row:
+        row: Row | None = self._connection.execute(_QUERIES["get"], (id,)).fetchone()
+        if row is None:
+            raise _no_such_letter(id)
+        return row
+
+
+def _letter(row: Row) -> DeadLetter:
+    return DeadLetter(
+        seq=row[0],
+        id=row[1],
+        name=row[2],
+        revision=row[3],
+        attempts=row[4],
+        created_at_us=row[5],
+        died_at_us=row[6],
+        error=json.loads(row[7]),
+    )
+
+
+def _no_such_letter(id: str) -> NotFound:
+    return NotFound(f"There is no dead letter {id!r}.", kind="dead letter", name=id)

@@ -1,0 +1,35 @@
+"""What calls cost, as the engine needs to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dsfn.billing.rates import RateCard
+from dsfn.billing.usage import Usage
+from dsfn.runtime.config import Limits
+from dsfn.runtime.model import Revision
+
+_CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a usage row costs, and what one call of a revision can cost `at_most`, in nano-units
+    of `currency`."""
+
+    currency: str
+    of: Callable[[Usage], int]
+    at_most: Callable[[Revision], int]
+
+
+def prices_of(card: RateCard, limits: Limits, gpu_class: Callable[[], str]) -> Prices:
+    """The prices of a node. `gpu_class`: the device class of its GPUs."""
+    restore_us = int(limits.start_timeout_s * 1_000_000)
+
+    def at_most(revision: Revision) -> int:
+        device_class = gpu_class() if revision.options.gpu else _CPU
+        held_us = int(revision.options.timeout_s * 1_000_000)
+        return card.most_nano(device_class, held_us, restore_us)
+
+    return Prices(card.currency, card.cost_nano, at_most)
