@@ -129,7 +129,7 @@ def _share(
     kind: Kind, tenant: str, stretch: Priced, lines: Iterable[Line], points: int, note: str
 ) -> Iterator[Line]:
     """A part, in basis points, of what is due under one card; nothing when that is 0."""
-    due_minor = _due(line for line in lines if line.card == stretch.number)
+    due_minor = _due(line for line in lines if line.card == stretch.card.number)
     if points and due_minor:
         # 10^exponent divides 10^18 with enough to spare for basis points: nothing is lost.
         atto = due_minor * points * (atto_per_minor(stretch.card.exponent) // _WHOLE_POINTS)
@@ -144,7 +144,7 @@ def _adjustment(kind: Kind, tenant: str, stretch: Priced, atto: int, note: str) 
         revision=None,
         day=None,
         device_class=None,
-        card=stretch.number,
+        card=stretch.card.number,
         requests=0,
         quantity_us=0,
         busy_us=0,

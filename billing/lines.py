@@ -15,6 +15,7 @@ from dsfn.billing.rates import RateCard
 By = Literal["function", "revision", "day"]
 Kind = Literal["usage", "allowance", "tier", "discount", "minimum", "tax"]
 
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the bill.
@@ -45,9 +46,8 @@ class Line:
 
 
 class Priced(NamedTuple):
-    """What was used while one card was in force; `number` is the card's."""
+    """What was used while one card was in force."""
 
-    number: int
     card: RateCard
     sums: Sequence[UsageSum]
 
@@ -91,7 +91,7 @@ def _usage_line(key: _Key, group: list[UsageSum], stretch: Priced, by: By) -> Li
         revision=key.revision if by == "revision" else None,
         day=key.day if by == "day" else None,
         device_class=key.device_class,
-        card=stretch.number,
+        card=stretch.card.number,
         requests=requests,
         quantity_us=quantity_us,
         busy_us=busy_us,

@@ -71,7 +71,7 @@ def statement(ledger: SqliteLedger, book: RateBook, month: str, by: str = "funct
     """
     period, key = Month.parse(month), _by(by)
     stretches = [
-        Priced(segment.number, segment.card, tuple(used_in(ledger, book, segment)))
+        Priced(segment.card, tuple(used_in(ledger, book, segment)))
         for segment in book.segments(period.start_us, period.end_us)
     ]
     lines = lines_of(stretches, key)

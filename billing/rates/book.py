@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from dsfn.billing.periods import moment_text
 from dsfn.billing.rates.card import RateCard
@@ -27,9 +27,9 @@ class RateBook:
     cards: tuple[RateCard, ...]
 
     @classmethod
-    def of(cls, first: RateCard, later: Iterable[RateCard] = ()) -> RateBook:
-        """A book of cards. Raises `Conflict` as `adding` does."""
-        book = cls((first,))
+    def of(cls, first: RateCard, *later: RateCard) -> RateBook:
+        """A book of cards in the order in which they were set. Raises `Conflict` as `adding`."""
+        book = cls((replace(first, number=1),))
         for card in later:
             book = book.adding(card)
         return book
@@ -61,7 +61,12 @@ class RateBook:
                 f"Another rate card begins at {moment}; choose another moment.",
                 effective_from=moment,
             )
-        return RateBook(tuple(sorted((*self.cards, card), key=_start)))
+        numbered = replace(card, number=len(self.cards) + 1)
+        return RateBook(tuple(sorted((*self.cards, numbered), key=_start)))
+
+    def numbered(self, number: int) -> RateCard:
+        """A card by its number."""
+        return next(card for card in self.cards if card.number == number)
 
     def at(self, instant_us: int) -> RateCard:
         """The card in force at a moment."""

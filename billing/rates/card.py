@@ -24,7 +24,7 @@ class RateCard:
     decimals. `billed`: the statuses that cost something. In basis points (hundredths of a
     percent): `discounts` by tenant, `taxes` by tenant, `tax` for all others; `tax_name` is what
     the invoice calls it. `minimum_minor`: the least that a tenant with any usage pays for a
-    month, before tax.
+    month, before tax. `number`: in the order in which a book's cards were set, from 1.
     """
 
     currency: str = "USD"
@@ -38,6 +38,7 @@ class RateCard:
     tax: int = 0
     tax_name: str = "Tax"
     minimum_minor: int = 0
+    number: int = 1
 
     def rate(self, device_class: str) -> Rate:
         """The rate of a device class."""

@@ -77,6 +77,16 @@ def read_card(document: Mapping[str, Any], key: str = "") -> RateCard:
     )
 
 
+def configured_card(table: Mapping[str, Any]) -> RateCard:
+    """The card that the configuration's `[billing]` table is. Raises `UsageError`."""
+    if "effective_from" in table:
+        raise UsageError(
+            "billing.effective_from is not for the configuration, whose rates hold from the start;"
+            " `dsfn rates set` takes a card with a moment."
+        )
+    return read_card(table, "billing")
+
+
 def _rate(value: object, key: str) -> Rate:
     table = _table(value, key)
     _known(table, f"{key}.", _RATE_KEYS)
@@ -175,6 +185,4 @@ def _table(value: object, key: str) -> Mapping[str, Any]:
 def _known(table: Mapping[str, Any], key: str, known: set[str]) -> None:
     for name in table:
         if name not in known:
-            raise UsageError(
-                f"{key}{name} is not a setting; there are {', '.join(sorted(known))}."
-            )
+            raise UsageError(f"{key}{name} is not a setting; there are {', '.join(sorted(known))}.")

@@ -27,10 +27,8 @@ _QUERIES = load_queries("dsfn.billing", "sql/rates.sql")
 
 @dataclass(frozen=True, slots=True)
 class StoredCard:
-    """A card as it is kept. `number`: 1 for the first; `source`: who set it; `sha256`: of its
-    canonical text."""
+    """A card as it is kept. `source`: who set it; `sha256`: of its canonical text."""
 
-    number: int
     card: RateCard
     set_at_us: int
     source: Source
@@ -65,8 +63,13 @@ class RateStore:
         self._closed_until_us = closed_until_us
         with closing(connect(path, _QUERIES["schema"])) as connection:
             self._cards = _read(connection)
-        self._configure(configured, now_us)
-        self._book = _book(self._cards)
+        if self._cards:
+            self._book = RateBook.of(*(stored.card for stored in self._cards))
+            self._follow(configured, now_us)
+        else:
+            first = replace(configured, effective_from_us=0)
+            self._book = RateBook.of(first)
+            self._append(first, now_us, "configuration")
 
     @property
     def book(self) -> RateBook:
@@ -84,28 +87,23 @@ class RateStore:
             raise NotFound(f"There is no rate card {number}.", kind="rate card", name=str(number))
         return self._cards[number - 1]
 
-    def in_force(self, instant_us: int) -> StoredCard:
-        """The card in force at a moment."""
-        card = self._book.at(instant_us)
-        return next(each for each in self._cards if each.card is card)
-
-    def until_us(self, stored: StoredCard) -> int | None:
+    def until_us(self, card: RateCard) -> int | None:
         """When the next card takes over, None when no card does."""
-        start_us = stored.card.effective_from_us
-        later = (c.effective_from_us for c in self._book.cards)
-        return next((each_us for each_us in later if each_us > start_us), None)
+        starts_us = (each.effective_from_us for each in self._book.cards)
+        return next((start_us for start_us in starts_us if start_us > card.effective_from_us), None)
 
     def add(self, card: RateCard, now_us: int) -> StoredCard:
         """Keeps one card more. Raises `Conflict` for one that begins when another does or in a
         closed month, for another currency, and for one too many; `StorageFull`."""
         return self._add(card, now_us, "set")
 
-    def _configure(self, configured: RateCard, now_us: int) -> None:
-        before = [each.card for each in self._cards if each.source == "configuration"]
-        if not before:
-            self._append(replace(configured, effective_from_us=0), now_us, "configuration")
-        elif replace(before[-1], effective_from_us=0) != replace(configured, effective_from_us=0):
-            self._book = _book(self._cards)
+    def _follow(self, configured: RateCard, now_us: int) -> None:
+        """Has the configuration be a card more when it is not the one that it was."""
+        before = [each.card for each in self._cards if each.source == "configuration"][-1]
+        as_before = replace(
+            configured, effective_from_us=before.effective_from_us, number=before.number
+        )
+        if as_before != before:
             try:
                 self._add(replace(configured, effective_from_us=now_us), now_us, "configuration")
             except Conflict as error:
@@ -123,14 +121,14 @@ class RateStore:
         if len(self._cards) >= MAX_CARDS:
             raise Conflict(f"There are {MAX_CARDS} rate cards already.", limit=MAX_CARDS)
         book = self._book.adding(card)
-        stored = self._append(card, now_us, source)
+        stored = self._append(book.numbered(len(book.cards)), now_us, source)
         self._book = book
         return stored
 
     def _append(self, card: RateCard, now_us: int, source: Source) -> StoredCard:
         text = canonical_text(card)
-        stored = StoredCard(len(self._cards) + 1, card, now_us, source, digest_of(text))
-        row = (stored.number, card.effective_from_us, now_us, source, text, stored.sha256)
+        stored = StoredCard(card, now_us, source, digest_of(text))
+        row = (card.number, card.effective_from_us, now_us, source, text, stored.sha256)
         with closing(connect(self._path, _QUERIES["schema"])) as connection:
             with transaction(connection):
                 connection.execute(_QUERIES["insert_card"], row)
@@ -139,20 +137,15 @@ class RateStore:
 
 
 def _read(connection: apsw.Connection) -> list[StoredCard]:
-    cards = []
+    """The cards by their numbers. Raises `UsageError` for one that is not what was set."""
+    cards: list[StoredCard] = []
     for number, effective_us, set_at_us, source, text, digest in connection.execute(
         _QUERIES["select_cards"]
     ):
-        card = read_card(json.loads(text), f"rate card {number}") if _is(text, digest) else None
-        if number != len(cards) + 1 or card is None or card.effective_from_us != effective_us:
+        if number != len(cards) + 1 or digest_of(text) != digest:
             raise UsageError(f"Rate card {number} in the ledger is not what was set.")
-        cards.append(StoredCard(number, card, set_at_us, source, digest))
+        card = replace(read_card(json.loads(text), f"rate card {number}"), number=number)
+        if card.effective_from_us != effective_us:
+            raise UsageError(f"Rate card {number} in the ledger is not what was set.")
+        cards.append(StoredCard(card, set_at_us, source, digest))
     return cards
-
-
-def _is(text: str, digest: str) -> bool:
-    return digest_of(text) == digest
-
-
-def _book(cards: list[StoredCard]) -> RateBook:
-    return RateBook.of(cards[0].card, (each.card for each in cards[1:]))
