@@ -109,7 +109,7 @@ class SqliteLedger:
     ) -> list[UsageSum]:
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
-        bindings = {
+        bindings: dict[str, int | str] = {
             "start_us": start_us,
             "end_us": end_us,
             "device_class": device_class,

@@ -113,7 +113,7 @@ def _rate(value: object, key: str) -> Rate:
 def _tiers(value: object, key: str) -> tuple[Tier, ...]:
     if not isinstance(value, list) or len(value) > MAX_TIERS:
         raise UsageError(f"{key} must be a list of at most {MAX_TIERS} tables.")
-    tiers = []
+    tiers: list[Tier] = []
     for index, each in enumerate(value):
         table = _table(each, f"{key}[{index}]")
         _known(table, f"{key}[{index}].", {"from_us", "pico_per_second"})

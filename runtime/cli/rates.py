@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -103,7 +103,7 @@ def check(file: FileArgument, json_output: JsonOption = False) -> None:
         print_json({"sha256": digest_of(canonical_text(card)), "card": card_document(card)})
     else:
         say(f"{file} is a rate card.")
-        _print_card(card_document(card))
+        _print_card(cast(RateCardDocument, card_document(card)))
 
 
 def _read(file: str) -> dict[str, Any]:

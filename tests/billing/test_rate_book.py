@@ -30,7 +30,7 @@ def rates(draw: st.DrawFn) -> Rate:
     starts = sorted(draw(st.lists(st.integers(1, 10**9), max_size=4, unique=True)))
     return Rate(
         draw(picos),
-        draw(st.sampled_from(BASES)),  # type: ignore[arg-type]
+        draw(st.sampled_from(BASES)),
         draw(picos),
         increment_us=draw(st.sampled_from([1, 1000, 60_000_000])),
         free_us=draw(st.integers(0, 10**9)),
@@ -76,7 +76,9 @@ def test_tiers_agree_with_decimal(rate: Rate, before_us: int, used_us: int, late
 
 
 @given(rates(), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_month_costs_the_same_however_it_is_cut(rate: Rate, a_us: int, b_us: int, c_us: int) -> None:
+def test_a_month_costs_the_same_however_it_is_cut(
+    rate: Rate, a_us: int, b_us: int, c_us: int
+) -> None:
     month_us = a_us + b_us + c_us
     pieces = [(0, a_us), (a_us, b_us), (a_us + b_us, c_us)]
     cut = sum(rate.tiered_atto(before, used, month_us) for before, used in pieces)
@@ -148,7 +150,7 @@ def test_a_card_that_does_not_fit_the_others_is_refused(card: RateCard, sentence
     "moment", ["yesterday", "2026-11-01", "2026-11-01T00:00:00", 5, "1969-12-31T23:59:59Z"]
 )
 def test_a_moment_without_offset_or_before_1970_is_none(moment: object) -> None:
-    with pytest.raises(UsageError, match="^effective_from must"):
+    with pytest.raises(UsageError, match=r"^effective_from must"):
         read_card({"effective_from": moment})
 
 

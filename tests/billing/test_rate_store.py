@@ -16,12 +16,13 @@ from dsfn.functions.errors import Conflict, NotFound, UsageError
 
 NOVEMBER, DECEMBER = Month.parse("2026-11"), Month.parse("2026-12")
 NOW_US = NOVEMBER.start_us + 5
+FIRST = RateCard()
 DEARER = RateCard(devices={"cpu": Rate(10**9)}, effective_from_us=DECEMBER.start_us)
 
 
 @pytest.fixture
 def open_store(tmp_path: Path) -> Callable[..., RateStore]:
-    def opened(card: RateCard = RateCard(), now_us: int = NOW_US, closed_us: int = 0) -> RateStore:
+    def opened(card: RateCard = FIRST, now_us: int = NOW_US, closed_us: int = 0) -> RateStore:
         return RateStore(tmp_path / "ledger.db", card, now_us, lambda: closed_us)
 
     return opened
@@ -83,9 +84,7 @@ def test_a_card_that_is_refused_leaves_nothing(open_store: OpenStore) -> None:
     assert len(store.cards) == len(open_store().cards) == 2
 
 
-def test_there_is_a_limit_of_cards(
-    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_there_is_a_limit_of_cards(open_store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_CARDS == 1000
     monkeypatch.setattr("dsfn.billing.rates.store.MAX_CARDS", 2)
     store = open_store()
@@ -131,5 +130,5 @@ def test_a_card_that_was_tampered_with_all_the_same_is_named(
     other.execute(f"UPDATE rate_cards SET {change} WHERE number = 2")
     other.commit()
     other.close()
-    with pytest.raises(UsageError, match="Rate card [29] in the ledger is not what was set"):
+    with pytest.raises(UsageError, match=r"Rate card [29] in the ledger is not what was set"):
         open_store()

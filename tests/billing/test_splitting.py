@@ -39,7 +39,9 @@ def test_weights_that_make_no_sense_are_refused(weights: list[int]) -> None:
 
 
 @given(
-    st.integers(0, 1000), st.integers(0, 1000), st.lists(st.integers(0, 2000), unique=True).map(sorted)
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.lists(st.integers(0, 2000), unique=True).map(sorted),
 )
 def test_pieces_of_an_interval_follow_each_other_and_lie_between_boundaries(
     start_us: int, duration_us: int, boundaries: list[int]
