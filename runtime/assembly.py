@@ -46,7 +46,7 @@ from dsfn.runtime.tiers.records import Records
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
 from dsfn.runtime.workflows.cache import ResultCache, blobs_of_cached_results
-from dsfn.runtime.workflows.engine import Engine, Surroundings
+from dsfn.runtime.workflows.engine import Engine
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.pins import Pins
 from dsfn.runtime.workflows.planner import Planner
@@ -55,6 +55,7 @@ from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.runtime.workflows.schedules import Schedules
 from dsfn.runtime.workflows.starter import Starter
 from dsfn.runtime.workflows.store import references as blobs_of_runs
+from dsfn.runtime.workflows.surroundings import Surroundings
 from dsfn.runtime.workflows.triggers import Triggers
 from dsfn.snapshots.store import FileStore
 

@@ -12,7 +12,7 @@ from dsfn.functions.interface import Kind
 from dsfn.functions.workflow.constants import constant_of
 from dsfn.functions.workflow.dag import Fallback
 from dsfn.functions.workflow.settings import PLAIN, StepSettings, StepWords, step_settings
-from dsfn.functions.workflow.symbols import is_symbol
+from dsfn.functions.workflow.symbols import is_symbol, refuse_symbols
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +58,7 @@ class Callee(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         body = current_body()
         if body is None:
+            refuse_symbols((*args, *kwargs.values()))
             return self.run(*args, **kwargs)
         return cast(R, body.call(self, PLAIN, args, kwargs))
 
@@ -72,6 +73,7 @@ class Step(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         body = current_body()
         if body is None:
+            refuse_symbols((*args, *kwargs.values()))
             return self.callee.run(*args, **kwargs)
         return cast(R, body.call(self.callee, self.settings, args, kwargs))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,8 @@ from inspect import unwrap
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-_HERE = Path(__file__).parent
 _NOT_THE_AUTHORS = (
-    str(_HERE),
-    str(_HERE.parent / "function.py"),
+    f"{Path(__file__).parents[1]}{os.sep}",
     str(Path(linecache.__file__).parent),
     "<",
 )

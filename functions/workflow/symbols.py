@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -98,6 +98,18 @@ def origin_of(symbol: Symbol) -> Origin:
 def is_symbol(value: object) -> bool:
     """Whether this is a symbol; `isinstance(symbol, Other)` is refused to all code."""
     return issubclass(type(value), Symbol)
+
+
+def refuse_symbols(args: Iterable[Any]) -> None:
+    """Raises `DefinitionError` if one of the arguments of a plain call is a symbol: the call is
+    made where the body is not known, in a thread say, and would be lost."""
+    for value in args:
+        if is_symbol(value):
+            origin = origin_of(value)
+            origin.trace.refuse(
+                f"{origin.what} is given to a function outside of the body, such as in a thread;"
+                " steps that can run at once do, so call it in the body itself"
+            )
 
 
 def _member(origin: Origin, key: str | int, shown: str) -> Symbol:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
@@ -18,10 +18,15 @@ from dsfn.functions.workflow.dag import Dag, WorkflowInput, WorkflowOptions, Wor
 from dsfn.functions.workflow.plain import Plain
 from dsfn.functions.workflow.settings import Money, Seconds, workflow_options
 from dsfn.functions.workflow.signature import signature_of
+from dsfn.functions.workflow.symbols import refuse_symbols
 from dsfn.functions.workflow.tracing import Trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+STEPS_OF_A_WORKFLOW = (
+    "'{name}' is a workflow; retries, timeout and the like are set on the steps of that."
+)
 
 
 class Workflow(Triggered, Generic[P, R]):
@@ -69,10 +74,15 @@ class Workflow(Triggered, Generic[P, R]):
             result=result,
         )
 
+    def step(self, **_: object) -> NoReturn:
+        """A workflow is no step. Raises `DefinitionError`, which says what to do instead."""
+        raise DefinitionError(STEPS_OF_A_WORKFLOW.format(name=self.called), function=self.called)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         body = current_body()
         if body is not None:
             return cast(R, body.inline(self, args, kwargs))
+        refuse_symbols((*args, *kwargs.values()))
         with in_body(Plain()):
             return self.target(*args, **kwargs)
 

@@ -76,8 +76,16 @@ def _progress(quiet: bool) -> Iterator[Callable[[StageDocument], None]]:
         from rich.console import Console
         from rich.text import Text
 
-        with Console(stderr=True).status("Sending") as status:
-            yield lambda stage: status.update(Text(_words(stage)))
+        console = Console(stderr=True)
+        with console.status("Sending") as status:
+
+            def show(stage: StageDocument) -> None:
+                if stage.get("warning", False):
+                    console.print(Text(_words(stage)))  # which the next stage must not wipe out
+                else:
+                    status.update(Text(_words(stage)))
+
+            yield show
 
 
 def _words(stage: StageDocument) -> str:

@@ -250,11 +250,13 @@ class ResultDocument(TypedDict):
 
 
 class StageDocument(TypedDict):
-    """One line of a deployment's progress; the last has `result` or `problem`."""
+    """One line of a deployment's progress; the last has `result` or `problem`. `warning` is there
+    when something should not be missed although the deployment goes on."""
 
     stage: str
     function: NotRequired[str | None]
     message: NotRequired[str]
+    warning: NotRequired[bool]
     result: NotRequired[list[DeployedDocument]]
     problem: NotRequired[dict[str, Any]]
 

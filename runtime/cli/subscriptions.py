@@ -27,7 +27,7 @@ def subscribe(
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Send a function every event that fits all the given filters."""
+    """Send a function, or start a workflow for, every event that fits all the given filters."""
     filters = {
         "exact": _pairs("--exact", exact),
         "prefix": _pairs("--prefix", prefix),

@@ -80,13 +80,14 @@ class DeployedWorkflow:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """A step of a deployment, of the function or workflow that it names. The last one has the
-    stage "done" and the result."""
+    stage "done" and the result. `warns`: of what goes on, and should not be missed."""
 
     stage: Stage
     function: str | None
     message: str
     result: tuple[Deployed, ...] = ()
     workflows: tuple[DeployedWorkflow, ...] = ()
+    warns: bool = False
 
 
 Report = Callable[[Progress], None]
@@ -214,7 +215,7 @@ class Pipeline:
         linked = self.linker.link(found.workflows, fresh)
         for misfit in self.linker.misfits(fresh, found.workflows):
             words = f"Its next run will fail, until it is deployed again: {misfit.reason}"
-            report(Progress("check", misfit.workflow, words))
+            report(Progress("check", misfit.workflow, words, warns=True))
         return linked
 
     @asynccontextmanager

@@ -85,7 +85,8 @@ def _step_document(request: Request, step: Progress) -> dict[str, Any]:
         functions = [_deployed(request, each) for each in step.result]
         workflows = [_deployed_workflow(request, each) for each in step.workflows]
         return {"stage": "done", "result": [*functions, *workflows]}
-    return {"stage": step.stage, "function": step.function, "message": step.message}
+    shown = {"stage": step.stage, "function": step.function, "message": step.message}
+    return {**shown, "warning": True} if step.warns else shown
 
 
 def _deployed(request: Request, deployed: Deployed) -> dict[str, Any]:

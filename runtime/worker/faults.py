@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import linecache
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,14 +60,23 @@ def author_fault(
 ) -> DeployError:
     """An author's mistake: `what` failed, because of `error`."""
     if isinstance(error, DeployError):
-        fields = {"function": function, **_frames(error, bundle), **error.fields}
+        fields = {"function": function, **_shown(error, bundle), **error.fields}
         return type(error)(error.message, **fields)
     sentence = f"{what} failed: {describe(error)}"
     return kind(sentence, function=function, traceback=author_traceback(error, bundle))
 
 
-def _frames(error: DeployError, bundle: Path) -> dict[str, str]:
-    """The field `traceback` of an error that dsfn itself raised: where the author's code was.
+def _shown(error: DeployError, bundle: Path) -> dict[str, str]:
+    """The field `traceback`: of the exception of the author's that an error tells of, or of a
+    refusal that does not name its line itself."""
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, DsfnError) and _frames(cause, bundle):
+        return {"traceback": author_traceback(cause, bundle)}
+    return {} if "line" in error.fields else _frames(error, bundle)
+
+
+def _frames(error: BaseException, bundle: Path) -> dict[str, str]:
+    """A traceback as the field of an error: where the author's code was.
 
     Its sentence is not repeated, and there is no such field when none of the frames is theirs.
     """
@@ -146,12 +156,14 @@ def _is_ours(filename: str) -> bool:
 
 
 def _renamed(frame: FrameSummary, root: str) -> FrameSummary:
+    # With its indentation, from which Python counts where the marks below it go.
+    line = linecache.getline(frame.filename, frame.lineno or 0)
     return FrameSummary(
         frame.filename.removeprefix(root),
         frame.lineno,
         frame.name,
         lookup_line=False,
-        line=frame.line,
+        line=line or frame.line,
         end_lineno=frame.end_lineno,
         colno=frame.colno,
         end_colno=frame.end_colno,

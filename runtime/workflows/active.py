@@ -21,7 +21,8 @@ from dsfn.runtime.workflows.rows import blob_of, packed, unpacked
 from dsfn.runtime.workflows.tally import Tally
 
 _READ_AHEAD_ROWS = 256
-_ROW_BYTES = 300
+# What a value takes that is remembered, beside its bytes.
+_ROW_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,8 +147,7 @@ class Conductor:
         blob: Blob,
         cached: bool = False,
     ) -> None:
-        done = of_attempt(attempt, StepState.SUCCEEDED, self._now())
-        result = replace(done, cached=cached, blob=blob)
+        result = of_attempt(attempt, StepState.SUCCEEDED, self._now(), blob=blob, cached=cached)
         self.recorder.put(run, instance, tally, result)
         run.tallies.pop(instance, None)
         self.evaluation.outcomes(run).keep(*instance, blob)

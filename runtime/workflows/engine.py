@@ -9,22 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-import apsw
-
 from dsfn.billing.sqlite import transaction
-from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError, RunCancelled, ShuttingDown, Unavailable
-from dsfn.runtime.blobs import BlobStore
-from dsfn.runtime.clock import Clock
-from dsfn.runtime.events.router import Router
-from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.announcer import Announcer
-from dsfn.runtime.workflows.attempts import Attempts, Caller
+from dsfn.runtime.workflows.attempts import Attempts
 from dsfn.runtime.workflows.books import Books
-from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.conductor import Conductor
 from dsfn.runtime.workflows.evaluation import Evaluation
 from dsfn.runtime.workflows.journal import Journal
@@ -36,13 +27,12 @@ from dsfn.runtime.workflows.model import (
     RunRecord,
     RunState,
     StepRecord,
-    WorkflowRevision,
 )
 from dsfn.runtime.workflows.picture import Page, page_of
-from dsfn.runtime.workflows.prices import Prices
 from dsfn.runtime.workflows.recorder import Recorder
 from dsfn.runtime.workflows.starting import Prepared, first_run, insert, prepare
 from dsfn.runtime.workflows.store import RunStore
+from dsfn.runtime.workflows.surroundings import Surroundings
 from dsfn.runtime.workflows.turns import Entry
 
 MAX_RUNS = 10_000
@@ -51,28 +41,6 @@ _FULL_RETRY_AFTER_S = 5.0
 _STOPPING_RETRY_AFTER_S = 1.0
 # Runs that are taken up before the event loop does something else.
 _RESUMED_AT_ONCE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the engine needs of a node.
-
-    `functions` and `workflows` find revisions by id. `post` writes usage rows to the ledger, all
-    or none. `new_id` makes an invocation id. `max_bytes`: of a call's body and a run's output.
-    """
-
-    connection: apsw.Connection
-    clock: Clock
-    blobs: BlobStore
-    router: Router
-    cache: ResultCache
-    caller: Caller
-    functions: Callable[[str], Revision]
-    workflows: Callable[[str], WorkflowRevision]
-    post: Callable[[Sequence[Usage]], None]
-    prices: Prices
-    new_id: Callable[[int], str]
-    max_bytes: int
 
 
 class Engine:
@@ -144,7 +112,7 @@ class Engine:
         first run with its idempotency key.
 
         Raises `Unavailable` when as many are under way as may be, `IdempotencyMismatch`,
-        `StorageFull`.
+        `NotFound` when a revision that it keeps to is gone, `StorageFull`.
         """
         prepared = await prepare(run, self._around.blobs)
         stored: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -245,6 +213,7 @@ class Engine:
             first = first_run(prepared, self._journal)
             if first is None:
                 self._require_room()
+                self._require_revisions(prepared.new)
         except DsfnError as error:
             effects.later.append(partial(_give_up, stored, error))
             return
@@ -263,6 +232,13 @@ class Engine:
                 f"There are {self._max_runs} runs under way, which is the limit.",
                 retry_after_s=_FULL_RETRY_AFTER_S,
             )
+
+    def _require_revisions(self, new: NewRun) -> None:
+        """What a run keeps to may have been deleted since it was chosen; once the run is stored
+        it stays."""
+        self._around.workflows(new.revision.id)
+        for revision in new.pins.values():
+            self._around.functions(revision)
 
     async def _resume(self, ids: Sequence[str]) -> None:
         """Takes up runs a few at a time, so that the node answers meanwhile."""

@@ -25,7 +25,8 @@ from dsfn.runtime.workflows.values import Evaluator, NotAtHand
 
 T = TypeVar("T")
 
-_RECENT_BYTES = 64 << 20
+# Not more: what lives long is looked at by the garbage collector again and again.
+_RECENT_BYTES = 32 << 20
 _MEMO_BYTES = 256 << 20
 # A join of more items is worth a thread.
 _MAX_JOINED_AT_ONCE = 500

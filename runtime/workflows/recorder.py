@@ -99,8 +99,12 @@ def of_attempt(
     state: StepState,
     finished_at_us: int | None = None,
     error: DsfnError | None = None,
+    blob: Blob | None = None,
+    cached: bool = False,
 ) -> StepResult:
     """What came of an attempt, or of a step without one."""
     function = None if attempt is None else attempt.function
     revision = None if attempt is None else attempt.revision
-    return StepResult(state, function, revision, finished_at_us, error=error)
+    return StepResult(
+        state, function, revision, finished_at_us, cached=cached, blob=blob, error=error
+    )

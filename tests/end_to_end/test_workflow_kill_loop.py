@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_runs_end_once_and_right_while_node_and_workers_are_killed(
         node = start(tmp_path)
     begin_some(node, ids, RUNS - len(ids))
     for number, id_ in ids.items():
-        document = eventually(lambda id_=id_: ended(node, id_), f"run {id_} to end", LAST_LIFE_S)
+        document = eventually(partial(ended, node, id_), f"run {id_} to end", LAST_LIFE_S)
         assert document["state"] == "succeeded", document["error"]
         assert document["output"] == expected(number)
     billed = Counter(row.idempotency_key for row in node.rows() if row.status == "succeeded")

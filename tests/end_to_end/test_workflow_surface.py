@@ -105,6 +105,17 @@ def test_a_text_goes_in_and_comes_out_as_it_does_of_a_function(node: LiveNode) -
     assert node.http.post(url, content=body, headers=as_json).json() == "HELLO"
 
 
+@pytest.mark.parametrize("end", [0, 3, 30_000])
+def test_a_stream_goes_on_to_the_next_step_as_one_value(node: LiveNode, end: int) -> None:
+    answer = post(node, "streamed", {"end": end, "text": "one two"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "sum": sum(range(end)),
+        "squares": [0, 1, 4],
+        "text": "ONE\nTWO\n",
+    }
+
+
 def test_a_large_picture_is_the_answer_and_a_reference_in_the_document(node: LiveNode) -> None:
     answer = post(node, "draw", {"side": 4000})
     assert answer.headers["content-type"] == "image/png"

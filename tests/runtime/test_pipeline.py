@@ -552,6 +552,26 @@ def test_a_mistake_in_a_decorator_shows_the_authors_line_and_no_other(deployer: 
     shown = str(error.fields["traceback"])
     assert shown.count("  File ") == 1 and 'File "app.py", line 5' in shown
     assert error.message not in shown
+    line, marks = shown.splitlines()[-2:]
+    assert line[marks.index("^") : marks.rindex("^") + 1] == "dsfn.function(speed=9)"
+
+
+FLOW = """
+
+@dsfn.workflow
+def flow(text: str) -> str:
+    return BODY
+"""
+
+
+def test_a_body_that_raises_shows_its_traceback_and_a_refusal_its_line(deployer: Deployer) -> None:
+    raised = deployer.refused(ECHO + FLOW.replace("BODY", "{}['no']"), DefinitionError)
+    assert "the body raised KeyError: 'no'." in raised.message
+    shown = str(raised.fields["traceback"])
+    assert shown.count("  File ") == 1 and shown.endswith("KeyError: 'no'\n")
+    refused = deployer.refused(ECHO + FLOW.replace("BODY", "text + '!'"), DefinitionError)
+    assert "`return text + '!'`): input 'text' cannot be computed with" in refused.message
+    assert "traceback" not in refused.fields
 
 
 def test_a_file_without_functions_is_refused(deployer: Deployer) -> None:

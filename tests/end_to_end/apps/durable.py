@@ -7,8 +7,6 @@ import time
 
 import dsfn
 
-TRIED = {"retries": 20, "backoff_delay": 0.01}
-
 
 @dsfn.function(max_replicas=2)
 def double(n: int) -> int:
@@ -30,17 +28,15 @@ def total(ns: list[int]) -> int:
     return sum(ns)
 
 
+twice = double.step(retries=20, backoff_delay=0.01)
+odd = is_odd.step(retries=20, backoff_delay=0.01)
+added = total.step(retries=20, backoff_delay=0.01)
+
+
 @dsfn.workflow
 def durable(n: int, ns: list[int]) -> list[int]:
     """Doubles the odd ones, adds all up, and adds twice `n`."""
-    first = double.step(**TRIED)(n)
     numbers = dsfn.map(
-        lambda i: dsfn.when(
-            is_odd.step(**TRIED)(i),
-            lambda: double.step(**TRIED)(i),
-            lambda: double.step(**TRIED)(0),
-        ),
-        ns,
-        parallel=4,
+        lambda i: dsfn.when(odd(i), lambda: twice(i), lambda: twice(0)), ns, parallel=4
     )
-    return [total.step(**TRIED)(numbers), first]
+    return [added(numbers), twice(n)]

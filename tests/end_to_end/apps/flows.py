@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import dsfn
@@ -35,6 +36,25 @@ def square(side: int) -> Image:
     from PIL import Image as Pictures
 
     return Image.of(Pictures.new("RGB", (side, side)))
+
+
+@dsfn.function
+def square_of(number: int) -> int:
+    """Times itself."""
+    return number * number
+
+
+@dsfn.function
+def numbers_to(end: int) -> Iterator[int]:
+    """Counts."""
+    yield from range(end)
+
+
+@dsfn.function
+async def spoken(text: Text) -> AsyncIterator[Text]:
+    """Word by word."""
+    for word in text.split():
+        yield Text(f"{word}\n")
 
 
 @dsfn.function
@@ -72,6 +92,16 @@ def cry(text: Text) -> Text:
 def draw(side: int) -> Image:
     """A picture that is too large for a row."""
     return square(side)
+
+
+@dsfn.workflow
+def streamed(end: int, text: Text) -> dict[str, object]:
+    """What streams give is there as a whole."""
+    squares = dsfn.map(square_of, numbers_to(3))
+    # A step's stream is one value to the next; a type checker sees only the plain functions.
+    sum_of = total(numbers_to(end))  # type: ignore[arg-type]
+    said = loud(spoken(text))  # type: ignore[arg-type]
+    return {"sum": sum_of, "squares": squares, "text": said}
 
 
 @dsfn.workflow

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,19 @@ def unequal(n: Json, photo: Image) -> Json:
     return sorted([n, random.random()])  # here
 
 
+def no_duration(n: Json) -> Json:
+    return count.step(timeout="soon")(n)  # here
+
+
+@dsfn.workflow
+def inner(n: int) -> list[int]:
+    return count(n)
+
+
+def step_of_a_workflow(n: int) -> list[int]:
+    return inner.step(retries=2)(n)  # here
+
+
 REFUSED: list[tuple[Callable[..., Any], str]] = [
     (truth, "the result of step 'has-speech' cannot be tested for truth.*dsfn.when"),
     (negation, "input 'n' cannot be tested for truth"),
@@ -304,6 +318,8 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (deep, f"maps and branches are nested deeper than {MAX_DEPTH}"),
     (fallback_of_a_symbol, "A fallback is a deployed function or a constant value"),
     (unequal, "input 'n' cannot be compared"),
+    (no_duration, "timeout 'soon' is not a duration"),
+    (step_of_a_workflow, "'inner' is a workflow; retries, timeout and the like are set on"),
 ]
 
 
@@ -331,6 +347,16 @@ def test_a_body_that_needs_a_value_is_told_where_and_what_to_do(
     place = f"In workflow '{name}' ({Path(__file__).name}, line {number}, `{text[:40]}"
     assert refused.value.message.startswith(place)
     assert refused.value.fields["line"] == number
+
+
+@pytest.mark.parametrize("called", [count, count.step(retries=1), inner])
+def test_a_call_in_a_thread_is_refused_and_not_lost(called: Callable[..., Any]) -> None:
+    def threaded(n: int) -> Json:
+        with ThreadPoolExecutor(1) as threads:
+            return list(threads.map(called, [n]))
+
+    with pytest.raises(DefinitionError, match="input 'n' is given to a function outside"):
+        dsfn.workflow(threaded).trace()
 
 
 def test_what_is_wrong_with_the_result_names_the_body() -> None:

@@ -12,6 +12,7 @@ from worker_client import ForkServer, Worker, write_app
 
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.functions.workflow.document import from_document
 from dsfn.runtime.worker.frames import Frame, Kind
 from dsfn.runtime.worker.messages import Capture, Discover, Prove, Verify
 from dsfn.snapshots.reading import read_manifest
@@ -114,6 +115,27 @@ def test_a_function_of_an_installed_package_is_not_the_authors(
     assert [each["options"]["name"] for each in found] == ["own"]
 
 
+def test_the_workflows_of_a_source_are_traced(spawn: Spawn, tmp_path: Path) -> None:
+    bundle = write_app(
+        tmp_path,
+        """
+        @dsfn.function
+        def double(number: int) -> int: ...
+
+        @dsfn.on(type="number.came")
+        @dsfn.workflow(schedule="0 6 * * *")
+        def twice(number: int = 1) -> int:
+            return double(double(number))
+        """,
+    )
+    found = _done(_discover(spawn, bundle))
+    assert [each["options"]["name"] for each in found["functions"]] == ["double"]
+    (dag,) = map(from_document, found["workflows"])
+    assert (dag.name, dag.functions) == ("twice", ("double",))
+    assert len(dag.steps) == 2 and dag.options.schedule == "0 6 * * *"
+    assert [dict(trigger.exact) for trigger in dag.triggers] == [{"type": "number.came"}]
+
+
 @pytest.mark.parametrize(
     ("source", "error", "message", "trace"),
     [
@@ -139,6 +161,19 @@ def test_a_function_of_an_installed_package_is_not_the_authors(
             "@dsfn.function(name='f')\ndef g() -> int: ...",
             "DefinitionError",
             "two functions",
+            "",
+        ),
+        (
+            "@dsfn.workflow(name='f')\ndef g() -> int: ...\n"
+            "@dsfn.function(name='f')\ndef h() -> int: ...",
+            "DefinitionError",
+            "two functions or workflows of the name 'f'",
+            "",
+        ),
+        (
+            "@dsfn.workflow\ndef f(x: int) -> int:\n    return 1 if x > 1 else 2",
+            "DefinitionError",
+            "'f'",
             "",
         ),
         (

@@ -45,10 +45,11 @@ from dsfn.runtime.events.router import Router
 from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
 from dsfn.runtime.registry import Subscription
 from dsfn.runtime.workflows.cache import ResultCache
-from dsfn.runtime.workflows.engine import Engine, Surroundings
+from dsfn.runtime.workflows.engine import Engine
 from dsfn.runtime.workflows.machine import _stop
 from dsfn.runtime.workflows.model import Blob, NewRun, RunRecord, Value, WorkflowRevision
 from dsfn.runtime.workflows.prices import Prices
+from dsfn.runtime.workflows.surroundings import Surroundings
 from dsfn.runtime.workflows.values import json_blob
 
 Behave = Callable[[Call], Awaitable[Answer]]

@@ -1,0 +1,40 @@
+"""What the engine needs of a node, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from dsfn.billing.usage import Usage
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.events.router import Router
+from dsfn.runtime.model import Revision
+from dsfn.runtime.workflows.attempts import Caller
+from dsfn.runtime.workflows.cache import ResultCache
+from dsfn.runtime.workflows.model import WorkflowRevision
+from dsfn.runtime.workflows.prices import Prices
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the engine needs of a node.
+
+    `functions` and `workflows` find revisions by id. `post` writes usage rows to the ledger, all
+    or none. `new_id` makes an invocation id. `max_bytes`: of a call's body and a run's output.
+    """
+
+    connection: apsw.Connection
+    clock: Clock
+    blobs: BlobStore
+    router: Router
+    cache: ResultCache
+    caller: Caller
+    functions: Callable[[str], Revision]
+    workflows: Callable[[str], WorkflowRevision]
+    post: Callable[[Sequence[Usage]], None]
+    prices: Prices
+    new_id: Callable[[int], str]
+    max_bytes: int
