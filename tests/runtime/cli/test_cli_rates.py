@@ -59,7 +59,7 @@ def test_a_file_that_is_no_rate_card_is_refused_in_a_sentence(
         f"tax_name = '{'x' * 41}'\n{RATE}",
         "[default]\npico_per_second = 1_000_000_000_000_000_001\n",
         f"{RATE}increment_us = 3_600_000_001\n",
-        f"{RATE}tiers = [{', '.join('{from_us=%d, pico_per_second=1}' % n for n in range(1, 22))}]",
+        RATE + f"tiers = [{','.join(f'{{from_us={n}, pico_per_second=1}}' for n in range(1, 22))}]",
     ],
     ids=["tax", "minimum", "name", "price", "increment", "tiers"],
 )
