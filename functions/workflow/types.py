@@ -150,8 +150,7 @@ def item_type(list_: Type, index: int | None = None) -> Type | None:
                 return NOTHING
             return _of_any(found)
         case EitherType(options):
-            inner = [item_type(option, index) for option in options]
-            return None if None in inner else either(i for i in inner if i is not None)
+            return _of_some(item_type(option, index) for option in options)
     return None
 
 
@@ -164,11 +163,16 @@ def member_type(object_: Type, name: str) -> Type | None:
             found = [s for one in schema.alternatives if (s := one.member(name)) is not None]
             return _of_any(found)
         case EitherType(options):
-            inner = [member_type(option, name) for option in options]
-            return None if None in inner else either(i for i in inner if i is not None)
+            return _of_some(member_type(option, name) for option in options)
         case PartType("event"):
             return JsonType(Schema.of(None))
     return None
+
+
+def _of_some(inner: Iterable[Type | None]) -> Type | None:
+    """What is there in some of several cases; which it is shows when the value is there."""
+    found = [type_ for type_ in inner if type_ is not None]
+    return either(found) if found else None
 
 
 def may_be_condition(type_: Type) -> bool:

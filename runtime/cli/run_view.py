@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
@@ -35,7 +35,7 @@ def run_fields(run: RunDocument) -> list[tuple[str, str]]:
         ("time", _wall(run)),
         ("cost", cost_words(run["cost"])),
         ("retry of", run["retry_of"] or ""),
-        ("error", "" if error is None else str(error["detail"])),
+        ("error", "" if error is None else _failure(error)),
     ]
     return [(name, value) for name, value in rows if value]
 
@@ -158,7 +158,7 @@ def change_line(change: Change) -> str:
         f"{money(run['cost']['amount_nano'])} {run['cost']['currency']}",
     ]
     if run["error"] is not None:
-        words.append(str(run["error"]["detail"]))
+        words.append(_failure(run["error"]))
     return f"run {run['id']} {', '.join(filter(None, words))}"
 
 
@@ -187,6 +187,11 @@ def _step_line(step: RunStepDocument) -> str:
 def cost_words(cost: CostDocument) -> str:
     """An amount with its currency."""
     return f"{money(cost['amount_nano'])} {cost['currency']}"
+
+
+def _failure(error: Mapping[str, Any]) -> str:
+    place = f"in step {error['step']}{item_words(error.get('item'))}: " if error.get("step") else ""
+    return f"{place}{error['detail']}"
 
 
 def _wall(run: RunDocument) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import DsfnError, ShuttingDown, from_document
+from dsfn.functions.errors import DsfnError, RunCancelled, ShuttingDown, from_document
 from dsfn.functions.event import Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.negotiation import choose
@@ -202,7 +202,8 @@ async def _answer(services: Services, started: Started, record: RunRecord) -> Re
         said, data = encode_event(_reply(record, data, started.event), started.headers)
         headers += [(name.decode(), value.decode("latin-1")) for name, value in said]
     else:
-        if choose(started.accept, (content_type, JSON_CONTENT_TYPE)) != content_type:
+        available = tuple(dict.fromkeys((content_type, JSON_CONTENT_TYPE)))
+        if choose(started.accept, available) != content_type:
             value = await asyncio.to_thread(value_of, output, data)
             return JSONResponse(value, headers=dict(headers))
         headers.append(("content-type", content_type))
@@ -247,7 +248,8 @@ def _problem(
 
 def run_error(record: RunRecord) -> DsfnError:
     """Why a run has no result."""
-    assert record.error is not None
+    if record.error is None:
+        return RunCancelled("The run was cancelled.", run=record.id)
     error = from_document(record.error)
     error.add_fields(run=record.id)
     return error

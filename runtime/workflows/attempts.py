@@ -17,6 +17,7 @@ from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES, request_digest
 from dsfn.runtime.model import Answer, Call, Revision
 from dsfn.runtime.workflows.active import ActiveRun, Allowance, Attempt
+from dsfn.runtime.workflows.amounts import money
 from dsfn.runtime.workflows.bodies import Body
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.evaluation import Evaluation
@@ -164,23 +165,28 @@ async def _digest(body: Body) -> bytes:
     return await asyncio.to_thread(request_digest, body.content_type, body.data)
 
 
-def function_of(run: ActiveRun, instance: Instance) -> tuple[str, str]:
-    """Which function an attempt calls, and which revision of it. Raises `NotFound`."""
-    options, function = run.call(instance).options, run.call(instance).function
-    if run.tally(instance).stood_in:
-        assert options.fallback is not None and options.fallback.function is not None
-        function = options.fallback.function
+def function_of(run: ActiveRun, instance: Instance) -> str:
+    """Which function an attempt calls."""
+    options = run.call(instance).options
+    if not run.tally(instance).stood_in:
+        return run.call(instance).function
+    assert options.fallback is not None and options.fallback.function is not None
+    return options.fallback.function
+
+
+def revision_in(run: ActiveRun, function: str) -> str:
+    """The revision of a function that a run keeps to. Raises `NotFound`."""
     revision = run.pins.get(function)
     if revision is None:
         raise NotFound(f"There is no function {function!r}.", kind="function", name=function)
-    return function, revision
+    return revision
 
 
 def over_budget(allowance: Allowance) -> BudgetExceeded:
     """The error of a call that was cut off, or not begun, for want of money."""
     return BudgetExceeded(
-        f"The {allowance.of} would have cost more than its budget of {allowance.budget_nano}"
-        " nano-units.",
+        f"The {allowance.of} would have cost more than its budget of"
+        f" {money(allowance.budget_nano)}.",
         budget_nano=allowance.budget_nano,
         of=allowance.of,
     )

@@ -29,13 +29,14 @@ from dsfn.functions.jsonbody import parse_json
 from dsfn.functions.limits import Limits
 from dsfn.functions.media import OCTET_STREAM, matches, parse_content_type, sniff
 from dsfn.functions.multipart import Field, read_form
-from dsfn.functions.workflow.dag import MAX_ITEMS, WorkflowInput
+from dsfn.functions.workflow.dag import MAX_ITEMS, Constant, WorkflowInput
 from dsfn.runtime.events.results import event_body
 from dsfn.runtime.workflows.schemas import check_value
 
 TEXT_CONTENT_TYPE = "text/plain; charset=utf-8"
 _PART_KEYS = ("content_type", "name")
 _STANDARD = Limits()
+_NULL = Constant.of(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Binder:
         return self._complete(bound)
 
     def _member(self, one: WorkflowInput, value: Any) -> Given | list[Given]:
-        if value is None and not one.required:
+        if value is None and one.default == _NULL:
             return _json_of(one.name, b"null")
         if not one.many:
             return self._value(one, one.name, value)

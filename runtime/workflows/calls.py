@@ -11,7 +11,14 @@ from dsfn.functions.errors import DsfnError
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.active import ActiveRun, Allowance, Attempt
-from dsfn.runtime.workflows.attempts import Attempts, Ended, Interrupted, function_of
+from dsfn.runtime.workflows.attempts import (
+    Attempts,
+    Ended,
+    Failed,
+    Interrupted,
+    function_of,
+    revision_in,
+)
 from dsfn.runtime.workflows.budgets import allowance_for, has_budget
 from dsfn.runtime.workflows.progress import Instance
 
@@ -28,7 +35,7 @@ class Calls:
     """Begins calls, `max_calls` at once, and `max_of_function` of each function.
 
     `most_nano`: the most that one call of a revision can cost. `new_id` makes an invocation id.
-    `began`, `ended` and `refused` are told what becomes of a step.
+    `began` and `ended` are told what becomes of a step.
     """
 
     attempts: Attempts
@@ -37,7 +44,6 @@ class Calls:
     new_id: Callable[[int], str]
     began: Callable[[ActiveRun, Instance, Attempt], None]
     ended: Callable[[Ended], None]
-    refused: Callable[[ActiveRun, Instance, DsfnError], None]
     max_calls: int = MAX_CALLS
     max_of_function: int = MAX_OF_FUNCTION
     under_way: int = 0
@@ -76,8 +82,9 @@ class Calls:
         if not self._bring_forward(run):
             return False
         instance = run.callable[0]
+        function = function_of(run, instance)
         try:
-            function, revision = function_of(run, instance)
+            revision = revision_in(run, function)
             allowance: Allowance | None = None
             if has_budget(run, instance):
                 most_nano = self.most_nano(self.attempts.revision_of(revision))
@@ -86,16 +93,22 @@ class Calls:
                     return False
         except DsfnError as error:
             run.callable.popleft()
-            self.refused(run, instance, error)
+            self._refuse(run, instance, function, error)
             return True
         run.callable.popleft()
         self._begin(run, instance, Attempt(function, revision, "", allowance))
         return True
 
+    def _refuse(self, run: ActiveRun, instance: Instance, function: str, error: DsfnError) -> None:
+        """A call cannot even be begun: it ends as an attempt does."""
+        attempt = Attempt(function, run.pins.get(function, ""), "")
+        run.attempts[instance] = attempt
+        self.ended(Ended(run, instance, attempt, Failed(error)))
+
     def _bring_forward(self, run: ActiveRun) -> bool:
         """Has a call of a function with room be the run's next; False when it finds none."""
         for _ in range(min(len(run.callable), _LOOKED_AT)):
-            function = run.call(run.callable[0]).function
+            function = function_of(run, run.callable[0])
             if self._of_function[function] < self.max_of_function:
                 return True
             run.callable.rotate(-1)

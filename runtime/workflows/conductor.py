@@ -112,11 +112,6 @@ class Conductor:
             self._give_output(run)
         self.recorder.effects.touched[run] = None
 
-    def refuse(self, run: ActiveRun, instance: Instance, error: DsfnError) -> None:
-        """A call could not even be begun."""
-        attempt = Attempt(run.call(instance).function, "", "")
-        self.attempt_ended(Ended(run, instance, attempt, Failed(error)))
-
     def _begin_or_wait(self, run: ActiveRun, instance: Instance) -> None:
         due_us = run.tally(instance).not_before_us
         if due_us is not None and due_us > self._now():
@@ -143,7 +138,7 @@ class Conductor:
         run: ActiveRun,
         instance: Instance,
         tally: Tally,
-        attempt: Attempt | None,
+        attempt: Attempt,
         blob: Blob,
         cached: bool = False,
     ) -> None:
@@ -169,7 +164,8 @@ class Conductor:
         if fallback is None or tally.stood_in or _is_of_run(error):
             self._fail(run, instance, tally, ended.attempt, error)
         elif fallback.value is not None:
-            self._settle(run, instance, tally, None, json_blob(fallback.value.text.encode()))
+            constant = json_blob(fallback.value.text.encode())
+            self._settle(run, instance, tally, ended.attempt, constant)
         else:
             run.tallies[instance] = stand_in(tally)
             waiting = of_attempt(ended.attempt, StepState.WAITING, error=error)

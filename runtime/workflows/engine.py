@@ -141,7 +141,7 @@ class Engine:
         """
         record = self.store.get(run)
         if record.state is not RunState.RUNNING:
-            raise Conflict(f"Run {run} has {record.state} already.", run=run, state=record.state)
+            raise Conflict(f"Run {run} is over: {record.state}.", run=run, state=record.state)
         with transaction(self._around.connection):
             self._journal.call_off(run)
         active = self._machine.runs.get(run)

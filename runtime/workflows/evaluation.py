@@ -21,7 +21,7 @@ from dsfn.runtime.workflows.bodies import Body, call_body, output_blob
 from dsfn.runtime.workflows.model import Blob
 from dsfn.runtime.workflows.progress import Instance
 from dsfn.runtime.workflows.recent import Recent
-from dsfn.runtime.workflows.values import Evaluator, NotAtHand
+from dsfn.runtime.workflows.values import Evaluator, NotAtHand, too_many
 
 T = TypeVar("T")
 
@@ -103,11 +103,7 @@ class Evaluation:
         assert isinstance(step, Each)
         count = len(evaluator.fanned(id_, path)[0])
         if count > MAX_ITEMS:
-            raise InvalidInput(
-                f"There are {count} items, and a map takes {MAX_ITEMS} at most.",
-                field="items",
-                limit=MAX_ITEMS,
-            )
+            raise too_many(count)
         if run.progress.more_instances(id_, count) > MAX_INSTANCES:
             raise InvalidInput(
                 f"With {count} items more the run would have over {MAX_INSTANCES} steps.",

@@ -67,6 +67,9 @@ class Loader:
         """Makes a run in memory what is stored of it; its calls under way go on. `ending`: why
         it was to end already."""
         row = self._row(run.id)
+        # Steps that wait to be tried again become ready below, and get new ones.
+        for waiting in [instance for instance in run.timers if instance is not None]:
+            run.timers.pop(waiting).cancel()
         run.held_us, run.cost_nano = row[13], row[14]
         run.ending = RunCancelled("The run was cancelled.") if row[11] else ending
         rows = self.connection.execute(QUERIES["settled"], (run.seq,))

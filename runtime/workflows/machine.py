@@ -65,7 +65,6 @@ class Machine:
             self.new_id,
             self._began,
             self._ended,
-            self._refused,
         )
 
     def take_on(self, run: ActiveRun) -> None:
@@ -206,9 +205,6 @@ class Machine:
 
         self.turns.add(Entry(lambda: self.conductor.attempt_ended(ended), run, undo))
 
-    def _refused(self, run: ActiveRun, instance: Instance, error: DsfnError) -> None:
-        self.turns.add(Entry(lambda: self.conductor.refuse(run, instance, error), run))
-
     def _begin_to_work_out(self, run: ActiveRun, instance: Instance | None) -> None:
         task = asyncio.create_task(self._work_out(run, instance))
         task.add_done_callback(lambda task: self._worked_out(run, instance, task))
@@ -250,7 +246,7 @@ class Machine:
 
     def _broken(self, run: ActiveRun, error: DsfnError) -> None:
         for instance, attempt in list(run.attempts.items()):
-            if attempt.task is not None and attempt.task.done():
+            if attempt.task is None or attempt.task.done():
                 del run.attempts[instance]
         self.end(run, error)
 

@@ -104,7 +104,7 @@ def of_attempt(
 ) -> StepResult:
     """What came of an attempt, or of a step without one."""
     function = None if attempt is None else attempt.function
-    revision = None if attempt is None else attempt.revision
+    revision = None if attempt is None else attempt.revision or None
     return StepResult(
         state, function, revision, finished_at_us, cached=cached, blob=blob, error=error
     )

@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 
 _MAX_MESSAGE_CHARS = 200
 _KEPT = 1000
+_SCALARS: Mapping[str, frozenset[type]] = {
+    "boolean": frozenset({bool}),
+    "integer": frozenset({int}),
+    "null": frozenset({type(None)}),
+    "number": frozenset({int, float}),
+    "string": frozenset({str}),
+}
+_SAYS_NOTHING = {"title", "description", "default"}
 
 
 def check_value(schema: Mapping[str, Any], value: Any, field: str) -> None:
     """Raises `InvalidInput` with the path, below `field`, of each part that does not fit."""
     from referencing.exceptions import Unresolvable
 
+    if fits_plainly(schema, value):
+        return
     try:
         found = list(islice(_validator(_text(schema)).iter_errors(value), MAX_REPORTED_ERRORS))
     except (RecursionError, Unresolvable) as error:
@@ -34,6 +44,20 @@ def check_value(schema: Mapping[str, Any], value: Any, field: str) -> None:
         raise InvalidInput(
             f"'{first['field']}' {first['message']}.", field=first["field"], errors=errors
         )
+
+
+def fits_plainly(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a value certainly fits, as scalars and lists of them can be told at once. The
+    validator, which knows all else, takes 20 microseconds for each item of a list."""
+    said = schema.keys() - _SAYS_NOTHING
+    if said == {"type"}:
+        return type(value) in _scalars(schema)
+    items = schema.get("items")
+    if said != {"type", "items"} or schema["type"] != "array" or type(value) is not list:
+        return False
+    if not isinstance(items, Mapping) or items.keys() - _SAYS_NOTHING != {"type"}:
+        return False
+    return set(map(type, value)) <= _scalars(items)
 
 
 def check_schema(schema: Mapping[str, Any], of: str) -> None:
@@ -47,6 +71,11 @@ def check_schema(schema: Mapping[str, Any], of: str) -> None:
         raise DefinitionError(f"The schema of {of} is no JSON schema: {error.message}.") from error
     except RecursionError as error:
         raise DefinitionError(f"The schema of {of} is nested too deep.") from error
+
+
+def _scalars(schema: Mapping[str, Any]) -> frozenset[type]:
+    kind = schema["type"]
+    return _SCALARS.get(kind, frozenset()) if isinstance(kind, str) else frozenset()
 
 
 def _text(schema: Mapping[str, Any]) -> str:

@@ -21,8 +21,8 @@ from dsfn.runtime.workflows.binding import Binder, Bound, Given, part_type
 from dsfn.runtime.workflows.model import Blob, Cause, NewRun, Value, WorkflowRevision
 from dsfn.runtime.workflows.pins import Pins
 from dsfn.runtime.workflows.registry import WorkflowRegistry
+from dsfn.runtime.workflows.tracecontext import TRACEPARENT, valid_traceparent
 
-TRACEPARENT = "traceparent"
 SCHEDULE_CALLER = "schedule"
 _MAX_CALLER_CHARS = 256
 _HEAD_BYTES = 64
@@ -76,7 +76,7 @@ class Starter:
             tenant,
             caller=caller,
             idempotency_key=idempotency_key,
-            traceparent=traceparent,
+            traceparent=valid_traceparent(traceparent),
         )
 
     async def from_event(self, workflow: str, event: Event, *, tenant: str) -> NewRun:

@@ -11,6 +11,7 @@ from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.media import is_json, parse_content_type
 from dsfn.functions.workflow.dag import (
+    MAX_ITEMS,
     Choice,
     Collected,
     Constant,
@@ -142,7 +143,8 @@ class Evaluator:
                 return value[key]  # type: ignore[index]  # a wrong kind of key is an error below
             return json_blob(_dumps(self._parsed(value)[key]))
         except (KeyError, IndexError, TypeError):
-            raise InvalidInput(f"There is no {key!r} in the value.", field=str(key)) from None
+            missing = f"item {key}" if isinstance(key, int) else f"member {key!r}"
+            raise InvalidInput(f"The value has no {missing}.", field=str(key)) from None
 
     def _list(self, value: Value) -> Sequence[Value]:
         if isinstance(value, Blob):
@@ -169,7 +171,8 @@ def json_blob(data: bytes) -> Blob:
 
 
 def split(data: bytes) -> list[Value]:
-    """The elements of a JSON list, each with the bytes that it had. Raises `InvalidInput`."""
+    """The elements of a JSON list, each with the bytes that it had. Raises `InvalidInput`, also
+    for more than a map takes: of a million elements it need not read all."""
     text = data.decode().strip(_SPACE)
     if not text.startswith("["):
         raise InvalidInput("The value is not a list.", field="items")
@@ -179,6 +182,8 @@ def split(data: bytes) -> list[Value]:
         while text[at] != "]":
             end = _scan(text, at)[1]
             found.append(json_blob(text[at:end].encode()))
+            if len(found) > MAX_ITEMS:
+                raise too_many(f"more than {MAX_ITEMS}")
             at = _skip(text, end)
             if text[at] == ",":
                 at = _skip(text, at + 1)
@@ -189,6 +194,15 @@ def split(data: bytes) -> list[Value]:
     except (ValueError, IndexError):
         raise InvalidInput("The list is not JSON.", field="items") from None
     return found
+
+
+def too_many(count: int | str) -> InvalidInput:
+    """The error of a map over more items than one takes."""
+    return InvalidInput(
+        f"There are {count} items, and a map takes {MAX_ITEMS} at most.",
+        field="items",
+        limit=MAX_ITEMS,
+    )
 
 
 def _skip(text: str, at: int) -> int:

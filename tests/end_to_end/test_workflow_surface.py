@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -359,6 +360,32 @@ def test_a_run_that_is_called_off_ends_and_stops_its_call(node: LiveNode, tmp_pa
     assert not (tmp_path / "first.done").exists()
     assert node.http.post(f"/runs/{id_}/cancel").status_code == 409
     assert node.http.post("/runs/nobody/cancel").status_code == 404
+
+
+def test_who_waits_for_a_run_that_is_called_off_is_told_so(node: LiveNode, tmp_path: Path) -> None:
+    body = {"folder": str(tmp_path), "seconds": 30}
+    key = {"Idempotency-Key": tmp_path.name}
+    watching = {**key, "Accept": "text/event-stream"}
+
+    def watched() -> list[tuple[str, Any]]:
+        with node.http.stream("POST", "/workflows/siesta", json=body, headers=watching) as answer:
+            return list(events_of(answer))
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(post, node, "siesta", body, key)
+        events = pool.submit(watched)
+        eventually(lambda: (tmp_path / "first.begun").exists(), "the first nap")
+        id_ = node.http.get("/runs", params={"workflow": "siesta", "limit": 1}).json()["runs"][0][
+            "id"
+        ]
+        node.http.post(f"/runs/{id_}/cancel")
+        answer, last = waiting.result(), events.result()[-1]
+    output = node.http.get(f"/runs/{id_}/output")
+    assert (answer.status_code, output.status_code, last[0]) == (409, 409, "error")
+    for problem in (answer.json(), output.json(), last[1]):
+        assert problem["type"].endswith("/run-cancelled")
+        assert (problem["detail"], problem["run"]) == ("The run was cancelled.", id_)
+    assert answer.headers["location"] == f"/runs/{id_}"
 
 
 def test_a_failed_run_is_tried_again_from_where_it_failed(node: LiveNode, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Search:
     def run(self) -> Outcome:
         """The best ways to the output."""
         full: dict[tuple[str, ...], Value] = {}
-        lesser: dict[tuple[str, ...], Value] = {}
+        lesser: dict[tuple[str, ...], tuple[Rank, Value]] = {}
         limit, ends_at = self.max_states, time.monotonic() + self.max_s
         self._push(self.workshop.start())
         while self._heap and len(full) < MAX_PLANS:
@@ -68,17 +68,27 @@ class Search:
             goal = self._goal(state)
             if goal is not None:
                 # The same functions put together otherwise are no other plan.
-                kept = full if self._meets_all(goal) else lesser
-                kept.setdefault(self._functions(state), goal)
+                functions = self._functions(state)
+                if self._meets_all(goal):
+                    full.setdefault(functions, goal)
+                else:
+                    found = (self._own_rank(state), goal)
+                    lesser[functions] = min(lesser.get(functions, found), found, key=_rank_of)
             if len(full) == 1 and goal is not None:
                 limit = min(limit, len(self._seen) + MAX_STATES_FOR_OTHERS)
             if not self._is_surpassed(state):
                 self._expand(state)
-        best_first = sorted(lesser.values(), key=lambda goal: -sum(goal.weights))
+        # They came in the order of what they would be with all words met, which they are not.
+        by_rank = (goal for _, goal in sorted(lesser.values(), key=_rank_of))
+        best_first = sorted(by_rank, key=lambda goal: -sum(goal.weights))
         goals = (*full.values(), *best_first)[:MAX_PLANS]
         # The first way that meets all is the best one: what was not looked at comes after it.
         complete = bool(full) or not self._heap
         return Outcome(goals, tuple(self.workshop.values), complete, len(self._seen))
+
+    def _own_rank(self, state: State) -> Rank:
+        """The rank of a state to which nothing is added."""
+        return self._rank(state, (state.ready_us, state.cost_nano, len(state.calls)))
 
     def _functions(self, state: State) -> tuple[str, ...]:
         usable = self.catalogue.usable
@@ -178,3 +188,7 @@ class Search:
         better = sum(all(map(int.__le__, other, own)) for other in front)
         front.append(own)
         return better >= MAX_PLANS
+
+
+def _rank_of(found: tuple[Rank, Value]) -> Rank:
+    return found[0]

@@ -375,6 +375,15 @@ def test_random_workflows_of_fitting_types_are_let_through(dag: Dag) -> None:
     check(dag, INTERFACES)
 
 
+def test_a_member_that_one_case_of_several_has_may_be_taken() -> None:
+    @dsfn.workflow
+    def first(n: int) -> Json:
+        found = guesses.step(fallback=[])(n)
+        return dsfn.when(found, lambda: found[0], None)
+
+    check(first.trace(), {"guesses": guesses.interface()})
+
+
 def test_a_default_must_fit_its_input() -> None:
     def flow(n: int = "a") -> int:  # type: ignore[assignment]
         return n

@@ -272,6 +272,14 @@ def test_every_wanted_word_is_met_where_that_can_be() -> None:
     assert not any(other.fits for other in plan.alternatives)
 
 
+def test_of_ways_that_meet_as_much_the_soonest_itself_is_taken() -> None:
+    slow = offer("a", {"image": "image"}, "text", tags=("red",), ms=900)
+    fast = offer("b", {"image": "image"}, "text", tags=("blue",), ms=500)
+    plan = plan_of([slow, fast], "image/png", "text/plain", want="red and blue")
+    assert plan.functions == ("b",)
+    assert [other.functions for other in plan.alternatives] == [("a",)]
+
+
 def test_a_word_that_nothing_is_about_is_said_to_be_so() -> None:
     plan = plan_of([TRANSCRIBE], "audio/wav", "text/plain", want="haiku")
     assert "Nothing on the way is about 'haiku'." in plan.explanation

@@ -37,6 +37,7 @@ JSON = "application/json"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 WAV = b"RIFF\0\0\0\0WAVE" + bytes(40)
 LIMIT = 1 << 20
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 NAME = WorkflowInput("name", "json", schema={"type": "string", "minLength": 2})
 COUNT = WorkflowInput(
@@ -127,6 +128,14 @@ def test_a_json_object_is_bound_by_name_and_defaults_stand_in(desk: Desk) -> Non
     assert desk.json(name="Ada", count=4, voice=None).inputs["count"] == inline(b"4")
 
 
+def test_null_is_given_only_where_it_is_the_default_or_fits(desk: Desk) -> None:
+    title = WorkflowInput("title", "text", required=False, default=Constant.of("none"))
+    desk.takes(COUNT, title, VOICE)
+    assert desk.json(voice=None).inputs["voice"] == inline(b"null")
+    assert "'count'" in desk.refused(InvalidInput, "count", count=None)
+    assert "'title' must be a text" in desk.refused(InvalidInput, "title", title=None)
+
+
 def test_a_workflow_without_inputs_takes_an_empty_body(desk: Desk) -> None:
     desk.takes()
     assert desk.request("", b"").inputs == {}
@@ -136,9 +145,18 @@ def test_a_workflow_without_inputs_takes_an_empty_body(desk: Desk) -> None:
 def test_who_asked_and_under_which_key_is_kept(desk: Desk) -> None:
     desk.takes(NAME)
     run = desk.request(
-        JSON, b'{"name": "Ada"}', caller="me", idempotency_key="key:1", traceparent="00-1"
+        JSON, b'{"name": "Ada"}', caller="me", idempotency_key="key:1", traceparent=TRACE
     )
-    assert (run.caller, run.idempotency_key, run.traceparent) == ("me", "key:1", "00-1")
+    assert (run.caller, run.idempotency_key, run.traceparent) == ("me", "key:1", TRACE)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "00-1", "x" * 9000, f"{TRACE}\x85", TRACE.upper(), f"ff{TRACE[2:]}", f"{TRACE} "],
+)
+def test_a_traceparent_that_is_none_is_left_out(desk: Desk, header: str) -> None:
+    desk.takes(NAME)
+    assert desk.request(JSON, b'{"name": "Ada"}', traceparent=header).traceparent is None
 
 
 @pytest.mark.parametrize(
@@ -353,7 +371,7 @@ def test_the_data_of_an_event_are_bound_like_a_body(desk: Desk) -> None:
 
 def test_a_run_knows_the_event_that_started_it(desk: Desk) -> None:
     desk.takes(EVENT)
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    parent = TRACE
     extensions = {"correlationid": "c9", "dsfnhops": 2, "traceparent": parent}
     run = desk.event(uploaded(extensions=extensions))
     assert run.cause == Cause("e1", "c9", 2)

@@ -15,9 +15,7 @@ from run_node import RunNode, answer_to, interface, of, raw_answer, workflow
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import Interface, ResultInterface
 from dsfn.functions.workflow.dag import (
-    Call as CallStep,
-)
-from dsfn.functions.workflow.dag import (
+    MAX_ITEMS,
     Choice,
     Collected,
     Constant,
@@ -32,6 +30,9 @@ from dsfn.functions.workflow.dag import (
     Result,
     Within,
     WorkflowInput,
+)
+from dsfn.functions.workflow.dag import (
+    Call as CallStep,
 )
 from dsfn.runtime.model import Answer, Call
 from dsfn.runtime.workflows.model import Blob, RunState
@@ -263,7 +264,7 @@ def test_a_member_that_is_not_there_fails_the_step_that_reads_it(on_node: OnNode
         )
         record = await node.run(flow)
         assert record.error is not None
-        assert "no 'gone'" in record.error["message"]
+        assert "no member 'gone'" in record.error["message"]
         assert record.error["fields"]["step"] == "b"
 
     on_node(scenario, behave=behave, interfaces={"f": interface(("x", "json"))})
@@ -299,3 +300,9 @@ def test_a_list_is_split_into_its_elements(items: list[Any]) -> None:
 def test_what_is_no_list_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         split(text.encode())
+
+
+def test_a_list_that_is_too_long_is_not_read_to_its_end() -> None:
+    with pytest.raises(InvalidInput, match=f"more than {MAX_ITEMS} items"):
+        split(b"[" + b"1," * (MAX_ITEMS + 1) + b"nonsense")
+    assert len(split(b"[" + b"1," * (MAX_ITEMS - 1) + b"1]")) == MAX_ITEMS
