@@ -6,8 +6,9 @@ import csv
 import io
 from dataclasses import asdict, fields
 
+from dsfn.billing.lines import Line
 from dsfn.billing.money import minor_text
-from dsfn.billing.statement import Line, Statement
+from dsfn.billing.statement import Statement
 
 COLUMNS = ("month", *(field.name for field in fields(Line)), "amount", "currency")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -31,7 +31,7 @@ _row = attrgetter(*(field.name for field in fields(Usage)))
 class UsageSum:
     """What the rows of one revision, device class, status and UTC day add up to.
 
-    `day`: days since 1970-01-01.
+    `day`: days since 1970-01-01. `padding_us`: what rounding up each request's time adds.
     """
 
     tenant: str
@@ -44,6 +44,7 @@ class UsageSum:
     busy_us: int
     held_us: int
     restore_us: int
+    padding_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,36 @@ class SqliteLedger:
                 yield Usage(*found)
 
     def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
-        """The rows that started in [start_us, end_us), added up by the database."""
+        """The rows that lie in [start_us, end_us) and in one day, UTC, added up by the database;
+        the others that have a part in it are `crossing`."""
+        bounds = {"start_us": start_us, "end_us": end_us}
+        return self._sums("sum_whole", bounds)
+
+    def paddings(
+        self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
+    ) -> list[UsageSum]:
+        """Of the rows of `sums` on one device class: what is added when the time of each, by
+        `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
+        bindings: dict[str, int | str] = {
+            "start_us": start_us,
+            "end_us": end_us,
+            "device_class": device_class,
+            "basis": basis,
+            "increment_us": increment_us,
+        }
+        return self._sums("sum_padding", bindings)
+
+    def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
+        """The rows that have a part in [start_us, end_us) and do not lie in it whole, or not in
+        one day."""
+        bounds = {"start_us": start_us, "end_us": end_us}
         with closing(self._reader()) as connection:
-            found: Any = connection.execute(_QUERIES["sum_between"], (start_us, end_us))
+            for found in connection.execute(_QUERIES["select_crossing"], bounds):
+                yield Usage(*found)
+
+    def _sums(self, query: str, bindings: Mapping[str, int | str]) -> list[UsageSum]:
+        with closing(self._reader()) as connection:
+            found: Any = connection.execute(_QUERIES[query], bindings)
             return [UsageSum(*values) for values in found]
 
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:

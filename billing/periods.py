@@ -5,12 +5,13 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from dsfn.functions.errors import UsageError
 
 DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1).toordinal()
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,14 @@ class Month:
 def day_text(day: int) -> str:
     """The date of a day counted from 1970-01-01, as "YYYY-MM-DD"."""
     return date.fromordinal(_EPOCH + day).isoformat()
+
+
+def moment_text(instant_us: int) -> str:
+    """An instant in RFC 3339, UTC: "2026-12-01T00:00:00Z"; microseconds where there are some."""
+    moment = _BEGINNING + timedelta(microseconds=instant_us)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def instant_of(moment: datetime) -> int:
+    """The instant of a moment that has an offset; negative before 1970."""
+    return (moment.astimezone(UTC) - _BEGINNING) // timedelta(microseconds=1)

@@ -102,10 +102,11 @@ class Checkpointer:
 
     def _run(self) -> None:
         connection = apsw.Connection(str(self._path))
-        connection.set_busy_timeout(RESTART_TIMEOUT_MS)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         # Until it has read the file once, a connection does not know that there is a log, and
         # its checkpoints do nothing.
         connection.execute("PRAGMA journal_mode").fetchall()
+        connection.set_busy_timeout(RESTART_TIMEOUT_MS)
         while not self._stop.wait(CHECKPOINT_EVERY_S):
             self._checkpoint(connection)
         self._checkpoint(connection)

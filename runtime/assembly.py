@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import apsw
 
 from dsfn.billing.ledger import SqliteLedger
-from dsfn.billing.rates import RateCard
+from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
@@ -68,7 +68,9 @@ def assemble(
 ) -> Services:
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
-    card = RateCard.from_document(settings.billing)
+    card = configured_card(settings.billing)
+    rates = RateStore(data_dir / "ledger.db", card, clock.now_us())
+    in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
@@ -90,7 +92,7 @@ def assemble(
         pools,
         blobs,
         Meter(ledger),
-        card,
+        in_force,
         answers,
         metrics,
         timelines,
@@ -112,7 +114,7 @@ def assemble(
             registry.revision,
             workflows.revision,
             ledger.post,
-            prices_of(card, settings.limits, gpus.device_class),
+            prices_of(in_force, settings.limits, gpus.device_class),
             new_call_id,
             settings.limits.max_body_bytes,
         )
@@ -149,7 +151,7 @@ def assemble(
             Outcomes(connection, queue, router, blobs, clock),
             blobs,
             invoker.invoke,
-            Triggers(starter, runs, card.currency).start,
+            Triggers(starter, runs, rates.book.currency).start,
             clock,
             sweeps=(
                 queue.prune,
@@ -164,15 +166,20 @@ def assemble(
         workflows=workflows,
         runs=runs,
         starter=starter,
-        planner=Planner(registry, workflows, Linker(registry, workflows), ledger, card),
+        planner=Planner(registry, workflows, Linker(registry, workflows), ledger, in_force),
         schedules=Schedules(connection, workflows, starter, runs, router, clock, settings.tenant),
         answers=answers,
         results=results,
         ledger=ledger,
-        card=card,
+        rates=rates,
         metrics=metrics,
         timelines=timelines,
     )
+
+
+def _in_force(rates: RateStore, clock: Clock) -> Callable[[], RateCard]:
+    """Gives the rate card in force now."""
+    return lambda: rates.book.at(clock.now_us())
 
 
 def _tiers(

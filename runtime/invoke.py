@@ -53,7 +53,7 @@ class Invoker:
     pools: Pools
     blobs: BlobStore
     meter: Meter
-    card: RateCard
+    in_force: Callable[[], RateCard]
     answers: Answers
     metrics: Metrics
     timelines: Timelines
@@ -184,7 +184,7 @@ class Invoker:
         ready = lease.replica.ready
         if call.max_cost_nano is None or ready is None:
             return None
-        rate = self.card.rate(ready.device_class)
+        rate = self.in_force().rate(ready.device_class)
         return rate.affordable_us(call.max_cost_nano, lease.restore_us)
 
     async def _collect(self, reply: Reply) -> None:
@@ -274,13 +274,14 @@ class Invoker:
         )
 
     def _charge(self, usage: Usage) -> Charge:
+        card = self.in_force()
         return Charge(
             device_class=usage.device_class,
             busy_us=usage.busy_us,
             held_us=usage.held_us,
             restore_us=usage.restore_us,
-            cost_nano=self.card.cost_nano(usage),
-            currency=self.card.currency,
+            cost_nano=card.cost_nano(usage),
+            currency=card.currency,
         )
 
     def _phases(self, lease: Lease) -> Phases:

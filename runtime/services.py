@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dsfn.billing.ledger import SqliteLedger
-from dsfn.billing.rates import RateCard
+from dsfn.billing.rates import RateStore
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.sweep import Sweeper
@@ -77,6 +77,6 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: SqliteLedger
-    card: RateCard
+    rates: RateStore
     metrics: Metrics
     timelines: Timelines

@@ -23,6 +23,10 @@ CREATE TABLE IF NOT EXISTS usage (
 
 CREATE INDEX IF NOT EXISTS usage_by_start ON usage (started_at_us);
 
+-- Calls that ran over a midnight are split there.
+CREATE INDEX IF NOT EXISTS usage_over_midnight ON usage (started_at_us)
+    WHERE (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000;
+
 -- What each function took lately is asked for whenever workflows are planned.
 CREATE INDEX IF NOT EXISTS usage_by_function ON usage (function, started_at_us);
 
@@ -76,16 +80,6 @@ FROM usage
 WHERE started_at_us >= ? AND started_at_us < ?
 ORDER BY started_at_us, seq;
 
--- name: sum_between
--- Days are counted from 1970-01-01, UTC.
-SELECT tenant, function, revision, device_class, status,
-    started_at_us / 86400000000 AS day,
-    count(*), sum(busy_us), sum(held_us), sum(restore_us)
-FROM usage
-WHERE started_at_us >= ? AND started_at_us < ?
-GROUP BY tenant, function, revision, device_class, status, day
-ORDER BY tenant, function, revision, device_class, status, day;
-
 -- name: select_recent
 -- Calls that ran and ended by themselves.
 SELECT revision, device_class, busy_us, held_us, restore_us, status
@@ -93,3 +87,60 @@ FROM usage
 WHERE function = ? AND (status = 'succeeded' OR status = 'failed')
 ORDER BY started_at_us DESC, seq DESC
 LIMIT ?;
+
+-- name: sum_whole
+-- Rows that lie within a stretch of time and within one day, UTC. Days are counted from
+-- 1970-01-01.
+SELECT tenant, function, revision, device_class, status,
+    started_at_us / 86400000000 AS day,
+    count(*), sum(busy_us), sum(held_us), sum(restore_us), 0
+FROM usage
+WHERE started_at_us >= :start_us AND started_at_us < :end_us
+    AND started_at_us + held_us <= :end_us
+    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
+GROUP BY tenant, function, revision, device_class, status, day
+ORDER BY tenant, function, revision, device_class, status, day;
+
+-- name: sum_padding
+-- What is added to the time of each of those rows when it is rounded up to increments.
+SELECT tenant, function, revision, device_class, status, day, 0, 0, 0, 0,
+    sum((:increment_us - time_us % :increment_us) % :increment_us)
+FROM (
+    SELECT tenant, function, revision, device_class, status,
+        started_at_us / 86400000000 AS day,
+        CASE :basis
+            WHEN 'busy' THEN busy_us
+            WHEN 'held' THEN held_us
+            ELSE held_us + restore_us
+        END AS time_us
+    FROM usage
+    WHERE started_at_us >= :start_us AND started_at_us < :end_us
+        AND started_at_us + held_us <= :end_us
+        AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
+        AND device_class = :device_class
+)
+GROUP BY tenant, function, revision, device_class, status, day
+ORDER BY tenant, function, revision, device_class, status, day;
+
+-- name: select_crossing
+-- Rows that have a part in a stretch of time and are cut: at a midnight, where it begins, or,
+-- for those that begin in it, where it ends. The first are few and have an index of their own.
+SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
+    busy_us, held_us, restore_us, status, error, idempotency_key
+FROM usage
+WHERE (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
+    AND started_at_us < :end_us AND started_at_us + held_us > :start_us
+UNION ALL
+SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
+    busy_us, held_us, restore_us, status, error, idempotency_key
+FROM usage
+WHERE started_at_us >= :start_us - :start_us % 86400000000 AND started_at_us < :start_us
+    AND started_at_us + held_us > :start_us
+    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
+UNION ALL
+SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
+    busy_us, held_us, restore_us, status, error, idempotency_key
+FROM usage
+WHERE started_at_us >= max(:start_us, :end_us - :end_us % 86400000000) AND started_at_us < :end_us
+    AND started_at_us + held_us > :end_us
+    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000;

@@ -27,6 +27,7 @@ from dsfn.runtime.cli import (
     invoke,
     logs,
     node,
+    rates,
     runs,
     snapshot,
     subscriptions,
@@ -51,6 +52,11 @@ app = typer.Typer(
 )
 bills = typer.Typer(
     help="What was used and what it costs.", rich_markup_mode=None, invoke_without_command=True
+)
+cards = typer.Typer(
+    help="What usage costs, and from when on.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
 )
 snapshots = typer.Typer(
     help="The memory of loaded functions, and where it is kept.",
@@ -107,6 +113,11 @@ letters.command("show")(deadletters.show)
 letters.command("replay")(deadletters.replay)
 app.add_typer(bills, name="bill")
 bills.command("report")(bill.report)
+app.add_typer(cards, name="rates")
+cards.command("list")(rates.list_rates)
+cards.command("show")(rates.show)
+cards.command("set")(rates.set_rates)
+cards.command("check")(rates.check)
 app.add_typer(snapshots, name="snapshot")
 snapshots.command("list")(snapshot.list_snapshots)
 snapshots.command("show")(snapshot.show)
@@ -142,6 +153,12 @@ def options(
 @bills.callback()
 def bill_options(context: typer.Context) -> None:
     """What was used and what it costs."""
+    _help_alone(context)
+
+
+@cards.callback()
+def rate_options(context: typer.Context) -> None:
+    """What usage costs, and from when on."""
     _help_alone(context)
 
 

@@ -53,6 +53,7 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
         (
             Column(by.value),
             Column("device"),
+            Column("card", right=True),
             Column("requests", right=True),
             Column("billed time", right=True),
             Column(f"exact {currency}", right=True),
@@ -68,12 +69,14 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
 def _row(line: BillLineDocument, by: Grouping, exponent: int) -> tuple[str, ...]:
     key = {
         Grouping.FUNCTION: line["function"],
-        Grouping.REVISION: line.get("revision", ""),
-        Grouping.DAY: f"{line.get('day', '')} {line['function']}",
+        Grouping.REVISION: line.get("revision"),
+        Grouping.DAY: f"{line.get('day')} {line['function']}",
     }
+    adjusts = line["kind"] != "usage"
     return (
-        key[by],
-        line["device_class"],
+        f"{line['kind']}: {line['note']}" if adjusts else key[by] or "",
+        line["device_class"] or "",
+        str(line["card"]),
         str(line["requests"]),
         f"{line['quantity_us'] / 1e6:.6f} s",
         minor_text(line["amount_nano"], _NANO_EXPONENT),

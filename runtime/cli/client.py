@@ -17,6 +17,8 @@ from dsfn.runtime.cli.documents import (
     PinnedDocument,
     PrefetchedDocument,
     PrunedDocument,
+    RatesRowDocument,
+    RatesShowDocument,
     RevisionDocument,
     RollbackDocument,
     SnapshotsDocument,
@@ -187,6 +189,21 @@ class Client(Transport):
         ) as response:
             response.read()
             return response.text
+
+    def rates(self) -> list[RatesRowDocument]:
+        """The rate cards in the order in which they were set."""
+        cards: list[RatesRowDocument] = self._json("GET", "/rates")["rates"]
+        return cards
+
+    def rate_card(self, number: int) -> RatesShowDocument:
+        """A rate card with all that it says."""
+        card: RatesShowDocument = self._json("GET", f"/rates/{number}")
+        return card
+
+    def set_rates(self, document: Mapping[str, Any]) -> RatesShowDocument:
+        """Adds a rate card."""
+        card: RatesShowDocument = self._json("POST", "/rates", body=document)
+        return card
 
     @contextmanager
     def call(self, name: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Reply]:

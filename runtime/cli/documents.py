@@ -262,17 +262,21 @@ class StageDocument(TypedDict):
 
 
 class BillLineDocument(TypedDict):
-    """One line of a bill; `revision` and `day` only where it is by them.
+    """One line of a bill; `revision` and `day` only where it is by them. What is not about one
+    function or device class has null there.
 
-    `amount_minor` is what is due, in the currency's minor units; `amount_nano`
-    the same less rounded.
+    `kind`: "usage", "allowance", "tier", "discount", "minimum" or "tax". `card`: the number of
+    the rate card. `amount_minor` is what is due, in the currency's minor units; `amount_nano` the
+    same less rounded.
     """
 
+    kind: str
     tenant: str
-    function: str
-    revision: NotRequired[str]
-    day: NotRequired[str]
-    device_class: str
+    function: str | None
+    revision: NotRequired[str | None]
+    day: NotRequired[str | None]
+    device_class: str | None
+    card: int
     requests: int
     quantity_us: int
     busy_us: int
@@ -280,6 +284,7 @@ class BillLineDocument(TypedDict):
     restore_us: int
     amount_nano: int
     amount_minor: int
+    note: str
 
 
 class DeviceTimeDocument(TypedDict):
@@ -303,6 +308,62 @@ class StatementDocument(TypedDict):
     total_minor: int
     lines: list[BillLineDocument]
     devices: list[DeviceTimeDocument]
+
+
+class TierDocument(TypedDict):
+    """A price that holds from a quantity of a month on."""
+
+    from_us: int
+    pico_per_second: int
+
+
+class RateDocument(TypedDict):
+    """What a device class costs."""
+
+    pico_per_second: int
+    basis: str
+    pico_per_request: int
+    increment_us: int
+    free_us: int
+    free_requests: int
+    tiers: list[TierDocument]
+    tiering: str
+
+
+class RateCardDocument(TypedDict):
+    """Everything that a rate card says. Discounts and taxes are in hundredths of a percent."""
+
+    currency: str
+    exponent: int
+    effective_from: str
+    billed: list[str]
+    devices: dict[str, RateDocument]
+    default: RateDocument
+    discounts: dict[str, int]
+    tax: int
+    taxes: dict[str, int]
+    tax_name: str
+    minimum_minor: int
+
+
+class RatesRowDocument(TypedDict):
+    """One rate card of `dsfn rates list`. `source`: "configuration" or "set"; `sha256`: of the
+    card's canonical JSON."""
+
+    number: int
+    effective_from: str
+    effective_until: str | None
+    in_force: bool
+    set_at: str
+    source: str
+    currency: str
+    sha256: str
+
+
+class RatesShowDocument(RatesRowDocument):
+    """`dsfn rates show` and `set`."""
+
+    card: RateCardDocument
 
 
 class SnapshotRowDocument(TypedDict):

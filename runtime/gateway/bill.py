@@ -23,7 +23,8 @@ async def bill(request: Request) -> Response:
     month = request.query_params.get("month", current.text)
     by = request.query_params.get("by", "function")
     try:
-        found = await asyncio.to_thread(statement, services.ledger, services.card, month, by)
+        book = services.rates.book
+        found = await asyncio.to_thread(statement, services.ledger, book, month, by)
     except DsfnError as error:
         return problem_response(error)
     if "text/csv" in request.headers.get("accept", ""):

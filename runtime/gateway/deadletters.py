@@ -46,7 +46,7 @@ async def show_deadletter(request: Request) -> Response:
     id_ = request.path_params["id"]
     found = _find(services, id_)
     if isinstance(found, RunRecord):
-        more = {"event": None, "run": run_summary(found, services.card.currency)}
+        more = {"event": None, "run": run_summary(found, services.rates.book.currency)}
     else:
         more = {"event": to_document(await services.dead.event(id_)), "run": None}
     return JSONResponse({**_summary(found), **more})

@@ -45,7 +45,7 @@ async def described(
     revision = services.workflows.revision(run.revision)
     steps = await all_steps(services.runs, run.id)
     shown = slice(0, MAX_STEPS_SHOWN) if page is None else page
-    facts = (run, revision, steps, services.card.currency, services.clock.now_us(), shown)
+    facts = (run, revision, steps, services.rates.book.currency, services.clock.now_us(), shown)
     if len(steps) <= MAX_STEPS_SHOWN:
         return run_document(*facts)
     # Adding up the largest fan-outs takes seconds.
@@ -58,4 +58,6 @@ async def _steps(services: Services, changes: AsyncIterator[Change]) -> AsyncGen
         if change.ended is not None:
             return
         if change.step is not None and change.step.function is not None:
-            yield server_sent_event("step", step_document(change.step, services.card.currency))
+            yield server_sent_event(
+                "step", step_document(change.step, services.rates.book.currency)
+            )

@@ -46,7 +46,7 @@ async def list_runs(request: Request) -> Response:
     found = services.runs.store.list(
         query.get("workflow"), _state(query.get("state")), limit + 1, query.get("before")
     )
-    shown, currency = found[:limit], services.card.currency
+    shown, currency = found[:limit], services.rates.book.currency
     return JSONResponse(
         {
             "runs": [run_summary(run, currency) for run in shown],
@@ -87,7 +87,7 @@ async def graph(request: Request) -> Response:
     steps = await all_steps(services.runs, run.id)
     now_us = services.clock.now_us()
     found = await asyncio.to_thread(overview, workflow, steps, run.state, now_us)
-    return await picture(request, workflow, found, services.card.currency)
+    return await picture(request, workflow, found, services.rates.book.currency)
 
 
 async def dag(request: Request) -> Response:
@@ -122,14 +122,14 @@ async def cancel(request: Request) -> Response:
     except TimeoutError:
         run = services.runs.store.get(id_)
     status = 200 if has_ended(run) else 202
-    return JSONResponse(run_summary(run, services.card.currency), status_code=status)
+    return JSONResponse(run_summary(run, services.rates.book.currency), status_code=status)
 
 
 async def retry(request: Request) -> Response:
     """POST /runs/{id}/retry: 201 with a new run that goes on where this one ended."""
     services: Services = request.app.state.services
     new = await retried(services, request.path_params["id"])
-    document = run_summary(services.runs.store.get(new), services.card.currency)
+    document = run_summary(services.runs.store.get(new), services.rates.book.currency)
     return JSONResponse(document, status_code=201, headers={"Location": f"/runs/{new}"})
 
 

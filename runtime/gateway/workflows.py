@@ -229,7 +229,7 @@ def _reply(record: RunRecord, data: bytes, cause: Event) -> Event:
 def _accepted(services: Services, started: Started) -> Response:
     record = services.runs.store.get(started.run)
     return JSONResponse(
-        run_summary(record, services.card.currency),
+        run_summary(record, services.rates.book.currency),
         status_code=202,
         headers={**dict(_headers(started)), "preference-applied": "respond-async"},
     )
@@ -272,7 +272,7 @@ def _charge_headers(services: Services, record: RunRecord) -> list[tuple[str, st
         ("server-timing", f"run;dur={wall_ms:.3f}"),
         ("dsfn-held-us", str(record.held_us)),
         ("dsfn-cost-nano", str(record.cost_nano)),
-        ("dsfn-currency", services.card.currency),
+        ("dsfn-currency", services.rates.book.currency),
     ]
 
 

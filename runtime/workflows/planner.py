@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 
@@ -34,7 +34,7 @@ class Planner:
     workflows: WorkflowRegistry
     linker: Linker
     ledger: SqliteLedger
-    card: RateCard
+    in_force: Callable[[], RateCard]
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _used: dict[str, None] = field(default_factory=dict)
 
@@ -64,8 +64,9 @@ class Planner:
 
     def _plan(self, request: Request, records: Sequence[FunctionRecord], name: str | None) -> Plan:
         recent = self.ledger.recent((record.name for record in records), MAX_RECENT_CALLS)
-        offers = [offer_of(record, recent[record.name], self.card) for record in records]
-        return make_plan(request, offers, name, self.card.currency)
+        card = self.in_force()
+        offers = [offer_of(record, recent[record.name], card) for record in records]
+        return make_plan(request, offers, name, card.currency)
 
     def _use(self, name: str) -> None:
         """Notes that a plan is used, and forgets the plan that was not for the longest time."""

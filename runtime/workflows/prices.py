@@ -23,13 +23,16 @@ class Prices:
     at_most: Callable[[Revision], int]
 
 
-def prices_of(card: RateCard, limits: Limits, gpu_class: Callable[[], str]) -> Prices:
-    """The prices of a node. `gpu_class`: the device class of its GPUs."""
+def prices_of(
+    in_force: Callable[[], RateCard], limits: Limits, gpu_class: Callable[[], str]
+) -> Prices:
+    """The prices of a node. `in_force`: the rates as of now; `gpu_class`: the device class of
+    its GPUs."""
     restore_us = int(limits.start_timeout_s * 1_000_000)
 
     def at_most(revision: Revision) -> int:
         device_class = gpu_class() if revision.options.gpu else _CPU
         held_us = int(revision.options.timeout_s * 1_000_000)
-        return card.most_nano(device_class, held_us, restore_us)
+        return in_force().most_nano(device_class, held_us, restore_us)
 
-    return Prices(card.currency, card.cost_nano, at_most)
+    return Prices(in_force().currency, lambda usage: in_force().cost_nano(usage), at_most)

@@ -7,13 +7,13 @@ import pytest
 
 from dsfn.billing.csv import to_csv
 from dsfn.billing.ledger import SqliteLedger
-from dsfn.billing.rates import Rate, RateCard
+from dsfn.billing.rates import Rate, RateBook, RateCard
 from dsfn.billing.statement import BYS, statement
 from dsfn.billing.usage import Usage
 
 HEADER = (
-    "month,tenant,function,revision,day,device_class,requests,quantity_us,busy_us,held_us,"
-    "restore_us,amount_nano,amount_minor,amount,currency\r\n"
+    "month,kind,tenant,function,revision,day,device_class,card,requests,quantity_us,busy_us,"
+    "held_us,restore_us,amount_nano,amount_minor,note,amount,currency\r\n"
 )
 
 
@@ -23,14 +23,14 @@ def test_a_statement_is_one_row_for_each_line(
     ledger.post([make_usage(tenant='say "hi", all', held_us=1_000_000)])
     month = "2026-09"
     card = RateCard(devices={"cpu": Rate(10**12)})
-    text = to_csv(statement(ledger, card, month, "day"))
+    text = to_csv(statement(ledger, RateBook.of(card), month, "day"))
     assert text == HEADER + (
-        '2026-09,"say ""hi"", all",echo,,2026-09-21,cpu,1,1000000,100,1000000,0,'
-        "1000000000,100,1.00,USD\r\n"
+        '2026-09,usage,"say ""hi"", all",echo,,2026-09-21,cpu,1,1,1000000,100,1000000,0,'
+        "1000000000,100,,1.00,USD\r\n"
     )
     assert next(csv.DictReader(text.splitlines()))["tenant"] == 'say "hi", all'
 
 
 @pytest.mark.parametrize("by", BYS)
 def test_the_columns_are_the_same_for_every_kind_of_bill(ledger: SqliteLedger, by: str) -> None:
-    assert to_csv(statement(ledger, RateCard(), "2026-09", by)) == HEADER
+    assert to_csv(statement(ledger, RateBook.of(RateCard()), "2026-09", by)) == HEADER

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsfn.billing.ledger import SqliteLedger
-from dsfn.billing.rates import RateCard
+from dsfn.billing.money import minor_text
+from dsfn.billing.periods import DAY_US, Month
+from dsfn.billing.rates import RateBook, RateCard, configured_card, read_card
 from dsfn.billing.statement import statement
 from dsfn.billing.usage import Usage
 
@@ -33,13 +35,13 @@ def test_the_statement_follows_from_the_rates_as_documented(
             make_usage(invocation_id="c", held_us=900, status="platform"),
         ]
     )
-    card = RateCard.from_document(tomllib.loads(example("toml"))["billing"])
-    document = statement(ledger, card, "2026-09").to_document()
+    card = configured_card(tomllib.loads(example("toml"))["billing"])
+    document = statement(ledger, RateBook.of(card), "2026-09").to_document()
     assert json.dumps(document, indent=2) == example("json").strip()
 
 
 def test_the_example_rates_are_those_without_a_configuration() -> None:
-    documented = RateCard.from_document(tomllib.loads(example("toml"))["billing"])
+    documented = configured_card(tomllib.loads(example("toml"))["billing"])
     standard = RateCard()
     assert (documented.currency, documented.exponent) == (standard.currency, standard.exponent)
     assert documented.default == standard.default
@@ -48,3 +50,30 @@ def test_the_example_rates_are_those_without_a_configuration() -> None:
         standard.rate("cpu").pico_per_second,
         standard.rate("cpu").basis,
     )
+
+
+def test_the_example_with_two_cards_is_calculated_as_documented(
+    ledger: SqliteLedger, make_usage: Callable[..., Usage]
+) -> None:
+    text = PAGE.read_text(encoding="utf-8").partition("## An example")[2]
+    documents = map(tomllib.loads, re.findall("```toml\n(.*?)```", text, re.DOTALL))
+    month, hour_us = Month.parse("2026-11"), 3_600_000_000
+    first_us, second_us = month.start_us + 2 * DAY_US, month.start_us + 14 * DAY_US - hour_us // 2
+    call = {"tenant": "acme", "device_class": "NVIDIA L4"}
+    long_us = 11 * hour_us + 400_000
+    ledger.post(
+        [
+            make_usage(invocation_id="a", started_at_us=first_us, held_us=long_us, **call),
+            make_usage(invocation_id="b", started_at_us=second_us, held_us=hour_us, **call),
+        ]
+    )
+    bill = statement(ledger, RateBook.of(*map(read_card, documents)), month.text)
+    rows: list[tuple[object, ...]] = [
+        (x.kind, x.card, x.requests, x.quantity_us // 10**6, minor_text(x.amount_minor, 2), x.note)
+        for x in bill.lines
+    ]
+    rows.append(("total", "", "", "", minor_text(bill.total_minor, 2), ""))
+    table = re.findall(r"^\| (\w.*) \|$", text, re.MULTILINE)[1:]
+    assert [tuple(map(str, row)) for row in rows] == [
+        tuple(cell.strip() for cell in line.split("|")) for line in table
+    ]

@@ -107,15 +107,16 @@ def test_rows_come_by_their_start_from_a_half_open_range(
     assert [row.started_at_us for row in ledger.between(10, 40)] == [10, 20, 30]
 
 
-def test_sums_are_by_revision_device_status_and_utc_day(
+def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_crosses_one(
     ledger: SqliteLedger, make_usage: MakeUsage
 ) -> None:
     day = 86_400_000_000
     ledger.post(
         [
-            make_usage(invocation_id="a", started_at_us=day - 1, restore_us=7),
+            make_usage(invocation_id="a", started_at_us=day - 200, restore_us=7),
+            make_usage(invocation_id="over", started_at_us=day - 199),
             make_usage(invocation_id="b", started_at_us=day),
-            make_usage(invocation_id="c", started_at_us=2 * day - 1, held_us=300),
+            make_usage(invocation_id="c", started_at_us=2 * day - 300, held_us=300),
             make_usage(invocation_id="d", started_at_us=day, status="platform"),
         ]
     )
@@ -125,6 +126,41 @@ def test_sums_are_by_revision_device_status_and_utc_day(
         ("succeeded", 0, 1, 100, 200, 7),
         ("succeeded", 1, 2, 200, 500, 0),
     ]
+    assert [row.invocation_id for row in ledger.crossing(*FOREVER)] == ["over"]
+
+
+def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
+    ledger: SqliteLedger, make_usage: MakeUsage
+) -> None:
+    day, start_us, end_us = 86_400_000_000, 90_000_000_000, 95_000_000_000
+    rows = {
+        "before": (start_us - 200, 200),
+        "over the start": (start_us - 100, 200),
+        "at the start": (start_us, 200),
+        "to the end": (end_us - 200, 200),
+        "over the end": (end_us - 199, 200),
+        "over both": (start_us - 1, end_us - start_us + 2),
+        "after": (end_us, 200),
+        "from the day before": (day - 1, start_us - day + 2),
+        "into the next day": (end_us - 1, day),
+        "an instant": (start_us, 0),
+    }
+    ledger.post(
+        [
+            make_usage(invocation_id=name, started_at_us=at, held_us=held, busy_us=0)
+            for name, (at, held) in rows.items()
+        ]
+    )
+    crossing = [row.invocation_id for row in ledger.crossing(start_us, end_us)]
+    assert sorted(crossing) == [
+        "from the day before",
+        "into the next day",
+        "over both",
+        "over the end",
+        "over the start",
+    ]
+    (whole,) = ledger.sums(start_us, end_us)
+    assert (whole.requests, whole.held_us) == (3, 400)
 
 
 def test_reading_in_another_thread_does_not_hold_posting_up(

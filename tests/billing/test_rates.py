@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dsfn.billing.rates import EXAMPLE_CPU, EXAMPLE_GPU, Rate, RateCard
+from dsfn.billing.rates import EXAMPLE_CPU, EXAMPLE_GPU, Rate, RateCard, configured_card
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
 
@@ -33,7 +33,7 @@ basis = "held+restore"
 
 
 def test_a_card_is_read_from_the_configuration() -> None:
-    card = RateCard.from_document(tomllib.loads(CONFIGURATION)["billing"])
+    card = configured_card(tomllib.loads(CONFIGURATION)["billing"])
     assert card == RateCard(
         currency="EUR",
         exponent=2,
@@ -48,13 +48,13 @@ def test_a_card_is_read_from_the_configuration() -> None:
 
 
 def test_without_configuration_the_example_card_is_in_force() -> None:
-    assert RateCard.from_document({}) == RateCard()
+    assert configured_card({}) == RateCard()
     assert RateCard().rate("cpu") == EXAMPLE_CPU
     assert RateCard().rate("NVIDIA B200") == EXAMPLE_GPU
 
 
 def test_a_rate_for_a_gpu_leaves_the_cpu_its_example_rate() -> None:
-    card = RateCard.from_document({"devices": {"NVIDIA L4": {"pico_per_second": 1}}})
+    card = configured_card({"devices": {"NVIDIA L4": {"pico_per_second": 1}}})
     assert card.rate("cpu") == EXAMPLE_CPU
 
 
@@ -78,11 +78,26 @@ def test_a_rate_for_a_gpu_leaves_the_cpu_its_example_rate() -> None:
         ({"default": {"pico_per_second": 1, "basis": "idle"}}, "billing.default.basis"),
         ({"default": {"pico_per_second": 1, "basis": []}}, "billing.default.basis"),
         ({"default": {"pico_per_second": 1, "per_call": 1}}, "billing.default.per_call"),
+        ({"default": {"pico_per_second": 1, "increment_us": 0}}, "billing.default.increment_us"),
+        ({"default": {"pico_per_second": 1, "free_us": -1}}, "billing.default.free_us"),
+        ({"default": {"pico_per_second": 1, "tiering": "steps"}}, "billing.default.tiering"),
+        ({"default": {"pico_per_second": 1, "tiers": {}}}, "billing.default.tiers"),
+        ({"default": {"pico_per_second": 1, "tiers": [5]}}, "billing.default.tiers[0]"),
+        (
+            {"default": {"pico_per_second": 1, "tiers": [{"from_us": 0, "pico_per_second": 1}]}},
+            "billing.default.tiers[0].from_us",
+        ),
+        ({"discounts": {"acme": 10_001}}, "billing.discounts.acme"),
+        ({"taxes": []}, "billing.taxes"),
+        ({"tax": -1}, "billing.tax"),
+        ({"tax_name": ""}, "billing.tax_name"),
+        ({"minimum_minor": 0.5}, "billing.minimum_minor"),
+        ({"effective_from": "2026-11-01T00:00:00Z"}, "billing.effective_from"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(document: dict[str, Any], key: str) -> None:
     with pytest.raises(UsageError) as refused:
-        RateCard.from_document(document)
+        configured_card(document)
     assert refused.value.message.startswith(f"{key} ")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.periods import DAY_US, Month
-from dsfn.billing.rates import BASES, Rate, RateCard
+from dsfn.billing.rates import BASES, Rate, RateBook, RateCard
 from dsfn.billing.statement import BYS, Statement, statement
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
@@ -58,7 +58,7 @@ def bill(
     ):
         for post in posts:
             ledger.post(post)
-        return statement(ledger, card, month, by)
+        return statement(ledger, RateBook.of(card), month, by)
 
 
 def at_us(text: str) -> int:
@@ -85,9 +85,10 @@ def test_lines_agree_with_decimal_and_add_up(rows: list[Usage], card: RateCard, 
     billed = [row for row in in_month if row.status in card.billed]
     assert result.total_minor == sum(line.amount_minor for line in result.lines)
     assert sum(line.requests for line in result.lines) == len(billed)
-    assert sum(line.held_us for line in result.lines) == sum(row.held_us for row in billed)
+    due = [row for row in rows if row.status in card.billed]
+    assert sum(line.held_us for line in result.lines) == sum(map(held_in_november, due))
     for line in result.lines:
-        rate = card.rate(line.device_class)
+        rate = card.rate(line.device_class or "")
         amount = (
             Decimal(line.quantity_us) * rate.pico_per_second / 10**6
             + Decimal(line.requests) * rate.pico_per_request
@@ -95,9 +96,15 @@ def test_lines_agree_with_decimal_and_add_up(rows: list[Usage], card: RateCard, 
         assert line.amount_minor == _rounded(amount, card.exponent)
         assert line.amount_nano == _rounded(amount, 9)
     for device in result.devices:
-        mine = [row for row in in_month if row.device_class == device.device_class]
-        assert device.held_us == sum(row.held_us + row.restore_us for row in mine)
+        mine = [row for row in rows if row.device_class == device.device_class]
+        restore_us = sum(row.restore_us for row in mine if row in in_month)
+        assert device.held_us == sum(map(held_in_november, mine)) + restore_us
         assert device.held_us == device.requests_us + device.restore_us + device.idle_us
+
+
+def held_in_november(row: Usage) -> int:
+    end_us = min(row.started_at_us + row.held_us, NOVEMBER.end_us)
+    return max(0, end_us - max(row.started_at_us, NOVEMBER.start_us))
 
 
 def _rounded(amount: Decimal, exponent: int) -> int:
@@ -130,11 +137,11 @@ def test_the_exact_amount_is_the_same_however_the_bill_is_cut(
         ("2028-03-01T00:00:00", "2028-03"),
     ],
 )
-def test_a_row_is_on_the_bill_of_the_month_it_started_in(
+def test_a_request_is_on_the_bill_of_the_month_it_started_in(
     make_usage: MakeUsage, instant: str, month: str
 ) -> None:
     whole, _, micros = instant.partition(".")
-    row = make_usage(started_at_us=at_us(whole) + int(micros or 0))
+    row = make_usage(started_at_us=at_us(whole) + int(micros or 0), held_us=1, busy_us=1)
     period = Month.parse(month)
     neighbours = [Month.containing(period.start_us - 1).text, Month.containing(period.end_us).text]
     assert [line.requests for line in bill([[row]], RateCard(), month=month).lines] == [1]
@@ -159,9 +166,11 @@ def test_a_statement_reads_as_documented(make_usage: MakeUsage) -> None:
         "total_minor": 174,
         "lines": [
             {
+                "kind": "usage",
                 "tenant": "default",
                 "function": "echo",
                 "device_class": "cpu",
+                "card": 1,
                 "requests": 2,
                 "quantity_us": 1_735_000,
                 "busy_us": 101,
@@ -169,6 +178,7 @@ def test_a_statement_reads_as_documented(make_usage: MakeUsage) -> None:
                 "restore_us": 1_000,
                 "amount_nano": 1_745_000_000,
                 "amount_minor": 174,
+                "note": "",
             }
         ],
         "devices": [

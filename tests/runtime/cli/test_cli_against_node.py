@@ -340,6 +340,43 @@ def test_the_bill_counts_what_was_called(dsfn: Dsfn) -> None:
     assert dsfn("bill", "report", "--month", "May").code == 2
 
 
+def test_rate_cards_are_set_listed_and_shown(dsfn: Dsfn) -> None:
+    file = dsfn.directory / "card.toml"
+    file.write_text("effective_from = 2127-01-01T00:00:00Z\n[devices.cpu]\npico_per_second = 5\n")
+    checked = dsfn("rates", "check", str(file), "--json").json()
+    assert_shape(checked, documented("dsfn rates check"))
+    card = dsfn("rates", "set", str(file), "--json").json()
+    assert_shape(card, documented("dsfn rates set"))
+    assert (card["card"], card["sha256"]) == (checked["card"], checked["sha256"])
+    assert not card["in_force"]
+    listed = dsfn("rates", "list", "--json").json()
+    assert_shape(listed, documented("dsfn rates list"))
+    assert [each["source"] for each in listed["rates"]] == ["configuration", "set"]
+    shown = dsfn("rates", "show", "2", "--json").json()
+    assert_shape(shown, documented("dsfn rates show"))
+    assert shown == card
+    assert dsfn("rates", "show", "--json").json()["number"] == 1
+    assert "the beginning" in dsfn("rates", "list").out
+    assert "0.000000000005" in dsfn("rates", "show", "2").out
+
+
+def test_a_rate_card_that_does_not_fit_the_others_is_refused_in_a_sentence(dsfn: Dsfn) -> None:
+    file = dsfn.directory / "card.toml"
+    moment, rate = "effective_from = 2128-01-01T00:00:00Z\n", "[default]\npico_per_second = 5\n"
+    file.write_text(moment + rate)
+    assert "is in force from 21" in dsfn("rates", "set", str(file)).out
+    again = dsfn("rates", "set", str(file))
+    assert (again.code, again.out) == (1, "")
+    assert again.err == (
+        "Another rate card begins at 2128-01-01T00:00:00Z; choose another moment.\n"
+    )
+    file.write_text(f'currency = "EUR"\n{rate}')
+    assert "a ledger has one currency" in dsfn("rates", "set", str(file)).err
+    file.write_text("tax = 5\n")
+    assert dsfn("rates", "set", str(file)).err.startswith("devices must be there, or default")
+    assert dsfn("rates", "show", "77").err == "There is no rate card 77.\n"
+
+
 def test_a_deleted_function_is_gone(dsfn: Dsfn) -> None:
     (dsfn.directory / "gone.py").write_text(
         "import dsfn\n\n\n@dsfn.function\ndef gone() -> int:\n    return 1\n"

@@ -52,7 +52,7 @@ def planner(tmp_path: Path) -> Iterator[Planner]:
     ledger = SqliteLedger(tmp_path / "ledger.db")
     clock = SystemClock()
     registry, workflows = Registry(connection, clock), WorkflowRegistry(connection, clock)
-    yield Planner(registry, workflows, Linker(registry, workflows), ledger, CARD)
+    yield Planner(registry, workflows, Linker(registry, workflows), ledger, lambda: CARD)
     ledger.close()
     connection.close()
 

@@ -1,0 +1,151 @@
+"""The rate cards of a ledger, kept in its database: appended and never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+from dsfn.billing.periods import Month, moment_text
+from dsfn.billing.rates.book import RateBook
+from dsfn.billing.rates.card import RateCard
+from dsfn.billing.rates.reading import read_card
+from dsfn.billing.rates.writing import canonical_text, digest_of
+from dsfn.billing.sqlite import connect, load_queries, transaction
+from dsfn.functions.errors import Conflict, NotFound, UsageError
+
+MAX_CARDS = 1000
+Source = Literal["configuration", "set"]
+
+_QUERIES = load_queries("dsfn.billing", "sql/rates.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCard:
+    """A card as it is kept. `source`: who set it; `sha256`: of its canonical text."""
+
+    card: RateCard
+    set_at_us: int
+    source: Source
+    sha256: str
+
+
+def _nothing_is_closed() -> int:
+    return 0
+
+
+class RateStore:
+    """All rate cards of one ledger. Belongs to one thread, but for `book`.
+
+    `closed_until_us` gives the end of the last closed month, 0 while none is: no card may begin
+    before it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        configured: RateCard,
+        now_us: int,
+        closed_until_us: Callable[[], int] = _nothing_is_closed,
+    ) -> None:
+        """Opens the cards in the ledger's file. The configuration's is the first; when it has
+        changed since, it is one more, in force from `now_us` on.
+
+        Raises `UsageError` for a configuration that cannot follow, and for cards that are not
+        what was set; `StorageFull`.
+        """
+        self._path = path
+        self._closed_until_us = closed_until_us
+        with closing(connect(path, _QUERIES["schema"])) as connection:
+            self._cards = _read(connection)
+        if self._cards:
+            self._book = RateBook.of(*(stored.card for stored in self._cards))
+            self._follow(configured, now_us)
+        else:
+            first = replace(configured, effective_from_us=0)
+            self._book = RateBook.of(first)
+            self._append(first, now_us, "configuration")
+
+    @property
+    def book(self) -> RateBook:
+        """The cards by their effective dates. May be read in any thread."""
+        return self._book
+
+    @property
+    def cards(self) -> tuple[StoredCard, ...]:
+        """The cards in the order in which they were set."""
+        return tuple(self._cards)
+
+    def get(self, number: int) -> StoredCard:
+        """A card by its number. Raises `NotFound`."""
+        if not 1 <= number <= len(self._cards):
+            raise NotFound(f"There is no rate card {number}.", kind="rate card", name=str(number))
+        return self._cards[number - 1]
+
+    def until_us(self, card: RateCard) -> int | None:
+        """When the next card takes over, None when no card does."""
+        starts_us = (each.effective_from_us for each in self._book.cards)
+        return next((start_us for start_us in starts_us if start_us > card.effective_from_us), None)
+
+    def add(self, card: RateCard, now_us: int) -> StoredCard:
+        """Keeps one card more. Raises `Conflict` for one that begins when another does or in a
+        closed month, for another currency, and for one too many; `StorageFull`."""
+        return self._add(card, now_us, "set")
+
+    def _follow(self, configured: RateCard, now_us: int) -> None:
+        """Has the configuration be a card more when it is not the one that it was."""
+        before = [each.card for each in self._cards if each.source == "configuration"][-1]
+        as_before = replace(
+            configured, effective_from_us=before.effective_from_us, number=before.number
+        )
+        if as_before != before:
+            try:
+                self._add(replace(configured, effective_from_us=now_us), now_us, "configuration")
+            except Conflict as error:
+                raise UsageError(f"[billing] in config.toml: {error.message}") from error
+
+    def _add(self, card: RateCard, now_us: int, source: Source) -> StoredCard:
+        closed_us = self._closed_until_us()
+        if card.effective_from_us < closed_us:
+            month = Month.containing(closed_us - 1).text
+            raise Conflict(
+                f"A rate card cannot begin at {moment_text(card.effective_from_us)}: the months"
+                f" until {month} are closed.",
+                closed_until=moment_text(closed_us),
+            )
+        if len(self._cards) >= MAX_CARDS:
+            raise Conflict(f"There are {MAX_CARDS} rate cards already.", limit=MAX_CARDS)
+        book = self._book.adding(card)
+        stored = self._append(book.numbered(len(book.cards)), now_us, source)
+        self._book = book
+        return stored
+
+    def _append(self, card: RateCard, now_us: int, source: Source) -> StoredCard:
+        text = canonical_text(card)
+        stored = StoredCard(card, now_us, source, digest_of(text))
+        row = (card.number, card.effective_from_us, now_us, source, text, stored.sha256)
+        with closing(connect(self._path, _QUERIES["schema"])) as connection:
+            with transaction(connection):
+                connection.execute(_QUERIES["insert_card"], row)
+        self._cards.append(stored)
+        return stored
+
+
+def _read(connection: apsw.Connection) -> list[StoredCard]:
+    """The cards by their numbers. Raises `UsageError` for one that is not what was set."""
+    cards: list[StoredCard] = []
+    for number, effective_us, set_at_us, source, text, digest in connection.execute(
+        _QUERIES["select_cards"]
+    ):
+        if number != len(cards) + 1 or digest_of(text) != digest:
+            raise UsageError(f"Rate card {number} in the ledger is not what was set.")
+        card = replace(read_card(json.loads(text), f"rate card {number}"), number=number)
+        if card.effective_from_us != effective_us:
+            raise UsageError(f"Rate card {number} in the ledger is not what was set.")
+        cards.append(StoredCard(card, set_at_us, source, digest))
+    return cards

@@ -1,0 +1,72 @@
+"""What was used in a stretch of time, cut at its ends and at midnight UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dsfn.billing.ledger import SqliteLedger, UsageSum
+from dsfn.billing.periods import DAY_US
+from dsfn.billing.rates import RateBook, RateCard, Segment
+from dsfn.billing.splitting import at_boundaries, by_weight
+from dsfn.billing.usage import Usage
+
+
+def used_in(ledger: SqliteLedger, book: RateBook, segment: Segment) -> Iterator[UsageSum]:
+    """The usage of a stretch that has one rate card, in sums that add up.
+
+    A call that crosses a change of rates or a midnight is split there to the microsecond: its
+    held time where it was, its busy time in proportion, by largest remainder. The request
+    itself, its restore and what rounds its time up to an increment belong to its first part;
+    the increment is that of the card by which it began.
+    """
+    sums = ledger.sums(segment.start_us, segment.end_us)
+    yield from sums
+    yield from _paddings(ledger, segment, {each.device_class for each in sums})
+    for row in ledger.crossing(segment.start_us, segment.end_us):
+        yield from _parts(row, book, segment)
+
+
+def _paddings(
+    ledger: SqliteLedger, segment: Segment, device_classes: set[str]
+) -> Iterator[UsageSum]:
+    for device_class in sorted(device_classes):
+        rate = segment.card.rate(device_class)
+        if rate.increment_us > 1:
+            yield from ledger.paddings(
+                segment.start_us, segment.end_us, device_class, rate.basis, rate.increment_us
+            )
+
+
+def _parts(row: Usage, book: RateBook, segment: Segment) -> Iterator[UsageSum]:
+    """The parts of a row that lie in the segment."""
+    cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book)))
+    busy = by_weight(row.busy_us, [held_us for _, held_us in cuts])
+    for index, ((start_us, held_us), busy_us) in enumerate(zip(cuts, busy, strict=True)):
+        if segment.start_us <= start_us < segment.end_us:
+            yield UsageSum(
+                tenant=row.tenant,
+                function=row.function,
+                revision=row.revision,
+                device_class=row.device_class,
+                status=row.status,
+                day=start_us // DAY_US,
+                requests=0 if index else 1,
+                busy_us=busy_us,
+                held_us=held_us,
+                restore_us=0 if index else row.restore_us,
+                padding_us=0 if index else _padding_us(row, segment.card),
+            )
+
+
+def _boundaries(row: Usage, book: RateBook) -> list[int]:
+    """Where a row may be cut: at changes of rates and at midnights, in order."""
+    end_us = row.started_at_us + row.held_us
+    first, last = row.started_at_us // DAY_US, end_us // DAY_US
+    midnights = {day * DAY_US for day in range(first + 1, last + 1)}
+    return sorted(midnights | set(book.changes_us()))
+
+
+def _padding_us(row: Usage, card: RateCard) -> int:
+    rate = card.rate(row.device_class)
+    times_us = (row.busy_us, row.held_us, row.restore_us)
+    return rate.quantity_us(*times_us) - rate.time_us(*times_us)
