@@ -68,7 +68,7 @@ class Announcer:
         """An attempt of a step begins."""
         data = self._of_step(run, instance, tally, StepState.RUNNING)
         data.update(function=attempt.function, revision=attempt.revision)
-        key = _key(instance, tally.attempts + 1, "started")
+        key = _key(instance, attempt.call_id, "started")
         self._store(run, key, f"{STEP_TYPE}started", instance, data)
 
     def step(self, run: ActiveRun, instance: Instance, tally: Tally, result: StepResult) -> None:
@@ -80,7 +80,9 @@ class Announcer:
         data.update(function=result.function, revision=result.revision, cached=result.cached)
         if result.error is not None:
             data["error"] = problem_document(result.error)
-        key = _key(instance, tally.attempts, word)
+        # Not every attempt counts; each that is followed by another is told of.
+        again = result.state is StepState.WAITING and tally.invocations
+        key = _key(instance, tally.invocations[-1] if again else str(tally.attempts), word)
         self._store(run, key, f"{STEP_TYPE}{word}", instance, data, result.blob)
 
     def _of_run(self, run: ActiveRun, state: str) -> dict[str, Any]:
@@ -147,7 +149,7 @@ class Announcer:
             _LOG.warning("An event of run %s is not published: %s", run.id, error.message)
 
 
-def _key(instance: Instance, attempt: int, word: str) -> str:
+def _key(instance: Instance, attempt: str, word: str) -> str:
     step, path = instance
     return f"{step}.{'.'.join(map(str, path))}.{attempt}.{word}"
 

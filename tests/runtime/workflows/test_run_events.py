@@ -9,7 +9,7 @@ from typing import Any
 
 from run_node import COST_NANO, RunNode, answer_to, chain, mapped, of, pure
 
-from dsfn.functions.errors import HandlerRaised
+from dsfn.functions.errors import HandlerCrashed, HandlerRaised
 from dsfn.functions.event import Event
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.workflow.dag import StepOptions
@@ -138,3 +138,20 @@ def test_a_result_that_fits_a_row_is_told_whole_whatever_its_characters_are(
         assert json.loads(event.data)["result"] == text
 
     on_node(scenario, behave=behave, subscriptions=heard("dev.dsfn.step.completed"))
+
+
+def test_attempts_that_do_not_count_are_told_of_each(on_node: OnNode) -> None:
+    crashes = iter([True, True, False])
+
+    async def behave(call: Call) -> Answer:
+        if next(crashes):
+            raise HandlerCrashed("gone", signal=9)
+        return await pure(call)
+
+    async def scenario(node: RunNode) -> None:
+        await node.run(chain(1), n=1)
+        assert words(node).count("step.started") == 3
+        assert words(node).count("step.retried") == 2
+        assert words(node).count("step.completed") == 1
+
+    on_node(scenario, behave=behave, subscriptions=heard("dev.dsfn.step."))
