@@ -28,6 +28,17 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What meets a wanted word best. `weight`: the most that a useful function has for it;
+    `functions`: those that have as much, none when no useful one is about it; `bound`: the least
+    that a plan still needs which has yet to call one of them."""
+
+    weight: int
+    functions: tuple[int, ...]
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """Types and functions are numbers of the catalogue.
 
@@ -35,9 +46,8 @@ class Bounds:
     called; `useful`: those of them that lead to the output, but for those that others are better
     than in every way. `takers`: by type, the useful ones of which a value of it can be an
     argument. `after`: by type, the least that follows until the output is there; a type that
-    leads nowhere is missing. `best`: for each wanted word, the most that a useful function has,
-    and the least that a plan still needs which has yet to call such a one. `join`: the same for
-    a function that joins values, None when none does.
+    leads nowhere is missing. `wanted`: by wanted word. `join`: the least that follows values
+    which are to be joined, None when no function joins any.
     """
 
     types: frozenset[int]
@@ -45,7 +55,7 @@ class Bounds:
     useful: tuple[int, ...]
     takers: Mapping[int, tuple[int, ...]]
     after: Mapping[int, Bound]
-    best: tuple[tuple[int, Bound], ...]
+    wanted: tuple[Wanted, ...]
     join: Join | None
 
 
@@ -55,14 +65,14 @@ def bounds_of(catalogue: Catalogue) -> Bounds:
     takers = {t: [i for i in reachable if _feeds(catalogue, t, i)] for t in sorted(types)}
     after = _after(catalogue, reachable, takers)
     useful = _worthwhile(catalogue, [i for i in reachable if catalogue.usable[i].gives in after])
-    wanted = set(useful)
+    worthwhile, words = set(useful), range(len(catalogue.words))
     return Bounds(
         types=frozenset(types),
         reachable=tuple(reachable),
         useful=useful,
-        takers={t: tuple(i for i in found if i in wanted) for t, found in takers.items()},
+        takers={t: tuple(i for i in found if i in worthwhile) for t, found in takers.items()},
         after=after,
-        best=tuple(_best(catalogue, useful, after, at) for at in range(len(catalogue.words))),
+        wanted=tuple(_wanted(catalogue, useful, after, word) for word in words),
         join=_join(catalogue, useful, after),
     )
 
@@ -155,14 +165,16 @@ def _least(ends: list[int], before: Callable[[int], list[tuple[int, int]]]) -> d
     return least
 
 
-def _best(
+def _wanted(
     catalogue: Catalogue, useful: tuple[int, ...], after: Mapping[int, Bound], word: int
-) -> tuple[int, Bound]:
-    functions = [catalogue.usable[i] for i in useful]
-    weight = max((f.weights[word] for f in functions), default=0)
+) -> Wanted:
+    weights = {i: catalogue.usable[i].weights[word] for i in useful}
+    weight = max(weights.values(), default=0)
     if weight == 0:
-        return 0, (0, 0, 0)
-    return weight, _least_by_way_of([f for f in functions if f.weights[word] == weight], after)
+        return Wanted(0, (), (0, 0, 0))
+    functions = tuple(i for i in useful if weights[i] == weight)
+    bound = _least_by_way_of([catalogue.usable[i] for i in functions], after)
+    return Wanted(weight, functions, bound)
 
 
 def _join(catalogue: Catalogue, useful: tuple[int, ...], after: Mapping[int, Bound]) -> Join | None:

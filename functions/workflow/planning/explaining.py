@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsfn.functions.workflow.planning.assembling import Assembled
+from dsfn.functions.workflow.planning.bounds import Bounds
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.model import ASSUMED_ITEMS, Alternative, PlannedStep
 from dsfn.functions.workflow.planning.values import Value
@@ -15,6 +16,7 @@ _PLACES = {TAG: "tags", NAME: "name", DESCRIPTION: "description"}
 
 def explain(
     catalogue: Catalogue,
+    bounds: Bounds,
     chosen: Assembled,
     goal: Value,
     alternatives: Sequence[Alternative],
@@ -25,15 +27,17 @@ def explain(
     sentences = [_whole(catalogue, chosen, currency)]
     sentences += [_step(step, currency) for step in chosen.steps]
     sentences += [
-        _word(word, weight, chosen.steps, catalogue)
-        for word, weight in zip(catalogue.words, goal.weights, strict=True)
+        _met(catalogue, at, weight, chosen.steps)
+        if weight
+        else _unmet(catalogue, bounds, at, complete)
+        for at, weight in enumerate(goal.weights)
     ]
     if any(step.runs > 1 for step in chosen.steps):
         sentences.append(f"A list counts as {ASSUMED_ITEMS} items: how long it is, a run shows.")
     sentences += _exact_type(catalogue)
     sentences += [_other(other, chosen, currency) for other in alternatives]
     if not alternatives:
-        sentences.append("No other functions lead there.")
+        sentences.append("No other way was found.")
     if not complete:
         sentences.append("There were too many ways to look at all: a better one may exist.")
     return tuple(sentences)
@@ -84,13 +88,21 @@ def _step(step: PlannedStep, currency: str) -> str:
     return f"{sentence}."
 
 
-def _word(word: str, weight: int, steps: Sequence[PlannedStep], catalogue: Catalogue) -> str:
-    at = catalogue.words.index(word)
+def _met(catalogue: Catalogue, at: int, weight: int, steps: Sequence[PlannedStep]) -> str:
     by_name = {f.name: f.weights[at] for f in catalogue.usable}
-    if not weight:
-        return f"Nothing on the way is about '{word}'."
     met_by = next(step.function for step in steps if by_name[step.function] == weight)
-    return f"'{word}' is met by {met_by}, by its {_PLACES[weight]}."
+    return f"'{catalogue.words[at]}' is met by {met_by}, by its {_PLACES[weight]}."
+
+
+def _unmet(catalogue: Catalogue, bounds: Bounds, at: int, complete: bool) -> str:
+    """That nothing is about a word can be said of what was looked at alone."""
+    word, about = catalogue.words[at], bounds.wanted[at].functions
+    if complete or not about:
+        return f"Nothing on the way is about '{word}'."
+    return (
+        f"'{word}' is not met: {catalogue.usable[about[0]].name} is about it, but no way by it was"
+        " found before the search ended at its limit."
+    )
 
 
 def _exact_type(catalogue: Catalogue) -> list[str]:

@@ -13,12 +13,16 @@ MAX_NAMED = 6
 
 
 def no_plan(catalogue: Catalogue, bounds: Bounds, complete: bool) -> NoPlan:
-    """The error for inputs from which nothing leads to the output."""
+    """The error for inputs from which nothing leads to the output, as far as was looked."""
     request = catalogue.request
-    inputs = " and ".join(map(str, request.inputs.values()))
+    ends = f"from {' and '.join(map(str, request.inputs.values()))} to {request.output}"
     reached = [catalogue.usable[i] for i in bounds.reachable]
     giving = [f for f in catalogue.usable if catalogue.is_output(f.gives, 0)]
-    sentences = [f"No deployed functions lead from {inputs} to {request.output}."]
+    sentences = [
+        f"No deployed functions lead {ends}."
+        if complete
+        else f"No way {ends} was found before the search ended at its limit."
+    ]
     unused = [g.name for g in catalogue.given if not _is_taken(catalogue, g.type)]
     if unused:
         sentences.append(f"No function takes {_listed(unused)}.")
@@ -27,10 +31,8 @@ def no_plan(catalogue: Catalogue, bounds: Bounds, complete: bool) -> NoPlan:
         names = _listed([f.name for f in reached])
         sentences.append(f"The inputs lead to {_listed(kinds)}, by {names}.")
     sentences += _towards(catalogue, giving, bounds)
-    if bounds.useful and not unused:
-        sentences.append(
-            "No plan uses every input." if complete else "The search ended at its limit."
-        )
+    if bounds.useful and not unused and complete:
+        sentences.append("No plan uses every input.")
     return NoPlan(
         " ".join(sentences),
         inputs={name: str(flow) for name, flow in request.inputs.items()},

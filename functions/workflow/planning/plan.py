@@ -8,7 +8,7 @@ from dataclasses import replace
 from dsfn.functions.workflow.checking import check
 from dsfn.functions.workflow.document import digest_of
 from dsfn.functions.workflow.planning.assembling import Assembled, assemble
-from dsfn.functions.workflow.planning.bounds import bounds_of
+from dsfn.functions.workflow.planning.bounds import Bounds, bounds_of
 from dsfn.functions.workflow.planning.catalogue import Catalogue, catalogue_of
 from dsfn.functions.workflow.planning.explaining import explain
 from dsfn.functions.workflow.planning.failing import no_plan
@@ -38,10 +38,12 @@ def make_plan(
     outcome = Search(catalogue, bounds, max_states).run()
     if not outcome.goals:
         raise no_plan(catalogue, bounds, outcome.complete)
-    return _plan(catalogue, outcome, name, currency)
+    return _plan(catalogue, bounds, outcome, name, currency)
 
 
-def _plan(catalogue: Catalogue, outcome: Outcome, name: str | None, currency: str) -> Plan:
+def _plan(
+    catalogue: Catalogue, bounds: Bounds, outcome: Outcome, name: str | None, currency: str
+) -> Plan:
     goal = outcome.goals[0]
     found = [
         assemble(catalogue, outcome.values, one, name or AUTO, _description(catalogue))
@@ -64,7 +66,7 @@ def _plan(catalogue: Catalogue, outcome: Outcome, name: str | None, currency: st
         latency_us=chosen.latency_us,
         cost_nano=chosen.cost_nano,
         currency=currency,
-        explanation=explain(catalogue, chosen, goal, others, currency, outcome.complete),
+        explanation=explain(catalogue, bounds, chosen, goal, others, currency, outcome.complete),
         alternatives=others,
         complete=outcome.complete,
     )

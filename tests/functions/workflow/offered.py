@@ -14,6 +14,7 @@ Typed = str | Schema
 
 STRING: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
+INTEGER: Schema = {"type": "integer"}
 
 
 def many(items: Schema) -> Schema:

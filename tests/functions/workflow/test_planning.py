@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offered import NUMBER, STRING, many, offer, plan_of, record
+from offered import INTEGER, NUMBER, STRING, many, offer, plan_of, record
 
 import dsfn
 from dsfn.functions.errors import InvalidInput, NoPlan, UsageError
@@ -29,7 +29,7 @@ from dsfn.functions.workflow.planning.model import STEP_US, Estimate, Offer, Pla
 from dsfn.functions.workflow.planning.plan import make_plan
 from dsfn.functions.workflow.planning.schemas import MAX_PLACES, plain, promises
 from dsfn.functions.workflow.planning.search import MAX_STATES, Search
-from dsfn.functions.workflow.planning.words import alike, words_of
+from dsfn.functions.workflow.planning.words import TAG, alike, words_of
 
 SEGMENT = record(start_s=NUMBER, end_s=NUMBER)
 
@@ -440,9 +440,15 @@ def test_python_plans_over_functions_at_hand() -> None:
 # Limits
 
 
-def search(offers: list[Offer], inputs: list[str], output: str, want: str = "") -> Any:
+def search(
+    offers: list[Offer],
+    inputs: list[str],
+    output: str,
+    want: str = "",
+    max_states: int = MAX_STATES,
+) -> Any:
     catalogue = catalogue_of(request_of(inputs, output, want), offers)
-    return Search(catalogue, bounds_of(catalogue), max_s=60.0).run()
+    return Search(catalogue, bounds_of(catalogue), max_states, max_s=60.0).run()
 
 
 def test_of_500_functions_alike_few_states_are_looked_at() -> None:
@@ -477,6 +483,77 @@ def test_a_search_without_end_stops_at_its_limit_and_says_so() -> None:
     plan = make_plan(request, [*lists, *joins, *about], max_states=2_000)
     assert not plan.complete
     assert "There were too many ways to look at all" in plan.explanation[-1]
+
+
+def cheap_texts() -> list[Offer]:
+    """Functions between texts, lists of them and numbers, all of them known to be fast."""
+    found = [
+        offer("sentences", {"text": "text"}, many(STRING), ms=5),
+        offer("length", {"text": "text"}, INTEGER, ms=2),
+        offer("huge", {"size": INTEGER}, "text", ms=3),
+    ]
+    for i in range(9):
+        found += [
+            offer(f"edit{i}", {"text": STRING}, STRING, ms=4 + i, nano=90 - i),
+            offer(f"measure{i}", {"text": "text"}, INTEGER, ms=3 + i, nano=80 - i),
+            offer(f"parts{i}", {"text": "text"}, many(STRING), ms=6 + i, nano=70 - i),
+            offer(f"merge{i}", {"texts": many(STRING)}, "text", ms=5 + i, nano=60 - i),
+        ]
+    return found
+
+
+BARS = offer("bars", {"counts": many(INTEGER)}, "text", tags=("chart",), ms=1_000, calls=0)
+
+
+def test_what_is_wanted_is_found_among_many_calls_that_are_cheaper() -> None:
+    outcome = search([*cheap_texts(), BARS], ["text/plain"], "text/plain", "a chart", 2_000)
+    assert not outcome.complete
+    assert outcome.states < 2_700
+    assert outcome.goals[0].weights == (TAG,)
+    request = request_of(["text/plain"], "text/plain", "a chart")
+    plan = make_plan(request, [*cheap_texts(), BARS], max_states=2_000)
+    assert plan.functions == ("sentences", "length", "bars")
+    assert "'chart' is met by bars, by its tags." in plan.explanation
+    assert "There were too many ways to look at all" in plan.explanation[-1]
+
+
+def test_all_words_are_met_among_many_calls_that_are_cheaper() -> None:
+    about = [
+        offer("heading", {"text": "text"}, record(title=STRING), tags=("title",), ms=1_000),
+        offer("titled", {"text": "text", "head": record(title=STRING)}, "text", ms=1_000),
+        offer("spanish", {"text": STRING}, STRING, tags=("translate",), ms=1_000),
+    ]
+    request = request_of(["text/plain"], "text/plain", "chart with a title, translated")
+    plan = make_plan(request, [*cheap_texts(), *about, BARS], max_states=5_000)
+    assert not plan.complete
+    assert {"bars", "heading", "titled", "spanish"} < set(plan.functions)
+
+
+def test_a_word_that_the_search_did_not_come_to_is_not_said_to_be_unknown() -> None:
+    far = [
+        offer(f"f{i}", {"x": record(**{f"m{i}": STRING})}, record(**{f"m{i + 1}": STRING}), ms=1)
+        for i in range(8)
+    ]
+    start = offer("start", {"text": "text"}, record(m0=STRING), ms=1)
+    end = offer("end", {"x": record(m8=STRING)}, "text", tags=("chart",), ms=1)
+    request = request_of(["text/plain"], "text/plain", "a chart in haiku")
+    plan = make_plan(request, [*cheap_texts(), start, *far, end], max_states=2_000)
+    assert not plan.complete
+    told = " ".join(plan.explanation)
+    assert "'chart' is not met: end is about it, but no way by it was found before" in told
+    assert "Nothing on the way is about 'chart'" not in told
+    assert "Nothing on the way is about 'haiku'." in told
+
+
+def test_a_search_that_was_cut_off_does_not_say_that_no_functions_lead_there() -> None:
+    request = request_of(["text/plain"], "text/plain", "a chart")
+    with pytest.raises(NoPlan) as caught:
+        make_plan(request, [*cheap_texts(), BARS], max_states=200)
+    assert (
+        "No way from text/plain to text/plain was found before the search ended at its limit."
+        in (caught.value.message)
+    )
+    assert "No deployed functions lead" not in caught.value.message
 
 
 def test_eight_inputs_alike_do_not_multiply() -> None:
