@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import wave
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from deadlines import eventually
-from live_node import APPS, LiveNode, StartNode
+from live_node import APPS, LiveNode, StartNode, start_node
 
 import dsfn
 from dsfn.functions.errors import NoPlan, Unavailable
@@ -20,15 +21,20 @@ FILM = b"0000ftypabcd"
 
 
 @pytest.fixture(scope="module")
-def planning(node: LiveNode) -> LiveNode:
-    """The shared node with functions to plan with. What was never measured counts as a second,
-    so that ways that were would be taken whatever they are: the plain one is."""
-    node.deploy(APPS / "planned.py")
-    answer = node.http.post(
-        "/functions/transcribe", content=FILM, headers={"content-type": "video/mp4"}
-    )
-    assert answer.status_code == 200, answer.text
-    return node
+def planning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    """A node with functions to plan with, and no others. What was never measured counts as a
+    second, so that ways that were would be taken whatever they are: the plain one is."""
+    node = start_node(tmp_path_factory.mktemp("planning"), cancel_grace_s=0.5)
+    try:
+        node.deploy(APPS / "planned.py")
+        answer = node.http.post(
+            "/functions/transcribe", content=FILM, headers={"content-type": "video/mp4"}
+        )
+        assert answer.status_code == 200, answer.text
+        yield node
+        assert node.stop() == 0, node.log
+    finally:
+        node.end()
 
 
 def plan(node: LiveNode, **asked: Any) -> httpx.Response:
