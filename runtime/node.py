@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +23,7 @@ from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
 from dsfn.runtime.gateway.protocol import protocol_for
 from dsfn.runtime.services import Services
+from dsfn.snapshots.owner.linux import allow_many_descriptors
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -40,7 +40,8 @@ def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
     try:
         listener = _listen(settings)
         with listener:
-            _raise_descriptor_limit()
+            # Every replica costs two and every client one.
+            allow_many_descriptors()
             uvloop.run(_serve(settings, directory, listener, on_ready))
     finally:
         directory.release()
@@ -192,12 +193,6 @@ def _listen(settings: Settings) -> socket.socket:
             f" {(error.strerror or str(error)).lower()}. Choose another with --port."
         ) from error
     return listener
-
-
-def _raise_descriptor_limit() -> None:
-    """Every replica costs two descriptors and every client one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 logging.getLogger("uvicorn").setLevel(logging.ERROR)

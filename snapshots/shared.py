@@ -31,7 +31,7 @@ class SharedDirectory:
     def listing(self) -> tuple[Published, ...]:
         """See `SnapshotStore`."""
         with self._files() as files:
-            return tuple(Published(d, _size_bytes(files.path(d))) for d in files.digests())
+            return tuple(Published(d, files.size_bytes(d)) for d in files.digests())
 
     def manifest(self, digest: str) -> Manifest:
         """See `SnapshotStore`."""
@@ -77,11 +77,6 @@ class SharedDirectory:
                 reason=str(error.strerror),
                 retry_after_s=10,
             ) from error
-
-
-def _size_bytes(directory: Path) -> int:
-    files = (file for file in directory.iterdir() if file.name != MANIFEST_FILE)
-    return sum(file.stat().st_size for file in files)
 
 
 def _copy(directory: Path, manifest: Manifest, staging: Path, transfer: Transfer) -> None:

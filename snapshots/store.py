@@ -112,6 +112,11 @@ class FileStore:
         """The digests of all published snapshots, sorted."""
         return tuple(sorted(path.name for path in self._root.iterdir() if is_digest(path.name)))
 
+    def size_bytes(self, digest: str) -> int:
+        """The size of a snapshot's files, but for the manifest. Raises `NotFound`."""
+        files = (file for file in self.path(digest).iterdir() if file.name != MANIFEST_FILE)
+        return sum(file.stat().st_size for file in files)
+
     def has(self, digest: str) -> bool:
         """Whether this snapshot is there."""
         return is_digest(digest) and (self._root / digest).is_dir()

@@ -50,34 +50,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-bills = typer.Typer(
-    help="What was used and what it costs.", rich_markup_mode=None, invoke_without_command=True
-)
-cards = typer.Typer(
-    help="What usage costs, and from when on.",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
-snapshots = typer.Typer(
-    help="The memory of loaded functions, and where it is kept.",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
-workflows = typer.Typer(
-    help="Functions put together: what there is, how it looks, and to run it.",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
-runs_of_workflows = typer.Typer(
-    help="Runs of workflows: what they are at and what came of them.",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
-letters = typer.Typer(
-    help="What was given up: events that nobody took, and runs that failed.",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
+
+
+def _group(name: str, words: str) -> typer.Typer:
+    """Commands under one word, which alone shows them, as `dsfn` alone does."""
+    group = typer.Typer(help=words, rich_markup_mode=None, invoke_without_command=True)
+
+    def show_help(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            say(context.get_help())
+
+    group.callback(help=words)(show_help)
+    app.add_typer(group, name=name)
+    return group
+
 
 app.command("up")(node.up)
 app.command("down")(node.down)
@@ -94,31 +80,33 @@ app.command("traffic")(functions.traffic)
 app.command("delete")(functions.delete)
 app.command("subscribe")(subscriptions.subscribe)
 app.command("unsubscribe")(subscriptions.unsubscribe)
-app.add_typer(workflows, name="workflow")
+workflows = _group(
+    "workflow", "Functions put together: what there is, how it looks, and to run it."
+)
 workflows.command("list")(workflow.list_workflows)
 workflows.command("show")(workflow.show)
 workflows.command("run")(workflow.run)
 workflows.command("plan")(workflow_plan.plan)
 workflows.command("history")(workflow.history)
 workflows.command("delete")(workflow.delete)
-app.add_typer(runs_of_workflows, name="runs")
+runs_of_workflows = _group("runs", "Runs of workflows: what they are at and what came of them.")
 runs_of_workflows.command("list")(runs.list_runs)
 runs_of_workflows.command("show")(runs.show)
 runs_of_workflows.command("cancel")(runs.cancel)
 runs_of_workflows.command("retry")(runs.retry)
 runs_of_workflows.command("logs")(runs.logs)
-app.add_typer(letters, name="deadletters")
+letters = _group("deadletters", "What was given up: events that nobody took, and runs that failed.")
 letters.command("list")(deadletters.list_letters)
 letters.command("show")(deadletters.show)
 letters.command("replay")(deadletters.replay)
-app.add_typer(bills, name="bill")
+bills = _group("bill", "What was used and what it costs.")
 bills.command("report")(bill.report)
-app.add_typer(cards, name="rates")
+cards = _group("rates", "What usage costs, and from when on.")
 cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
 cards.command("set")(rates.set_rates)
 cards.command("check")(rates.check)
-app.add_typer(snapshots, name="snapshot")
+snapshots = _group("snapshot", "The memory of loaded functions, and where it is kept.")
 snapshots.command("list")(snapshot.list_snapshots)
 snapshots.command("show")(snapshot.show)
 snapshots.command("verify")(snapshot.verify)
@@ -148,48 +136,6 @@ def options(
     ] = False,
 ) -> None:
     """Options of `dsfn` itself."""
-
-
-@bills.callback()
-def bill_options(context: typer.Context) -> None:
-    """What was used and what it costs."""
-    _help_alone(context)
-
-
-@cards.callback()
-def rate_options(context: typer.Context) -> None:
-    """What usage costs, and from when on."""
-    _help_alone(context)
-
-
-@snapshots.callback()
-def snapshot_options(context: typer.Context) -> None:
-    """The memory of loaded functions, and where it is kept."""
-    _help_alone(context)
-
-
-@workflows.callback()
-def workflow_options(context: typer.Context) -> None:
-    """Functions put together: what there is, how it looks, and to run it."""
-    _help_alone(context)
-
-
-@runs_of_workflows.callback()
-def run_options(context: typer.Context) -> None:
-    """Runs of workflows: what they are at and what came of them."""
-    _help_alone(context)
-
-
-@letters.callback()
-def letter_options(context: typer.Context) -> None:
-    """What was given up: events that nobody took, and runs that failed."""
-    _help_alone(context)
-
-
-def _help_alone(context: typer.Context) -> None:
-    """`bill` alone shows its commands, as `dsfn` alone does."""
-    if context.invoked_subcommand is None:
-        say(context.get_help())
 
 
 def main() -> None:

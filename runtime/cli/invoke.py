@@ -14,10 +14,21 @@ from dsfn.functions.errors import Unavailable, UsageError
 from dsfn.runtime.cli.bars import call_spans, print_bars
 from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.documents import ResultDocument
-from dsfn.runtime.cli.options import JsonOption, NameArgument, connect, given_path
+from dsfn.runtime.cli.options import (
+    ContentTypeOption,
+    EventIdOption,
+    EventOption,
+    EventSourceOption,
+    EventTypeOption,
+    FileOption,
+    JsonOption,
+    NameArgument,
+    OutputOption,
+    connect,
+)
 from dsfn.runtime.cli.output import complain, print_json, say, size
 from dsfn.runtime.cli.reply import Reply
-from dsfn.runtime.cli.request import CallRequest, EventOptions, request_from
+from dsfn.runtime.cli.request import CallRequest, event_options, request_from
 from dsfn.runtime.cli.result import Collected, collect_result, print_result, write_result
 from dsfn.runtime.cli.transport import CALL_TIMEOUT_S, problem_error
 
@@ -31,41 +42,29 @@ def invoke(
         str | None,
         typer.Option(metavar="JSON|@FILE", help="The parameters as JSON, or a file with them."),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", parser=given_path, help="A file to send as it is."),
-    ] = None,
-    content_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Guessed from the file's name without it.")
-    ] = None,
-    event: Annotated[
-        bool, typer.Option("--event", help="Send a CloudEvent and print the one that answers.")
-    ] = False,
-    event_type: Annotated[str | None, typer.Option("--type", help="The event's type.")] = None,
-    source: Annotated[str | None, typer.Option(help="The event's source.")] = None,
-    event_id: Annotated[str | None, typer.Option("--id", help="The event's id.")] = None,
+    file: FileOption = None,
+    content_type: ContentTypeOption = None,
+    event: EventOption = False,
+    event_type: EventTypeOption = None,
+    source: EventSourceOption = None,
+    event_id: EventIdOption = None,
     later: Annotated[
         bool, typer.Option("--async", help="Queue the call and print the invocation's id.")
     ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="With --async: wait for the result and print it.")
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", parser=given_path, help="Write the result there."),
-    ] = None,
+    output: OutputOption = None,
     timing: Annotated[bool, typer.Option("--timing", help="Show where the time went.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Call a function."""
-    attributes = EventOptions(event_type, source, event_id)
-    if not event and attributes != EventOptions(None, None, None):
-        raise UsageError("--type, --source and --id are attributes of an event: add --event.")
+    attributes = event_options(event, event_type, source, event_id)
     if wait and not later:
         raise UsageError("--wait belongs to --async.")
     if timing and later:
         raise UsageError("--timing cannot be with --async: only a direct answer tells its phases.")
-    request = request_from(data, file, content_type, attributes if event else None)
+    request = request_from(data, file, content_type, attributes)
     with connect() as client:
         sink = Sink(client, name, output, timing, json_output)
         if later:

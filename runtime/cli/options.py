@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.place import node_url
 from dsfn.runtime.cli.workflow_client import WorkflowClient
@@ -25,26 +26,16 @@ def connect_workflows() -> WorkflowClient:
 
 def deployed_names(incomplete: str) -> list[str]:
     """Completes a function's name; the shell shows nothing when no node answers."""
-    from dsfn.functions.errors import DsfnError
-
-    try:
-        with connect() as client:
-            names = [f["name"] for f in client.functions()]
-    except DsfnError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
+    with suppress(DsfnError), connect() as client:
+        return [f["name"] for f in client.functions() if f["name"].startswith(incomplete)]
+    return []
 
 
 def workflow_names(incomplete: str) -> list[str]:
     """Completes a workflow's name as `deployed_names` does a function's."""
-    from dsfn.functions.errors import DsfnError
-
-    try:
-        with connect_workflows() as client:
-            names = [w["name"] for w in client.workflows()]
-    except DsfnError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
+    with suppress(DsfnError), connect_workflows() as client:
+        return [w["name"] for w in client.workflows() if w["name"].startswith(incomplete)]
+    return []
 
 
 def given_path(text: str) -> Path:
@@ -72,4 +63,21 @@ WorkflowArgument = Annotated[
         autocompletion=workflow_names,
         show_default=False,
     ),
+]
+FileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", parser=given_path, help="A file to send as it is."),
+]
+ContentTypeOption = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="Guessed from the file's name without it.")
+]
+EventOption = Annotated[
+    bool, typer.Option("--event", help="Send a CloudEvent and print the one that answers.")
+]
+EventTypeOption = Annotated[str | None, typer.Option("--type", help="The event's type.")]
+EventSourceOption = Annotated[str | None, typer.Option(help="The event's source.")]
+EventIdOption = Annotated[str | None, typer.Option("--id", help="The event's id.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", parser=given_path, help="Write the result there."),
 ]

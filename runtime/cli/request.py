@@ -47,6 +47,18 @@ class EventOptions:
     id: str | None
 
 
+def event_options(
+    event: bool, type_: str | None, source: str | None, id_: str | None
+) -> EventOptions | None:
+    """The attributes that were chosen, None when no event is to be sent. Raises `UsageError`."""
+    chosen = EventOptions(type_, source, id_)
+    if event:
+        return chosen
+    if chosen != EventOptions(None, None, None):
+        raise UsageError("--type, --source and --id are attributes of an event: add --event.")
+    return None
+
+
 def request_from(
     data: str | None,
     file: Path | None,

@@ -11,10 +11,16 @@ import typer
 
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.options import (
+    ContentTypeOption,
+    EventIdOption,
+    EventOption,
+    EventSourceOption,
+    EventTypeOption,
+    FileOption,
     JsonOption,
+    OutputOption,
     WorkflowArgument,
     connect_workflows,
-    given_path,
 )
 from dsfn.runtime.cli.output import (
     Column,
@@ -26,7 +32,8 @@ from dsfn.runtime.cli.output import (
     say,
     size,
 )
-from dsfn.runtime.cli.request import CallRequest, EventOptions, request_from
+from dsfn.runtime.cli.reply import Reply
+from dsfn.runtime.cli.request import CallRequest, event_options, request_from
 from dsfn.runtime.cli.result import collect_result, print_result, write_result
 from dsfn.runtime.cli.run_view import (
     Change,
@@ -93,13 +100,8 @@ def run(
         str | None,
         typer.Option(metavar="JSON|@FILE", help="The inputs as JSON, or a file with them."),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", parser=given_path, help="A file to send as it is."),
-    ] = None,
-    content_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Guessed from the file's name without it.")
-    ] = None,
+    file: FileOption = None,
+    content_type: ContentTypeOption = None,
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,33 +109,24 @@ def run(
             help="One input, or one more item of an input that is a list.",
         ),
     ] = None,
-    event: Annotated[
-        bool, typer.Option("--event", help="Send a CloudEvent and print the one that answers.")
-    ] = False,
-    event_type: Annotated[str | None, typer.Option("--type", help="The event's type.")] = None,
-    source: Annotated[str | None, typer.Option(help="The event's source.")] = None,
-    event_id: Annotated[str | None, typer.Option("--id", help="The event's id.")] = None,
+    event: EventOption = False,
+    event_type: EventTypeOption = None,
+    source: EventSourceOption = None,
+    event_id: EventIdOption = None,
     later: Annotated[
         bool, typer.Option("--async", help="Start the run, print its id and return.")
     ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show how the run goes while it does.")
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", parser=given_path, help="Write the result there."),
-    ] = None,
+    output: OutputOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Run a workflow and print its result."""
-    attributes = EventOptions(event_type, source, event_id)
-    if not event and attributes != EventOptions(None, None, None):
-        raise UsageError("--type, --source and --id are attributes of an event: add --event.")
+    attributes = event_options(event, event_type, source, event_id)
     if later and (follow or output is not None):
         raise UsageError("--async does not wait for what --follow and --output need.")
-    request = request_from(
-        data, file, content_type, attributes if event else None, tuple(part or ())
-    )
+    request = request_from(data, file, content_type, attributes, tuple(part or ()))
     with connect_workflows() as client:
         if later:
             started = client.start_run(name, request.body, request.headers)
@@ -189,8 +182,7 @@ def _wait(
     """Waits for the result: it is all that comes."""
     with client.run(name, request.body, request.headers) as reply:
         if output is not None:
-            written = write_result(reply, output)
-            complain(f"{size(written)} of {reply.media_type} are in {output}.")
+            _save(reply, output)
         elif json_output:
             collect_result(reply)
         else:
@@ -217,12 +209,15 @@ def _follow(
         raise problem_error(document["error"])
     with client.run_output(run_id) as reply:
         if output is not None:
-            written = write_result(reply, output)
-            complain(f"{size(written)} of {reply.media_type} are in {output}.")
+            _save(reply, output)
         elif not json_output:
             print_result(reply, lambda: False)
     if json_output:
         print_json(document)
+
+
+def _save(reply: Reply, output: Path) -> None:
+    complain(f"{size(write_result(reply, output))} of {reply.media_type} are in {output}.")
 
 
 def _tell(change: Change) -> None:

@@ -26,6 +26,7 @@ from dsfn.runtime.events.delivery import (
 from dsfn.runtime.events.stored import (
     StoredBody,
     answer_document,
+    error_text,
     load_body,
     read_answer,
     request_digest,
@@ -155,12 +156,12 @@ class Queue:
     def requeue(self, id: str, after_us: int, error: DsfnError | None) -> None:
         """Gives a delivery back unserved, inside the caller's transaction."""
         not_before_us = self._clock.now_us() + after_us
-        self._connection.execute(_QUERIES["requeue"], (id, not_before_us, _error_text(error)))
+        self._connection.execute(_QUERIES["requeue"], (id, not_before_us, error_text(error)))
 
     def retry(self, id: str, after_us: int, error: DsfnError) -> None:
         """Counts a failed attempt and queues the next, inside the caller's transaction."""
         not_before_us = self._clock.now_us() + after_us
-        self._connection.execute(_QUERIES["retry"], (id, not_before_us, _error_text(error)))
+        self._connection.execute(_QUERIES["retry"], (id, not_before_us, error_text(error)))
 
     def succeed(self, id: str, answer: Answer, body: StoredBody) -> None:
         """Keeps the answer of a delivery, inside the caller's transaction."""
@@ -170,12 +171,12 @@ class Queue:
 
     def fail(self, id: str, error: DsfnError) -> None:
         """Ends an asynchronous call in failure, inside the caller's transaction."""
-        self._connection.execute(_QUERIES["fail"], (id, self._clock.now_us(), _error_text(error)))
+        self._connection.execute(_QUERIES["fail"], (id, self._clock.now_us(), error_text(error)))
 
     def bury(self, id: str, error: DsfnError, attempts: int) -> None:
         """Gives an event's delivery up after `attempts` more, inside the caller's transaction."""
         self._connection.execute(
-            _QUERIES["bury"], (id, self._clock.now_us(), _error_text(error), attempts)
+            _QUERIES["bury"], (id, self._clock.now_us(), error_text(error), attempts)
         )
 
     def recover(self, running: Collection[str] = ()) -> int:
@@ -253,10 +254,6 @@ class Queue:
 def blobs_of_deliveries(connection: apsw.Connection) -> Iterator[str | bytes]:
     """What deliveries say of blobs, read on any connection to the node's database."""
     return (text for (text,) in connection.execute(_QUERIES["references"]))
-
-
-def _error_text(error: DsfnError | None) -> str | None:
-    return None if error is None else json.dumps(error.to_document(), default=str)
 
 
 def _no_such_invocation(id: str, kind: str = "invocation") -> NotFound:

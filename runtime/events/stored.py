@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dsfn.functions.attributes import MAX_EXTENSIONS
+from dsfn.functions.errors import DsfnError
 from dsfn.functions.event import DATAREF, Event
 from dsfn.runtime.blobs import BlobStore, digest_of, reference_to
 from dsfn.runtime.model import Answer, Charge, Phases
@@ -70,6 +72,11 @@ def read_answer(document: Mapping[str, Any], body: bytes) -> Answer:
         charge=Charge(**document["charge"]),
         body=body,
     )
+
+
+def error_text(error: DsfnError | None) -> str | None:
+    """An error as a row keeps it."""
+    return None if error is None else json.dumps(error.to_document(), default=str)
 
 
 def request_digest(content_type: str, body: bytes) -> bytes:

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import InvalidInput, MalformedBody
+from dsfn.functions.errors import MalformedBody
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.invalid import invalid
 from dsfn.runtime.events.binding import events_of_request
 from dsfn.runtime.gateway.admin_documents import subscription_document
 from dsfn.runtime.gateway.request import BodyReader, headers_of
@@ -45,13 +46,13 @@ async def subscribe(request: Request) -> Response:
     if not isinstance(document, dict):
         raise MalformedBody("The body must be a JSON object.")
     if unknown := sorted(set(document) - {"function", *_DIALECTS}):
-        raise _invalid(unknown[0], "is not part of a subscription")
+        raise invalid(unknown[0], "is not part of a subscription")
     function = document.get("function")
     if not isinstance(function, str):
-        raise _invalid("function", "must name a function or workflow")
+        raise invalid("function", "must name a function or workflow")
     filters = {dialect: _conditions(document, dialect) for dialect in _DIALECTS}
     if not any(filters.values()):
-        raise _invalid("exact", "needs a condition, as 'prefix' or 'suffix' may have instead")
+        raise invalid("exact", "needs a condition, as 'prefix' or 'suffix' may have instead")
     subscription = services.subscriptions.add(function, FilterInterface(**filters))
     return JSONResponse(subscription_document(subscription), status_code=201)
 
@@ -79,18 +80,13 @@ async def _body(request: Request) -> bytes:
 def _conditions(document: Mapping[str, object], dialect: str) -> dict[str, str]:
     conditions = document.get(dialect, {})
     if not isinstance(conditions, dict):
-        raise _invalid(dialect, "must be an object of attributes and texts")
+        raise invalid(dialect, "must be an object of attributes and texts")
     for attribute, text in conditions.items():
         if not _ATTRIBUTE.fullmatch(attribute):
-            raise _invalid(f"{dialect}.{attribute}", "is not the name of an event's attribute")
+            raise invalid(f"{dialect}.{attribute}", "is not the name of an event's attribute")
         if not isinstance(text, str) or not text:
-            raise _invalid(f"{dialect}.{attribute}", "must be a text that is not empty")
+            raise invalid(f"{dialect}.{attribute}", "must be a text that is not empty")
     return conditions
-
-
-def _invalid(field: str, problem: str) -> InvalidInput:
-    sentence = f"'{field}' {problem}."
-    return InvalidInput(sentence, field=field, errors=[{"field": field, "message": sentence}])
 
 
 ROUTES = [

@@ -22,6 +22,11 @@ def content(content_type: str, schema: Document) -> Document:
     return {content_type: {"schema": schema}}
 
 
+def query(name: str, schema: Document) -> Document:
+    """A parameter in the query of a URL."""
+    return {"name": name, "in": "query", "schema": schema}
+
+
 # What every operation may answer beside its own.
 ERRORS: Document = {
     "4XX": component("responses", "Problem"),

@@ -12,6 +12,7 @@ from dsfn.runtime.gateway.openapi_base import (
     Document,
     component,
     content,
+    query,
 )
 from dsfn.runtime.gateway.openapi_workflows import RUN_RESPONSES
 
@@ -51,10 +52,6 @@ _PLAN: Document = {
 }
 
 
-def _query(name: str, schema: Document) -> Document:
-    return {"name": name, "in": "query", "schema": schema}
-
-
 PLAN_PATHS: Document = {
     "/plans": {
         "post": {
@@ -80,9 +77,9 @@ PLAN_PATHS: Document = {
             "parameters": [
                 PREFER,
                 IDEMPOTENCY_KEY,
-                _query("output", _TYPE),
-                _query("want", _WANT),
-                _query("optimise", _OPTIMISE),
+                query("output", _TYPE),
+                query("want", _WANT),
+                query("optimise", _OPTIMISE),
             ],
             "requestBody": {
                 "required": True,

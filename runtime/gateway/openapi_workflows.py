@@ -20,6 +20,7 @@ from dsfn.runtime.gateway.openapi_base import (
     component,
     content,
     path_parameter,
+    query,
 )
 from dsfn.runtime.gateway.openapi_schemas import hoist, part_schema
 from dsfn.runtime.gateway.server_sent import EVENT_STREAM
@@ -198,10 +199,6 @@ def _answer(description: str, media: str, schema: Document, status: str = "200")
     return {status: {"description": description, "content": content(media, schema)}}
 
 
-def _query(name: str, schema: Document) -> Document:
-    return {"name": name, "in": "query", "schema": schema}
-
-
 _RUN, _RUN_SUMMARY = component("schemas", "Run"), component("schemas", "RunSummary")
 _PAGE: dict[str, Any] = _object(
     {
@@ -216,10 +213,10 @@ _RUN_PATHS: Document = {
             "tags": ["runs"],
             "summary": "Runs, those that started last first",
             "parameters": [
-                _query("workflow", {"type": "string"}),
-                _query("state", {"enum": [state.value for state in RunState]}),
-                _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),
-                _query("before", {"type": "string"}),
+                query("workflow", {"type": "string"}),
+                query("state", {"enum": [state.value for state in RunState]}),
+                query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),
+                query("before", {"type": "string"}),
             ],
             "responses": {**_answer("A page.", JSON_CONTENT_TYPE, _PAGE), **ERRORS},
         }

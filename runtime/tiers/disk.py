@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dsfn.functions.errors import CorruptSnapshot, NotFound
-from dsfn.snapshots.format import MANIFEST_FILE
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
@@ -60,9 +58,8 @@ class Disk:
 
     def _look(self, digest: str) -> Present | None:
         try:
-            directory = self.files.path(digest)
-            published_at_us = directory.stat().st_mtime_ns // 1000
-            return Present(_size_bytes(directory), published_at_us)
+            published_at_us = self.files.path(digest).stat().st_mtime_ns // 1000
+            return Present(self.files.size_bytes(digest), published_at_us)
         except (NotFound, FileNotFoundError):
             return None
 
@@ -71,8 +68,3 @@ class Disk:
             return read_manifest(self.files.path(digest))[1].device_class
         except (CorruptSnapshot, NotFound):
             return ""
-
-
-def _size_bytes(directory: Path) -> int:
-    files = (file for file in directory.iterdir() if file.name != MANIFEST_FILE)
-    return sum(file.stat().st_size for file in files)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsfn.functions.errors import DsfnError, InvalidInput
-from dsfn.functions.event import Event
+from dsfn.functions.event import DATAREF, Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.media import is_json, parse_content_type
 from dsfn.runtime.clock import Clock, rfc3339
@@ -26,7 +26,6 @@ RUN_TYPE = "dev.dsfn.run."
 STEP_TYPE = "dev.dsfn.step."
 # A result that is kept in a row must fit whatever JSON makes of its characters: six for one.
 MAX_EVENT_BYTES = 8 * INLINE_BYTES
-DATAREF = "dataref"
 _LOG = logging.getLogger("dsfn.workflows")
 _STEP_WORDS = {
     StepState.SUCCEEDED: "completed",

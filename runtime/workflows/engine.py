@@ -116,12 +116,9 @@ class Engine:
         """
         prepared = await prepare(run, self._around.blobs)
         stored: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def refused(error: DsfnError) -> None:
-            if not stored.done():
-                stored.set_exception(error)
-
-        self._machine.turns.add(Entry(lambda: self._begin(prepared, stored), refused=refused))
+        self._machine.turns.add(
+            Entry(lambda: self._begin(prepared, stored), refused=partial(_give_up, stored))
+        )
         return await stored
 
     async def wait(self, run: str) -> RunRecord:

@@ -13,9 +13,10 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
+from dsfn.runtime.events.stored import error_text
 from dsfn.runtime.workflows.model import Blob, NewRun, RunState, StepState
 from dsfn.runtime.workflows.progress import Instance
-from dsfn.runtime.workflows.rows import blob_row, error_text, packed
+from dsfn.runtime.workflows.rows import blob_row, packed
 from dsfn.runtime.workflows.tally import Tally
 
 QUERIES = load_queries("dsfn.runtime.workflows", "sql/runs.sql")

@@ -25,11 +25,6 @@ def unpacked(data: bytes) -> Path:
     return tuple(int.from_bytes(data[at : at + _INDEX_BYTES]) for at in starts)
 
 
-def error_text(error: DsfnError | None) -> str | None:
-    """An error as it is stored."""
-    return None if error is None else json.dumps(error.to_document(), default=str)
-
-
 def error_of(text: str) -> DsfnError:
     """Reads back what `error_text` gave."""
     return errors.from_document(json.loads(text))

@@ -102,7 +102,7 @@ def die_with_parent() -> None:
 
 
 def allow_many_descriptors() -> None:
-    """Raises the limit of open files as far as this user may: a granule is one."""
+    """Raises the limit of open files as far as this user may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
