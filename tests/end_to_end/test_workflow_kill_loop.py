@@ -18,7 +18,7 @@ import httpx
 from deadlines import eventually
 from live_node import APPS, LiveNode, StartNode
 
-RUNS = int(os.environ.get("DSFN_KILL_LOOP_RUNS", "100"))
+RUNS = int(os.environ.get("DSFN_KILL_LOOP_RUNS", "200"))
 MAX_KILLS = int(os.environ.get("DSFN_KILL_LOOP_KILLS", "4"))
 LONGEST_LIFE_S = 1.5
 LAST_LIFE_S = 120.0

@@ -16,7 +16,7 @@ from run_node import COST_NANO, RunNode
 
 from dsfn.runtime.workflows.model import RunState, StepState
 
-RUNS = int(os.environ.get("DSFN_KILL_LOOP_RUNS", "60"))
+RUNS = int(os.environ.get("DSFN_KILL_LOOP_RUNS", "200"))
 MAX_KILLS = int(os.environ.get("DSFN_KILL_LOOP_KILLS", "12"))
 LAST_LIFE_S = 60.0
 
