@@ -130,11 +130,12 @@ def test_a_slab_on_its_way_that_nobody_keeps_is_called_off(directory: Path) -> N
 
 
 def test_slabs_arrive_over_one_socket_in_any_order(tmp_path: Path, directory: Path) -> None:
-    short = written(tmp_path / "b", weights("c"))
+    late = weights("c", size=512)  # 0.1 s, so that what is looked at has not arrived already
+    short = written(tmp_path / "b", late)
     with owned(SLOW, directory, short) as scene:
         first, second = scene.restore(directory), scene.restore(short)
         slab_of(second).unpark()  # the owner speaks of the first one before
-        assert torch.equal(tensor(second, "c"), weights("c")["c"])
+        assert torch.equal(tensor(second, "c"), late["c"])
         third = scene.restore(short)
         arrival_of(third).wait(arrival_of(third).size_bytes)
         slab_of(third).park()
