@@ -10,6 +10,8 @@
     │   ├── HeadTooLarge             the head of an HTTP request is over the limit
     │   ├── NotFound                 no such function, revision, invocation, ...
     │   ├── NoPlan                   no deployed functions lead from the inputs to the output
+    │   ├── Unauthenticated          no API key, or none that is valid
+    │   ├── Forbidden                the API key may not do this
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
     ├── DeployError                  the author's mistake, found while deploying (see `traceback`)
@@ -112,6 +114,14 @@ class NoPlan(RequestError):
     """No deployed functions lead from the inputs to the output. Fields: `inputs`, `output`,
     `unused` (inputs that nothing takes), `reachable` and `giving` (names of functions that can
     be called, and that give the output)."""
+
+
+class Unauthenticated(RequestError):
+    """No API key, or none that is valid: which of the two, and why, is not told."""
+
+
+class Forbidden(RequestError):
+    """The API key is valid and may not do this."""
 
 
 class Conflict(RequestError):

@@ -8,6 +8,7 @@ import apsw
 
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.runtime.access import Access, Keys
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
@@ -128,6 +129,7 @@ def assemble(
         settings=settings,
         clock=clock,
         life=Life(url, clock.now_us()),
+        access=Access(Keys(connection, clock), settings.tenant, settings.auth.required),
         registry=registry,
         pipeline=_pipeline(
             settings, clock, registry, workflows, environments, launcher, gpus, tiers, soundness

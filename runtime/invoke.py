@@ -261,6 +261,7 @@ class Invoker:
             restore_us=lease.restore_us,
             status="succeeded",
             idempotency_key=call.idempotency_key or "",
+            key_id=call.key_id,
         )
 
     def _answer(self, lease: Lease, reply: Reply, usage: Usage) -> Answer:

@@ -37,6 +37,7 @@ def shown_key(key: str | None) -> str:
 class Call:
     """One request to a function, whoever made it.
 
+    `tenant`: on whose account; `key_id`: of the API key that it came with, "" for none.
     `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
     microseconds since the epoch (for the books). A call is cut off before it costs more than
     `max_cost_nano`.
@@ -48,6 +49,7 @@ class Call:
     content_type: str
     accept: str = "*/*"
     tenant: str = "default"
+    key_id: str = ""
     caller: str = ""
     idempotency_key: str | None = None
     revision: str | None = None

@@ -75,7 +75,8 @@ async def _serve(
 
         def ready() -> None:
             services.life.accepts_calls = True
-            directory.announce(url, rfc3339(services.life.started_at_us))
+            started_at = rfc3339(services.life.started_at_us)
+            directory.announce(url, started_at, services.access.local_key)
             on_ready(url)
 
         # What lives now lives for ever: the collector need not look at it again.

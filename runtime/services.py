@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dsfn.billing.rates import RateStore
 from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.runtime.access import Access
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.sweep import Sweeper
@@ -52,6 +53,7 @@ class Services:
     settings: Settings
     clock: Clock
     life: Life
+    access: Access
     registry: Registry
     pipeline: Pipeline
     gpus: Gpus

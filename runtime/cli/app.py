@@ -8,6 +8,7 @@ error. Modules that take long to import are imported by the command that needs t
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -25,6 +26,7 @@ from dsfn.runtime.cli import (
     functions,
     init,
     invoke,
+    keys,
     logs,
     node,
     rates,
@@ -46,7 +48,8 @@ READER_GONE = 141
 app = typer.Typer(
     name="dsfn",
     help="Run AI functions that cost nothing while nobody calls them.",
-    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_URL the node.",
+    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_URL the node, and"
+    " DSFN_API_KEY is the key to it.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -106,6 +109,10 @@ cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
 cards.command("set")(rates.set_rates)
 cards.command("check")(rates.check)
+api_keys = _group("keys", "API keys: who may use the node, for what, and on whose account.")
+api_keys.command("create")(keys.create)
+api_keys.command("list")(keys.list_keys)
+api_keys.command("revoke")(keys.revoke)
 snapshots = _group("snapshot", "The memory of loaded functions, and where it is kept.")
 snapshots.command("list")(snapshot.list_snapshots)
 snapshots.command("show")(snapshot.show)
@@ -134,8 +141,14 @@ def options(
             "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
         ),
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="An API key, instead of DSFN_API_KEY."),
+    ] = None,
 ) -> None:
     """Options of `dsfn` itself."""
+    if key is not None:
+        os.environ["DSFN_API_KEY"] = key
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ from dsfn.runtime.cli.documents import (
     CopiedDocument,
     FunctionDocument,
     InvocationDocument,
+    KeyDocument,
     LogDocument,
+    NewKeyDocument,
     PinnedDocument,
     PrefetchedDocument,
     PrunedDocument,
@@ -204,6 +206,21 @@ class Client(Transport):
         """Adds a rate card."""
         card: RatesShowDocument = self._json("POST", "/rates", body=document)
         return card
+
+    def keys(self) -> list[KeyDocument]:
+        """Every API key, the oldest first."""
+        keys: list[KeyDocument] = self._json("GET", "/keys")["keys"]
+        return keys
+
+    def create_key(self, document: Mapping[str, Any]) -> NewKeyDocument:
+        """Makes an API key."""
+        key: NewKeyDocument = self._json("POST", "/keys", body=document)
+        return key
+
+    def revoke_key(self, key_id: str) -> KeyDocument:
+        """Takes an API key back."""
+        key: KeyDocument = self._json("DELETE", f"/keys/{quote(key_id, safe='')}")
+        return key
 
     @contextmanager
     def call(self, name: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Reply]:

@@ -346,6 +346,28 @@ class RateCardDocument(TypedDict):
     minimum_minor: int
 
 
+class KeyDocument(TypedDict):
+    """An API key in `dsfn keys list` and `revoke`. `state`: "active", "expired" or "revoked";
+    `last_used`: the day."""
+
+    id: str
+    name: str
+    tenant: str
+    scopes: list[str]
+    functions: list[str]
+    state: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used: str | None
+
+
+class NewKeyDocument(KeyDocument):
+    """`dsfn keys create`; `key` is the key itself."""
+
+    key: str
+
+
 class RatesRowDocument(TypedDict):
     """One rate card of `dsfn rates list`. `source`: "configuration" or "set"; `sha256`: of the
     card's canonical JSON."""
