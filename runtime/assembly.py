@@ -12,6 +12,7 @@ from dsfn.runtime.access import Access, Keys
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
@@ -102,8 +103,8 @@ def assemble(
     )
     queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
     workflows = WorkflowRegistry(connection, clock)
-    subscriptions = Subscriptions(registry, workflows)
-    router = _router(settings, clock, connection, subscriptions, blobs, queue)
+    subscriptions, owners = Subscriptions(registry, workflows), BlobOwners(connection, clock)
+    router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
     runs = Engine(
         Surroundings(
             connection,
@@ -142,6 +143,7 @@ def assemble(
         invoker=invoker,
         bodies=BodyReader(settings.limits),
         blobs=blobs,
+        owners=owners,
         sweeper=Sweeper(blobs, data_dir / "node.db", BLOB_OWNERS),
         logs=logs,
         queue=queue,
@@ -162,6 +164,7 @@ def assemble(
                 results.prune,
                 runs.store.prune,
                 workflows.prune,
+                owners.prune,
                 pools.release,
             ),
         ),
@@ -206,6 +209,7 @@ def _router(
     subscriptions: Subscriptions,
     blobs: BlobStore,
     queue: Queue,
+    owners: BlobOwners,
 ) -> Router:
     return Router(
         connection,
@@ -216,6 +220,7 @@ def _router(
         new_call_id,
         settings.tenant,
         settings.limits.max_body_bytes,
+        owners.add,
     )
 
 

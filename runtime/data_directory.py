@@ -55,7 +55,7 @@ class DataDirectory:
         """A file that nobody sees half written, and nobody but its owner at all."""
         temporary = self.path / f".{name}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         temporary.replace(self.path / name)
 

@@ -34,6 +34,15 @@ def shown_key(key: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Payer:
+    """On whose account something is done. `key_id`: of the API key it was asked for with, "" for
+    none."""
+
+    tenant: str
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request to a function, whoever made it.
 

@@ -9,6 +9,7 @@ from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
@@ -64,6 +65,7 @@ class Services:
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore
+    owners: BlobOwners
     sweeper: Sweeper
     logs: LogStore
     queue: Queue

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dsfn.functions.errors import Forbidden
+from dsfn.runtime.model import Payer
 
 
 class Scope(StrEnum):
@@ -53,13 +54,18 @@ class Identity:
             raise _forbidden()
 
     def require_unlimited(self) -> None:
-        """Raises `Forbidden` when it may call some functions only: what it asks for may call any."""
+        """Raises `Forbidden` when it may call some functions only, where any might be called."""
         if self.functions:
             raise _forbidden()
 
     def sees(self, tenant: str) -> bool:
         """Whether it may see what belongs to a tenant."""
         return tenant == self.tenant or self.is_admin
+
+    @property
+    def payer(self) -> Payer:
+        """On whose account what it asks for is done."""
+        return Payer(self.tenant, self.key_id)
 
     @property
     def only_tenant(self) -> str | None:

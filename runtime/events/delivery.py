@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.events.stored import StoredBody
-from dsfn.runtime.model import Call
+from dsfn.runtime.model import Call, Payer
 
 MAX_BACKOFF_S = 3600.0
 MAX_POSTPONED_S = 24 * 3600
@@ -46,7 +46,7 @@ class NewDelivery:
     kind: DeliveryKind
     function: str
     revision: str | None
-    tenant: str
+    payer: Payer
     caller: str
     idempotency_key: str
     content_type: str
@@ -69,7 +69,7 @@ class Delivery:
     kind: DeliveryKind
     function: str
     revision: str | None
-    tenant: str
+    payer: Payer
     caller: str
     idempotency_key: str
     content_type: str
@@ -96,7 +96,8 @@ class Delivery:
             body=body,
             content_type=self.content_type,
             accept=self.accept,
-            tenant=self.tenant,
+            tenant=self.payer.tenant,
+            key_id=self.payer.key_id,
             caller=self.caller,
             idempotency_key=key,
             revision=self.revision,
@@ -110,6 +111,7 @@ class Invocation:
     """What may be known about a delivery from outside. `error` is an error's document."""
 
     id: str
+    tenant: str
     function: str
     revision: str | None
     state: DeliveryState

@@ -10,8 +10,11 @@ from starlette.routing import Route
 
 from dsfn.functions.errors import Forbidden
 from dsfn.runtime.access import Identity, Scope
+from dsfn.runtime.blobs import REF_PREFIX
+from dsfn.runtime.blobs.references import digests_in
 from dsfn.runtime.services import Services
 
+_MENTION = REF_PREFIX.encode()
 _IDENTITY = "dsfn.identity"
 
 INVOKE = frozenset({Scope.INVOKE})
@@ -104,6 +107,12 @@ def identity_of(request: Request) -> Identity:
 def as_identity(request: Request, identity: Identity) -> None:
     """Notes who makes a request."""
     request.scope[_IDENTITY] = identity
+
+
+def require_own_blobs(services: Services, identity: Identity, body: bytes) -> None:
+    """Raises `InvalidInput` for a body that names a blob which is not its tenant's."""
+    if _MENTION in body and not identity.is_admin:
+        services.owners.require(identity.tenant, digests_in(body))
 
 
 def tenant_asked_for(request: Request) -> str | None:

@@ -20,7 +20,7 @@ from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
 from dsfn.runtime.access import Identity
 from dsfn.runtime.events.binding import answer_event, event_of_request
 from dsfn.runtime.events.results import event_body, event_key
-from dsfn.runtime.gateway.access import INVOKE
+from dsfn.runtime.gateway.access import INVOKE, require_own_blobs
 from dsfn.runtime.gateway.request import ClientGone, headers_of
 from dsfn.runtime.invoke import new_call_id
 from dsfn.runtime.model import CLIENT_KEY, Answer, Call
@@ -60,6 +60,7 @@ class FunctionsEndpoint:
         identity.require_callable(name)
         body = await self.services.bodies.read(headers, receive)
         try:
+            require_own_blobs(self.services, identity, body)
             event = event_of_request(headers, body)
             call = self._call(call_id, name, identity, scope, headers, body, event)
             if b"prefer" in headers and prefers_async(scope):
