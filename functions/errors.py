@@ -32,6 +32,7 @@
     │   └── RunCancelled             somebody called it off
     ├── Unavailable                  cannot be served now (`retry_after_s` says when to try again)
     │   ├── QueueFull                too many calls wait already
+    │   ├── BudgetReserved           what is left of a budget is set aside for calls under way
     │   ├── QueueTimeout             no replica came before the deadline
     │   ├── ReplicaStartFailed       a replica could not be started
     │   ├── ReplicaLost              the replica ended while it ran this call among others
@@ -185,7 +186,9 @@ class RunError(DsfnError):
 
 
 class BudgetExceeded(RunError):
-    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run" or "step")."""
+    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run", "step",
+    "tenant", "key" or "function"); of the last three `budget` (its id), `spent_nano`,
+    `reserved_nano` and `resets_at`, too."""
 
 
 class RunTimedOut(RunError):
@@ -202,6 +205,11 @@ class Unavailable(DsfnError):
 
 class QueueFull(Unavailable):
     """Too many calls wait already. Fields: `max_queue`, `retry_after_s`."""
+
+
+class BudgetReserved(Unavailable):
+    """What is left of a budget is set aside for calls under way, which will not use all of it.
+    Fields: those of `BudgetExceeded`, `retry_after_s`."""
 
 
 class QueueTimeout(Unavailable):

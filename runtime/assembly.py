@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 import apsw
 
+from dsfn.billing.ledger import Ledger
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access, Keys
@@ -14,6 +15,9 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
 from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
+from dsfn.runtime.budgets import Budgets
+from dsfn.runtime.budgets.alerts import Alerts
+from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -52,7 +56,7 @@ from dsfn.runtime.workflows.engine import Engine
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.pins import Pins
 from dsfn.runtime.workflows.planner import Planner
-from dsfn.runtime.workflows.prices import prices_of
+from dsfn.runtime.workflows.prices import Prices, prices_of
 from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.runtime.workflows.schedules import Schedules
 from dsfn.runtime.workflows.starter import Starter
@@ -89,11 +93,18 @@ def assemble(
     )
     pools = Pools(settings, clock, registry, replicas)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
+    queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
+    workflows = WorkflowRegistry(connection, clock)
+    subscriptions, owners = Subscriptions(registry, workflows), BlobOwners(connection, clock)
+    router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
+    prices = prices_of(in_force, settings.limits, gpus.device_class)
+    budgets = _budgets(connection, clock, ledger, rates, prices, router)
     invoker = Invoker(
         registry,
         pools,
         blobs,
-        Meter(ledger),
+        Meter(budgets),
+        budgets,
         in_force,
         answers,
         metrics,
@@ -101,10 +112,6 @@ def assemble(
         clock,
         settings.limits,
     )
-    queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
-    workflows = WorkflowRegistry(connection, clock)
-    subscriptions, owners = Subscriptions(registry, workflows), BlobOwners(connection, clock)
-    router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
     runs = Engine(
         Surroundings(
             connection,
@@ -115,8 +122,8 @@ def assemble(
             invoker.run,
             registry.revision,
             workflows.revision,
-            ledger.post,
-            prices_of(in_force, settings.limits, gpus.device_class),
+            budgets.post,
+            prices,
             new_call_id,
             settings.limits.max_body_bytes,
         )
@@ -177,6 +184,7 @@ def assemble(
         results=results,
         ledger=ledger,
         rates=rates,
+        budgets=budgets,
         metrics=metrics,
         timelines=timelines,
     )
@@ -200,6 +208,19 @@ def _tiers(
     disk, max_disk_bytes = Disk(files), settings.snapshots.max_disk_bytes
     pruner = Pruner(disk, records, registry, clock, copies, max_disk_bytes, in_use)
     return SnapshotTiers(disk, records, pruner, clock, copies)
+
+
+def _budgets(
+    connection: apsw.Connection,
+    clock: Clock,
+    ledger: Ledger,
+    rates: RateStore,
+    prices: Prices,
+    router: Router,
+) -> Budgets:
+    store = BudgetStore(connection)
+    alerts = Alerts(connection, store, router, clock, prices.currency)
+    return Budgets(store, ledger, lambda: rates.book, prices.at_most, alerts, clock)
 
 
 def _router(

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
+
+
+class Poster(Protocol):
+    """Who has rows written to the ledger."""
+
+    def post(self, rows: Sequence[Posting]) -> None:
+        """Writes all of `rows` or none, as a ledger does."""
 
 
 @dataclass(eq=False)
@@ -15,7 +24,7 @@ class Meter:
     """Posts usage rows. All rows that come up in one turn of the event loop share one commit,
     so a busy node commits once for many calls and an idle one without delay."""
 
-    ledger: SqliteLedger
+    ledger: Poster
     _waiting: list[tuple[Usage, asyncio.Future[None]]] = field(default_factory=list)
 
     async def post(self, row: Usage) -> None:

@@ -99,6 +99,8 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         services.gpus.start()
         services.pools.start()
         services.runs.start_serving()
+        # Whatever was owed to the ledger is there now.
+        services.budgets.start()
         services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
@@ -114,6 +116,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.pools.close()
             await services.gpus.close()
             services.blobs.close()
+            services.budgets.close()
     finally:
         ledger.close()
         connection.close()

@@ -39,6 +39,7 @@ _STATUS: dict[type[DsfnError], int] = {
     errors.RunTimedOut: 504,
     errors.RunCancelled: 409,
     errors.RunError: 500,
+    errors.BudgetReserved: 429,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
     errors.UsageError: 400,

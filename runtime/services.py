@@ -11,6 +11,7 @@ from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
+from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -82,5 +83,6 @@ class Services:
     results: ResultCache
     ledger: SqliteLedger
     rates: RateStore
+    budgets: Budgets
     metrics: Metrics
     timelines: Timelines

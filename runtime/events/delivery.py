@@ -157,7 +157,9 @@ def verdict(delivery: Delivery, error: DsfnError, policy: RetryPolicy, now_us: i
         waited_us = now_us - delivery.queued_at_us
         return Verdict.FINAL if waited_us >= MAX_POSTPONED_S * 1_000_000 else Verdict.POSTPONE
     attempts = delivery.attempts - delivery.attempts_before
-    if isinstance(error, errors.RequestError) or attempts >= policy.retry:
+    # Nothing is left of a budget so soon: who wants to may have it delivered again.
+    final = isinstance(error, errors.RequestError | errors.BudgetExceeded)
+    if final or attempts >= policy.retry:
         return Verdict.FINAL
     if delivery.kind is not DeliveryKind.CALL or not isinstance(error, _FUNCTIONS_OWN):
         return Verdict.RETRY

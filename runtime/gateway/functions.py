@@ -23,7 +23,7 @@ from dsfn.runtime.events.results import event_body, event_key
 from dsfn.runtime.gateway.access import INVOKE, require_own_blobs
 from dsfn.runtime.gateway.request import ClientGone, headers_of
 from dsfn.runtime.invoke import new_call_id
-from dsfn.runtime.model import CLIENT_KEY, Answer, Call
+from dsfn.runtime.model import CLIENT_KEY, Answer, Call, Payer
 from dsfn.runtime.problems import problem_document, problem_response
 from dsfn.runtime.services import Services
 
@@ -122,6 +122,7 @@ class FunctionsEndpoint:
     async def _accept(self, call: Call, send: Send) -> None:
         """Stores a call for later and says where its answer will be."""
         revision = self.services.registry.route(call.function)
+        self.services.budgets.require_left(Payer(call.tenant, call.key_id), call.function)
         call_id = await self.services.queue.put(call)
         self.services.dispatcher.wake()
         headers = [

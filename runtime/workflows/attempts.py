@@ -110,7 +110,10 @@ class Attempts:
         call = self._call(run, instance, attempt, body)
         try:
             answer = await self._answer(call, step.options.timeout_s, usages)
-        except BudgetExceeded:
+        except BudgetExceeded as error:
+            if "budget" in error.fields:
+                # It is the tenant's, not the run's.
+                raise
             assert attempt.allowance is not None
             raise over_budget(attempt.allowance) from None
         try:
