@@ -20,6 +20,7 @@ import dsfn
 from dsfn.functions.errors import DeployError, DsfnError, HandlerRaised, UsageError
 from dsfn.runtime.cli import (
     bill,
+    budgets,
     deadletters,
     deploy,
     doctor,
@@ -109,6 +110,10 @@ cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
 cards.command("set")(rates.set_rates)
 cards.command("check")(rates.check)
+money = _group("budgets", "How much may be used, and what happens when it has been.")
+money.command("set")(budgets.set_budget)
+money.command("list")(budgets.list_budgets)
+money.command("remove")(budgets.remove)
 api_keys = _group("keys", "API keys: who may use the node, for what, and on whose account.")
 api_keys.command("create")(keys.create)
 api_keys.command("list")(keys.list_keys)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.cli.documents import (
+    BudgetDocument,
     CopiedDocument,
     FunctionDocument,
     InvocationDocument,
@@ -206,6 +207,21 @@ class Client(Transport):
         """Adds a rate card."""
         card: RatesShowDocument = self._json("POST", "/rates", body=document)
         return card
+
+    def budgets(self, tenant: str | None) -> list[BudgetDocument]:
+        """The budgets of all tenants, or of one."""
+        params = {} if tenant is None else {"tenant": tenant}
+        budgets: list[BudgetDocument] = self._json("GET", "/budgets", params=params)["budgets"]
+        return budgets
+
+    def set_budget(self, document: Mapping[str, Any]) -> BudgetDocument:
+        """Sets a budget."""
+        budget: BudgetDocument = self._json("POST", "/budgets", body=document)
+        return budget
+
+    def remove_budget(self, budget_id: str) -> None:
+        """Takes a budget back."""
+        self._json("DELETE", f"/budgets/{quote(budget_id, safe='')}")
 
     def keys(self) -> list[KeyDocument]:
         """Every API key, the oldest first."""

@@ -346,6 +346,28 @@ class RateCardDocument(TypedDict):
     minimum_minor: int
 
 
+class BudgetDocument(TypedDict):
+    """A budget in `dsfn budgets set` and `list`. `key_id` and `function` are null where it is for
+    all; `resets_at` is null where it never does."""
+
+    id: str
+    tenant: str
+    key_id: str | None
+    function: str | None
+    period: str
+    current_period: str
+    currency: str
+    amount_nano: int
+    spent_nano: int
+    reserved_nano: int
+    left_nano: int
+    hard: bool
+    alerts: list[int]
+    alerted: list[int]
+    resets_at: str | None
+    set_at: str
+
+
 class KeyDocument(TypedDict):
     """An API key in `dsfn keys list` and `revoke`. `state`: "active", "expired" or "revoked";
     `last_used`: the day."""

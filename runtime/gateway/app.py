@@ -14,6 +14,7 @@ from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
     auto,
     bill,
+    budgets,
     deadletters,
     deployments,
     events,
@@ -70,6 +71,7 @@ ROUTES = [
     *snapshots.ROUTES,
     *bill.ROUTES,
     *rates.ROUTES,
+    *budgets.ROUTES,
     *keys.ROUTES,
     *plans.ROUTES,
     *auto.ROUTES,
