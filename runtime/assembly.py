@@ -98,7 +98,7 @@ def assemble(
     subscriptions, owners = Subscriptions(registry, workflows), BlobOwners(connection, clock)
     router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
     prices = prices_of(in_force, settings.limits, gpus.device_class)
-    budgets = _budgets(connection, clock, ledger, rates, prices, router)
+    budgets = _budgets(connection, clock, ledger, rates, prices, router, settings.tenant)
     invoker = Invoker(
         registry,
         pools,
@@ -217,9 +217,10 @@ def _budgets(
     rates: RateStore,
     prices: Prices,
     router: Router,
+    tenant: str,
 ) -> Budgets:
     store = BudgetStore(connection)
-    alerts = Alerts(connection, store, router, clock, prices.currency)
+    alerts = Alerts(connection, store, router, clock, tenant, prices.currency)
     return Budgets(store, ledger, lambda: rates.book, prices.at_most, alerts, clock)
 
 

@@ -17,20 +17,25 @@ from dsfn.runtime.budgets.account import Account
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock, rfc3339
 from dsfn.runtime.events.router import Router
+from dsfn.runtime.model import Payer
 
 ALERT_TYPE = "dev.dsfn.budget.alert"
+# What is in the place of a key's id in the rows of calls that an alert leads to.
+ALERT_KEY = "budget-alerts"
 _LOG = logging.getLogger("dsfn.budgets")
 
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Tells of thresholds through the node's own router. What somebody does about an alert is on
-    the node's account: a budget that is used up must not keep its own alert from being handled."""
+    """Tells of thresholds through the node's own router. What is done about an alert is on the
+    account of `tenant`, the node's own, under `ALERT_KEY`, for which no budget refuses anything:
+    one that is used up must not keep its own alert from being handled."""
 
     connection: apsw.Connection
     store: BudgetStore
     router: Router
     clock: Clock
+    tenant: str
     currency: str
 
     def tell(self, account: Account) -> None:
@@ -70,7 +75,8 @@ class Alerts:
                 time=rfc3339(now_us),
                 datacontenttype=JSON_CONTENT_TYPE,
                 data=json.dumps(data).encode(),
-            )
+            ),
+            Payer(self.tenant, ALERT_KEY),
         )
 
 
