@@ -90,8 +90,8 @@ def balance(node: LiveNode, account: str) -> int:
     """What an account of the ledger has."""
     with closing(apsw.Connection(str(node.data / "ledger.db"))) as connection:
         query = "SELECT coalesce(sum(balance), 0) FROM accounts WHERE account = ?"
-        ((found,),) = connection.execute(query, (account,)).fetchall()
-        return int(found)
+        rows: list[Any] = connection.execute(query, (account,)).fetchall()
+        return int(rows[0][0])
 
 
 def test_calls_at_the_same_time_do_not_overspend(start: StartNode, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hmac
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -38,9 +39,9 @@ def keys(database: apsw.Connection, clock: ManualClock) -> Keys:
     return Keys(database, clock)
 
 
-def new(name: str = "ci", **more: object) -> NewKey:
+def new(name: str = "ci", **more: Any) -> NewKey:
     values = {"tenant": "acme", "name": name, "scopes": EVERYTHING, **more}
-    return NewKey(**values)  # type: ignore[arg-type]
+    return NewKey(**values)
 
 
 def test_a_key_says_who_has_it_and_what_for(keys: Keys) -> None:
@@ -177,7 +178,7 @@ def test_of_too_many_keys_the_one_that_was_revoked_first_makes_room(
         ({"functions": ("echo",), "scopes": (Scope.INVOKE, Scope.ADMIN)}, "functions"),
     ],
 )
-def test_a_key_that_makes_no_sense_is_not_made(more: dict[str, object], field: str) -> None:
+def test_a_key_that_makes_no_sense_is_not_made(more: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         new(**more)
     assert refused.value.fields["field"] == field
