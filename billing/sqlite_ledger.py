@@ -43,7 +43,7 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+        """Opens or makes the ledger.
 
         Raises `UsageError` when another process writes to it, `StorageFull`.
         """
@@ -53,7 +53,6 @@ class SqliteLedger:
             self._connection = connect(path, QUERIES["schema"])
             self._journal = SqliteJournal(self._connection)
             take_over(self._connection, self._journal)
-            self._close_leases()
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -175,8 +174,9 @@ class SqliteLedger:
         self._checkpointer.close()
         self._lock.release()
 
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
         found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
         intervals = [
             interval
