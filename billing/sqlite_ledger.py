@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.entry import (
     USAGE,
     Entry,
@@ -19,17 +20,22 @@ from dsfn.billing.entry import (
     reversal_of,
     usage_of,
 )
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.leases import closing_of
 from dsfn.billing.ledger import DeviceTime, RecentCall, UsageSum
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, Checkpointer, connect, storage_errors
 from dsfn.billing.sqlite_journal import QUERIES, SqliteJournal
 from dsfn.billing.sqlite_lock import WriterLock
 from dsfn.billing.sqlite_takeover import take_over
+from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.usage import Usage
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
 from dsfn.functions.errors import Conflict
 
 _Bindings = Mapping[str, int | str]
@@ -168,6 +174,27 @@ class SqliteLedger:
         return [
             reservation_of(e) for e in self._entries("select_open_reservations", {"tenant": tenant})
         ]
+
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        with self._turn:
+            return self._journal.unsigned_rows()
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+        with self._turn:
+            return self._journal.checkpoint(key, now_us)
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._read("select_checkpoints", {"after": after, "limit": limit})
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
+        for a file that is damaged."""
+        return verify(SqliteBooks(self._path), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
