@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
+from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
@@ -119,6 +120,9 @@ class Ledger(Protocol):
 
     def verify(self) -> Verification:
         """Looks at every row, roll-up, account and checkpoint. Takes little memory."""
+
+    def cards(self) -> CardTable:
+        """Where the rate cards are kept."""
 
     def close(self) -> None:
         """Writes what there is to write and lets go of the ledger."""

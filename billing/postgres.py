@@ -17,8 +17,10 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
-from dsfn.functions.errors import LedgerUnavailable, StorageFull, UsageError
+from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
 
 SCHEMA = "dsfn"
 CONNECT_TIMEOUT_S = 10
@@ -79,7 +81,7 @@ class Address:
 def connect(address: Address) -> Connection:
     """A connection in autocommit mode whose statements have time limits.
 
-    Raises `LedgerUnavailable` when there is none to be had, `UsageError` for a server that cannot
+    Raises `StoreUnavailable` when there is none to be had, `UsageError` for a server that cannot
     keep a ledger.
     """
     with server_errors(address):
@@ -94,6 +96,8 @@ def connect(address: Address) -> Connection:
             tcp_user_timeout=ANSWER_TIMEOUT_S * 1000,
         )
     try:
+        # Sums of bigints, which PostgreSQL gives as numeric, are whole.
+        connection.adapters.register_loader("numeric", _WholeNumber)
         with server_errors(address):
             settings = ", ".join(f"set_config('{k}', '{v}', false)" for k, v in _SETTINGS.items())
             connection.execute(f"SELECT {settings}")
@@ -102,6 +106,11 @@ def connect(address: Address) -> Connection:
         connection.close()
         raise
     return connection
+
+
+class _WholeNumber(Loader):
+    def load(self, data: Buffer) -> int:
+        return int(bytes(data))
 
 
 def _require_durable(connection: Connection, address: Address) -> None:
@@ -144,7 +153,7 @@ def server_errors(address: Address) -> Iterator[None]:
         psycopg.OperationalError,
         psycopg.InterfaceError,
     ) as error:
-        raise LedgerUnavailable(
+        raise StoreUnavailable(
             f"The ledger {address} does not answer: {_reason(error)}.",
             reason=_reason(error),
             retry_after_s=RETRY_AFTER_S,

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from dsfn.billing.postgres import connect, server_errors
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.rates.table import CardRow
-from dsfn.functions.errors import LedgerUnavailable
+from dsfn.functions.errors import StoreUnavailable
 
 _SELECT = """
 SELECT number, effective_from_us, set_at_us, source, document, sha256
@@ -26,14 +26,14 @@ class PostgresCards:
     readers: Readers
 
     def rows(self) -> list[CardRow]:
-        """All of them, by their numbers. Raises `LedgerUnavailable`."""
+        """All of them, by their numbers. Raises `StoreUnavailable`."""
         return [CardRow(*values) for values in self.readers.fetch(_SELECT)]
 
     def append(self, row: CardRow) -> None:
-        """Keeps one more. Raises `StorageFull`, `LedgerUnavailable`."""
+        """Keeps one more. Raises `StorageFull`, `StoreUnavailable`."""
         try:
             self._insert(row)
-        except LedgerUnavailable:
+        except StoreUnavailable:
             # The server may have kept it and been lost before it said so.
             if row not in self.rows():
                 raise

@@ -52,7 +52,7 @@ def migrate(connection: Connection, address: Address) -> None:
     """Brings the schema to this version, whichever it is at; nothing happens when it is there.
 
     Raises `UsageError` for a schema that a newer version made, and for one whose files were
-    others; `LedgerUnavailable`, `StorageFull`.
+    others; `StoreUnavailable`, `StorageFull`.
     """
     known = known_migrations()
     with server_errors(address), connection.transaction():

@@ -27,7 +27,7 @@ Parameters = Sequence[object] | Mapping[str, object]
 class Snapshot:
     """The books of one instant. Belongs to one thread at a time.
 
-    Its methods raise `LedgerUnavailable`.
+    Its methods raise `StoreUnavailable`.
     """
 
     connection: Connection
@@ -64,7 +64,7 @@ class Readers:
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """The books as they are now. Raises `LedgerUnavailable`."""
+        """The books as they are now. Raises `StoreUnavailable`."""
         connection = self._take()
         try:
             with server_errors(self.address), self.watchdog.watching(connection):
@@ -74,12 +74,12 @@ class Readers:
             self._give_back(connection)
 
     def fetch(self, query: str, parameters: Parameters = ()) -> list[Row]:
-        """All rows of one query. Raises `LedgerUnavailable`."""
+        """All rows of one query. Raises `StoreUnavailable`."""
         with self.snapshot() as books:
             return books.fetch(query, parameters)
 
     def stream(self, query: str, parameters: Parameters = ()) -> Iterator[Row]:
-        """The rows of one query, in little memory. Raises `LedgerUnavailable`."""
+        """The rows of one query, in little memory. Raises `StoreUnavailable`."""
         with self.snapshot() as books:
             yield from books.stream(query, parameters)
 

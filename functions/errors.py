@@ -35,8 +35,7 @@
     │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
-    │   ├── StoreUnavailable         a store (of snapshots, of blobs) cannot be reached, or refuses
-    │   ├── LedgerUnavailable        the ledger's database cannot be reached, or does not answer
+    │   ├── StoreUnavailable         a store (snapshots, blobs, the ledger) cannot be reached, or refuses
     │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
     ├── CorruptBlob                  a stored input or result is not what was put
@@ -220,12 +219,6 @@ class MemoryFull(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """A store cannot be reached, or refuses. Fields: `reason`, `retry_after_s`."""
-
-
-class LedgerUnavailable(Unavailable):
-    """The ledger's database cannot be reached, or does not answer. Whether what was being posted
-    is in the ledger is not known: posting the same rows again leaves each there once. Fields:
-    `reason`, `retry_after_s`."""
 
 
 class OwnerLost(Unavailable):

@@ -49,7 +49,7 @@ class RateStore:
         changed since, it is one more, in force from `now_us` on.
 
         Raises `UsageError` for a configuration that cannot follow, and for cards that are not
-        what was set; `StorageFull`, `LedgerUnavailable`.
+        what was set; `StorageFull`, `StoreUnavailable`.
         """
         self._table = table
         self._closed_until_us = closed_until_us
@@ -86,7 +86,7 @@ class RateStore:
     def add(self, card: RateCard, now_us: int) -> StoredCard:
         """Keeps one card more. Raises `Conflict` for one that begins when another does or in a
         closed month, for another currency, and for one too many; `StorageFull`,
-        `LedgerUnavailable`."""
+        `StoreUnavailable`."""
         return self._add(card, now_us, "set")
 
     def _follow(self, configured: RateCard, now_us: int) -> None:

@@ -30,11 +30,11 @@ class CardTable(Protocol):
     """The cards of one ledger. Belongs to one thread."""
 
     def rows(self) -> list[CardRow]:
-        """All of them, by their numbers. Raises `LedgerUnavailable`."""
+        """All of them, by their numbers. Raises `StoreUnavailable`."""
 
     def append(self, row: CardRow) -> None:
         """Keeps one more; when it returns it survives `kill -9`. Raises `StorageFull`,
-        `LedgerUnavailable`."""
+        `StoreUnavailable`."""
 
 
 class SqliteCards:

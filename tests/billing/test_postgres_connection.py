@@ -15,7 +15,7 @@ from dsfn.billing import postgres_migrations
 from dsfn.billing.postgres import Address, Watchdog, connect, server_errors
 from dsfn.billing.postgres_migrations import Migration, known_migrations, migrate
 from dsfn.billing.postgres_reading import Readers
-from dsfn.functions.errors import LedgerUnavailable, StorageFull, UsageError
+from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_password_is_never_shown() -> None:
 
 def test_a_server_that_is_not_there_is_said_in_a_sentence() -> None:
     address = Address("postgresql://me:secret@127.0.0.1:1/books")
-    with pytest.raises(LedgerUnavailable, match=r"The ledger books at 127\.0\.0\.1:1 does") as lost:
+    with pytest.raises(StoreUnavailable, match=r"The ledger books at 127\.0\.0\.1:1 does") as lost:
         connect(address)
     assert "secret" not in str(lost.value.to_document())
     assert lost.value.fields["retry_after_s"] == 1
@@ -62,7 +62,7 @@ def test_every_statement_has_a_time_limit(address: Address) -> None:
         limits = [connection.execute(f"SHOW {name}").fetchone() for name in names]
         assert limits == [("20s",), ("10s",), ("10min",)]
         connection.execute("SET statement_timeout = 50")
-        with pytest.raises(LedgerUnavailable, match="statement timeout"), server_errors(address):
+        with pytest.raises(StoreUnavailable, match="statement timeout"), server_errors(address):
             connection.execute("SELECT pg_sleep(10)")
 
 
@@ -87,7 +87,7 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_the_limit(
         postgres.pause()
         try:
             started_s = time.monotonic()
-            with pytest.raises(LedgerUnavailable):
+            with pytest.raises(StoreUnavailable):
                 books.fetch("SELECT 1")
             assert time.monotonic() - started_s < 5
         finally:
@@ -100,7 +100,7 @@ def test_reads_go_on_after_the_server_was_killed_and_is_back(
 ) -> None:
     assert readers.fetch("SELECT 1") == [(1,)]
     postgres.kill()
-    with pytest.raises(LedgerUnavailable):
+    with pytest.raises(StoreUnavailable):
         readers.fetch("SELECT 1")
     postgres.start()
     assert readers.fetch("SELECT 1") == [(1,)]

@@ -92,11 +92,10 @@ class PostgresServer:
                 each.kill()
         self._process.wait()
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Ends the server: SIGINT cuts its clients off in order, SIGQUIT at once, which leaves
-        what it had in memory to be recovered."""
+    def stop_at_once(self) -> None:
+        """PostgreSQL's immediate shutdown: what it had in memory is left to be recovered."""
         assert self._process is not None
-        self._process.send_signal(how)
+        self._process.send_signal(signal.SIGQUIT)
         self._process.wait(_START_TIMEOUT_S)
 
     def pause(self) -> None:
