@@ -66,7 +66,7 @@ def migrate(connection: Connection, address: Address) -> None:
         applied = connection.execute("SELECT number, name, sha256 FROM migrations ORDER BY number")
         done = _require_known(applied.fetchall(), known, address)
         for migration in known[done:]:
-            connection.execute(migration.text)  # type: ignore[call-overload]
+            connection.execute(migration.text)
             connection.execute(
                 "INSERT INTO migrations (number, name, sha256) VALUES (%s, %s, %s)",
                 (migration.number, migration.name, migration.sha256),

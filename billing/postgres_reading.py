@@ -37,13 +37,13 @@ class Snapshot:
     def fetch(self, query: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of a query that gives few."""
         with server_errors(self.address), self.watchdog.watching(self.connection):
-            return self.connection.execute(query, parameters).fetchall()  # type: ignore[call-overload]
+            return self.connection.execute(query, parameters).fetchall()
 
     def stream(self, query: str, parameters: Parameters = ()) -> Iterator[Row]:
         """The rows of a query that gives many, in little memory."""
         with self.connection.cursor(name=f"rows_{next(_names)}") as cursor:
             with server_errors(self.address), self.watchdog.watching(self.connection):
-                cursor.execute(query, parameters)  # type: ignore[call-overload]
+                cursor.execute(query, parameters)
             while True:
                 with server_errors(self.address), self.watchdog.watching(self.connection):
                     rows = cursor.fetchmany(_PORTION)

@@ -65,11 +65,11 @@ def _rows(
     connection: Connection, query: str, wanted: Iterable[tuple[str, ...]]
 ) -> list[tuple[Any, ...]]:
     columns = _columns(wanted)
-    return connection.execute(query, columns).fetchall() if columns else []  # type: ignore[call-overload]
+    return connection.execute(query, columns).fetchall() if columns else []
 
 
 def _changes(connection: Connection, query: str, wanted: Iterable[tuple[str, ...]]) -> int:
-    return connection.execute(query, _columns(wanted)).rowcount  # type: ignore[call-overload]
+    return connection.execute(query, _columns(wanted)).rowcount
 
 
 def _columns(rows: Iterable[tuple[str, ...]]) -> list[list[str]]:

@@ -289,5 +289,5 @@ def test_the_database_itself_refuses_to_change_what_is_there(
     postgres_ledger.post([make_usage()])
     with psycopg.connect(database, options="-csearch_path=dsfn") as other:
         with pytest.raises(psycopg.errors.RaiseException, match="never changed"):
-            other.execute(statement)  # type: ignore[call-overload]
+            other.execute(statement)
     assert list(postgres_ledger.between(*FOREVER)) == [make_usage()]

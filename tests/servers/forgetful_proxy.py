@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ class ForgetfulProxy:
     """Forwards connections to `upstream_port`.
 
     Once `lose_next_commit` is set, the next COMMIT reaches the server, its answer comes back here,
-    and then the connection ends on both sides: the client never learns what became of it.
+    and then the connection ends: the client never learns what became of it.
     """
 
     def __init__(self, upstream_port: int) -> None:
@@ -23,46 +24,47 @@ class ForgetfulProxy:
         self.port: int = self._listener.getsockname()[1]
         self.lose_next_commit = False
         self.lost = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
 
     def close(self) -> None:
-        """Takes no more connections."""
+        """Takes no more connections; those that there are must have ended."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(timeout=30)
         self._listener.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._upstream_port))
-                for work in (self._to_server, self._to_client):
-                    threading.Thread(target=work, args=(client, server), daemon=True).start()
+                self._threads.append(threading.Thread(target=self._forward, args=(client,)))
+                self._threads[-1].start()
 
-    def _to_server(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError):
-            while data := client.recv(_PIECE_BYTES):
-                if self.lose_next_commit and b"COMMIT\0" in data:
-                    self.lose_next_commit = False
-                    # From here on, nothing gets back to the client.
-                    client.shutdown(socket.SHUT_WR)
-                    self.lost += 1
-                server.sendall(data)
-        _end(server)
-
-    def _to_client(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError):
-            while data := server.recv(_PIECE_BYTES):
-                client.sendall(data)
-        _end(client)
-
-
-def _end(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+    def _forward(self, client: socket.socket) -> None:
+        upstream = socket.create_connection(("127.0.0.1", self._upstream_port))
+        with suppress(OSError), client, upstream:
+            while True:
+                for side in select.select([client, upstream], [], [])[0]:
+                    data = side.recv(_PIECE_BYTES)
+                    if not data:
+                        return
+                    if side is upstream:
+                        client.sendall(data)
+                        continue
+                    upstream.sendall(data)
+                    if self.lose_next_commit and b"COMMIT\0" in data:
+                        self.lose_next_commit = False
+                        upstream.recv(_PIECE_BYTES)
+                        self.lost += 1
+                        return
 
 
 @contextmanager
 def forgetful_proxy(upstream_port: int) -> Iterator[ForgetfulProxy]:
     """Runs a proxy."""
     proxy = ForgetfulProxy(upstream_port)
-    yield proxy
-    proxy.close()
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -161,7 +162,7 @@ def _somebody() -> str | None:
     return next(name for name in _ROOTS_USERS if name in known)
 
 
-def _as_somebody() -> dict[str, object]:
+def _as_somebody() -> dict[str, Any]:
     user = _somebody()
     if user is None:
         return {}
