@@ -252,9 +252,9 @@ ORDER BY started_at_us, seq;
 -- Calls that ran and ended by themselves.
 SELECT revision, device_class, busy_us, held_us, restore_us, status
 FROM entries
-WHERE function = ? AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
+WHERE function = :function AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
 ORDER BY started_at_us DESC, seq DESC
-LIMIT ?;
+LIMIT :limit;
 
 -- name: select_balance
 SELECT balance FROM accounts WHERE account = :account AND commodity = :commodity;
@@ -287,7 +287,7 @@ FROM (
             AND started_at_us >= :first_day * 86400000000
             AND started_at_us < :last_day * 86400000000
             AND kind IN ('usage', 'reversal')
-    )
+    ) AS over_midnight
     UNION ALL
     SELECT tenant, function, revision, device_class, status, started_at_us / 86400000000,
         sign, sign * devices * busy_us, sign * devices * held_us, sign * devices * restore_us
@@ -309,8 +309,8 @@ FROM (
             AND started_at_us + held_us <= :end_us
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
             AND kind IN ('usage', 'reversal')
-    )
-)
+    ) AS edges
+) AS parts
 GROUP BY tenant, function, revision, device_class, status, day
 HAVING sum(requests) <> 0 OR sum(busy_us) <> 0 OR sum(held_us) <> 0 OR sum(restore_us) <> 0
 ORDER BY tenant, function, revision, device_class, status, day;
@@ -334,7 +334,7 @@ FROM (
         AND started_at_us + held_us <= :end_us
         AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
         AND device_class = :device_class AND kind IN ('usage', 'reversal')
-)
+) AS times
 GROUP BY tenant, function, revision, device_class, status, day
 ORDER BY tenant, function, revision, device_class, status, day;
 
@@ -400,9 +400,9 @@ FROM (
             AND started_at_us >= max(:last_day * 86400000000, :start_us - :start_us % 86400000000)
             AND started_at_us < :end_us
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-    )
+    ) AS edges
     WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
-)
+) AS parts
 GROUP BY device_class, kind;
 
 -- What follows is for the check of a ledger.
