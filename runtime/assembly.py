@@ -70,7 +70,7 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
-    rates = RateStore(data_dir / "ledger.db", card, clock.now_us())
+    rates = RateStore(ledger.cards(), card, clock.now_us())
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
