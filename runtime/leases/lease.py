@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dsfn.billing.interval import Interval, Reason
 from dsfn.billing.periods import DAY_US, Month
@@ -21,6 +21,7 @@ _LAST = 0
 _Key = tuple[Literal["restore", "idle"], Reason, str]
 _STARTING: _Key = ("restore", "start", "")
 _RESTORED: _Key = ("restore", "restore", "")
+_IDLE: _Key = ("idle", "idle", "")
 _LOST: _Key = ("idle", "fault", "")
 
 
@@ -57,8 +58,7 @@ class Subject:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What a call held its replica for, as the books have it: of a call that went on over
     midnight, exactly its part before that is before that."""
 
@@ -121,8 +121,8 @@ class DeviceLease:
     _midnight_us: int = field(init=False)
     _starting: bool = True
     _ended: bool = False
-    # Who asked for the replica to be there, and whose call waited for its restore.
-    _keeper: str = ""
+    # What time without calls is, and whose call waited for the restore.
+    _idling: _Key = _IDLE
     _restorer: str = ""
     _sharing: Sharing = field(default_factory=Sharing)
     _slots: dict[Slot, None] = field(default_factory=dict)
@@ -155,9 +155,10 @@ class DeviceLease:
 
     def keep(self, tenant: str) -> None:
         """From now on this tenant pays for the time in which no call runs; "" is nobody."""
-        if tenant != self._keeper:
+        idling: _Key = ("idle", "keep-warm", tenant) if tenant else _IDLE
+        if idling != self._idling:
             self._pass_time()
-            self._keeper = tenant
+            self._idling = idling
 
     def flush(self) -> None:
         """Writes down all time up to now, but for that of calls, which have rows of their own."""
@@ -266,11 +267,8 @@ class DeviceLease:
         duration_us, self._at_us = to_us - self._at_us, to_us
         if self._sharing.holders:
             self._sharing.advance(duration_us)
-        elif self._starting:
-            self._add(_STARTING, duration_us, to_us)
         else:
-            reason: Reason = "keep-warm" if self._keeper else "idle"
-            self._add(("idle", reason, self._keeper), duration_us, to_us)
+            self._add(_STARTING if self._starting else self._idling, duration_us, to_us)
 
     def _take(self, slot: Slot) -> None:
         if not slot.released:
