@@ -37,7 +37,7 @@ class SqliteLedger(LedgerReads):
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+        """Opens or makes the ledger.
 
         Raises `UsageError` when another process writes to it, `StorageFull`.
         """
@@ -47,7 +47,6 @@ class SqliteLedger(LedgerReads):
             self._connection = connect(path, QUERIES["schema"])
             self._journal = SqliteJournal(self._connection)
             take_over(self._connection, self._journal)
-            self._close_leases()
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -100,10 +99,14 @@ class SqliteLedger(LedgerReads):
         """Checkpoints whose numbers are larger, with these, in order."""
         return self._rows("select_checkpoints", {"after": after, "limit": limit})
 
+    def books(self) -> SqliteBooks:
+        """This ledger as a check reads it."""
+        return SqliteBooks(self._path)
+
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
         for a file that is damaged."""
-        return verify(SqliteBooks(self._path), evidence)
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
@@ -111,8 +114,9 @@ class SqliteLedger(LedgerReads):
         self._checkpointer.close()
         self._lock.release()
 
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
         found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
         intervals = [
             interval
