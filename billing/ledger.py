@@ -15,6 +15,7 @@ from dsfn.billing.reservation import Reservation
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
+from dsfn.billing.verify import Books
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,9 @@ class Ledger(Protocol):
     def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Checkpoints whose numbers are larger, with these, in order, as they are kept elsewhere,
         too."""
+
+    def books(self) -> Books:
+        """This ledger as a check reads it."""
 
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md

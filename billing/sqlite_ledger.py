@@ -99,10 +99,14 @@ class SqliteLedger(LedgerReads):
         """Checkpoints whose numbers are larger, with these, in order."""
         return self._rows("select_checkpoints", {"after": after, "limit": limit})
 
+    def books(self) -> SqliteBooks:
+        """This ledger as a check reads it."""
+        return SqliteBooks(self._path)
+
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
         for a file that is damaged."""
-        return verify(SqliteBooks(self._path), evidence)
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""

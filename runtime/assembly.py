@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 import apsw
 
 from dsfn.billing.rates import RateCard, RateStore, configured_card
+from dsfn.billing.signing import FILE_NAME as KEY_FILE
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
@@ -30,6 +32,8 @@ from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.notary.places import open_place
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -70,6 +74,7 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
+    places = [open_place(each) for each in settings.checkpoints]
     rates = RateStore(ledger.cards(), card, clock.now_us())
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
@@ -183,6 +188,7 @@ def assemble(
         results=results,
         ledger=ledger,
         meter=meter,
+        notary=Notary(ledger, SigningKey.open(data_dir / KEY_FILE), places, clock, data_dir),
         rates=rates,
         metrics=metrics,
         timelines=timelines,

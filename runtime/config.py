@@ -12,6 +12,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.runtime.notary.settings import PlaceSettings, read_places
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
@@ -127,7 +128,8 @@ class BlobSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
+    """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
+    what is not about rates: `checkpoints`, the places that these are put to."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -138,6 +140,7 @@ class Settings:
     snapshots: SnapshotSettings = SnapshotSettings()
     blobs: BlobSettings = BlobSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: tuple[PlaceSettings, ...] = ()
 
 
 def default_data_dir() -> Path:
@@ -161,6 +164,8 @@ def load_settings(
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
+    billing = dict(_table(table, "billing"))
+    checkpoints = read_places(billing.pop("checkpoints", []))
     return Settings(
         data_dir=directory,
         host=str(host or table.get("host", DEFAULT_HOST)),
@@ -170,7 +175,8 @@ def load_settings(
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
-        billing=_table(table, "billing"),
+        billing=billing,
+        checkpoints=checkpoints,
     )
 
 

@@ -24,6 +24,7 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -79,6 +80,7 @@ class Services:
     results: ResultCache
     ledger: SqliteLedger
     meter: Meter
+    notary: Notary
     rates: RateStore
     metrics: Metrics
     timelines: Timelines
