@@ -23,6 +23,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.runtime.answers import Answers, Claim
 from dsfn.runtime.blobs import BlobStore, references_in
+from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
@@ -56,6 +57,7 @@ class Invoker:
     pools: Pools
     blobs: BlobStore
     meter: Meter
+    budgets: Budgets
     in_force: Callable[[], RateCard]
     answers: Answers
     metrics: Metrics
@@ -69,13 +71,18 @@ class Invoker:
         A call with an idempotency key runs once: a repeat gets the first answer, or the
         error that the function itself gave. Raises the tree's errors.
         """
-        revision = self._revision(call)
-        if call.idempotency_key is not None:
-            return await self._invoke_once(call, revision)
-        answer, usage = await self._run(call, revision, self.meter.post)
-        if answer.stream is None:
-            await self.meter.post(usage)
-        return answer
+        revision, goes_on = self._revision(call), False
+        try:
+            if call.idempotency_key is not None:
+                return await self._invoke_once(call, revision)
+            answer, usage = await self._run(call, revision, self.meter.post)
+            goes_on = answer.stream is not None
+            if not goes_on:
+                await self.meter.post(usage)
+            return answer
+        finally:
+            if not goes_on:
+                self.budgets.release(call.id)
 
     async def run(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
         """The answer to a call whose usage row its caller keeps, to post it later: it is given to
@@ -84,12 +91,19 @@ class Invoker:
         The caller sees to it that a call is not made again whose answer it has.
         """
 
+        billed: list[Usage] = []
+
         async def post(usage: Usage) -> None:
+            billed.append(usage)
             bill(usage)
 
-        answer, usage = await self._run(call, self._revision(call), post, whole=True)
-        bill(usage)
-        return answer
+        try:
+            answer, usage = await self._run(call, self._revision(call), post, whole=True)
+            await post(usage)
+            return answer
+        finally:
+            if not billed:
+                self.budgets.release(call.id)
 
     async def _invoke_once(self, call: Call, revision: Revision) -> Answer:
         """A call with a key: the first answer is stored with its usage before the ledger has
@@ -133,6 +147,7 @@ class Invoker:
         stream, posted when the stream ends.
         """
         try:
+            call = self.budgets.reserve(call, revision)
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
@@ -145,7 +160,7 @@ class Invoker:
         limit_us = self._limit_us(call, lease)
         if limit_us is not None and limit_us <= 0:
             lease.replica.unreserve(lease.slot)
-            raise _too_dear(call)
+            raise self._too_dear(call)
         try:
             if limit_us is None:
                 reply = await self._reply(call, lease, whole)
@@ -163,7 +178,7 @@ class Invoker:
             charges: list[Charge] = []
             answer = replace(
                 self._answer(lease, reply, usage),
-                stream=self._metered(stream, call, lease, charges),
+                stream=self._metered(stream, call, lease, charges, limit_us),
                 settled=lambda: charges[0].to_document(),
             )
             return answer, usage
@@ -186,7 +201,14 @@ class Invoker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise _too_dear(call) from None
+            raise self._too_dear(call) from None
+
+    def _too_dear(self, call: Call) -> BudgetExceeded:
+        """The error of a call that was cut off, or not begun, for want of money."""
+        return self.budgets.exceeded(call) or BudgetExceeded(
+            f"The call would cost more than {call.max_cost_nano} nano-units.",
+            budget_nano=call.max_cost_nano,
+        )
 
     def _limit_us(self, call: Call, lease: Lease) -> int | None:
         """How long a call may hold its replica, None for as long as it likes."""
@@ -215,20 +237,47 @@ class Invoker:
         reply.body = b"".join(chunks)
 
     async def _metered(
-        self, stream: Stream, call: Call, lease: Lease, charges: list[Charge]
+        self,
+        stream: Stream,
+        call: Call,
+        lease: Lease,
+        charges: list[Charge],
+        limit_us: int | None,
     ) -> AsyncGenerator[bytes, None]:
         """Passes a stream on; its row is committed, and its charge known, before its end."""
+        until_s = None if limit_us is None else lease.granted_ns / 1e9 + limit_us / 1e6
         try:
-            async with aclosing(stream.chunks) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except BaseException as error:
-            await self._post_failure(call, lease, error, self.meter.post)
-            raise
-        usage = self._settled(call, lease, stream.reply.busy_us)
-        self._answered(call, self._answer(lease, stream.reply, usage))
-        await self.meter.post(usage)
-        charges.append(self._charge(usage))
+            try:
+                async with aclosing(stream.chunks) as chunks:
+                    async for chunk in self._in_time(chunks, call, until_s):
+                        yield chunk
+            except BaseException as error:
+                await self._post_failure(call, lease, error, self.meter.post)
+                raise
+            usage = self._settled(call, lease, stream.reply.busy_us)
+            self._answered(call, self._answer(lease, stream.reply, usage))
+            await self.meter.post(usage)
+            charges.append(self._charge(usage))
+        finally:
+            self.budgets.release(call.id)
+
+    async def _in_time(
+        self, chunks: AsyncGenerator[bytes, None], call: Call, until_s: float | None
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks that come before the monotonic clock says `until_s`. Raises
+        `BudgetExceeded` when it does."""
+        while True:
+            left_s = None if until_s is None else until_s - self.clock.monotonic_ns() / 1e9
+            try:
+                async with asyncio.timeout(left_s) as limit:
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise self._too_dear(call) from None
+            if chunk is None:
+                return
+            yield chunk
 
     def _answered(self, call: Call, answer: Answer) -> None:
         self.metrics.answered(call.function, answer)
@@ -271,6 +320,7 @@ class Invoker:
             restore_us=lease.restore_us,
             status="succeeded",
             idempotency_key=call.idempotency_key or "",
+            key_id=call.key_id,
             device=devices.device,
             lease=devices.lease,
             devices=devices.devices,
@@ -330,13 +380,6 @@ async def _rest(
         yield first
         async for chunk in stream:
             yield chunk
-
-
-def _too_dear(call: Call) -> BudgetExceeded:
-    return BudgetExceeded(
-        f"The call would cost more than {call.max_cost_nano} nano-units.",
-        budget_nano=call.max_cost_nano,
-    )
 
 
 def _status(error: DsfnError) -> Status:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dsfn.billing.interval import Interval
-from dsfn.billing.ledger import Ledger
+from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
 from dsfn.runtime.leases.leases import Leases
@@ -29,13 +30,20 @@ class _Entry:
     kept: bool
 
 
+class Poster(Protocol):
+    """Who has rows written to the ledger."""
+
+    def post(self, rows: Sequence[Posting]) -> None:
+        """Writes all of `rows` or none, as a ledger does."""
+
+
 @dataclass(eq=False)
 class Meter:
     """Posts the rows of calls and of devices. All rows of calls that come up in one turn of the
     event loop share one commit, so a busy node commits once for many calls and an idle one
     without delay. Rows of devices go along with them, or are posted a little later."""
 
-    ledger: Ledger
+    ledger: Poster
     leases: Leases
     _waiting: list[_Entry] = field(default_factory=list)
     _soon: asyncio.TimerHandle | None = None

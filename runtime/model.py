@@ -43,9 +43,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Payer:
+    """On whose account something is done. `key_id`: of the API key it was asked for with, "" for
+    none."""
+
+    tenant: str
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request to a function, whoever made it.
 
+    `tenant`: on whose account; `key_id`: of the API key that it came with, "" for none.
     `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
     microseconds since the epoch (for the books). A call is cut off before it costs more than
     `max_cost_nano`. `origin`: the step that makes it, if one does.
@@ -57,6 +67,7 @@ class Call:
     content_type: str
     accept: str = "*/*"
     tenant: str = "default"
+    key_id: str = ""
     caller: str = ""
     idempotency_key: str | None = None
     revision: str | None = None

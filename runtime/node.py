@@ -75,7 +75,8 @@ async def _serve(
 
         def ready() -> None:
             services.life.accepts_calls = True
-            directory.announce(url, rfc3339(services.life.started_at_us))
+            started_at = rfc3339(services.life.started_at_us)
+            directory.announce(url, started_at, services.access.local_key)
             on_ready(url)
 
         # What lives now lives for ever: the collector need not look at it again.
@@ -101,6 +102,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         services.runs.start_serving()
         # All that the node before this one owed is in the ledger.
         ledger.close_leases()
+        services.budgets.start()
         services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
@@ -118,6 +120,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
+            services.budgets.close()
             await services.notary.close()
     finally:
         ledger.close()

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from dsfn.billing.rates import RateStore
 from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.runtime.access import Access
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
+from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -54,6 +57,7 @@ class Services:
     settings: Settings
     clock: Clock
     life: Life
+    access: Access
     registry: Registry
     pipeline: Pipeline
     gpus: Gpus
@@ -64,6 +68,7 @@ class Services:
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore
+    owners: BlobOwners
     sweeper: Sweeper
     logs: LogStore
     queue: Queue
@@ -82,5 +87,6 @@ class Services:
     meter: Meter
     notary: Notary
     rates: RateStore
+    budgets: Budgets
     metrics: Metrics
     timelines: Timelines

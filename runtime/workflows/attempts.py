@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Protocol
 
 from dsfn.billing.usage import Usage
@@ -103,13 +104,16 @@ class Attempts:
         body = await self.evaluation.body(run, instance, interface)
         digest = None
         if step.options.cache:
-            digest = await _digest(body)
+            digest = await _digest(run.tenant, body)
             if (known := self.cache.get(attempt.revision, digest)) is not None:
                 return Succeeded(known, digest, cached=True)
         call = self._call(run, instance, attempt, body)
         try:
             answer = await self._answer(call, step.options.timeout_s, usages)
-        except BudgetExceeded:
+        except BudgetExceeded as error:
+            if "budget" in error.fields:
+                # It is the tenant's, not the run's.
+                raise
             assert attempt.allowance is not None
             raise over_budget(attempt.allowance) from None
         try:
@@ -150,6 +154,7 @@ class Attempts:
             body=body.data,
             content_type=body.content_type,
             tenant=run.tenant,
+            key_id=run.key_id,
             caller=f"run:{place}",
             idempotency_key=f"run:{place}",
             revision=attempt.revision,
@@ -160,10 +165,13 @@ class Attempts:
         )
 
 
-async def _digest(body: Body) -> bytes:
+async def _digest(tenant: str, body: Body) -> bytes:
+    """Under what a result is kept for others of the same tenant."""
     if len(body.data) <= INLINE_BYTES:
-        return request_digest(body.content_type, body.data)
-    return await asyncio.to_thread(request_digest, body.content_type, body.data)
+        of_request = request_digest(body.content_type, body.data)
+    else:
+        of_request = await asyncio.to_thread(request_digest, body.content_type, body.data)
+    return sha256(of_request + tenant.encode()).digest()
 
 
 def function_of(run: ActiveRun, instance: Instance) -> str:

@@ -197,7 +197,7 @@ def test_the_busy_time_of_a_batch_is_its_calls_by_weight() -> None:
 def test_weight_is_a_function_for_batches() -> None:
     with pytest.raises(DefinitionError, match="from one item"):
 
-        @function(max_batch=4, weight=3)  # type: ignore[call-overload]
+        @function(max_batch=4, weight=3)  # type: ignore[call-overload,untyped-decorator]
         def heavy(texts: list[str]) -> list[str]:
             return texts
 
