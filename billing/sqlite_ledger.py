@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -10,32 +10,26 @@ from typing import Any
 
 import apsw
 
-from dsfn.billing.entry import (
-    USAGE,
-    Entry,
-    entries_of,
-    interval_of,
-    reservation_of,
-    reversal_of,
-    usage_of,
-)
-from dsfn.billing.interval import Interval
+from dsfn.billing.checkpoints import Checkpoint
+from dsfn.billing.corrections import correction_of
+from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.leases import closing_of
-from dsfn.billing.ledger import DeviceTime, RecentCall, UsageSum
-from dsfn.billing.periods import DAY_US
 from dsfn.billing.posting import Posting
-from dsfn.billing.reservation import Reservation
+from dsfn.billing.rates.table import SqliteCards
+from dsfn.billing.reading import Bindings, LedgerReads
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, Checkpointer, connect, storage_errors
 from dsfn.billing.sqlite_journal import QUERIES, SqliteJournal
 from dsfn.billing.sqlite_lock import WriterLock
 from dsfn.billing.sqlite_takeover import take_over
+from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import Conflict
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
 
-_Bindings = Mapping[str, int | str]
 
-
-class SqliteLedger:
+class SqliteLedger(LedgerReads):
     """A `Ledger` in one SQLite file, with one writer.
 
     `post` and `correct` may be called in any thread; reads open their own connection and may
@@ -43,7 +37,7 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+        """Opens or makes the ledger.
 
         Raises `UsageError` when another process writes to it, `StorageFull`.
         """
@@ -53,7 +47,6 @@ class SqliteLedger:
             self._connection = connect(path, QUERIES["schema"])
             self._journal = SqliteJournal(self._connection)
             take_over(self._connection, self._journal)
-            self._close_leases()
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -83,91 +76,37 @@ class SqliteLedger:
         """
         with self._turn:
             first = self._journal.find((replacement.tenant, USAGE, invocation_id))
-            if first is None:
-                raise Conflict(f"There is no call {invocation_id}.", invocation_id=invocation_id)
-            new = entries_of(replacement, self.closed_until_us)[0]
-            if (first.credit, first.amount) != (new.credit, new.amount):
-                raise Conflict(
-                    f"The correction of {invocation_id} must hold the same lease for as long.",
-                    invocation_id=invocation_id,
-                )
-            self._journal.append([reversal_of(first, self.closed_until_us), new])
+            until_us = self.closed_until_us
+            self._journal.append(correction_of(invocation_id, first, replacement, until_us))
 
-    def usage(self, invocation_id: str) -> Usage | None:
-        """The row of one invocation."""
-        return next(self._usage("select_call", {"id": invocation_id}), None)
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
 
-    def between(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows of calls that started in [start_us, end_us), by their start."""
-        return self._usage("select_between", {"start_us": start_us, "end_us": end_us})
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        with self._turn:
+            return self._journal.unsigned_rows()
 
-    def usage_of_run(self, run: str) -> Iterator[Usage]:
-        """The rows of all calls of a run, by their start."""
-        return self._usage("select_run", {"run": run})
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+        with self._turn:
+            return self._journal.checkpoint(key, now_us)
 
-    def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows of calls that have a part in [start_us, end_us) and do not lie in it whole,
-        or not in one day."""
-        return self._usage("select_crossing", {"start_us": start_us, "end_us": end_us})
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._rows("select_checkpoints", {"after": after, "limit": limit})
 
-    def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
-        """The intervals that started in [start_us, end_us), by their start."""
-        bounds = {"start_us": start_us, "end_us": end_us}
-        return map(interval_of, self._entries("select_intervals", bounds))
+    def books(self) -> SqliteBooks:
+        """This ledger as a check reads it."""
+        return SqliteBooks(self._path)
 
-    def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
-        """The rows of calls that lie in [start_us, end_us) and in one day, UTC, added up; the
-        others that have a part in it are `crossing`."""
-        found = self._read("sum_whole", _bounds(start_us, end_us))
-        return [UsageSum(*values) for values in found]
-
-    def paddings(
-        self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
-    ) -> list[UsageSum]:
-        """Of the rows of `sums` on one device class: what is added when the time of each, by
-        `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
-        bindings: dict[str, int | str] = {
-            "start_us": start_us,
-            "end_us": end_us,
-            "device_class": device_class,
-            "basis": basis,
-            "increment_us": increment_us,
-        }
-        return [UsageSum(*values) for values in self._read("sum_padding", bindings)]
-
-    def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
-        """For each device class, by name, the time in [start_us, end_us) that its devices were
-        held, and what for. A lease that is open counts as held what its rows come to."""
-        times: dict[str, dict[str, int]] = {}
-        for device_class, kind, time_us in self._read("sum_devices", _bounds(start_us, end_us)):
-            times.setdefault(device_class, {})[kind] = time_us
-        return [
-            DeviceTime(name, sum(kinds.values()), *map(kinds.get, _KINDS, [0] * len(_KINDS)))
-            for name, kinds in sorted(times.items())
-        ]
-
-    def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
-        """The last calls of each function that ran and were not called off, newest first, at most
-        `limit` of each."""
-        with closing(self._reader()) as connection:
-            return {
-                function: [
-                    RecentCall(*found)
-                    for found in connection.execute(QUERIES["select_recent"], (function, limit))
-                ]
-                for function in functions
-            }
-
-    def balance(self, account: str, commodity: str) -> int:
-        """What an account has: all that was debited to it less all that was credited."""
-        found = self._read("select_balance", {"account": account, "commodity": commodity})
-        return int(found[0][0]) if found else 0
-
-    def reservations_open(self, tenant: str) -> list[Reservation]:
-        """The reservations of a tenant that are neither posted nor void, the oldest first."""
-        return [
-            reservation_of(e) for e in self._entries("select_open_reservations", {"tenant": tenant})
-        ]
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
+        for a file that is damaged."""
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
@@ -175,27 +114,24 @@ class SqliteLedger:
         self._checkpointer.close()
         self._lock.release()
 
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
-        found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
-        intervals = [
-            interval
-            for balance, *values in found
-            for interval in closing_of(Entry._make(values[2:-1]), balance)
-        ]
-        if intervals:
-            self._journal.append([e for interval in intervals for e in entries_of(interval, 0)])
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises as `post`."""
+        self.post(
+            [
+                interval
+                for balance, *values in self._rows("select_open_leases", {})
+                for interval in closing_of(Entry._make(values[2:-1]), balance)
+            ]
+        )
 
-    def _usage(self, query: str, bindings: _Bindings) -> Iterator[Usage]:
-        return map(usage_of, self._entries(query, bindings))
-
-    def _entries(self, query: str, bindings: _Bindings) -> Iterator[Entry]:
+    def _entries(self, query: str, bindings: Bindings) -> Iterator[Entry]:
         """The rows of a query as of now, which is when this is called the first time."""
         with closing(self._reader()) as connection:
             for values in connection.execute(QUERIES[query], bindings):
                 yield Entry._make(values[2:-1])
 
-    def _read(self, query: str, bindings: _Bindings) -> list[Any]:
+    def _rows(self, query: str, bindings: Bindings) -> list[Any]:
         with closing(self._reader()) as connection:
             return connection.execute(QUERIES[query], bindings).fetchall()
 
@@ -205,20 +141,3 @@ class SqliteLedger:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.execute("PRAGMA query_only=ON")
         return connection
-
-
-_KINDS = ("usage", "restore", "idle")
-
-
-def _bounds(start_us: int, end_us: int) -> dict[str, int | str]:
-    """A stretch of time, and the days that lie in it whole: [first_day, last_day)."""
-    first_day, last_day = -(-start_us // DAY_US), end_us // DAY_US
-    if first_day >= last_day:
-        # All of it is edges: from the start up to the end, and from the end on nothing.
-        first_day = last_day = max(first_day, last_day)
-    return {
-        "start_us": start_us,
-        "end_us": end_us,
-        "first_day": first_day,
-        "last_day": last_day,
-    }

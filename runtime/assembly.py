@@ -8,6 +8,8 @@ import apsw
 
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.rates import RateCard, RateStore, configured_card
+from dsfn.billing.signing import FILE_NAME as KEY_FILE
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access, Keys
 from dsfn.runtime.answers import Answers, blobs_of_answers
@@ -33,8 +35,11 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.found import find_gpus
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.notary.places import open_place
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -75,13 +80,15 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
-    rates = RateStore(data_dir / "ledger.db", card, clock.now_us())
+    places = [open_place(each) for each in settings.checkpoints]
+    rates = RateStore(ledger.cards(), card, clock.now_us())
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
+    leases = Leases(clock, new_call_id, gpus.class_of)
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
     tiers.promote = gpus.promote
     tiers.above = lambda digest: gpus.tiers_of(data_dir / "snapshots" / digest)
@@ -89,7 +96,7 @@ def assemble(
     soundness = Soundness(data_dir / "snapshots", environments)
     quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
     replicas = ReplicaStarter(
-        settings, clock, environments, launcher, gpus, tiers, logs, soundness, quarantine
+        settings, leases, environments, launcher, gpus, tiers, logs, soundness, quarantine
     )
     pools = Pools(settings, clock, registry, replicas)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
@@ -99,11 +106,12 @@ def assemble(
     router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
     prices = prices_of(in_force, settings.limits, gpus.device_class)
     budgets = _budgets(connection, clock, ledger, rates, prices, router, settings.tenant)
+    meter = Meter(budgets, leases)
     invoker = Invoker(
         registry,
         pools,
         blobs,
-        Meter(budgets),
+        meter,
         budgets,
         in_force,
         answers,
@@ -122,7 +130,7 @@ def assemble(
             invoker.run,
             registry.revision,
             workflows.revision,
-            budgets.post,
+            meter.post_kept,
             prices,
             new_call_id,
             settings.limits.max_body_bytes,
@@ -140,7 +148,15 @@ def assemble(
         access=Access(Keys(connection, clock), settings.tenant, settings.auth.required),
         registry=registry,
         pipeline=_pipeline(
-            settings, clock, registry, workflows, environments, launcher, gpus, tiers, soundness
+            settings,
+            clock,
+            registry,
+            workflows,
+            environments,
+            Jobs(launcher, gpus, leases),
+            gpus,
+            tiers,
+            soundness,
         ),
         gpus=gpus,
         tiers=tiers,
@@ -183,6 +199,8 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
+        meter=meter,
+        notary=Notary(ledger, SigningKey.open(data_dir / KEY_FILE), places, clock, data_dir),
         rates=rates,
         budgets=budgets,
         metrics=metrics,
@@ -252,7 +270,7 @@ def _pipeline(
     registry: Registry,
     workflows: WorkflowRegistry,
     environments: Environments,
-    launcher: Launcher,
+    jobs: Jobs,
     gpus: Gpus,
     tiers: SnapshotTiers,
     soundness: Soundness,
@@ -262,7 +280,7 @@ def _pipeline(
         tiers,
         environments,
         registry,
-        Jobs(launcher, gpus),
+        jobs,
         gpus,
         soundness,
         clock,

@@ -12,6 +12,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.runtime.notary.settings import PlaceSettings, read_places
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
@@ -135,7 +136,8 @@ class AuthSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
+    """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
+    what is not about rates: `checkpoints`, the places that these are put to."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -147,6 +149,7 @@ class Settings:
     blobs: BlobSettings = BlobSettings()
     auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: tuple[PlaceSettings, ...] = ()
 
 
 def default_data_dir() -> Path:
@@ -170,6 +173,8 @@ def load_settings(
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
+    billing = dict(_table(table, "billing"))
+    checkpoints = read_places(billing.pop("checkpoints", []))
     return Settings(
         data_dir=directory,
         host=str(host or table.get("host", DEFAULT_HOST)),
@@ -180,7 +185,8 @@ def load_settings(
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
         auth=_auth(_table(table, "auth")),
-        billing=_table(table, "billing"),
+        billing=billing,
+        checkpoints=checkpoints,
     )
 
 

@@ -97,10 +97,13 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
+        services.meter.start()
         services.pools.start()
         services.runs.start_serving()
-        # Whatever was owed to the ledger is there now.
+        # All that the node before this one owed is in the ledger.
+        ledger.close_leases()
         services.budgets.start()
+        services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
@@ -114,9 +117,11 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.runs.close()
             await services.tiers.close()
             await services.pools.close()
+            await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
             services.budgets.close()
+            await services.notary.close()
     finally:
         ledger.close()
         connection.close()

@@ -26,6 +26,8 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
+from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -82,6 +84,8 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: SqliteLedger
+    meter: Meter
+    notary: Notary
     rates: RateStore
     budgets: Budgets
     metrics: Metrics

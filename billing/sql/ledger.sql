@@ -109,12 +109,16 @@ CREATE TABLE IF NOT EXISTS accounts (
     commodity TEXT NOT NULL,
     balance   INTEGER NOT NULL,
     closed    INTEGER NOT NULL,
-    first_seq INTEGER NOT NULL, -- the first row about it
+    first_seq INTEGER NOT NULL, -- the first row about it came with this one
     PRIMARY KEY (account, commodity)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS accounts_of_open_leases ON accounts (account)
     WHERE closed = 0 AND account >= 'lease/' AND account < 'lease0';
+
+-- There are none, unless somebody measured wrong.
+CREATE INDEX IF NOT EXISTS accounts_of_broken_leases ON accounts (account)
+    WHERE closed = 1 AND balance <> 0;
 
 -- Money that is set aside and not yet given back.
 CREATE TABLE IF NOT EXISTS open_reservations (
@@ -122,6 +126,40 @@ CREATE TABLE IF NOT EXISTS open_reservations (
     id     TEXT NOT NULL,
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
+
+-- What the chain had come to, signed; `document` is what is kept elsewhere, too.
+CREATE TABLE IF NOT EXISTS checkpoints (
+    number   INTEGER PRIMARY KEY CHECK (number >= 1),
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_updated BEFORE UPDATE ON checkpoints
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never updated');
+END;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_deleted BEFORE DELETE ON checkpoints
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never deleted');
+END;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_replaced BEFORE INSERT ON checkpoints
+WHEN EXISTS (SELECT 1 FROM checkpoints WHERE number = NEW.number)
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never replaced');
+END;
+
+-- name: insert_checkpoint
+INSERT INTO checkpoints (number, document) VALUES (?, ?);
+
+-- name: select_last_checkpoint
+SELECT document FROM checkpoints ORDER BY number DESC LIMIT 1;
+
+-- name: select_last_number
+SELECT coalesce(max(number), 0) FROM checkpoints;
+
+-- name: select_checkpoints
+SELECT number, document FROM checkpoints WHERE number > :after ORDER BY number LIMIT :limit;
 
 -- name: insert_entry
 -- After number and chain, the columns are in the order of the fields of `Entry`.
@@ -187,7 +225,12 @@ WHERE tenant = ? AND function = ? AND idempotency_key = ?
 -- name: select_open_leases
 -- With the balance, and the first row of each.
 SELECT a.balance, e.*
-FROM accounts AS a JOIN entries AS e ON e.seq = a.first_seq
+FROM accounts AS a JOIN entries AS e ON e.seq = (
+    SELECT seq FROM entries
+    WHERE seq >= a.first_seq AND lease = substr(a.account, 7)
+    ORDER BY seq
+    LIMIT 1
+)
 WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
 
 -- name: select_call
@@ -221,9 +264,9 @@ ORDER BY started_at_us, seq;
 -- Calls that ran and ended by themselves.
 SELECT revision, device_class, busy_us, held_us, restore_us, status
 FROM entries
-WHERE function = ? AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
+WHERE function = :function AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
 ORDER BY started_at_us DESC, seq DESC
-LIMIT ?;
+LIMIT :limit;
 
 -- name: select_balance
 SELECT balance FROM accounts WHERE account = :account AND commodity = :commodity;
@@ -256,7 +299,7 @@ FROM (
             AND started_at_us >= :first_day * 86400000000
             AND started_at_us < :last_day * 86400000000
             AND kind IN ('usage', 'reversal')
-    )
+    ) AS over_midnight
     UNION ALL
     SELECT tenant, function, revision, device_class, status, started_at_us / 86400000000,
         sign, sign * devices * busy_us, sign * devices * held_us, sign * devices * restore_us
@@ -278,8 +321,8 @@ FROM (
             AND started_at_us + held_us <= :end_us
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
             AND kind IN ('usage', 'reversal')
-    )
-)
+    ) AS edges
+) AS parts
 GROUP BY tenant, function, revision, device_class, status, day
 HAVING sum(requests) <> 0 OR sum(busy_us) <> 0 OR sum(held_us) <> 0 OR sum(restore_us) <> 0
 ORDER BY tenant, function, revision, device_class, status, day;
@@ -303,7 +346,7 @@ FROM (
         AND started_at_us + held_us <= :end_us
         AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
         AND device_class = :device_class AND kind IN ('usage', 'reversal')
-)
+) AS times
 GROUP BY tenant, function, revision, device_class, status, day
 ORDER BY tenant, function, revision, device_class, status, day;
 
@@ -369,7 +412,32 @@ FROM (
             AND started_at_us >= max(:last_day * 86400000000, :start_us - :start_us % 86400000000)
             AND started_at_us < :end_us
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-    )
+    ) AS edges
     WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
-)
+) AS parts
 GROUP BY device_class, kind;
+
+-- What follows is for the check of a ledger.
+
+-- name: has_journal
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'checkpoints';
+
+-- name: select_rows
+SELECT * FROM entries WHERE seq >= ? AND seq <= ? ORDER BY seq;
+
+-- name: select_hash
+SELECT hash FROM entries WHERE seq = ? AND chain = ?;
+
+-- name: select_rollups
+SELECT kind, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    rows, busy_us, held_us, restore_us
+FROM rollups;
+
+-- name: select_accounts
+SELECT account, commodity, balance, closed FROM accounts;
+
+-- name: select_broken_leases
+SELECT account, commodity, balance FROM accounts WHERE closed = 1 AND balance <> 0 LIMIT :limit;
+
+-- name: select_reservations
+SELECT tenant, id FROM open_reservations;

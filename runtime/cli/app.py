@@ -28,6 +28,7 @@ from dsfn.runtime.cli import (
     init,
     invoke,
     keys,
+    ledger,
     logs,
     node,
     rates,
@@ -110,6 +111,8 @@ cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
 cards.command("set")(rates.set_rates)
 cards.command("check")(rates.check)
+ledgers = _group("ledger", "The books: everything that was used, and proof of it.")
+ledgers.command("verify")(ledger.verify)
 money = _group("budgets", "How much may be used, and what happens when it has been.")
 money.command("set")(budgets.set_budget)
 money.command("list")(budgets.list_budgets)
