@@ -12,6 +12,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.runtime.notary.settings import PlaceSettings, read_places
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
@@ -126,8 +127,17 @@ class BlobSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """The `[auth]` table. `required`: whether a request needs an API key. Where none is needed,
+    one without a key is the configured tenant's and may do everything."""
+
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
+    """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
+    what is not about rates: `checkpoints`, the places that these are put to."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -137,7 +147,9 @@ class Settings:
     gpu: GpuSettings = GpuSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     blobs: BlobSettings = BlobSettings()
+    auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: tuple[PlaceSettings, ...] = ()
 
 
 def default_data_dir() -> Path:
@@ -155,12 +167,14 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "blobs", "billing"}
+    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "blobs", "auth", "billing"}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
+    billing = dict(_table(table, "billing"))
+    checkpoints = read_places(billing.pop("checkpoints", []))
     return Settings(
         data_dir=directory,
         host=str(host or table.get("host", DEFAULT_HOST)),
@@ -170,7 +184,9 @@ def load_settings(
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
-        billing=_table(table, "billing"),
+        auth=_auth(_table(table, "auth")),
+        billing=billing,
+        checkpoints=checkpoints,
     )
 
 
@@ -225,6 +241,15 @@ def _snapshots(table: Mapping[str, Any]) -> SnapshotSettings:
 def _blobs(table: Mapping[str, Any]) -> BlobSettings:
     texts = {name: _text(BlobSettings, f"blobs.{name}", value) for name, value in table.items()}
     return BlobSettings(**texts)
+
+
+def _auth(table: Mapping[str, Any]) -> AuthSettings:
+    for name, value in table.items():
+        if name != "required":
+            raise UsageError(f"config.toml has an unknown entry auth.{name}.")
+        if not isinstance(value, bool):
+            raise UsageError("auth.required must be true or false.")
+    return AuthSettings(**table)
 
 
 def _text(settings: type[Any], entry: str, value: object) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateStore
+from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.runtime.access import Access
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
+from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -23,6 +26,8 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
+from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -52,6 +57,7 @@ class Services:
     settings: Settings
     clock: Clock
     life: Life
+    access: Access
     registry: Registry
     pipeline: Pipeline
     gpus: Gpus
@@ -62,6 +68,7 @@ class Services:
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore
+    owners: BlobOwners
     sweeper: Sweeper
     logs: LogStore
     queue: Queue
@@ -77,6 +84,9 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: SqliteLedger
+    meter: Meter
+    notary: Notary
     rates: RateStore
+    budgets: Budgets
     metrics: Metrics
     timelines: Timelines

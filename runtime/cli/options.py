@@ -10,18 +10,18 @@ import typer
 
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.client import Client
-from dsfn.runtime.cli.place import node_url
+from dsfn.runtime.cli.place import api_key, node_url
 from dsfn.runtime.cli.workflow_client import WorkflowClient
 
 
 def connect() -> Client:
     """A client of the chosen node."""
-    return Client(node_url())
+    return Client(node_url(), api_key())
 
 
 def connect_workflows() -> WorkflowClient:
     """The same for workflows and runs."""
-    return WorkflowClient(node_url())
+    return WorkflowClient(node_url(), api_key())
 
 
 def deployed_names(incomplete: str) -> list[str]:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from dsfn.functions.errors import Conflict, InvalidInput
 from dsfn.functions.workflow.document import to_document
 from dsfn.runtime.events.stored import StoredBody, load_body
+from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.functions_admin import follows
 from dsfn.runtime.gateway.ndjson import NdjsonResponse
 from dsfn.runtime.gateway.pictures import picture
@@ -28,6 +29,7 @@ from dsfn.runtime.gateway.workflows import run_error
 from dsfn.runtime.invoke import new_call_id
 from dsfn.runtime.services import Services
 from dsfn.runtime.workflows.model import RunRecord, RunState
+from dsfn.runtime.workflows.store import no_such_run
 
 MAX_RUNS_LISTED = 1_000
 DEFAULT_RUNS_LISTED = 100
@@ -36,7 +38,8 @@ _CANCEL_MARGIN_S = 1.0
 
 
 async def list_runs(request: Request) -> Response:
-    """GET /runs?workflow=NAME&state=STATE&limit=N&before=ID: those that started last first.
+    """GET /runs?workflow=NAME&state=STATE&tenant=T&limit=N&before=ID: those that started last
+    first.
 
     `next` is the `before` of the next page, null when there is none.
     """
@@ -44,7 +47,11 @@ async def list_runs(request: Request) -> Response:
     query = request.query_params
     limit = number(request, "limit", DEFAULT_RUNS_LISTED, 1, MAX_RUNS_LISTED)
     found = services.runs.store.list(
-        query.get("workflow"), _state(query.get("state")), limit + 1, query.get("before")
+        query.get("workflow"),
+        _state(query.get("state")),
+        limit + 1,
+        query.get("before"),
+        tenant_asked_for(request),
     )
     shown, currency = found[:limit], services.rates.book.currency
     return JSONResponse(
@@ -113,7 +120,7 @@ async def cancel(request: Request) -> Response:
     """POST /runs/{id}/cancel: 200 with the run once it has ended, 202 while its calls take their
     time to stop."""
     services: Services = request.app.state.services
-    id_ = request.path_params["id"]
+    id_ = _own_run(request).id
     services.runs.cancel(id_)
     patience_s = services.settings.limits.cancel_grace_s + _CANCEL_MARGIN_S
     try:
@@ -128,7 +135,7 @@ async def cancel(request: Request) -> Response:
 async def retry(request: Request) -> Response:
     """POST /runs/{id}/retry: 201 with a new run that goes on where this one ended."""
     services: Services = request.app.state.services
-    new = await retried(services, request.path_params["id"])
+    new = await retried(services, _own_run(request).id)
     document = run_summary(services.runs.store.get(new), services.rates.book.currency)
     return JSONResponse(document, status_code=201, headers={"Location": f"/runs/{new}"})
 
@@ -152,8 +159,19 @@ def number(request: Request, name: str, default: int, least: int, most: int) -> 
 
 
 def _run(request: Request) -> RunRecord:
+    """The run that a path names. Raises `NotFound` for one of another tenant, too."""
     services: Services = request.app.state.services
-    return services.runs.store.get(request.path_params["id"])
+    run = services.runs.store.get(request.path_params["id"])
+    if not identity_of(request).sees(run.tenant):
+        raise no_such_run(run.id)
+    return run
+
+
+def _own_run(request: Request) -> RunRecord:
+    """The same to change something about it. Raises `Forbidden`, too."""
+    run = _run(request)
+    identity_of(request).require_callable(run.workflow)
+    return run
 
 
 def _state(text: str | None) -> RunState | None:

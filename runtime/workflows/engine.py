@@ -164,6 +164,7 @@ class Engine:
                 inputs=first.inputs,
                 pins=first.pins,
                 tenant=first.tenant,
+                key_id=first.key_id,
                 caller=first.caller,
                 traceparent=first.traceparent,
                 cause=first.cause,

@@ -21,6 +21,7 @@ import apsw
 import httpx
 from deadlines import eventually
 
+from dsfn.billing.entry import Entry, usage_of
 from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
@@ -30,11 +31,7 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
 _MARK = "DSFN_TEST_MARK"
-_ROWS = """
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-FROM usage WHERE ?1 IN ('', function) ORDER BY seq
-"""
+_ROWS = "SELECT * FROM entries WHERE kind = 'usage' AND ?1 IN ('', function) ORDER BY seq"
 
 Document = dict[str, Any]
 Table = Mapping[str, object]
@@ -70,6 +67,13 @@ class LiveNode:
         return (self.place / "node.log").read_text(encoding="utf-8")
 
     # What a client does.
+
+    def client(self, key: str) -> httpx.Client:
+        """A client of its own with an API key."""
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(
+            base_url=self.url, timeout=CALL_TIMEOUT_S, trust_env=False, headers=headers
+        )
 
     def deploy(self, path: Path) -> dict[str, Document]:
         """Deploys a file or directory; the functions by name. Raises `DeployFailed`."""
@@ -146,12 +150,19 @@ class LiveNode:
 
     # What only this machine's owner sees.
 
+    def be_owner(self) -> None:
+        """Has `http` send the key that the node wrote for its owner."""
+        key = (self.data / "node.key").read_text(encoding="utf-8")
+        self.http.headers["Authorization"] = f"Bearer {key}"
+
     def rows(self, function: str = "") -> list[Usage]:
         """The rows of the ledger, of one function or of all, in the order of posting."""
         with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
             connection.execute("PRAGMA query_only=ON")
             connection.set_busy_timeout(5000)
-            return [Usage(*row) for row in connection.execute(_ROWS, (function,))]
+            return [
+                usage_of(Entry._make(row[2:-1])) for row in connection.execute(_ROWS, (function,))
+            ]
 
     def row(self, answer: httpx.Response) -> Usage:
         """The one row of a call."""
@@ -217,6 +228,7 @@ class StartNode(Protocol):
         gpu: Table | None = None,
         snapshots: Table | None = None,
         blobs: Table | None = None,
+        auth: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -228,10 +240,11 @@ def start_node(
     gpu: Table | None = None,
     snapshots: Table | None = None,
     blobs: Table | None = None,
+    auth: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, **limits)
+    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, auth=auth, **limits)
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -247,10 +260,11 @@ def launch(
     gpu: Table | None = None,
     snapshots: Table | None = None,
     blobs: Table | None = None,
+    auth: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`: what these tables say; without
-    the first it uses no GPU."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`: what these tables say;
+    without the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -259,6 +273,7 @@ def launch(
         "gpu": gpu or {"devices": []},
         "snapshots": snapshots or {},
         "blobs": blobs or {},
+        "auth": auth or {},
     }
     lines = [
         line

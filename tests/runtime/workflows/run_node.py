@@ -14,8 +14,8 @@ from unittest.mock import MagicMock
 
 from dags import INTERFACES, PURE
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.sqlite import connect
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import CallCancelled, DsfnError, NotFound
 from dsfn.functions.interface import Interface, ParameterInterface, ResultInterface
@@ -39,6 +39,7 @@ from dsfn.functions.workflow.dag import (
 )
 from dsfn.functions.workflow.document import digest_of
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.clock import Clock, SystemClock
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
@@ -167,6 +168,7 @@ class RunNode:
             new_id,
             "default",
             1 << 20,
+            BlobOwners(self.connection, self.clock).add,
         )
         self.engine = Engine(
             Surroundings(

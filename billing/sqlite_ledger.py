@@ -1,0 +1,143 @@
+"""The ledger in one SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import apsw
+
+from dsfn.billing.checkpoints import Checkpoint
+from dsfn.billing.corrections import correction_of
+from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
+from dsfn.billing.leases import closing_of
+from dsfn.billing.posting import Posting
+from dsfn.billing.rates.table import SqliteCards
+from dsfn.billing.reading import Bindings, LedgerReads
+from dsfn.billing.signing import SigningKey
+from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, Checkpointer, connect, storage_errors
+from dsfn.billing.sqlite_journal import QUERIES, SqliteJournal
+from dsfn.billing.sqlite_lock import WriterLock
+from dsfn.billing.sqlite_takeover import take_over
+from dsfn.billing.sqlite_verify import SqliteBooks
+from dsfn.billing.usage import Usage
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
+
+
+class SqliteLedger(LedgerReads):
+    """A `Ledger` in one SQLite file, with one writer.
+
+    `post` and `correct` may be called in any thread; reads open their own connection and may
+    run beside them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the ledger.
+
+        Raises `UsageError` when another process writes to it, `StorageFull`.
+        """
+        self._path = path
+        self._lock = WriterLock(path)
+        try:
+            self._connection = connect(path, QUERIES["schema"])
+            self._journal = SqliteJournal(self._connection)
+            take_over(self._connection, self._journal)
+            self._checkpointer = Checkpointer(path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._turn = Lock()
+        self.closed_until_us = 0
+
+    def post(self, rows: Sequence[Posting]) -> None:
+        """Writes all of `rows` or none; when it returns they survive `kill -9`.
+
+        A row that is there already, field for field, is left as it is. Raises `Conflict`
+        (with the row's `invocation_id` or `id`) for a row that is there with another body, for
+        a second success under one idempotency key, and for money given back that was not set
+        aside; `StorageFull` when the disk has no room, `StoreUnavailable` when another program
+        keeps the database locked.
+        """
+        if rows:
+            with self._turn:
+                until_us = self.closed_until_us
+                self._journal.append([e for row in rows for e in entries_of(row, until_us)])
+
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
+        """
+        with self._turn:
+            first = self._journal.find((replacement.tenant, USAGE, invocation_id))
+            until_us = self.closed_until_us
+            self._journal.append(correction_of(invocation_id, first, replacement, until_us))
+
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
+
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        with self._turn:
+            return self._journal.unsigned_rows()
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+        with self._turn:
+            return self._journal.checkpoint(key, now_us)
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._rows("select_checkpoints", {"after": after, "limit": limit})
+
+    def books(self) -> SqliteBooks:
+        """This ledger as a check reads it."""
+        return SqliteBooks(self._path)
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
+        for a file that is damaged."""
+        return verify(self.books(), evidence)
+
+    def close(self) -> None:
+        """Moves everything into the database file and closes it."""
+        self._connection.close()
+        self._checkpointer.close()
+        self._lock.release()
+
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises as `post`."""
+        self.post(
+            [
+                interval
+                for balance, *values in self._rows("select_open_leases", {})
+                for interval in closing_of(Entry._make(values[2:-1]), balance)
+            ]
+        )
+
+    def _entries(self, query: str, bindings: Bindings) -> Iterator[Entry]:
+        """The rows of a query as of now, which is when this is called the first time."""
+        with closing(self._reader()) as connection:
+            for values in connection.execute(QUERIES[query], bindings):
+                yield Entry._make(values[2:-1])
+
+    def _rows(self, query: str, bindings: Bindings) -> list[Any]:
+        with closing(self._reader()) as connection:
+            return connection.execute(QUERIES[query], bindings).fetchall()
+
+    def _reader(self) -> apsw.Connection:
+        with storage_errors(self._path):
+            connection = apsw.Connection(str(self._path))
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.execute("PRAGMA query_only=ON")
+        return connection
