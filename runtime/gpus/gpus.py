@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost
+from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost, ReplicaLost
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found
@@ -125,14 +125,17 @@ class Gpus:
     async def take(self, holding: Holding, timeout_s: float) -> None:
         """Makes room for all that the holding still needs, and counts it as held.
 
-        Raises `MemoryFull` when that does not come to be in time, `OwnerLost`.
+        Raises `MemoryFull` when that does not come to be in time, `OwnerLost`, and `ReplicaLost`
+        when its process has gone meanwhile.
         """
         rooms = [self.rooms[gpu.index] for gpu in holding.gpus]
         try:
             async with asyncio.timeout(timeout_s), self._in_turn(rooms):
                 for room in rooms:
                     needed_bytes = holding.needed_bytes(room.index)
-                    await room.make(needed_bytes, holding.workspace_bytes)
+                    await room.make(needed_bytes, holding.workspace_bytes, lambda: holding.over)
+                if holding.over:
+                    raise _gone_while_it_waited()
                 for room in rooms:
                     room.holdings.add(holding)
                 holding.present = holding.started = True
@@ -178,8 +181,9 @@ class Gpus:
             await owner.thaw(pid, gpu.index)
 
     def forget(self, holding: Holding) -> None:
-        """The holding's process has gone."""
+        """The holding's process has gone, or it never got one."""
         holding.present = holding.started = False
+        holding.over = True
         self.at_rest(holding)
         for gpu in holding.gpus:
             self.rooms[gpu.index].holdings.discard(holding)
@@ -346,3 +350,8 @@ class Gpus:
         if index >= len(account.devices):
             raise OwnerLost("The memory owner has lost a device.", reason="device")
         return account.devices[index]
+
+
+def _gone_while_it_waited() -> ReplicaLost:
+    reason = "its process ended while it waited for room"
+    return ReplicaLost(f"The replica has gone: {reason}.", reason=reason, retry_after_s=1)

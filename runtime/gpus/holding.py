@@ -44,7 +44,8 @@ class Holding:
     number, while they are `present`. `start_bytes`: what its process takes beside them
     while it is `started`: its context. `workspace_bytes`: what its calls allocate for as long as
     they run, for which there has to be room but which is not held. `snapshot`: where its weights
-    come from, None for a function that has none."""
+    come from, None for a function that has none. One that is `over` gets nothing any more: its
+    process has gone."""
 
     gpus: tuple[Gpu, ...]
     slab_bytes: Mapping[int, int]
@@ -54,6 +55,7 @@ class Holding:
     holder: Holder | None = None
     present: bool = False
     started: bool = False
+    over: bool = False
 
     def needed_bytes(self, index: int) -> int:
         """What it still has to get of the GPU number `index`."""

@@ -40,15 +40,17 @@ class Room:
         """Memory was given back, or a replica came to rest."""
         self._changed.set()
 
-    async def make(self, needed_bytes: int, spare_bytes: int = 0) -> None:
+    async def make(
+        self, needed_bytes: int, spare_bytes: int = 0, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         """Returns when so much is free, and as much of `spare_bytes` as the GPU has beside it,
-        having parked replicas at rest, the coldest first.
+        having parked replicas at rest, the coldest first; or when whom it is for `is_over`.
 
         Waits for those that are busy. Raises `MemoryFull` for what could never fit, `OwnerLost`.
         """
         if self._fits_by_far(needed_bytes + spare_bytes):
             return
-        while True:
+        while not is_over():
             self._changed.clear()
             account = await self._look()
             free_bytes = self._free_bytes(account)
