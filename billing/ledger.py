@@ -1,37 +1,24 @@
-"""The books on disk: every invocation's usage exactly once, appended and never changed."""
+"""What a ledger does, whatever keeps it: everything that happened exactly once, never changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-import apsw
-
-from dsfn.billing.sqlite import (
-    BUSY_TIMEOUT_MS,
-    Checkpointer,
-    connect,
-    load_queries,
-    storage_errors,
-    transaction,
-)
+from dsfn.billing.interval import Interval
+from dsfn.billing.posting import Posting
+from dsfn.billing.reservation import Reservation
 from dsfn.billing.usage import Status, Usage
-from dsfn.functions.errors import Conflict
-
-_QUERIES = load_queries("dsfn.billing", "sql/ledger.sql")
-_INSERT = _QUERIES["insert_usage"]
-_row = attrgetter(*(field.name for field in fields(Usage)))
+from dsfn.billing.verification import Verification
 
 
 @dataclass(frozen=True, slots=True)
 class UsageSum:
     """What the rows of one revision, device class, status and UTC day add up to.
 
-    `day`: days since 1970-01-01. `padding_us`: what rounding up each request's time adds.
+    `day`: days since 1970-01-01. Times are x devices. `padding_us`: what rounding up each
+    request's time adds.
     """
 
     tenant: str
@@ -48,6 +35,17 @@ class UsageSum:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceTime:
+    """A device class's time, whoever paid: held = requests + restore + idle."""
+
+    device_class: str
+    held_us: int
+    requests_us: int
+    restore_us: int
+    idle_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecentCall:
     """What one call took. `status` is "succeeded" or "failed"."""
 
@@ -59,115 +57,68 @@ class RecentCall:
     status: Status
 
 
-class SqliteLedger:
-    """The ledger in one SQLite file.
+class Ledger(Protocol):
+    """The books of a node, or of several.
 
-    `post` belongs to one thread; reads open their own connection and may run
-    in any thread beside it.
+    `post` and `close` belong to one thread; reads may run in any thread beside it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger. Raises `UsageError`, `StorageFull`."""
-        self._path = path
-        self._writer = connect(path, _QUERIES["schema"])
-        self._checkpointer = Checkpointer(path)
-
-    def post(self, rows: Sequence[Usage]) -> None:
+    def post(self, rows: Sequence[Posting]) -> None:
         """Writes all of `rows` or none; when it returns they survive `kill -9`.
 
-        A row that is there already, field for field, is left as it is. Raises
-        `Conflict` (field `invocation_id`) for a row that is there with another
-        body, and for a second success under one idempotency key; `StorageFull`
-        when the disk has no room.
+        A row that is there already, field for field, is left as it is. Raises `Conflict`
+        (with the row's `invocation_id` or `id`) for a row that is there with another body, for
+        a second success under one idempotency key, and for money given back that was not set
+        aside; `StorageFull` when the disk has no room.
         """
-        with transaction(self._writer) as connection:
-            before = connection.total_changes()
-            connection.executemany(_INSERT, map(_row, rows))
-            if connection.total_changes() - before != len(rows):
-                _require_repeats(connection, rows)
+
+    @property
+    def closed_until_us(self) -> int:
+        """The end of the last closed month, 0 while none is. What began before it and comes
+        now is billed in the first open month."""
 
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
-        with closing(self._reader()) as connection:
-            found = connection.execute(_QUERIES["select_usage"], (invocation_id,)).fetchone()
-        return None if found is None else Usage(*found)
 
     def between(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows that started in [start_us, end_us), by their start."""
-        with closing(self._reader()) as connection:
-            for found in connection.execute(_QUERIES["select_between"], (start_us, end_us)):
-                yield Usage(*found)
+        """The rows of calls that started in [start_us, end_us), by their start."""
+
+    def usage_of_run(self, run: str) -> Iterator[Usage]:
+        """The rows of all calls of a run, by their start."""
+
+    def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
+        """The intervals that started in [start_us, end_us), by their start."""
 
     def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
-        """The rows that lie in [start_us, end_us) and in one day, UTC, added up by the database;
-        the others that have a part in it are `crossing`."""
-        bounds = {"start_us": start_us, "end_us": end_us}
-        return self._sums("sum_whole", bounds)
+        """The rows of calls that lie in [start_us, end_us) and in one day, UTC, added up; the
+        others that have a part in it are `crossing`."""
 
     def paddings(
         self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
     ) -> list[UsageSum]:
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
-        bindings: dict[str, int | str] = {
-            "start_us": start_us,
-            "end_us": end_us,
-            "device_class": device_class,
-            "basis": basis,
-            "increment_us": increment_us,
-        }
-        return self._sums("sum_padding", bindings)
 
     def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows that have a part in [start_us, end_us) and do not lie in it whole, or not in
-        one day."""
-        bounds = {"start_us": start_us, "end_us": end_us}
-        with closing(self._reader()) as connection:
-            for found in connection.execute(_QUERIES["select_crossing"], bounds):
-                yield Usage(*found)
+        """The rows of calls that have a part in [start_us, end_us) and do not lie in it whole,
+        or not in one day."""
 
-    def _sums(self, query: str, bindings: Mapping[str, int | str]) -> list[UsageSum]:
-        with closing(self._reader()) as connection:
-            found: Any = connection.execute(_QUERIES[query], bindings)
-            return [UsageSum(*values) for values in found]
+    def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
+        """For each device class, by name, the time in [start_us, end_us) that its devices were
+        held, and what for. A lease that is open counts as held what its rows come to."""
 
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most
         `limit` of each."""
-        with closing(self._reader()) as connection:
-            return {
-                function: [
-                    RecentCall(*found)
-                    for found in connection.execute(_QUERIES["select_recent"], (function, limit))
-                ]
-                for function in functions
-            }
+
+    def balance(self, account: str, commodity: str) -> int:
+        """What an account has: all that was debited to it less all that was credited."""
+
+    def reservations_open(self, tenant: str) -> list[Reservation]:
+        """The reservations of a tenant that are neither posted nor void, the oldest first."""
+
+    def verify(self) -> Verification:
+        """Looks at every row, roll-up, account and checkpoint. Takes little memory."""
 
     def close(self) -> None:
-        """Moves everything into the database file and closes it."""
-        self._writer.close()
-        self._checkpointer.close()
-
-    def _reader(self) -> apsw.Connection:
-        with storage_errors(self._path):
-            connection = apsw.Connection(str(self._path))
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            connection.execute("PRAGMA query_only=ON")
-        return connection
-
-
-def _require_repeats(connection: apsw.Connection, rows: Sequence[Usage]) -> None:
-    """The database skipped some of `rows`: fine when those very rows are there."""
-    for row in rows:
-        found = connection.execute(_QUERIES["select_usage"], (row.invocation_id,)).fetchone()
-        if found is None:
-            raise Conflict(
-                f"Another invocation of {row.function} succeeded under the same idempotency key.",
-                invocation_id=row.invocation_id,
-                idempotency_key=row.idempotency_key,
-            )
-        if found != _row(row):
-            raise Conflict(
-                f"Invocation {row.invocation_id} is in the ledger with another body.",
-                invocation_id=row.invocation_id,
-            )
+        """Writes what there is to write and lets go of the ledger."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dsfn.billing.ledger import SqliteLedger, UsageSum
+from dsfn.billing.ledger import UsageSum
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.rates import RateBook, RateCard, Segment
 from dsfn.billing.splitting import at_boundaries, by_weight
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
 

@@ -8,27 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from dsfn.billing.adjustments import lines_of
-from dsfn.billing.ledger import SqliteLedger, UsageSum
+from dsfn.billing.ledger import DeviceTime, UsageSum
 from dsfn.billing.lines import By, Line, Priced
 from dsfn.billing.periods import Month
 from dsfn.billing.rates import RateBook
 from dsfn.billing.service import used_in
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
 
 BYS: tuple[str, ...] = get_args(By)
 # What each kind of bill has no key for.
 _UNUSED = {"function": ("revision", "day"), "revision": ("day",), "day": ("revision",)}
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceTime:
-    """A device class's time, whoever paid: held = requests + restore + idle."""
-
-    device_class: str
-    held_us: int
-    requests_us: int
-    restore_us: int
-    idle_us: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dsfn.billing.checking import (
+    MAX_DEVICES,
+    MAX_DURATION_US,
+    MAX_INSTANT_US,
+    check_choice,
+    check_integer,
+    check_texts,
+)
+
 Status = Literal["succeeded", "failed", "cancelled", "rejected", "platform"]
 STATUSES: tuple[str, ...] = get_args(Status)
-
-MAX_TEXT_LENGTH = 1024
-# The last microsecond of the year 9999.
-MAX_INSTANT_US = 253_402_300_799_999_999
-# About nine years: the sums of a month then stay far inside 64 bits.
-MAX_DURATION_US = 2**48
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,16 @@ class Usage:
     `device_class`: "cpu" or the GPU's name. `started_at_us`: UTC microseconds
     since the epoch; it decides the day and month of the bill. `busy_us`: the
     device computed; `held_us`: it was held for the call, `busy_us` included;
-    `restore_us`: it was held to bring the replica back, not part of `held_us`.
+    `restore_us`: what the call is charged for bringing the replica back, not
+    part of `held_us`. All are wall time of one device; `devices` is how many
+    the replica held, and what is booked is time x devices.
     `status`: "rejected" never ran; "platform" was lost to the platform's own
     fault. `error`: the error's class name or "". `idempotency_key`: "" when
     the caller gave none.
+
+    `device`: which one ("cpu", "gpu:0", "gpu:0+gpu:1"); `lease`: the holding of
+    devices by a replica that the call was part of, "" when that is not known;
+    `key_id`: the API key; `workflow`, `run`, `step`: of a run, "" otherwise.
 
     Raises `ValueError` for a value outside these limits: no such row may be built.
     """
@@ -43,36 +52,34 @@ class Usage:
     status: Status
     error: str = ""
     idempotency_key: str = ""
+    device: str = ""
+    lease: str = ""
+    devices: int = 1
+    key_id: str = ""
+    workflow: str = ""
+    run: str = ""
+    step: str = ""
 
     def __post_init__(self) -> None:
-        for name in _REQUIRED_TEXTS:
-            if not getattr(self, name):
-                raise ValueError(f"{name} must not be empty")
-        for name in _TEXTS:
-            _check_text(name, getattr(self, name))
+        check_texts(self, _REQUIRED_TEXTS, _OPTIONAL_TEXTS)
         for name in _DURATIONS:
-            _check_integer(name, getattr(self, name), MAX_DURATION_US)
-        _check_integer("started_at_us", self.started_at_us, MAX_INSTANT_US)
-        if self.status not in STATUSES:
-            raise ValueError(f"status {self.status!r} is not one of {', '.join(STATUSES)}")
+            check_integer(name, getattr(self, name), MAX_DURATION_US)
+        check_integer("started_at_us", self.started_at_us, MAX_INSTANT_US)
+        check_integer("devices", self.devices, MAX_DEVICES, least=1)
+        check_choice("status", self.status, STATUSES)
 
 
 _REQUIRED_TEXTS = ("invocation_id", "tenant", "function", "device_class")
-_TEXTS = (*_REQUIRED_TEXTS, "caller", "revision", "error", "idempotency_key")
+_OPTIONAL_TEXTS = (
+    "caller",
+    "revision",
+    "error",
+    "idempotency_key",
+    "device",
+    "lease",
+    "key_id",
+    "workflow",
+    "run",
+    "step",
+)
 _DURATIONS = ("busy_us", "held_us", "restore_us")
-
-
-def _check_text(name: str, value: str) -> None:
-    if type(value) is not str or len(value) > MAX_TEXT_LENGTH or "\0" in value:
-        raise ValueError(f"{name} must be text of at most {MAX_TEXT_LENGTH} characters")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{name} must be valid Unicode") from error
-
-
-def _check_integer(name: str, value: int, limit: int) -> None:
-    # bool is an int to Python and never a time to us.
-    if type(value) is not int or not 0 <= value <= limit:
-        raise ValueError(f"{name} must be a whole number from 0 to {limit}, not {value!r}")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 
 import apsw
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateCard, RateStore, configured_card
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
 

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 import uvloop
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.sqlite import Checkpointer, connect
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.assembly import assemble
 from dsfn.runtime.clock import SystemClock, rfc3339

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import RateStore
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.sweep import Sweeper

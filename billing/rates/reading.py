@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from dsfn.billing.checking import MAX_DURATION_US
 from dsfn.billing.currencies import exponent_of
 from dsfn.billing.money import MAX_EXPONENT
 from dsfn.billing.periods import instant_of
 from dsfn.billing.rates.card import BILLABLE, RateCard
 from dsfn.billing.rates.rate import BASES, TIERINGS, Rate, Tier
-from dsfn.billing.usage import MAX_DURATION_US
 from dsfn.functions.errors import UsageError
 
 MAX_RATE_PICO = 10**18

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 
-from dsfn.billing.ledger import RecentCall, SqliteLedger
+from dsfn.billing.ledger import RecentCall
 from dsfn.billing.rates import Rate, RateCard
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.workflow.planning.model import UNMEASURED_US, Estimate, Offer, Plan, Request
 from dsfn.functions.workflow.planning.plan import AUTO, make_plan
 from dsfn.runtime.registry import Registry

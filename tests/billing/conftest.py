@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
 

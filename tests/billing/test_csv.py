@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from dsfn.billing.csv import to_csv
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.rates import Rate, RateBook, RateCard
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.statement import BYS, statement
 from dsfn.billing.usage import Usage
 

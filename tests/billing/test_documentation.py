@@ -8,10 +8,10 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.money import minor_text
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.rates import RateBook, RateCard, configured_card, read_card
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.statement import statement
 from dsfn.billing.usage import Usage
 

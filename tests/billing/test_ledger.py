@@ -8,8 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.sqlite import load_queries
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import Conflict, StorageFull, UsageError
 

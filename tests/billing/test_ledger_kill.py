@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.sqlite import CHECKPOINT_EVERY_S
+from dsfn.billing.sqlite_ledger import SqliteLedger
 
 POSTER = """
 import sys
 from pathlib import Path
-from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
 run, path = sys.argv[1], Path(sys.argv[2])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsfn.billing.checking import MAX_INSTANT_US
 from dsfn.billing.periods import DAY_US, Month, day_text
-from dsfn.billing.usage import MAX_INSTANT_US
 from dsfn.functions.errors import UsageError
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.lines import Line
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.rates import BILLABLE, Rate, RateBook, RateCard, Tier
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.statement import Statement, statement
 from dsfn.billing.usage import Usage
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.rates import BASES, Rate, RateBook, RateCard
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.statement import BYS, Statement, statement
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError

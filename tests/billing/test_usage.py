@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dsfn.billing.usage import MAX_DURATION_US, MAX_INSTANT_US, MAX_TEXT_LENGTH, Usage
+from dsfn.billing.checking import MAX_DURATION_US, MAX_INSTANT_US, MAX_TEXT_LENGTH
+from dsfn.billing.usage import Usage
 
 MakeUsage = Callable[..., Usage]
 

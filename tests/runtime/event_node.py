@@ -16,8 +16,8 @@ from pathlib import Path
 
 from revisions import make_revision
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.sqlite import connect
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import FunctionError, HandlerRaised, RequestError
 from dsfn.functions.event import Event

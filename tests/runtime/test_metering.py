@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dsfn.billing.ledger import SqliteLedger
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict
 from dsfn.runtime.metering import Meter

@@ -14,8 +14,8 @@ from unittest.mock import MagicMock
 
 from dags import INTERFACES, PURE
 
-from dsfn.billing.ledger import SqliteLedger
 from dsfn.billing.sqlite import connect
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import CallCancelled, DsfnError, NotFound
 from dsfn.functions.interface import Interface, ParameterInterface, ResultInterface

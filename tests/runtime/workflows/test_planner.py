@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from revisions import make_revision
 
-from dsfn.billing.ledger import RecentCall, SqliteLedger
+from dsfn.billing.ledger import RecentCall
 from dsfn.billing.rates import Rate, RateCard
 from dsfn.billing.sqlite import connect
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DefinitionError, NoPlan
 from dsfn.functions.interface import Interface, Kind, ParameterInterface, ResultInterface

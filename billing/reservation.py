@@ -1,0 +1,43 @@
+"""One row of the books: money that is set aside for a call, and given back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dsfn.billing.checking import (
+    MAX_AMOUNT_NANO,
+    MAX_INSTANT_US,
+    check_choice,
+    check_integer,
+    check_texts,
+)
+
+ReservationKind = Literal["reserve", "post", "void"]
+_KINDS: tuple[str, ...] = get_args(ReservationKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The most that a call may cost, taken off its tenant's budget while it runs.
+
+    "reserve" takes it, "post" (the call is in the books) or "void" (it did not run) gives
+    it back; one of the two, once. `id`: the invocation. `amount_nano`: the same in both.
+    `at_us`: UTC microseconds since the epoch.
+
+    Raises `ValueError` for a value outside these limits: no such row may be built.
+    """
+
+    kind: ReservationKind
+    id: str
+    tenant: str
+    key_id: str
+    currency: str
+    amount_nano: int
+    at_us: int
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, _KINDS)
+        check_texts(self, ("id", "tenant", "currency"), ("key_id",))
+        check_integer("amount_nano", self.amount_nano, MAX_AMOUNT_NANO)
+        check_integer("at_us", self.at_us, MAX_INSTANT_US)
