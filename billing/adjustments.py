@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from dsfn.billing.lines import By, Kind, Line, Priced, usage_lines
+from dsfn.billing.lines import Kind, Line, Priced, usage_lines
 from dsfn.billing.money import ATTO_PER_NANO, atto_per_minor, half_even, minor_text
 from dsfn.billing.rates import Rate
+from dsfn.billing.selection import By
 
 _WHOLE_POINTS = 10_000
 
@@ -55,9 +56,7 @@ def lines_of(
     for stretch, devices in zip(stretches, usage, strict=True):
         for device, lines in devices.items():
             used = _sum(lines)
-            adjusting = _Adjusting(
-                stretch, device, before[device], used, month[device].quantity_us
-            )
+            adjusting = _Adjusting(stretch, device, before[device], used, month[device].quantity_us)
             bills[device.tenant].adjustments += adjusting.lines(_due(lines))
             before[device] = _plus(before[device], used)
     for stretch in stretches:

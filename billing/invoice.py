@@ -174,4 +174,3 @@ def invoice_of(
         days=day_amounts(by_day),
         terms=parties.terms,
     )
-

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from dsfn.billing.ledger import UsageSum
-from dsfn.billing.money import ATTO_PER_NANO, apportioned, atto_per_minor, half_even
+from dsfn.billing.money import ATTO_PER_NANO, apportioned, atto_per_minor
 from dsfn.billing.periods import day_text
 from dsfn.billing.rates import RateCard
+from dsfn.billing.selection import By
 
-By = Literal["function", "revision", "workflow", "run", "step", "day", "key"]
 Kind = Literal["usage", "correction", "allowance", "tier", "discount", "minimum", "tax", "credit"]
 
 
@@ -88,17 +88,16 @@ def usage_lines(stretch: Priced, by: By) -> Iterator[Line]:
         yield from _divided(about, invoiced[about], stretch, by)
 
 
-def _divided(
-    about: _Invoiced, sums: Sequence[UsageSum], stretch: Priced, by: By
-) -> Iterator[Line]:
+def _divided(about: _Invoiced, sums: Sequence[UsageSum], stretch: Priced, by: By) -> Iterator[Line]:
     groups: dict[_Parts, list[UsageSum]] = defaultdict(list)
     for each in sums:
         groups[_parts(each, by)].append(each)
     rate = stretch.card.rate(about.device_class)
     lines, exact = [], []
     for parts in sorted(groups):
-        line = _usage_line(about, groups[parts], stretch)
-        lines.append(replace(line, **dict(parts)))
+        own: dict[str, Any] = dict(parts)
+        line = replace(_usage_line(about, groups[parts], stretch), **own)
+        lines.append(line)
         exact.append(rate.amount_atto(line.quantity_us, line.requests))
     minor = apportioned(exact, atto_per_minor(stretch.card.exponent))
     nano = apportioned(exact, ATTO_PER_NANO)
