@@ -1,0 +1,19 @@
+"""What drawing bills needs is an extra of the package: most nodes print none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dsfn.functions.errors import UsageError
+
+
+@contextmanager
+def require_extra(what: str) -> Iterator[None]:
+    """Imports in the block belong to the extra. Raises `UsageError` when it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"A bill in {what} needs {error.name}: pip install 'dsfn[invoices]'."
+        ) from error
