@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dsfn.billing.interval import Interval
+from dsfn.billing.issued import ClosedMonth, Issue, Issued
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
@@ -37,6 +38,13 @@ class UsageSum:
     run: str = ""
     step: str = ""
     key_id: str = ""
+
+
+class Crossing(NamedTuple):
+    """A call that lies in more than one stretch of time. `sign`: -1 where it was taken back."""
+
+    usage: Usage
+    sign: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +112,12 @@ class Ledger(Protocol):
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
 
-    def crossing(self, selection: Selection) -> Iterator[Usage]:
+    def crossing(self, selection: Selection) -> Iterator[Crossing]:
         """The rows of calls that have a part in a stretch of time and do not lie in it whole,
         or not in one day."""
+
+    def months(self) -> list[str]:
+        """The months in which something is billed, in order."""
 
     def first_service_us(self, month: str) -> int | None:
         """The first day with usage that is billed in a month, as its first instant, or None."""
@@ -114,6 +125,41 @@ class Ledger(Protocol):
     def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were
         held, and what for. A lease that is open counts as held what its rows come to."""
+
+    def start_closing(self, end_us: int) -> None:
+        """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
+        a later one, as if those before were closed already."""
+
+    def issue(self, issue: Issue) -> None:
+        """Keeps documents, their rows in the journal and the month that they close, with a
+        checkpoint: all or nothing. When it returns they survive `kill -9`.
+
+        Raises `Conflict` for what is there already with another body, `StorageFull`.
+        """
+
+    def closed_month(self, month: str) -> ClosedMonth | None:
+        """A month that is closed."""
+
+    def document(self, number: str) -> Issued | None:
+        """A document by its number."""
+
+    def document_of_key(self, key: str) -> Issued | None:
+        """A document by the idempotency key under which it was asked for."""
+
+    def documents(self, month: str = "", tenant: str = "") -> list[Issued]:
+        """Documents by months and numbers; "" is every month, every tenant."""
+
+    def credit_notes(self, number: str) -> list[Issued]:
+        """The credit notes on an invoice, in the order of their issue."""
+
+    def numbered(self, prefix: str) -> int:
+        """How many documents have numbers that begin like this."""
+
+    def printed(self, number: str, format: str) -> bytes | None:
+        """A document as it was printed in a format for the first time."""
+
+    def keep_print(self, number: str, format: str, content: bytes) -> bytes:
+        """Keeps how a document was printed, unless it was before; the print that is kept."""
 
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most
