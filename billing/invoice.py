@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
+from dsfn.billing.charge import ChargeKind
 from dsfn.billing.lines import Line, line_document, line_of
 from dsfn.billing.parties import Parties, Party
 from dsfn.billing.periods import DAY_US, Month, day_text
 
 # Of the document; what changes its meaning changes this number.
 VERSION = 1
-DocumentKind = Literal["invoice", "credit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Invoice:
     """
 
     number: str
-    kind: DocumentKind
+    kind: ChargeKind
     status: Literal["open", "closed"]
     month: str
     tenant: str

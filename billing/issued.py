@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from dsfn.billing.charge import Charge
-from dsfn.billing.invoice import DocumentKind
+from dsfn.billing.charge import Charge, ChargeKind
 
 
 class Signer(Protocol):
@@ -30,7 +29,7 @@ class Issued:
     """
 
     number: str
-    kind: DocumentKind
+    kind: ChargeKind
     month: str
     tenant: str
     total_minor: int

@@ -155,6 +155,9 @@ class Ledger(Protocol):
     def numbered(self, prefix: str) -> int:
         """How many documents have numbers that begin like this."""
 
+    def charged_nano(self, number: str, tenant: str) -> int | None:
+        """The amount of the journal's row for a document, None when there is no such row."""
+
     def printed(self, number: str, format: str) -> bytes | None:
         """A document as it was printed in a format for the first time."""
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from dsfn.billing.charge import Charge
+from dsfn.billing.charge import Charge, ChargeKind
 from dsfn.billing.credit import credit_note
+from dsfn.billing.document_check import DocumentCheck, check_document
 from dsfn.billing.invoice import (
-    DocumentKind,
     Invoice,
     canonical_bytes,
     digest_of,
@@ -19,13 +19,13 @@ from dsfn.billing.invoice import (
 from dsfn.billing.issued import ClosedMonth, Issue, Issued, Signer
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.lines import Line
+from dsfn.billing.money import NANO_EXPONENT
 from dsfn.billing.parties import Parties
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates import RateBook
 from dsfn.billing.statement import Statement, by_of, month_statement, month_usage, statement
 from dsfn.functions.errors import Conflict, IdempotencyMismatch, NotFound
 
-_NANO_EXPONENT = 9
 # Numbers within a month have four digits, or more where there are more documents.
 _DIGITS = 4
 
@@ -48,7 +48,7 @@ class Months:
         closed = self.ledger.closed_month(month)
         if closed is None:
             return statement(self.ledger, self.book(), month, by, tenant).expecting(now_us)
-        then = Statement.from_document(json.loads(closed.document))
+        then = Statement.from_text(closed.document)
         if by_of(by) == "function":
             return then.of_tenant(tenant) if tenant else then
         divided = statement(self.ledger, self.book(), month, by, tenant)
@@ -131,6 +131,12 @@ class Months:
     def closed(self, month: str) -> tuple[ClosedMonth, list[Issued]]:
         """A month that is closed, and its invoices. Raises `NotFound`."""
         found = self.ledger.closed_month(month)
+        if found is None and Month.parse(month).end_us <= self.ledger.closed_until_us:
+            raise NotFound(
+                f"{month} was closed with a later month: nothing was billed in it.",
+                kind="closed month",
+                name=month,
+            )
         if found is None:
             raise NotFound(f"{month} is not closed.", kind="closed month", name=month)
         documents = self.ledger.documents(month=month)
@@ -169,6 +175,10 @@ class Months:
         self.ledger.issue(Issue((issued,), (_charge(note, period, now_us),)))
         return issued
 
+    def verify(self, number: str) -> DocumentCheck:
+        """Whether a document is what was issued. Raises `NotFound`."""
+        return check_document(self.ledger, self.book(), self.issued(number))
+
     def _credit_number(self, period: str) -> str:
         prefix = f"{period}-C"
         return f"{prefix}{self.ledger.numbered(prefix) + 1:0{_DIGITS}d}"
@@ -198,9 +208,9 @@ def invoice_in(issued: Issued) -> Invoice:
 
 def _charge(invoice: Invoice, period: str, at_us: int) -> Charge:
     """The rows of the journal for a document. One that comes to less than nothing is a credit."""
-    kind: DocumentKind = "credit" if invoice.total_minor < 0 else "invoice"
+    kind: ChargeKind = "credit" if invoice.total_minor < 0 else "invoice"
     sign = -1 if kind == "credit" else 1
-    amount_nano = sign * invoice.total_minor * 10 ** (_NANO_EXPONENT - invoice.exponent)
+    amount_nano = sign * invoice.total_minor * 10 ** (NANO_EXPONENT - invoice.exponent)
     exact_nano = sign * sum(line.amount_nano for line in invoice.lines)
     return Charge(
         kind=kind,

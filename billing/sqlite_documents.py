@@ -61,6 +61,12 @@ def numbered(connection: apsw.Connection, prefix: str) -> int:
     return int(count)
 
 
+def charged_nano(connection: apsw.Connection, number: str, tenant: str) -> int | None:
+    """The amount of the journal's row for a document."""
+    found = connection.execute(_QUERIES["select_charge"], (number, tenant)).fetchone()
+    return None if found is None else int(found[0])
+
+
 def printed(connection: apsw.Connection, number: str, format: str) -> bytes | None:
     """A document as it was printed in a format for the first time."""
     found = connection.execute(_QUERIES["select_print"], (number, format)).fetchone()

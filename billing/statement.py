@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -72,6 +73,11 @@ class Statement:
                 "devices": tuple(DeviceTime(**each) for each in document["devices"]),
             }
         )
+
+    @classmethod
+    def from_text(cls, text: str) -> Statement:
+        """The statement of such a document's JSON."""
+        return cls.from_document(json.loads(text))
 
     def of_tenant(self, tenant: str) -> Statement:
         """The part of a statement of all tenants that is about one. Devices are not divided."""

@@ -135,6 +135,9 @@ ORDER BY month, number;
 -- name: count_numbered
 SELECT count(*) FROM documents WHERE substr(number, 1, length(:prefix)) = :prefix;
 
+-- name: select_charge
+SELECT amount FROM entries WHERE id = ? AND source = 'document' AND tenant = ?;
+
 -- name: insert_print
 INSERT INTO prints (number, format, content) VALUES (?, ?, ?);
 

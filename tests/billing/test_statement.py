@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from dsfn.billing.lines import Line
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.rates import BASES, Rate, RateBook, RateCard
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.selection import BYS
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.statement import Statement, statement
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
