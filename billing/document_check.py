@@ -60,7 +60,7 @@ def _booking_problems(ledger: Ledger, issued: Issued, invoice: Invoice) -> Itera
     said = (invoice.number, invoice.tenant, invoice.total_minor, invoice.reverses)
     if said != (issued.number, issued.tenant, issued.total_minor, issued.reverses):
         yield f"{issued.number} is not kept under its own number, tenant and total."
-    booked_nano = ledger.charged_nano(invoice.number, invoice.tenant)
+    booked_nano = ledger.documents.charged_nano(invoice.number, invoice.tenant)
     due_nano = abs(invoice.total_minor) * 10 ** (NANO_EXPONENT - invoice.exponent)
     if booked_nano != due_nano:
         yield f"The journal has another amount for {issued.number} than its total."
@@ -81,10 +81,10 @@ def _content_problems(ledger: Ledger, book: RateBook, invoice: Invoice) -> Itera
 
 
 def _credit_problems(ledger: Ledger, note: Invoice) -> Iterator[str]:
-    invoice = ledger.document(note.reverses)
+    invoice = ledger.documents.get(note.reverses)
     if invoice is None or invoice.kind != "invoice":
         yield f"{note.number} is about {note.reverses}, which is no invoice."
         return
-    credited_minor = -sum(each.total_minor for each in ledger.credit_notes(note.reverses))
+    credited_minor = -sum(each.total_minor for each in ledger.documents.credit_notes(note.reverses))
     if credited_minor > invoice.total_minor:
         yield f"The credit notes on {note.reverses} are more than the invoice."

@@ -61,3 +61,34 @@ class Issue:
     documents: tuple[Issued, ...]
     charges: tuple[Charge, ...]
     month: ClosedMonth | None = None
+
+
+class Documents(Protocol):
+    """The documents and closed months of a ledger. May be used in any thread."""
+
+    def month(self, month: str) -> ClosedMonth | None:
+        """A month that is closed."""
+
+    def get(self, number: str) -> Issued | None:
+        """A document by its number."""
+
+    def of_key(self, key: str) -> Issued | None:
+        """A document by the idempotency key under which it was asked for."""
+
+    def all(self, month: str = "", tenant: str = "") -> list[Issued]:
+        """Documents by months and numbers; "" is every month, every tenant."""
+
+    def credit_notes(self, number: str) -> list[Issued]:
+        """The credit notes on an invoice, in the order of their issue."""
+
+    def numbered(self, prefix: str) -> int:
+        """How many documents have numbers that begin like this."""
+
+    def charged_nano(self, number: str, tenant: str) -> int | None:
+        """The amount of the journal's row for a document, None when there is no such row."""
+
+    def printed(self, number: str, format: str) -> bytes | None:
+        """A document as it was printed in a format for the first time."""
+
+    def keep_print(self, number: str, format: str, content: bytes) -> bytes:
+        """Keeps how a document was printed, unless it was before; the print that is kept."""

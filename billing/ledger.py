@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from dsfn.billing.interval import Interval
-from dsfn.billing.issued import ClosedMonth, Issue, Issued
+from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
@@ -90,6 +90,10 @@ class Ledger(Protocol):
         """The end of the last closed month, 0 while none is. What began before it and comes
         now is billed in the first open month."""
 
+    @property
+    def documents(self) -> Documents:
+        """What was issued: invoices and credit notes, and the months that are closed."""
+
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
 
@@ -136,33 +140,6 @@ class Ledger(Protocol):
 
         Raises `Conflict` for what is there already with another body, `StorageFull`.
         """
-
-    def closed_month(self, month: str) -> ClosedMonth | None:
-        """A month that is closed."""
-
-    def document(self, number: str) -> Issued | None:
-        """A document by its number."""
-
-    def document_of_key(self, key: str) -> Issued | None:
-        """A document by the idempotency key under which it was asked for."""
-
-    def documents(self, month: str = "", tenant: str = "") -> list[Issued]:
-        """Documents by months and numbers; "" is every month, every tenant."""
-
-    def credit_notes(self, number: str) -> list[Issued]:
-        """The credit notes on an invoice, in the order of their issue."""
-
-    def numbered(self, prefix: str) -> int:
-        """How many documents have numbers that begin like this."""
-
-    def charged_nano(self, number: str, tenant: str) -> int | None:
-        """The amount of the journal's row for a document, None when there is no such row."""
-
-    def printed(self, number: str, format: str) -> bytes | None:
-        """A document as it was printed in a format for the first time."""
-
-    def keep_print(self, number: str, format: str, content: bytes) -> bytes:
-        """Keeps how a document was printed, unless it was before; the print that is kept."""
 
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most

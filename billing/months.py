@@ -45,7 +45,7 @@ class Months:
 
     def report(self, month: str, by: str, tenant: str, now_us: int) -> Statement:
         """The bill of a month; of a closed one by function, the one that was made then."""
-        closed = self.ledger.closed_month(month)
+        closed = self.ledger.documents.month(month)
         if closed is None:
             return statement(self.ledger, self.book(), month, by, tenant).expecting(now_us)
         then = Statement.from_text(closed.document)
@@ -58,7 +58,7 @@ class Months:
         """The invoices of a month, by tenant: those that were issued, or what they would be."""
         period = Month.parse(month)
         if period.end_us <= self.ledger.closed_until_us:
-            issued = self.ledger.documents(month=month, tenant=tenant)
+            issued = self.ledger.documents.all(month, tenant)
             return [invoice_in(each) for each in issued if not each.reverses]
         book = self.book()
         usage = month_usage(self.ledger, book, period, "day", tenant)
@@ -130,7 +130,7 @@ class Months:
 
     def closed(self, month: str) -> tuple[ClosedMonth, list[Issued]]:
         """A month that is closed, and its invoices. Raises `NotFound`."""
-        found = self.ledger.closed_month(month)
+        found = self.ledger.documents.month(month)
         if found is None and Month.parse(month).end_us <= self.ledger.closed_until_us:
             raise NotFound(
                 f"{month} was closed with a later month: nothing was billed in it.",
@@ -139,12 +139,12 @@ class Months:
             )
         if found is None:
             raise NotFound(f"{month} is not closed.", kind="closed month", name=month)
-        documents = self.ledger.documents(month=month)
+        documents = self.ledger.documents.all(month)
         return found, [each for each in documents if not each.reverses]
 
     def issued(self, number: str) -> Issued:
         """A document by its number. Raises `NotFound`."""
-        found = self.ledger.document(number)
+        found = self.ledger.documents.get(number)
         if found is None:
             raise NotFound(f"There is no document {number}.", kind="document", name=number)
         return found
@@ -156,13 +156,13 @@ class Months:
         `UsageError`, `StorageFull`.
         """
         invoice = invoice_in(self.issued(number))
-        before = self.ledger.document_of_key(key) if key else None
+        before = self.ledger.documents.of_key(key) if key else None
         if before is not None:
             if (before.reverses, -before.total_minor) != (number, amount_minor):
                 raise IdempotencyMismatch("The key was used for another credit note.", key=key)
             return before
         period = Month.containing(max(now_us, self.ledger.closed_until_us)).text
-        notes = self.ledger.credit_notes(number)
+        notes = self.ledger.documents.credit_notes(number)
         note = credit_note(
             invoice,
             map(invoice_in, notes),
@@ -181,7 +181,7 @@ class Months:
 
     def _credit_number(self, period: str) -> str:
         prefix = f"{period}-C"
-        return f"{prefix}{self.ledger.numbered(prefix) + 1:0{_DIGITS}d}"
+        return f"{prefix}{self.ledger.documents.numbered(prefix) + 1:0{_DIGITS}d}"
 
     def _issued(self, invoice: Invoice, now_us: int, key: str = "") -> Issued:
         content = canonical_bytes(invoice.to_document())

@@ -36,7 +36,7 @@ async def list_invoices(request: Request) -> Response:
     month, tenant = request.query_params.get("month", ""), request.query_params.get("tenant", "")
     if month:
         Month.parse(month)
-    found = await asyncio.to_thread(services.ledger.documents, month, tenant)
+    found = await asyncio.to_thread(services.ledger.documents.all, month, tenant)
     return JSONResponse({"invoices": [_summary(each) for each in found]})
 
 
