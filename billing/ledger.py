@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from dsfn.billing.entry import Entry
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
@@ -144,6 +145,13 @@ class Ledger(Protocol):
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most
         `limit` of each."""
+
+    def heads(self) -> dict[int, int]:
+        """The number of the last row of each chain of the journal."""
+
+    def calls_after(self, chain: int, seq: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain after number `seq` that are calls, or take one back, in their order
+        and at most `limit`, with their numbers."""
 
     def balance(self, account: str, commodity: str) -> int:
         """What an account has: all that was debited to it less all that was credited."""

@@ -38,7 +38,7 @@ from dsfn.billing.sqlite import (
 )
 from dsfn.billing.sqlite_documents import SCHEMA as DOCUMENTS_SCHEMA
 from dsfn.billing.sqlite_documents import SqliteDocuments, closed_until_us, insert_issue
-from dsfn.billing.sqlite_journal import QUERIES, Beside, SqliteJournal
+from dsfn.billing.sqlite_journal import CHAIN, QUERIES, Beside, SqliteJournal
 from dsfn.billing.sqlite_lock import WriterLock
 from dsfn.billing.sqlite_takeover import take_over
 from dsfn.billing.usage import Usage
@@ -176,6 +176,18 @@ class SqliteLedger:
                 ]
                 for function in functions
             }
+
+    def heads(self) -> dict[int, int]:
+        """The number of the last row of each chain of the journal: here there is one."""
+        found = self._read("select_head", {})
+        return {CHAIN: int(found[0][0])} if found else {}
+
+    def calls_after(self, chain: int, seq: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain after number `seq` that are calls, or take one back, in their order
+        and at most `limit`, with their numbers."""
+        bindings = {"chain": chain, "seq": seq, "limit": limit}
+        found = self._read("select_calls_after", bindings)
+        return [(values[0], Entry._make(values[2:-1])) for values in found]
 
     def balance(self, account: str, commodity: str) -> int:
         """What an account has: all that was debited to it less all that was credited."""

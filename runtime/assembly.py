@@ -29,6 +29,8 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
+from dsfn.runtime.outbox.cursors import Cursors
+from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -123,7 +125,8 @@ def assemble(
     starter = Starter(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
-    metrics.watch(lambda: _gauges(pools, queue, runs))
+    outbox = _outbox(settings, connection, ledger)
+    metrics.watch(lambda: _gauges(pools, queue, runs, outbox))
     return Services(
         settings=settings,
         clock=clock,
@@ -172,9 +175,15 @@ def assemble(
         results=results,
         ledger=ledger,
         rates=rates,
+        outbox=outbox,
         metrics=metrics,
         timelines=timelines,
     )
+
+
+def _outbox(settings: Settings, connection: apsw.Connection, ledger: SqliteLedger) -> Outbox:
+    cursors = Cursors(connection)
+    return Outbox([Sender(sink, ledger, cursors) for sink in settings.outbox])
 
 
 def _in_force(rates: RateStore, clock: Clock) -> Callable[[], RateCard]:
@@ -243,7 +252,7 @@ def _pipeline(
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
@@ -253,4 +262,6 @@ def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
         runs_under_way=runs.under_way(),
         steps_under_way=runs.calls_under_way(),
         runs_ended=runs.ended(),
+        outbox_pending={each.sink.name: each.pending for each in outbox.senders},
+        outbox_failures={each.sink.name: each.failures for each in outbox.senders},
     )

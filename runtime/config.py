@@ -12,6 +12,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
@@ -129,8 +130,8 @@ class BlobSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node needs to know before it starts. `billing` is the raw `[billing]` table,
-    `invoices` the raw `[invoices]` table."""
+    """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
+    `[billing.outbox]`, which is `outbox`; `invoices` the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -141,6 +142,7 @@ class Settings:
     snapshots: SnapshotSettings = SnapshotSettings()
     blobs: BlobSettings = BlobSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
+    outbox: tuple[SinkSettings, ...] = ()
     invoices: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -162,6 +164,8 @@ def load_settings(
     known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
+    billing = dict(_table(table, "billing"))
+    outbox = read_sinks(billing.pop("outbox", {}))
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
@@ -174,7 +178,8 @@ def load_settings(
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
-        billing=_table(table, "billing"),
+        billing=billing,
+        outbox=outbox,
         invoices=_table(table, "invoices"),
     )
 

@@ -211,6 +211,12 @@ WHERE run = :run AND run <> '' AND kind = 'usage'
         WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant)
 ORDER BY started_at_us, seq;
 
+-- name: select_calls_after
+SELECT * FROM entries
+WHERE chain = :chain AND seq > :seq AND (kind = 'usage' OR kind = 'reversal')
+ORDER BY seq
+LIMIT :limit;
+
 -- name: select_intervals
 SELECT * FROM entries
 WHERE source = 'interval' AND device_class <> ''

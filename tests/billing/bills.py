@@ -56,8 +56,8 @@ def invoice(**changes: Any) -> Invoice:
         exponent=2,
         lines=LINES,
         days=(
-            DayAmount("2026-11-03", "embed-text", 41_401_000_001, 414_200),
-            DayAmount("2026-10-30", "rank", 41_401_000_001, 123),
+            DayAmount("2026-11-03", "embed-text", 41_401_000_001, 4_142_000_000_001, 414_200),
+            DayAmount("2026-10-30", "rank", 41_401_000_001, 1_230_000_000, 123),
         ),
         terms="Please pay to IBAN DE02.",
     )

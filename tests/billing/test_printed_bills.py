@@ -133,7 +133,7 @@ def test_what_users_name_is_text_in_html_and_nothing_else() -> None:
         replace(USAGE, function=EVIL, device_class=EVIL, revision=EVIL, tenant=tenant)
         for tenant in (EVIL, "other")
     )
-    days = (DayAmount("2026-11-03", EVIL, 1, 5),)
+    days = (DayAmount("2026-11-03", EVIL, 1, 5, 5),)
     papers = (
         paper_of_statement(bill(lines=lines), Party(EVIL, (EVIL,)), days),
         paper_of_invoice(
@@ -270,7 +270,7 @@ def test_a_bill_without_usage_says_so() -> None:
 
 
 def test_a_year_is_drawn_by_month() -> None:
-    days = tuple(DayAmount(f"2026-{month:02}-15", "embed", 1, 100) for month in range(1, 13))
+    days = tuple(DayAmount(f"2026-{month:02}-15", "embed", 1, 10**9, 100) for month in range(1, 13))
     year = bill(month=None, start_us=1_767_225_600_000_000, end_us=1_798_761_600_000_000)
     timeline, _ = paper_of_statement(year, Party("N"), days).charts
     assert timeline.title.startswith("Usage by month")
