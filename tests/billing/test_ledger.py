@@ -250,7 +250,7 @@ def test_a_file_that_is_no_ledger_is_refused_in_a_sentence(tmp_path: Path) -> No
 def test_a_full_disk_refuses_the_row_and_keeps_the_others(
     small_disk: Callable[[str], Path], make_usage: MakeUsage
 ) -> None:
-    path = small_disk("512k") / "ledger.db"
+    path = small_disk("1m") / "ledger.db"
     ledger = SqliteLedger(path)
     posted = []
     with pytest.raises(StorageFull, match=r"no room left on the disk to write ledger\.db"):
