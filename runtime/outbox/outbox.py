@@ -44,6 +44,7 @@ class Sender:
     ledger: Ledger
     cursors: Cursors
     first_delay_s: float = FIRST_DELAY_S
+    poll_s: float = POLL_S
     random: Callable[[], float] = random.random
     pending: int = 0
     failures: int = 0
@@ -66,7 +67,7 @@ class Sender:
         except (DsfnError, apsw.Error) as error:
             # One of our own databases cannot be used now. What was sent may be sent again.
             return self._delay_s(NotDelivered(str(error)))
-        return POLL_S
+        return self.poll_s
 
     async def _send(self, client: httpx.AsyncClient, chain: int, head: int) -> None:
         position = self.cursors.get(self.sink.name, chain)
