@@ -85,6 +85,13 @@ class Ledger(Protocol):
         aside; `StorageFull` when the disk has no room.
         """
 
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
+        """
+
     @property
     def closed_until_us(self) -> int:
         """The end of the last closed month, 0 while none is. What began before it and comes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from dsfn.billing.charge import Charge, ChargeKind
+from dsfn.billing.correction import Correction, corrected
 from dsfn.billing.credit import credit_note
 from dsfn.billing.document_check import DocumentCheck, check_document
 from dsfn.billing.invoice import (
@@ -24,6 +25,7 @@ from dsfn.billing.parties import Parties
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates import RateBook
 from dsfn.billing.statement import Statement, by_of, month_statement, month_usage, statement
+from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, IdempotencyMismatch, NotFound
 
 # Numbers within a month have four digits, or more where there are more documents.
@@ -34,7 +36,7 @@ _DIGITS = 4
 class Months:
     """The months of a ledger.
 
-    Reads may run in any thread. `start_closing`, `issue` and `credit` belong to the thread that
+    Reads may run in any thread. `start_closing`, `credit` and `correct` belong to the thread that
     posts to the ledger.
     """
 
@@ -174,6 +176,23 @@ class Months:
         issued = self._issued(note, now_us, key)
         self.ledger.issue(Issue((issued,), (_charge(note, period, now_us),)))
         return issued
+
+    def correct(self, invocation_id: str, correction: Correction) -> Usage:
+        """Puts another row in the place of a call's; what its price changes is billed in the first
+        open month. The same again changes nothing.
+
+        Raises `NotFound`, `UsageError`, `Conflict` for a call that was corrected otherwise.
+        """
+        usage = self.ledger.usage(invocation_id)
+        if usage is None:
+            raise NotFound(
+                f"There is no call {invocation_id} in the ledger.",
+                kind="usage",
+                name=invocation_id,
+            )
+        replacement = corrected(usage, correction)
+        self.ledger.correct(invocation_id, replacement)
+        return replacement
 
     def verify(self, number: str) -> DocumentCheck:
         """Whether a document is what was issued. Raises `NotFound`."""
