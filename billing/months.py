@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from dsfn.billing.charge import Charge, ChargeKind
-from dsfn.billing.correction import Correction, corrected
 from dsfn.billing.credit import credit_note
 from dsfn.billing.document_check import DocumentCheck, check_document
 from dsfn.billing.invoice import (
@@ -17,13 +16,15 @@ from dsfn.billing.invoice import (
     digest_of,
     invoice_of,
 )
-from dsfn.billing.issued import ClosedMonth, Issue, Issued, Signer
+from dsfn.billing.issued import ClosedMonth, Issue, Issued
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.lines import Line
 from dsfn.billing.money import NANO_EXPONENT
 from dsfn.billing.parties import Parties
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates import RateBook
+from dsfn.billing.replacement import Correction, corrected
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.statement import Statement, by_of, month_statement, month_usage, statement
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, IdempotencyMismatch, NotFound
@@ -36,14 +37,14 @@ _DIGITS = 4
 class Months:
     """The months of a ledger.
 
-    Reads may run in any thread. `start_closing`, `credit` and `correct` belong to the thread that
+    Reads may run in any thread. `start_closing`, `issue`, `credit` and `correct` belong to the thread that
     posts to the ledger.
     """
 
     ledger: Ledger
     book: Callable[[], RateBook]
     parties: Parties
-    signer: Signer
+    key: SigningKey
 
     def report(self, month: str, by: str, tenant: str, now_us: int) -> Statement:
         """The bill of a month; of a closed one by function, the one that was made then."""
@@ -130,6 +131,12 @@ class Months:
             closed,
         )
 
+    def issue(self, issue: Issue, now_us: int) -> None:
+        """Keeps documents for ever, and signs what the ledger has come to with them. Raises
+        `Conflict`, `StorageFull`."""
+        self.ledger.issue(issue)
+        self.ledger.checkpoint(self.key, now_us)
+
     def closed(self, month: str) -> tuple[ClosedMonth, list[Issued]]:
         """A month that is closed, and its invoices. Raises `NotFound`."""
         found = self.ledger.documents.month(month)
@@ -174,7 +181,7 @@ class Months:
             now_us,
         )
         issued = self._issued(note, now_us, key)
-        self.ledger.issue(Issue((issued,), (_charge(note, period, now_us),)))
+        self.issue(Issue((issued,), (_charge(note, period, now_us),)), now_us)
         return issued
 
     def correct(self, invocation_id: str, correction: Correction) -> Usage:
@@ -215,8 +222,8 @@ class Months:
             idempotency_key=key,
             document=content.decode(),
             sha256=digest_of(content),
-            public_key=self.signer.public_key,
-            signature=self.signer.sign(content).hex(),
+            public_key=self.key.public_key,
+            signature=self.key.sign(content).hex(),
         )
 
 

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.billing.correction import Correction
 from dsfn.billing.credit import amount_of
 from dsfn.billing.issued import ClosedMonth, Issued
 from dsfn.billing.months import invoice_in
 from dsfn.billing.periods import Month, moment_text
+from dsfn.billing.replacement import Correction
 from dsfn.billing.statement import Statement
 from dsfn.functions.errors import InvalidInput, UsageError
 from dsfn.runtime.gateway.request import read_object

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
@@ -30,7 +31,7 @@ def corrected(usage: Usage, correction: Correction) -> Usage:
 
     The same correction of the same row is the same row. Raises `UsageError`.
     """
-    given = {
+    given: dict[str, Any] = {
         "status": correction.status,
         "busy_us": correction.busy_us,
         "restore_us": correction.restore_us,
