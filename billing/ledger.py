@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.entry import Entry
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
 
@@ -84,6 +87,13 @@ class Ledger(Protocol):
         (with the row's `invocation_id` or `id`) for a row that is there with another body, for
         a second success under one idempotency key, and for money given back that was not set
         aside; `StorageFull` when the disk has no room.
+        """
+
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
         """
 
     @property
@@ -159,8 +169,21 @@ class Ledger(Protocol):
     def reservations_open(self, tenant: str) -> list[Reservation]:
         """The reservations of a tenant that are neither posted nor void, the oldest first."""
 
-    def verify(self) -> Verification:
-        """Looks at every row, roll-up, account and checkpoint. Takes little memory."""
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order, as they are kept elsewhere,
+        too."""
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md
+        lists what it may find. Raises what reading raises."""
 
     def close(self) -> None:
         """Writes what there is to write and lets go of the ledger."""

@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 
 from dsfn.billing import sqlite_usage
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.entry import (
     USAGE,
     Entry,
@@ -21,6 +22,7 @@ from dsfn.billing.entry import (
     reversal_of,
     usage_of,
 )
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
@@ -29,6 +31,7 @@ from dsfn.billing.periods import DAY_US
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
     BUSY_TIMEOUT_MS,
     Checkpointer,
@@ -41,7 +44,10 @@ from dsfn.billing.sqlite_documents import SqliteDocuments, closed_until_us, inse
 from dsfn.billing.sqlite_journal import CHAIN, QUERIES, Beside, SqliteJournal
 from dsfn.billing.sqlite_lock import WriterLock
 from dsfn.billing.sqlite_takeover import take_over
+from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.usage import Usage
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
 from dsfn.functions.errors import Conflict
 
 _Bindings = Mapping[str, int | str]
@@ -217,6 +223,27 @@ class SqliteLedger:
             self._journal.append(entries, partial(insert_issue, issue=issue))
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
+
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        with self._turn:
+            return self._journal.unsigned_rows()
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+        with self._turn:
+            return self._journal.checkpoint(key, now_us)
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._read("select_checkpoints", {"after": after, "limit": limit})
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
+        for a file that is damaged."""
+        return verify(SqliteBooks(self._path), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from month_books import at_us, close_month, open_months
 
 from dsfn.billing.issued import Issued
+from dsfn.billing.lines import Line
 from dsfn.billing.months import Months, invoice_in
 from dsfn.billing.parties import Parties, Party
 from dsfn.billing.periods import DAY_US, Month
@@ -405,7 +406,7 @@ def test_months_that_close_at_any_time_bill_every_row_once_and_never_change(
             months.ledger.post(post)
             kept[name] = close_month(months, name)
         close_month(months, "2027-03")
-        lines = []
+        lines: list[Line] = []
         for name in names:
             assert months.closed(name)[1] == kept[name]
             for each in kept[name]:
