@@ -37,8 +37,8 @@ _DIGITS = 4
 class Months:
     """The months of a ledger.
 
-    Reads may run in any thread. `start_closing`, `issue`, `credit` and `correct` belong to the thread that
-    posts to the ledger.
+    Reads may run in any thread. `start_closing`, `issue`, `credit` and `correct` belong to the
+    thread that posts to the ledger.
     """
 
     ledger: Ledger
