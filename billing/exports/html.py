@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def to_html(paper: Paper) -> bytes:
-    """The page, UTF-8. The same paper gives the same bytes. Raises `UsageError` without the
-    extra `invoices`."""
+    """The page, UTF-8. The same paper gives the same bytes. Raises `NotAcceptable` without
+    the extra `invoices`."""
     page: str = _template().render(paper=paper, chart_width=WIDTH, text_size=TEXT_SIZE)
     return page.encode()
 

@@ -117,7 +117,7 @@ def paper_of_invoice(invoice: Invoice, seal: Seal | None = None) -> Paper:
         charts=tuple(_charts(invoice.days, start, end, money)),
         devices=(),
         notes=tuple(_notes(invoice.lines, is_open)),
-        terms=invoice.terms if invoice.kind == "invoice" else "",
+        terms=invoice.terms if invoice.kind == "invoice" and not is_open else "",
         seal=seal,
         made_on=issued_on,
     )
@@ -177,7 +177,7 @@ def _invoice_facts(invoice: Invoice, start: date, end: date) -> Iterator[tuple[s
         yield "Number", invoice.number
     yield "Date", date_text(date.fromisoformat(invoice.issued_on))
     yield "Period", _period_text(start, end)
-    if invoice.due_on:
+    if invoice.due_on and invoice.status == "closed":
         yield "Due", date_text(date.fromisoformat(invoice.due_on))
     if invoice.reverses:
         yield "Credits", invoice.reverses

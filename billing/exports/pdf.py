@@ -21,7 +21,7 @@ from dsfn.billing.exports.pdf_sheet import (
 from dsfn.billing.parties import Party
 from dsfn.functions.errors import UsageError
 
-MAX_ROWS = 20_000
+MAX_ROWS = 5_000
 _Column = tuple[str, float, Align]
 _SPACE = 8
 _DEVICES: tuple[_Column, ...] = (
@@ -37,8 +37,8 @@ _TOTALS_LEFT = LEFT + 210
 def to_pdf(paper: Paper, fonts: Sequence[str] = ()) -> bytes:
     """The document. The same paper and fonts give the same bytes.
 
-    `fonts`: files with the characters that Roboto has not. Raises `UsageError` without the extra
-    `invoices`, for a font that is none, and for more than `MAX_ROWS` lines.
+    `fonts`: files with the characters that Roboto has not. Raises `NotAcceptable` without the
+    extra `invoices`, `UsageError` for a font that is none and for more than `MAX_ROWS` lines.
     """
     if sum(len(section.rows) for section in paper.sections) > MAX_ROWS:
         raise UsageError(f"A PDF has at most {MAX_ROWS} lines; CSV and HTML have all of them.")

@@ -37,7 +37,8 @@ class Sheet:
     """
 
     def __init__(self, paper: Paper, fonts: Sequence[str] = ()) -> None:
-        """Raises `UsageError` without the extra `invoices`, and for a font that is none."""
+        """Raises `NotAcceptable` without the extra `invoices`, `UsageError` for a font that is
+        none."""
         for path in fonts:
             _check_font(path)
         self.pdf = _document(paper)

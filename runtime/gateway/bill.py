@@ -1,4 +1,4 @@
-"""GET /bill: what was used and what it costs, as JSON or CSV."""
+"""GET /bill: what was used and what it costs, in every format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from starlette.routing import Route
 from dsfn.billing.csv import to_csv
 from dsfn.billing.periods import Month
 from dsfn.billing.ranges import Range, between, named
-from dsfn.billing.statement import Statement, range_statement
 from dsfn.functions.errors import DsfnError, UsageError
+from dsfn.runtime.gateway.formats import CSV, FOCUS, HTML, JSON, PDF, format_of, printed
+from dsfn.runtime.printing import Printer
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
+
+FORMATS = (JSON, CSV, FOCUS, HTML, PDF)
 
 
 async def bill(request: Request) -> Response:
@@ -22,22 +25,26 @@ async def bill(request: Request) -> Response:
     `?by=`; of this month by function without them. `?tenant=` is for one tenant alone."""
     services: Services = request.app.state.services
     try:
+        format = format_of(request, FORMATS)
         services.invoker.meter.flush()
-        found = await asyncio.to_thread(_statement, services, dict(request.query_params))
+        return await asyncio.to_thread(_bill, services, dict(request.query_params), format)
     except DsfnError as error:
         return problem_response(error)
-    if "text/csv" in request.headers.get("accept", ""):
-        return Response(to_csv(found), media_type="text/csv")
-    return JSONResponse(found.to_document())
 
 
-def _statement(services: Services, query: dict[str, str]) -> Statement:
-    now_us, tenant = services.clock.now_us(), query.get("tenant", "")
-    by = query.get("by", "function")
+def _bill(services: Services, query: dict[str, str], format: str) -> Response:
+    now_us, printer = services.clock.now_us(), Printer(services.months)
     stretch = _stretch(query, now_us)
-    if stretch.month is not None:
-        return services.months.report(stretch.month.text, by, tenant, now_us)
-    return range_statement(services.ledger, services.rates.book, stretch, by, tenant)
+    wanted = (stretch, query.get("by", "function"), query.get("tenant", ""), now_us)
+    match format:
+        case "html" | "pdf":
+            return printed(printer.bill(*wanted, format), format, "bill")
+        case "focus":
+            return Response(printer.focus(*wanted), media_type="text/csv")
+        case "csv":
+            return Response(to_csv(printer.statement(*wanted)), media_type="text/csv")
+        case _:
+            return JSONResponse(printer.statement(*wanted).to_document())
 
 
 def _stretch(query: dict[str, str], now_us: int) -> Range:

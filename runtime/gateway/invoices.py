@@ -17,7 +17,9 @@ from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.replacement import Correction
 from dsfn.billing.statement import Statement
 from dsfn.functions.errors import InvalidInput, UsageError
+from dsfn.runtime.gateway.formats import HTML, JSON, PDF, format_of, printed
 from dsfn.runtime.gateway.request import read_object
+from dsfn.runtime.printing import Printer
 from dsfn.runtime.services import Services
 
 Document = dict[str, Any]
@@ -43,9 +45,16 @@ async def list_invoices(request: Request) -> Response:
 
 
 async def show_invoice(request: Request) -> Response:
-    """GET /invoices/{number}: the bytes that were signed."""
+    """GET /invoices/{number}: the bytes that were signed, or the document on paper."""
     services: Services = request.app.state.services
-    return _document(services.months.issued(request.path_params["number"]))
+    number, format = request.path_params["number"], format_of(request, (JSON, HTML, PDF))
+    match format:
+        case "html" | "pdf":
+            printer = Printer(services.months)
+            content = await asyncio.to_thread(printer.document, number, format)
+            return printed(content, format, number)
+        case _:
+            return _document(services.months.issued(number))
 
 
 async def verify_invoice(request: Request) -> Response:
