@@ -118,7 +118,8 @@ class Ledger(Protocol):
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
-        others that have a part in it are `crossing`. What was taken back counts negatively."""
+        others that have a part in it are `crossing`. What was taken back counts negatively.
+        Raises `UsageError` for too many by run or step."""
 
     def paddings(
         self, selection: Selection, device_class: str, basis: str, increment_us: int

@@ -10,7 +10,7 @@ import apsw
 
 from dsfn.billing.ledger import Crossing, UsageSum
 from dsfn.billing.periods import DAY_US
-from dsfn.billing.selection import NOT_ROLLED_UP, Selection
+from dsfn.billing.selection import MAX_SUMS, NOT_ROLLED_UP, Selection, too_many
 from dsfn.billing.sqlite import load_queries
 from dsfn.billing.usage import Usage
 
@@ -19,12 +19,15 @@ _QUERIES = load_queries("dsfn.billing", "sql/usage.sql")
 
 def sums(connection: apsw.Connection, selection: Selection) -> list[UsageSum]:
     """The rows of calls that lie in a stretch of time and in one day: those of whole days from
-    roll-ups, if these can tell them apart, the others from the journal."""
-    return [
-        UsageSum(*values)
-        for query, part in _parts(selection)
-        for values in _rows(connection, query, part.bindings())
-    ]
+    roll-ups, if these can tell them apart, the others from the journal. Raises `UsageError` for
+    too many."""
+    found = []
+    for query, part in _parts(selection):
+        for values in _rows(connection, query, part.bindings()):
+            found.append(UsageSum(*values))
+            if selection.by in NOT_ROLLED_UP and len(found) > MAX_SUMS:
+                raise too_many(selection)
+    return found
 
 
 def paddings(
