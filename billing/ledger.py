@@ -11,6 +11,7 @@ from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
+from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
 from dsfn.billing.signing import SigningKey
@@ -177,6 +178,9 @@ class Ledger(Protocol):
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md
         lists what it may find. Raises what reading raises."""
+
+    def cards(self) -> CardTable:
+        """Where the rate cards are kept."""
 
     def close(self) -> None:
         """Writes what there is to write and lets go of the ledger."""

@@ -271,8 +271,8 @@ def test_a_bill_by_run_has_a_limit_of_lines(
 ) -> None:
     ledger.post([make_usage(invocation_id=f"{n}", run=f"run-{n % 5}") for n in range(10)])
     book = RateBook.of(RateCard())
-    monkeypatch.setattr("dsfn.billing.sqlite_usage.MAX_SUMS", 5)
+    monkeypatch.setattr("dsfn.billing.usage_sums.MAX_SUMS", 5)
     assert len(statement(ledger, book, "2026-09", "run").lines) == 5
-    monkeypatch.setattr("dsfn.billing.sqlite_usage.MAX_SUMS", 4)
+    monkeypatch.setattr("dsfn.billing.usage_sums.MAX_SUMS", 4)
     with pytest.raises(UsageError, match="choose a shorter time, or one tenant"):
         statement(ledger, book, "2026-09", "run")
