@@ -12,6 +12,7 @@ from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
+from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
 from dsfn.billing.signing import SigningKey
@@ -119,7 +120,8 @@ class Ledger(Protocol):
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
-        others that have a part in it are `crossing`. What was taken back counts negatively."""
+        others that have a part in it are `crossing`. What was taken back counts negatively.
+        Raises `UsageError` for too many by run or step."""
 
     def paddings(
         self, selection: Selection, device_class: str, basis: str, increment_us: int
@@ -184,6 +186,9 @@ class Ledger(Protocol):
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md
         lists what it may find. Raises what reading raises."""
+
+    def cards(self) -> CardTable:
+        """Where the rate cards are kept."""
 
     def close(self) -> None:
         """Writes what there is to write and lets go of the ledger."""

@@ -10,18 +10,18 @@ import apsw
 from dsfn.billing.chain import Head, link
 from dsfn.billing.checkpoints import Checkpoint, following, read_checkpoint
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
+from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
 from dsfn.billing.rollups import Totals
 from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite import load_queries, transaction
+from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import Conflict, UsageError
 
-QUERIES = load_queries("dsfn.billing", "sql/ledger.sql")
 CHAIN = 0
-Beside = Callable[[apsw.Connection], None]
+Beside = Callable[[Execute], None]
 
 
-def _nothing(connection: apsw.Connection) -> None:
+def _nothing(execute: Execute) -> None:
     """Nothing is written beside most entries."""
 
 
@@ -38,14 +38,14 @@ class SqliteJournal:
         `StoreUnavailable`."""
         try:
             try:
-                with transaction(self._connection) as connection:
-                    beside(connection)
+                with transaction(self._connection):
+                    beside(self.execute)
                     self.write(entries)
             except apsw.ConstraintError:
                 # Something is there already. That is rare, so only now it is looked up what.
                 self._head = None
-                with transaction(self._connection) as connection:
-                    beside(connection)
+                with transaction(self._connection):
+                    beside(self.execute)
                     self.write(new_among(entries, self.find, self._has_succeeded))
         except BaseException as error:
             self._head = None
@@ -77,6 +77,10 @@ class SqliteJournal:
         )
         if totals.reservations:
             self._reserve(totals, entries)
+
+    def execute(self, query: str, values: Values) -> list[Any]:
+        """Executes a statement by its name."""
+        return self._connection.execute(QUERIES[query], values).fetchall()
 
     def find(self, name: Name) -> Entry | None:
         """The entry of a tenant, source and id."""

@@ -242,8 +242,13 @@ WHERE run = :run AND run <> '' AND kind = 'usage'
         WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant)
 ORDER BY started_at_us, seq;
 
+-- name: select_heads
+-- One chain, one row.
+SELECT 0, seq FROM entries ORDER BY seq DESC LIMIT 1;
+
 -- name: select_calls_after
-SELECT * FROM entries
+-- The number first, and then all columns.
+SELECT seq, e.* FROM entries AS e
 WHERE chain = :chain AND seq > :seq AND (kind = 'usage' OR kind = 'reversal')
 ORDER BY seq
 LIMIT :limit;
@@ -258,9 +263,9 @@ ORDER BY started_at_us, seq;
 -- Calls that ran and ended by themselves.
 SELECT revision, device_class, busy_us, held_us, restore_us, status
 FROM entries
-WHERE function = ? AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
+WHERE function = :function AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
 ORDER BY started_at_us DESC, seq DESC
-LIMIT ?;
+LIMIT :limit;
 
 -- name: select_balance
 SELECT balance FROM accounts WHERE account = :account AND commodity = :commodity;
@@ -308,9 +313,9 @@ FROM (
             AND started_at_us >= max(:last_day * 86400000000, :start_us - :start_us % 86400000000)
             AND started_at_us < :end_us
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-    )
+    ) AS edges
     WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
-)
+) AS parts
 GROUP BY device_class, kind;
 
 -- What follows is for the check of a ledger.
