@@ -161,9 +161,9 @@ class Ledger(Protocol):
     def heads(self) -> dict[int, int]:
         """The number of the last row of each chain of the journal."""
 
-    def calls_after(self, chain: int, seq: int, limit: int) -> list[tuple[int, Entry]]:
-        """The rows of a chain after number `seq` that are calls, or take one back, in their order
-        and at most `limit`, with their numbers."""
+    def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain whose numbers are in (after, until] and that are calls, or take one
+        back: the first `limit` of them in their order, with their numbers."""
 
     def balance(self, account: str, commodity: str) -> int:
         """What an account has: all that was debited to it less all that was credited."""

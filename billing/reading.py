@@ -51,11 +51,11 @@ class LedgerReads(ABC):
         """The number of the last row of each chain of the journal."""
         return {chain: seq for chain, seq in self._read("select_heads", ())}
 
-    def calls_after(self, chain: int, seq: int, limit: int) -> list[tuple[int, Entry]]:
-        """The rows of a chain after number `seq` that are calls, or take one back, in their order
-        and at most `limit`, with their numbers."""
-        after = {"chain": chain, "seq": seq, "limit": limit}
-        return [(n, _entry(values)) for n, *values in self._read("select_calls_after", after)]
+    def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain whose numbers are in (after, until] and that are calls, or take one
+        back: the first `limit` of them in their order, with their numbers."""
+        wanted = {"chain": chain, "after": after, "until": until, "limit": limit}
+        return [(n, _entry(values)) for n, *values in self._read("select_calls_in", wanted)]
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the

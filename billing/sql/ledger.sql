@@ -246,10 +246,11 @@ ORDER BY started_at_us, seq;
 -- One chain, one row.
 SELECT 0, seq FROM entries ORDER BY seq DESC LIMIT 1;
 
--- name: select_calls_after
+-- name: select_calls_in
 -- The number first, and then all columns.
 SELECT seq, e.* FROM entries AS e
-WHERE chain = :chain AND seq > :seq AND (kind = 'usage' OR kind = 'reversal')
+WHERE chain = :chain AND seq > :after AND seq <= :until
+    AND (kind = 'usage' OR kind = 'reversal')
 ORDER BY seq
 LIMIT :limit;
 

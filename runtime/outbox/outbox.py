@@ -73,14 +73,12 @@ class Sender:
         position = self.cursors.get(self.sink.name, chain)
         while position < head:
             self.pending, limit = head - position, self._batch
-            rows = await asyncio.to_thread(self.ledger.calls_after, chain, position, limit)
+            rows = await asyncio.to_thread(self.ledger.calls_in, chain, position, head, limit)
             if rows:
                 await deliver(client, self.sink, [entry for _, entry in rows])
                 self._succeeded()
-            last = rows[-1][0] if rows else 0
-            # With fewer than were asked for, all up to the head has been looked at, and perhaps
-            # what came meanwhile.
-            position = last if len(rows) == limit else max(last, head)
+            # With fewer than were asked for, all up to the head has been looked at.
+            position = rows[-1][0] if len(rows) == limit else head
             self.cursors.advance(self.sink.name, chain, position)
         self.pending = 0
 
