@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
+MAX_ROWS = 50_000
+
+
 def to_html(paper: Paper) -> bytes:
-    """The page, UTF-8. The same paper gives the same bytes. Raises `NotAcceptable` without
-    the extra `invoices`."""
+    """The page, UTF-8. The same paper gives the same bytes. Raises `NotAcceptable` without the
+    extra `invoices`, `UsageError` for more than `MAX_ROWS` lines."""
+    paper.require_at_most(MAX_ROWS, "A page")
     page: str = _template().render(paper=paper, chart_width=WIDTH, text_size=TEXT_SIZE)
     return page.encode()
 

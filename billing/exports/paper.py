@@ -15,6 +15,7 @@ from dsfn.billing.lines import Line
 from dsfn.billing.parties import Party
 from dsfn.billing.periods import DAY_US, day_text
 from dsfn.billing.statement import Statement
+from dsfn.functions.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ class Paper:
     terms: str
     seal: Seal | None
     made_on: date
+
+    def require_at_most(self, rows: int, what: str) -> None:
+        """Raises `UsageError` for a document with more lines."""
+        if sum(len(section.rows) for section in self.sections) > rows:
+            raise UsageError(f"{what} has at most {rows} lines: ask for CSV, or for less.")
 
 
 def paper_of_invoice(invoice: Invoice, seal: Seal | None = None) -> Paper:

@@ -19,7 +19,6 @@ from dsfn.billing.exports.pdf_sheet import (
     Sheet,
 )
 from dsfn.billing.parties import Party
-from dsfn.functions.errors import UsageError
 
 MAX_ROWS = 5_000
 _Column = tuple[str, float, Align]
@@ -40,8 +39,7 @@ def to_pdf(paper: Paper, fonts: Sequence[str] = ()) -> bytes:
     `fonts`: files with the characters that Roboto has not. Raises `NotAcceptable` without the
     extra `invoices`, `UsageError` for a font that is none and for more than `MAX_ROWS` lines.
     """
-    if sum(len(section.rows) for section in paper.sections) > MAX_ROWS:
-        raise UsageError(f"A PDF has at most {MAX_ROWS} lines; CSV and HTML have all of them.")
+    paper.require_at_most(MAX_ROWS, "A PDF")
     sheet = Sheet(paper, fonts)
     _head(sheet, paper)
     for section in paper.sections:

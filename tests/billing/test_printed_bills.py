@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from bills import LINES, USAGE, bill, invoice
@@ -16,7 +17,8 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from pypdf import PdfReader
 
-from dsfn.billing.exports import pdf
+from dsfn.billing.exports import html, pdf
+from dsfn.billing.exports.charts import WIDTH
 from dsfn.billing.exports.html import to_html
 from dsfn.billing.exports.paper import Paper, Seal, paper_of_invoice, paper_of_statement
 from dsfn.billing.exports.pdf import to_pdf
@@ -202,10 +204,13 @@ def test_a_long_table_has_its_heading_on_every_page() -> None:
     assert "thead { display: table-header-group; }" in to_html(paper_of_invoice(invoice())).decode()
 
 
-def test_a_pdf_takes_no_more_lines_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf, "MAX_ROWS", 2)
+@pytest.mark.parametrize(("module", "draw"), [(html, to_html), (pdf, to_pdf)])
+def test_paper_takes_no_more_lines_than_it_may(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, draw: Callable[[Paper], bytes]
+) -> None:
+    monkeypatch.setattr(module, "MAX_ROWS", 2)
     with pytest.raises(UsageError, match="at most 2 lines"):
-        to_pdf(paper_of_invoice(invoice()))
+        draw(paper_of_invoice(invoice()))
 
 
 def test_names_of_any_length_stay_on_their_page() -> None:
@@ -275,3 +280,12 @@ def test_a_year_is_drawn_by_month() -> None:
     timeline, _ = paper_of_statement(year, Party("N"), days).charts
     assert timeline.title.startswith("Usage by month")
     assert [bar.title for bar in timeline.bars] == [f"2026-{m:02}: 1.00" for m in range(1, 13)]
+
+
+def test_of_many_functions_the_smallest_are_one_bar() -> None:
+    days = tuple(DayAmount("2026-11-03", f"f-{n:02}", 1, n * 10**9, n * 100) for n in range(1, 21))
+    _, chart = paper_of_invoice(invoice(days=days)).charts
+    assert len(chart.bars) == 8
+    assert chart.bars[0].title == "f-20: 20.00"
+    assert chart.bars[-1].title == "13 others: 91.00"
+    assert max(bar.x + bar.width for bar in chart.bars) <= WIDTH

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from cloudevents.v1.http import from_dict
 from ports import free_port
 from usage_receiver import Receiver, receiving
 
+from dsfn.billing.entry import entries_of
+from dsfn.billing.exports.usage_event import usage_event
 from dsfn.billing.interval import Interval
 from dsfn.billing.sqlite import connect
 from dsfn.billing.sqlite_ledger import SqliteLedger
@@ -131,6 +135,24 @@ def test_an_event_is_a_cloudevent_with_the_quantities_of_a_call(node: Node) -> N
         "status": "succeeded", "month": "2026-09", "requests": 1, "busy_us": 200, "held_us": 400,
         "restore_us": 14,
     }  # fmt: skip
+
+
+def test_the_documented_event_is_one(node: Node) -> None:
+    page = Path(__file__).parents[2] / "docs" / "exports.md"
+    found = re.search(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    documented = json.loads(found[1])
+    data = documented["data"]
+    row = call(
+        documented["id"],
+        tenant=documented["subject"],
+        revision=data["revision"],
+        started_at_us=1_794_312_000_000_250,
+        busy_us=data["busy_us"],
+        held_us=data["held_us"],
+        restore_us=data["restore_us"],
+    )
+    assert usage_event(entries_of(row, 0)[0]) == documented
 
 
 def test_a_correction_takes_the_quantities_back_and_sends_the_right_ones(node: Node) -> None:
