@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from operator import itemgetter
@@ -21,8 +21,9 @@ from dsfn.billing.postgres import (
     server_errors,
 )
 from dsfn.billing.postgres_copy import COPY, copy_data, copy_row
-from dsfn.billing.postgres_queries import QUERIES
+from dsfn.billing.postgres_queries import QUERIES, executing
 from dsfn.billing.postgres_repeats import note_reservations, without_repeats
+from dsfn.billing.queries import Execute
 from dsfn.billing.repeats import Name, name_of
 from dsfn.billing.rollups import RollupKey, RollupSum, Totals
 from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable, UsageError
@@ -55,6 +56,12 @@ WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND pid = %s AND gra
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+Beside = Callable[[Execute], None]
+
+
+def write_nothing(execute: Execute) -> None:
+    """Nothing is written beside most entries."""
+
 
 @dataclass(eq=False)
 class ChainWriter:
@@ -82,19 +89,20 @@ class ChainWriter:
         self._head = Head(*found) if found else Head()
         self._connection, self._backend = connection, connection.info.backend_pid
 
-    def post(self, entries: Sequence[Entry]) -> None:
-        """Writes all entries or none; those that are there already are left as they are.
+    def post(self, entries: Sequence[Entry], beside: Beside = write_nothing) -> None:
+        """Writes all entries or none; those that are there already are left as they are. `beside`
+        writes what belongs to them.
 
         A connection that was lost meanwhile is made anew, once. Raises `Conflict`, `StorageFull`,
         and `StoreUnavailable`, after which the same entries may be there or not.
         """
         was_open = self._connection is not None
         try:
-            self._post(entries)
+            self._post(entries, beside)
         except StoreUnavailable:
             if not was_open:
                 raise
-            self._post(entries)
+            self._post(entries, beside)
 
     def close(self) -> None:
         """Lets go of the chain."""
@@ -102,13 +110,11 @@ class ChainWriter:
             self._connection.close()
             self._connection = None
 
-    def _post(self, entries: Sequence[Entry]) -> None:
-        if self._connection is None:
-            self.open()
-        assert self._connection is not None
+    def _post(self, entries: Sequence[Entry], beside: Beside) -> None:
+        connection = self._connection or self._open_again()
         try:
-            with server_errors(self.address), self.watchdog.watching(self._connection):
-                self._append_new(self._connection, entries)
+            with server_errors(self.address), self.watchdog.watching(connection):
+                self._append_new(connection, entries, beside)
         except (Conflict, StorageFull):
             raise
         except BaseException:
@@ -116,14 +122,26 @@ class ChainWriter:
             self.close()
             raise
 
-    def _append_new(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def _open_again(self) -> Connection:
+        try:
+            self.open()
+        except UsageError as error:
+            raise self._unavailable("another process has it now") from error
+        assert self._connection is not None
+        return self._connection
+
+    def _append_new(self, connection: Connection, entries: Sequence[Entry], beside: Beside) -> None:
         fresh = entries
         for _ in range(_MAX_ATTEMPTS):
             try:
-                if fresh:
-                    self._append(connection, fresh)
+                with connection.transaction():
+                    beside(executing(connection))
+                    head = self._append(connection, fresh)
+                self._head = head
                 return
             except errors.UniqueViolation as error:
+                if error.diag.table_name != "entries":
+                    raise Conflict(f"The ledger refuses these rows: {error}.") from error
                 if error.diag.constraint_name == _CHAIN_KEY:
                     raise self._unavailable("another process wrote to it") from error
                 fresh = without_repeats(connection, entries)
@@ -132,7 +150,7 @@ class ChainWriter:
                 continue
         raise self._unavailable("other writers keep posting the same rows")
 
-    def _append(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def _append(self, connection: Connection, entries: Sequence[Entry]) -> Head:
         seq, digest = self._head.seq, self._head.hash
         rows: list[tuple[Name, bytes]] = []
         for entry in entries:
@@ -142,11 +160,11 @@ class ChainWriter:
             rows.append((name_of(entry), copy_row(self.chain, seq, entry, body, digest)))
         # In an order that all writers keep to, so that they do not wait for each other in circles.
         rows.sort(key=itemgetter(0))
-        with connection.transaction(), connection.cursor() as cursor:
-            with cursor.copy(COPY) as copy:
+        if rows:
+            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
                 copy.write(copy_data(row for _, row in rows))
             self._add_totals(connection, entries)
-        self._head = Head(seq, digest)
+        return Head(seq, digest)
 
     def _add_totals(self, connection: Connection, entries: Sequence[Entry]) -> None:
         totals, chain, first = Totals(), self.chain, self._head.seq + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apsw
@@ -10,14 +10,19 @@ import apsw
 from dsfn.billing.chain import Head, link
 from dsfn.billing.checkpoints import Checkpoint, following, read_checkpoint
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
+from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
 from dsfn.billing.rollups import Totals
 from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite import load_queries, transaction
+from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import Conflict, UsageError
 
-QUERIES = load_queries("dsfn.billing", "sql/ledger.sql")
 CHAIN = 0
+Beside = Callable[[Execute], None]
+
+
+def _nothing(execute: Execute) -> None:
+    """Nothing is written beside most entries."""
 
 
 class SqliteJournal:
@@ -27,17 +32,20 @@ class SqliteJournal:
         self._connection = connection
         self._head: Head | None = None
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], beside: Beside = _nothing) -> None:
         """Adds all entries or none, in a transaction; those that are there already are left as
-        they are. Raises `Conflict`, `StorageFull`, `StoreUnavailable`."""
+        they are. `beside` writes what belongs to them. Raises `Conflict`, `StorageFull`,
+        `StoreUnavailable`."""
         try:
             try:
                 with transaction(self._connection):
+                    beside(self.execute)
                     self.write(entries)
             except apsw.ConstraintError:
                 # Something is there already. That is rare, so only now it is looked up what.
                 self._head = None
                 with transaction(self._connection):
+                    beside(self.execute)
                     self.write(new_among(entries, self.find, self._has_succeeded))
         except BaseException as error:
             self._head = None
@@ -70,6 +78,10 @@ class SqliteJournal:
         )
         if totals.reservations:
             self._reserve(totals, entries)
+
+    def execute(self, query: str, values: Values) -> list[Any]:
+        """Executes a statement by its name."""
+        return self._connection.execute(QUERIES[query], values).fetchall()
 
     def find(self, name: Name) -> Entry | None:
         """The entry of a tenant, source and id."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 import apsw
 
 from dsfn.billing.ledger import Ledger
+from dsfn.billing.months import Months
+from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
@@ -21,6 +23,7 @@ from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.budgets.alerts import Alerts
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -40,6 +43,8 @@ from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.notary.places import open_place
+from dsfn.runtime.outbox.cursors import Cursors
+from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -81,7 +86,9 @@ def assemble(
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
     places = [open_place(each) for each in settings.checkpoints]
-    rates = RateStore(ledger.cards(), card, clock.now_us())
+    key = SigningKey.open(data_dir / KEY_FILE)
+    rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
+    months = Months(ledger, lambda: rates.book, read_parties(settings.invoices), key)
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -140,7 +147,8 @@ def assemble(
     starter = Starter(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
-    metrics.watch(lambda: _gauges(pools, queue, runs))
+    outbox = _outbox(settings, connection, ledger)
+    metrics.watch(lambda: _gauges(pools, queue, runs, outbox))
     return Services(
         settings=settings,
         clock=clock,
@@ -200,12 +208,20 @@ def assemble(
         results=results,
         ledger=ledger,
         meter=meter,
-        notary=Notary(ledger, SigningKey.open(data_dir / KEY_FILE), places, clock, data_dir),
+        notary=Notary(ledger, key, places, clock, data_dir),
         rates=rates,
         budgets=budgets,
+        outbox=outbox,
+        months=months,
+        closer=Closer(months, clock, meter.flush),
         metrics=metrics,
         timelines=timelines,
     )
+
+
+def _outbox(settings: Settings, connection: apsw.Connection, ledger: SqliteLedger) -> Outbox:
+    cursors = Cursors(connection)
+    return Outbox([Sender(sink, ledger, cursors) for sink in settings.outbox])
 
 
 def _in_force(rates: RateStore, clock: Clock) -> Callable[[], RateCard]:
@@ -290,7 +306,7 @@ def _pipeline(
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
@@ -300,4 +316,6 @@ def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
         runs_under_way=runs.under_way(),
         steps_under_way=runs.calls_under_way(),
         runs_ended=runs.ended(),
+        outbox_pending={each.sink.name: each.pending for each in outbox.senders},
+        outbox_failures={each.sink.name: each.failures for each in outbox.senders},
     )

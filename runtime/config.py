@@ -13,10 +13,13 @@ from typing import Any
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
 from dsfn.runtime.notary.settings import PlaceSettings, read_places
+from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
+_NAMES = ("host", "port", "tenant")
+_TABLES = ("limits", "gpu", "snapshots", "blobs", "auth", "billing", "invoices")
 _BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
 _STORE = re.compile(rf"{_BUCKET}|file:///.+")
 
@@ -137,7 +140,8 @@ class AuthSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `checkpoints`, the places that these are put to."""
+    what is not about rates: `[billing.outbox]`, which is `outbox`, and `checkpoints`, the places
+    that these are put to; `invoices` is the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -150,6 +154,8 @@ class Settings:
     auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: tuple[PlaceSettings, ...] = ()
+    outbox: tuple[SinkSettings, ...] = ()
+    invoices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def default_data_dir() -> Path:
@@ -167,13 +173,14 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "blobs", "auth", "billing"}
+    known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
+    billing = dict(_table(table, "billing"))
+    outbox = read_sinks(billing.pop("outbox", {}))
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
-    billing = dict(_table(table, "billing"))
     checkpoints = read_places(billing.pop("checkpoints", []))
     return Settings(
         data_dir=directory,
@@ -187,6 +194,8 @@ def load_settings(
         auth=_auth(_table(table, "auth")),
         billing=billing,
         checkpoints=checkpoints,
+        outbox=outbox,
+        invoices=_table(table, "invoices"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access
@@ -13,6 +14,7 @@ from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -28,6 +30,7 @@ from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.outbox.outbox import Outbox
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -88,5 +91,8 @@ class Services:
     notary: Notary
     rates: RateStore
     budgets: Budgets
+    outbox: Outbox
+    months: Months
+    closer: Closer
     metrics: Metrics
     timelines: Timelines

@@ -3,6 +3,19 @@
 -- name: select_head
 SELECT seq, hash FROM entries WHERE chain = :chain ORDER BY seq DESC LIMIT 1;
 
+-- name: select_heads
+-- Grouping would read all of the journal; this looks twice into the index for each chain.
+WITH RECURSIVE chains (chain) AS (
+    SELECT min(chain) FROM entries
+    UNION ALL
+    SELECT (SELECT min(chain) FROM entries WHERE chain > chains.chain)
+    FROM chains
+    WHERE chain IS NOT NULL
+)
+SELECT chain, (SELECT max(seq) FROM entries WHERE chain = chains.chain)
+FROM chains
+WHERE chain IS NOT NULL;
+
 -- name: select_balance
 SELECT sum(balance) FROM accounts WHERE account = :account AND commodity = :commodity;
 
