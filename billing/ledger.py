@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from dsfn.billing.checkpoints import Checkpoint
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
 from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
 
@@ -152,8 +155,21 @@ class Ledger(Protocol):
     def reservations_open(self, tenant: str) -> list[Reservation]:
         """The reservations of a tenant that are neither posted nor void, the oldest first."""
 
-    def verify(self) -> Verification:
-        """Looks at every row, roll-up, account and checkpoint. Takes little memory."""
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order, as they are kept elsewhere,
+        too."""
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md
+        lists what it may find. Raises what reading raises."""
 
     def cards(self) -> CardTable:
         """Where the rate cards are kept."""

@@ -9,9 +9,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
 from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.postgres import (
@@ -27,10 +30,14 @@ from dsfn.billing.postgres_migrations import migrate
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.postgres_repeats import find_entries
+from dsfn.billing.postgres_verify import PostgresBooks, heads_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
 from dsfn.billing.reading import LedgerReads
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Usage
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
 from dsfn.functions.errors import Conflict, StoreUnavailable
 
 MAX_WRITERS = 16
@@ -120,9 +127,31 @@ class PostgresLedger(LedgerReads):
             if not self._is_issued(issue):
                 raise
 
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        return unsigned_rows(self._read, heads_of(self._read))
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the chains have come to, and keeps that; None when nothing has come since
+        the last time. Raises `StorageFull`, and `UsageError` when another key signed the last
+        one."""
+        made: list[Checkpoint | None] = []
+
+        def sign(execute: Execute) -> None:
+            made.append(add_checkpoint(execute, key, heads_of(execute), now_us))
+
+        self._keep(sign)
+        # Where the answer to a commit was lost, it is made once more, and finds nothing to sign.
+        return next((each for each in reversed(made) if each is not None), None)
+
     def cards(self) -> PostgresCards:
         """Where the rate cards are kept."""
         return PostgresCards(self._readers)
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory."""
+        return verify(PostgresBooks(self._readers), evidence)
 
     def close(self) -> None:
         """Lets go of the ledger."""

@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from dsfn.billing.chain import Head, link
+from dsfn.billing.checkpoints import Heads
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
 from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
@@ -89,6 +90,11 @@ class SqliteJournal:
         """The last row that is in the database."""
         found: Any = self._connection.execute(QUERIES["select_head"]).fetchone()
         return Head() if found is None else Head(*found)
+
+    def heads(self) -> Heads:
+        """The last row of the chain, if there is one."""
+        head = self._head or self.read_head()
+        return ((CHAIN, head),) if head.seq else ()
 
     def _has_succeeded(self, success: Success) -> bool:
         found = self._connection.execute(QUERIES["select_success"], success).fetchone()

@@ -11,15 +11,19 @@ from typing import Any
 
 import apsw
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
 from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
 from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
     BUSY_TIMEOUT_MS,
     Checkpointer,
@@ -30,7 +34,10 @@ from dsfn.billing.sqlite import (
 from dsfn.billing.sqlite_journal import SqliteJournal
 from dsfn.billing.sqlite_lock import WriterLock
 from dsfn.billing.sqlite_takeover import take_over
+from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.usage import Usage
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
 
 
 class SqliteLedger(LedgerReads):
@@ -107,6 +114,23 @@ class SqliteLedger(LedgerReads):
     def cards(self) -> SqliteCards:
         """Where the rate cards are kept."""
         return SqliteCards(self._path)
+
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        with self._turn:
+            return unsigned_rows(self._journal.execute, self._journal.heads())
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+        with self._turn, transaction(self._connection):
+            return add_checkpoint(self._journal.execute, key, self._journal.heads(), now_us)
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
+        for a file that is damaged."""
+        return verify(SqliteBooks(self._path), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""

@@ -123,6 +123,37 @@ CREATE TABLE IF NOT EXISTS open_reservations (
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
+-- What the chain had come to, signed; `document` is what is kept elsewhere, too.
+CREATE TABLE IF NOT EXISTS checkpoints (
+    number   INTEGER PRIMARY KEY CHECK (number >= 1),
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_updated BEFORE UPDATE ON checkpoints
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never updated');
+END;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_deleted BEFORE DELETE ON checkpoints
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never deleted');
+END;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_replaced BEFORE INSERT ON checkpoints
+WHEN EXISTS (SELECT 1 FROM checkpoints WHERE number = NEW.number)
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never replaced');
+END;
+
+-- name: insert_checkpoint
+INSERT INTO checkpoints (number, document) VALUES (?, ?);
+
+-- name: select_last_checkpoint
+SELECT document FROM checkpoints ORDER BY number DESC LIMIT 1;
+
+-- name: select_checkpoints
+SELECT number, document FROM checkpoints WHERE number > :after ORDER BY number LIMIT :limit;
+
 -- name: insert_entry
 -- After number and chain, the columns are in the order of the fields of `Entry`.
 INSERT INTO entries (
@@ -275,3 +306,25 @@ FROM (
     WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
 ) AS parts
 GROUP BY device_class, kind;
+
+-- What follows is for the check of a ledger.
+
+-- name: has_journal
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'checkpoints';
+
+-- name: select_rows
+SELECT * FROM entries WHERE seq >= ? AND seq <= ? ORDER BY seq;
+
+-- name: select_hash
+SELECT hash FROM entries WHERE seq = ? AND chain = ?;
+
+-- name: select_rollups
+SELECT kind, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    rows, busy_us, held_us, restore_us
+FROM rollups;
+
+-- name: select_accounts
+SELECT account, commodity, balance, closed FROM accounts;
+
+-- name: select_reservations
+SELECT tenant, id FROM open_reservations;

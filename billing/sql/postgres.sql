@@ -3,6 +3,27 @@
 -- name: select_head
 SELECT seq, hash FROM entries WHERE chain = :chain ORDER BY seq DESC LIMIT 1;
 
+-- name: select_heads
+-- The last row of each chain that has rows, found from one chain to the next.
+WITH RECURSIVE chains (chain) AS (
+    SELECT min(chain) FROM entries
+    UNION ALL
+    SELECT (SELECT min(e.chain) FROM entries AS e WHERE e.chain > chains.chain)
+    FROM chains
+    WHERE chains.chain IS NOT NULL
+)
+SELECT chains.chain, last.seq, last.hash
+FROM chains
+CROSS JOIN LATERAL (
+    SELECT seq, hash FROM entries WHERE chain = chains.chain ORDER BY seq DESC LIMIT 1
+) AS last
+ORDER BY chains.chain;
+
+-- name: select_rows
+SELECT * FROM entries
+WHERE chain = :chain AND seq >= :first AND seq <= :last
+ORDER BY seq;
+
 -- name: select_balance
 SELECT sum(balance) FROM accounts WHERE account = :account AND commodity = :commodity;
 
@@ -17,3 +38,6 @@ FROM (
     GROUP BY account, commodity
     HAVING max(closed) = 0
 ) AS a JOIN entries AS e ON e.chain = a.first[1] AND e.seq = a.first[2];
+
+-- name: select_all_checkpoints
+SELECT number, document FROM checkpoints ORDER BY number;

@@ -14,10 +14,10 @@ CREATE FUNCTION max(bigint, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
 CREATE FUNCTION min(bigint, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
     RETURN least($1, $2);
 
--- After chain and seq: the columns of `Entry`, in its order.
+-- After seq and chain: the columns of `Entry`, in its order.
 CREATE TABLE entries (
+    seq             bigint NOT NULL CHECK (seq >= 1), -- in each chain from 1 on, without a gap
     chain           integer NOT NULL CHECK (chain >= 0),
-    seq             bigint NOT NULL CHECK (seq >= 1),
     devices         integer NOT NULL CHECK (devices >= 1),
     started_at_us   bigint NOT NULL CHECK (started_at_us >= 0),
     busy_us         bigint NOT NULL CHECK (busy_us >= 0),
@@ -114,3 +114,13 @@ CREATE TABLE open_reservations (
     id     text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, id)
 );
+
+-- What the chains had come to, signed; `document` is what is kept elsewhere, too.
+CREATE TABLE checkpoints (
+    number   bigint PRIMARY KEY CHECK (number >= 1),
+    document text NOT NULL
+);
+
+CREATE TRIGGER checkpoints_are_never_changed
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('a checkpoint');
