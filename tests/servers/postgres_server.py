@@ -117,7 +117,13 @@ class PostgresServer:
         assert self.programs is not None and self.place is not None
         command: list[str | Path] = [self.programs / "postgres", "-D", self.place / "data"]
         command += ["-k", self.place, "-p", str(self.port)]
-        command += ["-c", "max_connections=64", "-c", "listen_addresses=127.0.0.1"]
+        # After a crash each of a thousand files would be synced by itself.
+        for setting in (
+            "max_connections=64",
+            "listen_addresses=127.0.0.1",
+            "recovery_init_sync_method=syncfs",
+        ):
+            command += ["-c", setting]
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 command, cwd=self.place, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
