@@ -53,11 +53,8 @@ class PostgresLedger(LedgerReads):
     def __init__(
         self, url: str, writers: int = 1, answer_timeout_s: int = ANSWER_TIMEOUT_S
     ) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
-
-        Raises `UsageError`, also when another process writes it, `StoreUnavailable`,
-        `StorageFull`.
-        """
+        """Opens or makes the ledger. Raises `UsageError`, also when another process writes
+        it, `StoreUnavailable`, `StorageFull`."""
         self._address = Address(url)
         with connect(self._address) as connection:
             migrate(connection, self._address)
@@ -74,7 +71,6 @@ class PostgresLedger(LedgerReads):
             with self._writer() as first:
                 first.open()
             self._billed_from_us = self.closed_until_us
-            self._close_leases()
         except BaseException:
             self.close()
             raise
@@ -127,6 +123,17 @@ class PostgresLedger(LedgerReads):
             if not self._is_issued(issue):
                 raise
 
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
+        found = self._read("select_open_leases", ())
+        intervals = (
+            interval
+            for balance, *values in found
+            for interval in closing_of(Entry._make(values[2:-1]), balance)
+        )
+        self.post(list(intervals))
+
     @property
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
@@ -149,9 +156,13 @@ class PostgresLedger(LedgerReads):
         """Where the rate cards are kept."""
         return PostgresCards(self._readers)
 
+    def books(self) -> PostgresBooks:
+        """This ledger as a check reads it."""
+        return PostgresBooks(self._readers)
+
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory."""
-        return verify(PostgresBooks(self._readers), evidence)
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Lets go of the ledger."""
@@ -170,16 +181,6 @@ class PostgresLedger(LedgerReads):
         """Writes something that is no entry."""
         with self._writer() as writer:
             writer.post((), write)
-
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
-        found = self._read("select_open_leases", ())
-        intervals = (
-            interval
-            for balance, *values in found
-            for interval in closing_of(Entry._make(values[2:-1]), balance)
-        )
-        self.post(list(intervals))
 
     def _read(self, query: str, values: Values) -> list[Any]:
         return self._readers.fetch(QUERIES[query], values)

@@ -76,6 +76,15 @@ class PostgresSnapshot:
         """Tenant and id of those that are open."""
         return self.books.stream(QUERIES["select_reservations"])
 
+    def broken_leases(self, limit: int) -> list[tuple[str, str, int]]:
+        """Account, commodity and balance of leases that are closed and do not come to 0."""
+        return self.books.fetch(QUERIES["select_broken_leases"], {"limit": limit})
+
+    def last_checkpoint(self) -> int:
+        """The largest number of a checkpoint in the database, 0 while there is none."""
+        ((number,),) = self.books.fetch(QUERIES["select_last_number"], ())
+        return int(number)
+
     def checkpoints(self) -> Iterator[tuple[int, str]]:
         """Those that are in the database, with their numbers, in order."""
         return self.books.stream(QUERIES["select_all_checkpoints"])

@@ -48,7 +48,7 @@ class SqliteLedger(LedgerReads):
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+        """Opens or makes the ledger.
 
         Raises `UsageError` when another process writes to it, `StorageFull`.
         """
@@ -60,7 +60,6 @@ class SqliteLedger(LedgerReads):
             self.closed_until_us = closed_until_us(self._journal.execute)
             self._billed_from_us = self.closed_until_us
             take_over(self._connection, self._journal)
-            self._close_leases()
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -127,10 +126,14 @@ class SqliteLedger(LedgerReads):
         with self._turn, transaction(self._connection):
             return add_checkpoint(self._journal.execute, key, self._journal.heads(), now_us)
 
+    def books(self) -> SqliteBooks:
+        """This ledger as a check reads it."""
+        return SqliteBooks(self._path)
+
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
         for a file that is damaged."""
-        return verify(SqliteBooks(self._path), evidence)
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
@@ -143,8 +146,9 @@ class SqliteLedger(LedgerReads):
         with self._turn, transaction(self._connection):
             write(self._journal.execute)
 
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
         found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
         intervals = [
             interval

@@ -28,16 +28,13 @@ ORDER BY seq;
 SELECT sum(balance) FROM accounts WHERE account = :account AND commodity = :commodity;
 
 -- name: select_open_leases
--- With the balance, and the first row of each. A lease is closed in one chain, whichever others
--- have rows of it.
+-- With the balance, and the first row of each.
 SELECT a.balance, e.*
-FROM (
-    SELECT sum(balance) AS balance, min(ARRAY[chain, first_seq]) AS first
-    FROM accounts
-    WHERE account >= 'lease/' AND account < 'lease0'
-    GROUP BY account, commodity
-    HAVING max(closed) = 0
-) AS a JOIN entries AS e ON e.chain = a.first[1] AND e.seq = a.first[2];
+FROM accounts AS a JOIN entries AS e ON e.chain = a.first_chain AND e.seq = a.first_seq
+WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
+
+-- name: select_broken_leases
+SELECT account, commodity, balance FROM accounts WHERE broken LIMIT :limit;
 
 -- name: select_all_checkpoints
 SELECT number, document FROM checkpoints ORDER BY number;
