@@ -48,7 +48,8 @@ class SqliteJournal:
                     self.write(new_among(entries, self.find, self._has_succeeded))
         except BaseException as error:
             self._head = None
-            if isinstance(error, apsw.ConstraintError):
+            # Sums are of 64 bits, too.
+            if isinstance(error, apsw.ConstraintError | OverflowError):
                 raise Conflict(f"The ledger refuses these rows: {error}.") from error
             raise
 
