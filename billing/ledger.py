@@ -90,6 +90,13 @@ class Ledger(Protocol):
         aside; `StorageFull` when the disk has no room.
         """
 
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
+        """
+
     @property
     def closed_until_us(self) -> int:
         """The end of the last closed month, 0 while none is. What began before it and comes
@@ -113,7 +120,8 @@ class Ledger(Protocol):
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
-        others that have a part in it are `crossing`. What was taken back counts negatively."""
+        others that have a part in it are `crossing`. What was taken back counts negatively.
+        Raises `UsageError` for too many by run or step."""
 
     def paddings(
         self, selection: Selection, device_class: str, basis: str, increment_us: int

@@ -21,7 +21,6 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
-from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
@@ -109,10 +108,6 @@ class SqliteLedger(LedgerReads):
             self._journal.append(entries, partial(insert_issue, issue=issue))
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
-
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
 
     @property
     def unsigned_rows(self) -> int:

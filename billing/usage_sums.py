@@ -9,18 +9,26 @@ from typing import Any
 from dsfn.billing.ledger import Crossing, UsageSum
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.queries import Execute, Values
-from dsfn.billing.selection import NOT_ROLLED_UP, Selection
+from dsfn.billing.selection import MAX_SUMS, NOT_ROLLED_UP, Selection, too_many
 from dsfn.billing.usage import Usage
+
+_MANY = 2**62
 
 
 def sums(read: Execute, selection: Selection) -> list[UsageSum]:
     """The rows of calls that lie in a stretch of time and in one day: those of whole days from
-    roll-ups, if these can tell them apart, the others from the journal."""
-    return [
+    roll-ups, if these can tell them apart, the others from the journal. Raises `UsageError` for
+    too many by run or step."""
+    limited = selection.by in NOT_ROLLED_UP
+    most = MAX_SUMS + 1 if limited else _MANY
+    found = [
         UsageSum(*values)
         for query, part in _parts(selection)
-        for values in read(query, part.bindings())
+        for values in read(query, {**part.bindings(), "most": most})
     ]
+    if limited and len(found) > MAX_SUMS:
+        raise too_many(selection)
+    return found
 
 
 def paddings(
