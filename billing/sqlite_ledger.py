@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
@@ -20,7 +21,6 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
-from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
@@ -113,17 +113,13 @@ class SqliteLedger(LedgerReads):
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
         with self._turn:
-            return self._journal.unsigned_rows()
+            return unsigned_rows(self._journal.execute, self._journal.heads())
 
     def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
         """Signs what the ledger has come to, and keeps that; None when nothing has come since the
         last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
-        with self._turn:
-            return self._journal.checkpoint(key, now_us)
-
-    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """Checkpoints whose numbers are larger, with these, in order."""
-        return self._rows("select_checkpoints", {"after": after, "limit": limit})
+        with self._turn, transaction(self._connection):
+            return add_checkpoint(self._journal.execute, key, self._journal.heads(), now_us)
 
     def books(self) -> SqliteBooks:
         """This ledger as a check reads it."""
@@ -133,10 +129,6 @@ class SqliteLedger(LedgerReads):
         """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
         for a file that is damaged."""
         return verify(self.books(), evidence)
-
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""

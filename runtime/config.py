@@ -140,8 +140,9 @@ class AuthSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `[billing.outbox]`, which is `outbox`, and `checkpoints`, the places
-    that these are put to; `invoices` is the raw `[invoices]` table."""
+    what is not about rates: `[billing.outbox]`, which is `outbox`, `checkpoints`, the places that
+    these are put to, and `ledger`, the URL of its PostgreSQL database, "" for the file in the data
+    directory. `invoices` is the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -154,6 +155,7 @@ class Settings:
     auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: tuple[PlaceSettings, ...] = ()
+    ledger: str = field(default="", repr=False)
     outbox: tuple[SinkSettings, ...] = ()
     invoices: Mapping[str, Any] = field(default_factory=dict)
 
@@ -182,6 +184,9 @@ def load_settings(
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
     checkpoints = read_places(billing.pop("checkpoints", []))
+    ledger = billing.pop("ledger", "")
+    if not isinstance(ledger, str):
+        raise UsageError("billing.ledger must be a text: postgresql://USER@HOST:PORT/DATABASE.")
     return Settings(
         data_dir=directory,
         host=str(host or table.get("host", DEFAULT_HOST)),
@@ -194,6 +199,7 @@ def load_settings(
         auth=_auth(_table(table, "auth")),
         billing=billing,
         checkpoints=checkpoints,
+        ledger=ledger,
         outbox=outbox,
         invoices=_table(table, "invoices"),
     )
