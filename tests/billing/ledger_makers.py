@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -36,7 +37,7 @@ def calls(draw: st.DrawFn, number: int, lease: str = "") -> Usage:
         busy_us=draw(st.integers(0, held_us)),
         held_us=held_us,
         restore_us=draw(DURATIONS),
-        status=draw(st.sampled_from(STATUSES)),  # type: ignore[arg-type]
+        status=draw(st.sampled_from(STATUSES)),
         devices=draw(st.integers(1, 4)),
         key_id=draw(st.sampled_from(["", "k"])),
         lease=lease,
@@ -106,7 +107,7 @@ def holdings(draw: st.DrawFn, lease: str) -> Holding:
 
 def sums_by_hand(rows: Iterable[Usage], start_us: int, end_us: int) -> list[UsageSum]:
     """What `Ledger.sums` must give."""
-    found: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    found: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for row in rows:
         day, ends_us = row.started_at_us // DAY_US, row.started_at_us + row.held_us
         one_day = ends_us <= (day + 1) * DAY_US
@@ -115,7 +116,7 @@ def sums_by_hand(rows: Iterable[Usage], start_us: int, end_us: int) -> list[Usag
             times = (row.busy_us, row.held_us, row.restore_us)
             for index, value in enumerate((1, *(time * row.devices for time in times))):
                 found[key][index] += value
-    return [UsageSum(*key, *found[key]) for key in sorted(found)]  # type: ignore[misc, call-arg]
+    return [UsageSum(*key, *found[key]) for key in sorted(found)]
 
 
 def device_times_by_hand(
@@ -124,7 +125,7 @@ def device_times_by_hand(
     """What `Ledger.device_times` must give."""
     times: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        pieces = []
+        pieces: list[tuple[str, int]] = []
         if isinstance(row, Interval):
             if row.kind != "held":
                 pieces.append((row.kind, row.duration_us))
