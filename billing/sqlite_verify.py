@@ -15,8 +15,9 @@ import apsw
 
 from dsfn.billing.chain import Head
 from dsfn.billing.chain_check import Checked, check
+from dsfn.billing.queries import QUERIES
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, storage_errors
-from dsfn.billing.sqlite_journal import CHAIN, QUERIES
+from dsfn.billing.sqlite_journal import CHAIN
 from dsfn.billing.verify import hash_before
 from dsfn.functions.errors import UsageError
 

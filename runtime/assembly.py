@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 
 import apsw
 
+from dsfn.billing.months import Months
+from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
@@ -15,6 +17,7 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -73,8 +76,11 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
+    key = SigningKey.open(data_dir / KEY_FILE)
+    rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
+    parties = read_parties(settings.invoices)
+    months = Months(ledger, lambda: rates.book, parties, key)
     places = [open_place(each) for each in settings.checkpoints]
-    rates = RateStore(ledger.cards(), card, clock.now_us())
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -176,8 +182,10 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
-        notary=Notary(ledger, SigningKey.open(data_dir / KEY_FILE), places, clock, data_dir),
+        notary=Notary(ledger, key, places, clock, data_dir),
         rates=rates,
+        months=months,
+        closer=Closer(months, clock, invoker.meter.flush),
         metrics=metrics,
         timelines=timelines,
     )

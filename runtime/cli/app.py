@@ -24,6 +24,7 @@ from dsfn.runtime.cli import (
     doctor,
     functions,
     init,
+    invoices,
     invoke,
     ledger,
     logs,
@@ -102,6 +103,12 @@ letters.command("show")(deadletters.show)
 letters.command("replay")(deadletters.replay)
 bills = _group("bill", "What was used and what it costs.")
 bills.command("report")(bill.report)
+bills.command("close")(invoices.close)
+bills.command("list")(invoices.list_invoices)
+bills.command("show")(invoices.show)
+bills.command("verify")(invoices.verify)
+bills.command("credit")(invoices.credit)
+bills.command("correct")(invoices.correct)
 cards = _group("rates", "What usage costs, and from when on.")
 cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
