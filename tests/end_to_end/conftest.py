@@ -54,6 +54,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         blobs: Table | None = None,
         auth: Table | None = None,
         receiver: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode:
         node = start_node(
@@ -63,6 +64,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
             blobs=blobs,
             auth=auth,
             receiver=receiver,
+            billing=billing,
             **{**LIMITS, **limits},
         )
         started.append(node)

@@ -230,6 +230,7 @@ class StartNode(Protocol):
         blobs: Table | None = None,
         auth: Table | None = None,
         receiver: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -243,6 +244,7 @@ def start_node(
     blobs: Table | None = None,
     auth: Table | None = None,
     receiver: Table | None = None,
+    billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
@@ -254,6 +256,7 @@ def start_node(
         blobs=blobs,
         auth=auth,
         receiver=receiver,
+        billing=billing,
         **limits,
     )
     try:
@@ -273,10 +276,12 @@ def launch(
     blobs: Table | None = None,
     auth: Table | None = None,
     receiver: Table | None = None,
+    billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`: what these tables say;
-    without the first it uses no GPU. `receiver`: what `[billing.outbox.receiver]` says."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
+    tables say; without the first it uses no GPU. `receiver`: what `[billing.outbox.receiver]`
+    says."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -286,6 +291,7 @@ def launch(
         "snapshots": snapshots or {},
         "blobs": blobs or {},
         "auth": auth or {},
+        "billing": billing or {},
         **({"billing.outbox.receiver": receiver} if receiver else {}),
     }
     lines = [
