@@ -9,6 +9,7 @@ from typing import Protocol
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
+from dsfn.billing.selection import Selection
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
 
@@ -32,6 +33,10 @@ class UsageSum:
     held_us: int
     restore_us: int
     padding_us: int = 0
+    workflow: str = ""
+    run: str = ""
+    step: str = ""
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +94,22 @@ class Ledger(Protocol):
     def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
         """The intervals that started in [start_us, end_us), by their start."""
 
-    def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
-        """The rows of calls that lie in [start_us, end_us) and in one day, UTC, added up; the
-        others that have a part in it are `crossing`."""
+    def sums(self, selection: Selection) -> list[UsageSum]:
+        """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
+        others that have a part in it are `crossing`. What was taken back counts negatively."""
 
     def paddings(
-        self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
+        self, selection: Selection, device_class: str, basis: str, increment_us: int
     ) -> list[UsageSum]:
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
 
-    def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows of calls that have a part in [start_us, end_us) and do not lie in it whole,
+    def crossing(self, selection: Selection) -> Iterator[Usage]:
+        """The rows of calls that have a part in a stretch of time and do not lie in it whole,
         or not in one day."""
+
+    def first_service_us(self, month: str) -> int | None:
+        """The first day with usage that is billed in a month, as its first instant, or None."""
 
     def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were

@@ -11,7 +11,8 @@ from typing import Any
 
 import apsw
 
-from dsfn.billing.ledger import RecentCall, UsageSum
+from dsfn.billing.ledger import DeviceTime, RecentCall, UsageSum
+from dsfn.billing.selection import Selection
 from dsfn.billing.sqlite import (
     BUSY_TIMEOUT_MS,
     Checkpointer,
@@ -67,33 +68,40 @@ class SqliteLedger:
             for found in connection.execute(_QUERIES["select_between"], (start_us, end_us)):
                 yield Usage(*found)
 
-    def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
+    @property
+    def closed_until_us(self) -> int:
+        return 0
+
+    def first_service_us(self, month: str) -> int | None:
+        return None
+
+    def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
+        return []
+
+    def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows that lie in [start_us, end_us) and in one day, UTC, added up by the database;
         the others that have a part in it are `crossing`."""
-        bounds = {"start_us": start_us, "end_us": end_us}
-        return self._sums("sum_whole", bounds)
+        return self._sums("sum_whole", selection.bindings())
 
     def paddings(
-        self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
+        self, selection: Selection, device_class: str, basis: str, increment_us: int
     ) -> list[UsageSum]:
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
-        bindings: dict[str, int | str] = {
-            "start_us": start_us,
-            "end_us": end_us,
+        more: dict[str, int | str] = {
             "device_class": device_class,
             "basis": basis,
             "increment_us": increment_us,
         }
-        return self._sums("sum_padding", bindings)
+        return self._sums("sum_padding", {**selection.bindings(), **more})
 
-    def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
+    def crossing(self, selection: Selection) -> Iterator[Usage]:
         """The rows that have a part in [start_us, end_us) and do not lie in it whole, or not in
         one day."""
-        bounds = {"start_us": start_us, "end_us": end_us}
         with closing(self._reader()) as connection:
-            for found in connection.execute(_QUERIES["select_crossing"], bounds):
-                yield Usage(*found)
+            found = connection.execute(_QUERIES["select_crossing"], selection.bindings())
+            for each in found:
+                yield Usage(*each)
 
     def _sums(self, query: str, bindings: Mapping[str, int | str]) -> list[UsageSum]:
         with closing(self._reader()) as connection:

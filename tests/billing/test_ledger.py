@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from dsfn.billing.selection import Selection
 from dsfn.billing.sqlite import load_queries
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import STATUSES, Usage
@@ -120,13 +121,13 @@ def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_cross
             make_usage(invocation_id="d", started_at_us=day, status="platform"),
         ]
     )
-    sums = ledger.sums(*FOREVER)
+    sums = ledger.sums(Selection(*FOREVER))
     assert [(s.status, s.day, s.requests, s.busy_us, s.held_us, s.restore_us) for s in sums] == [
         ("platform", 1, 1, 100, 200, 0),
         ("succeeded", 0, 1, 100, 200, 7),
         ("succeeded", 1, 2, 200, 500, 0),
     ]
-    assert [row.invocation_id for row in ledger.crossing(*FOREVER)] == ["over"]
+    assert [row.invocation_id for row in ledger.crossing(Selection(*FOREVER))] == ["over"]
 
 
 def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
@@ -151,7 +152,7 @@ def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
             for name, (at, held) in rows.items()
         ]
     )
-    crossing = [row.invocation_id for row in ledger.crossing(start_us, end_us)]
+    crossing = [row.invocation_id for row in ledger.crossing(Selection(start_us, end_us))]
     assert sorted(crossing) == [
         "from the day before",
         "into the next day",
@@ -159,7 +160,7 @@ def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
         "over the end",
         "over the start",
     ]
-    (whole,) = ledger.sums(start_us, end_us)
+    (whole,) = ledger.sums(Selection(start_us, end_us))
     assert (whole.requests, whole.held_us) == (3, 400)
 
 
