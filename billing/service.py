@@ -29,10 +29,12 @@ def used_in(
         if rate.increment_us > 1:
             yield from ledger.paddings(selection, device_class, rate.basis, rate.increment_us)
     for row in ledger.crossing(selection):
-        yield from _parts(row, book, card, selection)
+        yield from parts_of(row, book, card, selection)
 
 
-def _parts(row: Usage, book: RateBook, card: RateCard, selection: Selection) -> Iterator[UsageSum]:
+def parts_of(
+    row: Usage, book: RateBook, card: RateCard, selection: Selection
+) -> Iterator[UsageSum]:
     """The parts of a row that lie in the stretch."""
     cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book)))
     busy = by_weight(row.busy_us, [held_us for _, held_us in cuts])
