@@ -70,6 +70,7 @@ def test_a_node_without_functions_is_described() -> None:
         "/runs",
         "/runs/{id}",
         "/runs/{id}/output",
+        "/runs/{id}/cost",
         "/runs/{id}/events",
         "/runs/{id}/cancel",
         "/runs/{id}/retry",
