@@ -8,6 +8,7 @@ import apsw
 
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
@@ -172,6 +173,7 @@ def assemble(
         results=results,
         ledger=ledger,
         rates=rates,
+        adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
         metrics=metrics,
         timelines=timelines,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dsfn.billing.rates import RateStore
 from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.sweep import Sweeper
@@ -78,5 +79,6 @@ class Services:
     results: ResultCache
     ledger: SqliteLedger
     rates: RateStore
+    adviser: Adviser
     metrics: Metrics
     timelines: Timelines

@@ -19,6 +19,7 @@ import dsfn
 from dsfn.functions.errors import DeployError, DsfnError, HandlerRaised, UsageError
 from dsfn.runtime.cli import (
     bill,
+    cost,
     deadletters,
     deploy,
     doctor,
@@ -92,6 +93,7 @@ workflows.command("delete")(workflow.delete)
 runs_of_workflows = _group("runs", "Runs of workflows: what they are at and what came of them.")
 runs_of_workflows.command("list")(runs.list_runs)
 runs_of_workflows.command("show")(runs.show)
+runs_of_workflows.command("cost")(runs.cost)
 runs_of_workflows.command("cancel")(runs.cancel)
 runs_of_workflows.command("retry")(runs.retry)
 runs_of_workflows.command("logs")(runs.logs)
@@ -101,6 +103,8 @@ letters.command("show")(deadletters.show)
 letters.command("replay")(deadletters.replay)
 bills = _group("bill", "What was used and what it costs.")
 bills.command("report")(bill.report)
+costs = _group("cost", "What would have cost less.")
+costs.command("advise")(cost.advise)
 cards = _group("rates", "What usage costs, and from when on.")
 cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)

@@ -10,6 +10,7 @@ import typer
 
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.client import Client
+from dsfn.runtime.cli.cost_client import CostClient
 from dsfn.runtime.cli.place import node_url
 from dsfn.runtime.cli.workflow_client import WorkflowClient
 
@@ -22,6 +23,11 @@ def connect() -> Client:
 def connect_workflows() -> WorkflowClient:
     """The same for workflows and runs."""
     return WorkflowClient(node_url())
+
+
+def connect_costs() -> CostClient:
+    """The same for costs."""
+    return CostClient(node_url())
 
 
 def deployed_names(incomplete: str) -> list[str]:

@@ -14,6 +14,7 @@ from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
     auto,
     bill,
+    cost_advice,
     deadletters,
     deployments,
     events,
@@ -71,6 +72,7 @@ def build_app(services: Services) -> Gateway:
             *deployments.ROUTES,
             *snapshots.ROUTES,
             *bill.ROUTES,
+            *cost_advice.ROUTES,
             *rates.ROUTES,
             *plans.ROUTES,
             *auto.ROUTES,
