@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, get_args
 
 from dsfn.billing.checking import (
@@ -44,7 +45,7 @@ class Charge:
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, _KINDS)
-        check_texts(self, ("id", "tenant", "currency", "period"), ("note", "reverses"))
+        check_texts(_texts(self), _REQUIRED_TEXTS, _OPTIONAL_TEXTS)
         check_integer("amount_nano", self.amount_nano, MAX_AMOUNT_NANO)
         check_integer("rounding_nano", self.rounding_nano, MAX_AMOUNT_NANO, least=-MAX_AMOUNT_NANO)
         check_integer("at_us", self.at_us, MAX_INSTANT_US)
@@ -52,3 +53,8 @@ class Charge:
             Month.parse(self.period)
         except UsageError as error:
             raise ValueError(f"period {self.period!r} is not a month") from error
+
+
+_REQUIRED_TEXTS = ("id", "tenant", "currency", "period")
+_OPTIONAL_TEXTS = ("note", "reverses")
+_texts = attrgetter(*_REQUIRED_TEXTS, *_OPTIONAL_TEXTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, get_args
 
 from dsfn.billing.checking import (
@@ -55,7 +56,7 @@ class Interval:
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, _KINDS)
-        check_texts(self, ("id", "lease", "device", "device_class", "function"), _OPTIONAL_TEXTS)
+        check_texts(_texts(self), _REQUIRED_TEXTS, _OPTIONAL_TEXTS)
         check_integer("devices", self.devices, MAX_DEVICES, least=1)
         check_integer("started_at_us", self.started_at_us, MAX_INSTANT_US)
         check_integer("duration_us", self.duration_us, MAX_DURATION_US)
@@ -64,4 +65,6 @@ class Interval:
             raise ValueError(f"closes must be a bool, and False for {self.kind!r}")
 
 
+_REQUIRED_TEXTS = ("id", "lease", "device", "device_class", "function")
 _OPTIONAL_TEXTS = ("revision", "tenant")
+_texts = attrgetter(*_REQUIRED_TEXTS, *_OPTIONAL_TEXTS)

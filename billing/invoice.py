@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
+from dsfn.billing.charge import ChargeKind
 from dsfn.billing.lines import Line, line_document, line_of
 from dsfn.billing.parties import Parties, Party
 from dsfn.billing.periods import DAY_US, Month, day_text
 
 # Of the document; what changes its meaning changes this number.
 VERSION = 1
-DocumentKind = Literal["invoice", "credit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class DayAmount:
     day: str
     function: str
     quantity_us: int
+    amount_nano: int
     amount_minor: int
 
 
@@ -34,13 +35,14 @@ class Invoice:
     """One document for one tenant, with all that is printed on it; whoever renders it adds nothing.
 
     `number` is "" and `status` "open" while the month is: then it is an estimate. A credit note
-    has lines below 0 and `reverses`, the number of its invoice; `reason` says why. `issued_on` and
-    `due_on` are dates, `due_on` of a credit note is "". `total_minor` is the sum of the lines,
-    `tax_minor` the part of it that is tax. `days` are the usage for a chart, in order.
+    comes to less than 0; `reverses` is the number of the invoice that it is about, "" if it is
+    about none, and `reason` says why. `issued_on` and `due_on` are dates, `due_on` of a credit
+    note is "". `total_minor` is the sum of the lines, `tax_minor` the part of it that is tax.
+    `days` are the usage for a chart, in order.
     """
 
     number: str
-    kind: DocumentKind
+    kind: ChargeKind
     status: Literal["open", "closed"]
     month: str
     tenant: str
@@ -98,6 +100,7 @@ class Invoice:
                     "day": each.day,
                     "function": each.function,
                     "quantity_us": each.quantity_us,
+                    "amount_nano": each.amount_nano,
                     "amount_minor": each.amount_minor,
                 }
                 for each in self.days
@@ -135,12 +138,13 @@ def digest_of(content: bytes) -> str:
 
 def day_amounts(lines: Sequence[Line]) -> tuple[DayAmount, ...]:
     """The usage of a bill by day, by day and function; corrections are on the day of service."""
-    found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     for line in lines:
         if line.day is not None and line.function is not None:
             sums = found[line.day, line.function]
             sums[0] += line.quantity_us
-            sums[1] += line.amount_minor
+            sums[1] += line.amount_nano
+            sums[2] += line.amount_minor
     return tuple(DayAmount(*key, *sums) for key, sums in sorted(found.items()))
 
 
@@ -156,16 +160,17 @@ def invoice_of(
     number: str = "",
 ) -> Invoice:
     """A tenant's invoice from their lines of the month by function and by day; without a `number`
-    a draft."""
+    a draft. A month in which more was corrected than used gives a credit note."""
     issued_day = issued_at_us // DAY_US
+    is_credit = sum(line.amount_minor for line in lines) < 0
     return Invoice(
         number=number,
-        kind="invoice",
+        kind="credit" if is_credit else "invoice",
         status="closed" if number else "open",
         month=month,
         tenant=tenant,
         issued_on=day_text(issued_day),
-        due_on=day_text(issued_day + parties.due_days),
+        due_on="" if is_credit else day_text(issued_day + parties.due_days),
         issuer=parties.issuer,
         customer=parties.customer(tenant),
         currency=currency,

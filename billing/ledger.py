@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dsfn.billing.interval import Interval
+from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
@@ -37,6 +38,13 @@ class UsageSum:
     run: str = ""
     step: str = ""
     key_id: str = ""
+
+
+class Crossing(NamedTuple):
+    """A call that lies in more than one stretch of time. `sign`: -1 where it was taken back."""
+
+    usage: Usage
+    sign: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,10 @@ class Ledger(Protocol):
         """The end of the last closed month, 0 while none is. What began before it and comes
         now is billed in the first open month."""
 
+    @property
+    def documents(self) -> Documents:
+        """What was issued: invoices and credit notes, and the months that are closed."""
+
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
 
@@ -104,9 +116,12 @@ class Ledger(Protocol):
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
 
-    def crossing(self, selection: Selection) -> Iterator[Usage]:
+    def crossing(self, selection: Selection) -> Iterator[Crossing]:
         """The rows of calls that have a part in a stretch of time and do not lie in it whole,
         or not in one day."""
+
+    def months(self) -> list[str]:
+        """The months in which something is billed, in order."""
 
     def first_service_us(self, month: str) -> int | None:
         """The first day with usage that is billed in a month, as its first instant, or None."""
@@ -114,6 +129,17 @@ class Ledger(Protocol):
     def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were
         held, and what for. A lease that is open counts as held what its rows come to."""
+
+    def start_closing(self, end_us: int) -> None:
+        """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
+        a later one, as if those before were closed already."""
+
+    def issue(self, issue: Issue) -> None:
+        """Keeps documents, their rows in the journal and the month that they close, with a
+        checkpoint: all or nothing. When it returns they survive `kill -9`.
+
+        Raises `Conflict` for what is there already with another body, `StorageFull`.
+        """
 
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most

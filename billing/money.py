@@ -16,6 +16,7 @@ from collections.abc import Sequence
 ATTO_PER_NANO = 10**9
 ATTO_PER_PICO = 10**6
 MAX_EXPONENT = 9
+NANO_EXPONENT = 9
 
 
 def half_even(amount: int, unit: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, get_args
 
 from dsfn.billing.checking import (
@@ -38,6 +39,11 @@ class Reservation:
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, _KINDS)
-        check_texts(self, ("id", "tenant", "currency"), ("key_id",))
+        check_texts(_texts(self), _REQUIRED_TEXTS, _OPTIONAL_TEXTS)
         check_integer("amount_nano", self.amount_nano, MAX_AMOUNT_NANO)
         check_integer("at_us", self.at_us, MAX_INSTANT_US)
+
+
+_REQUIRED_TEXTS = ("id", "tenant", "currency")
+_OPTIONAL_TEXTS = ("key_id",)
+_texts = attrgetter(*_REQUIRED_TEXTS, *_OPTIONAL_TEXTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dsfn.billing.ledger import Ledger, UsageSum
 from dsfn.billing.periods import DAY_US
@@ -28,8 +29,9 @@ def used_in(
         rate = card.rate(device_class)
         if rate.increment_us > 1:
             yield from ledger.paddings(selection, device_class, rate.basis, rate.increment_us)
-    for row in ledger.crossing(selection):
-        yield from parts_of(row, book, card, selection)
+    for row, sign in ledger.crossing(selection):
+        for part in parts_of(row, book, card, selection):
+            yield part if sign > 0 else _taken_back(part)
 
 
 def parts_of(
@@ -57,6 +59,17 @@ def parts_of(
                 run=row.run,
                 step=row.step,
             )
+
+
+def _taken_back(part: UsageSum) -> UsageSum:
+    return replace(
+        part,
+        requests=-part.requests,
+        busy_us=-part.busy_us,
+        held_us=-part.held_us,
+        restore_us=-part.restore_us,
+        padding_us=-part.padding_us,
+    )
 
 
 def _boundaries(row: Usage, book: RateBook) -> list[int]:

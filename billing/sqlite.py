@@ -18,7 +18,7 @@ from pathlib import Path
 
 import apsw
 
-from dsfn.functions.errors import StorageFull, UsageError
+from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
 
 CHECKPOINT_EVERY_S = 1.0
 BUSY_TIMEOUT_MS = 5_000
@@ -26,6 +26,9 @@ BUSY_TIMEOUT_MS = 5_000
 # for readers holds the writer up, too: hence the short timeout.
 RESTART_LOG_PAGES = 4096
 RESTART_TIMEOUT_MS = 20
+# Builds before these can lose commits: https://sqlite.org/wal.html#walresetbug
+_SOUND = (3, 51, 3)
+_MENDED = ((3, 50, 7), (3, 44, 6))
 _MARK = "-- name:"
 
 
@@ -44,6 +47,7 @@ def connect(path: Path, schema: str) -> apsw.Connection:
 
     Raises `UsageError` when the file is no database, `StorageFull` when the disk has no room.
     """
+    require_sound(apsw.sqlite_lib_version())
     with storage_errors(path):
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -52,6 +56,16 @@ def connect(path: Path, schema: str) -> apsw.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(schema)
     return connection
+
+
+def require_sound(version: str) -> None:
+    """Raises `UsageError` for a SQLite that can lose what was committed."""
+    numbers = tuple(int(number) for number in version.split("."))
+    mended = any(numbers[:2] == fixed[:2] and numbers >= fixed for fixed in _MENDED)
+    if numbers < _SOUND and not mended:
+        raise UsageError(
+            f"SQLite {version} can lose what was committed; dsfn needs 3.51.3 or newer."
+        )
 
 
 @contextmanager
@@ -77,6 +91,10 @@ def storage_errors(path: Path | str) -> Iterator[None]:
         raise StorageFull(
             f"There is no room left on the disk to write {Path(path).name}."
         ) from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise StoreUnavailable(f"Another program keeps {Path(path).name} locked.") from error
+    except apsw.CorruptError as error:
+        raise UsageError(f"{path} is damaged; put a copy of it in its place.") from error
     except apsw.NotADBError as error:
         raise UsageError(f"{path} is not a database of dsfn; move it away.") from error
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 from dsfn.billing.adjustments import lines_of, list_lines
 from dsfn.billing.ledger import DeviceTime, Ledger
-from dsfn.billing.lines import Line, Priced, line_document
+from dsfn.billing.lines import Line, Priced, line_document, line_of
 from dsfn.billing.money import half_even
-from dsfn.billing.periods import Month, moment_text
+from dsfn.billing.periods import Month, instant_of, moment_text
 from dsfn.billing.ranges import Range
 from dsfn.billing.rates import RateBook
 from dsfn.billing.selection import BYS, By, Selection
@@ -57,12 +60,62 @@ class Statement:
             "devices": [asdict(device) for device in self.devices],
         }
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Statement:
+        """The statement of a document that `to_document` made."""
+        given = {name: value for name, value in document.items() if name not in ("start", "end")}
+        return cls(
+            **{
+                **given,
+                "start_us": instant_of(datetime.fromisoformat(document["start"])),
+                "end_us": instant_of(datetime.fromisoformat(document["end"])),
+                "lines": tuple(map(line_of, document["lines"])),
+                "devices": tuple(DeviceTime(**each) for each in document["devices"]),
+            }
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> Statement:
+        """The statement of such a document's JSON."""
+        return cls.from_document(json.loads(text))
+
+    def of_tenant(self, tenant: str) -> Statement:
+        """The part of a statement of all tenants that is about one. Devices are not divided."""
+        lines = tuple(line for line in self.lines if line.tenant == tenant)
+        total_minor = sum(line.amount_minor for line in lines)
+        return replace(self, tenant=tenant, lines=lines, total_minor=total_minor)
+
     def expecting(self, now_us: int) -> Statement:
         """This statement with what the month comes to if it goes on like this."""
         gone_us, whole_us = now_us - self.start_us, self.end_us - self.start_us
         if self.month is None or not 0 < gone_us < whole_us:
             return self
         return replace(self, expected_minor=half_even(self.total_minor * whole_us, gone_us))
+
+
+@dataclass(frozen=True, slots=True)
+class MonthUsage:
+    """All that is billed in a month, in the stretches that it was used in: `late` ones of months
+    that were closed before come first. `billed` is what these had then."""
+
+    month: Month
+    stretches: tuple[Priced, ...]
+    billed: tuple[Priced, ...]
+
+    def lines(self, by: By) -> tuple[Line, ...]:
+        """The lines by what the usage is told apart by, or by "function"."""
+        return lines_of(self.stretches, by, self.billed)
+
+
+def month_usage(
+    ledger: Ledger, book: RateBook, month: Month, by: By, tenant: str = ""
+) -> MonthUsage:
+    """What is billed in a month: what was used in it, and what came after the month that it was
+    used in was closed. Each stretch of time has the card that was in force in it."""
+    wanted = Selection(month.start_us, month.end_us, by, last=month.text, tenant=tenant)
+    late, billed = _late(ledger, book, wanted)
+    own = _priced(ledger, book, wanted)
+    return MonthUsage(month, (*late, *own), tuple(billed))
 
 
 def statement(
@@ -74,26 +127,21 @@ def statement(
 ) -> Statement:
     """The bill of `month` ("YYYY-MM") by one of `BYS`: all that is billed in it.
 
-    Each stretch of time is priced by the card in force in it. What came after its own month was
-    closed is billed here, too. The same rows and cards give the same statement, whatever the order
-    they were posted in. Raises `UsageError` for a month or a `by` that is none.
+    The same rows and cards give the same statement, whatever the order they were posted in.
+    Raises `UsageError` for a month or a `by` that is none.
     """
     period, key = Month.parse(month), by_of(by)
-    wanted = Selection(period.start_us, period.end_us, key, last=period.text, tenant=tenant)
-    late, billed = _late(ledger, book, wanted)
-    lines = lines_of([*late, *_priced(ledger, book, wanted)], key, billed)
-    return Statement(
-        month=period.text,
-        by=key,
-        status="closed" if period.end_us <= ledger.closed_until_us else "open",
-        currency=book.currency,
-        exponent=book.exponent,
-        total_minor=sum(line.amount_minor for line in lines),
-        lines=lines,
-        devices=tuple(ledger.device_times(period.start_us, period.end_us)),
-        start_us=period.start_us,
-        end_us=period.end_us,
-        tenant=tenant or None,
+    lines = month_usage(ledger, book, period, key, tenant).lines(key)
+    return month_statement(ledger, book, period, key, lines, tenant)
+
+
+def month_statement(
+    ledger: Ledger, book: RateBook, month: Month, by: By, lines: tuple[Line, ...], tenant: str = ""
+) -> Statement:
+    """The bill of a month that has these lines."""
+    return replace(
+        _statement(ledger, book, Range(month.start_us, month.end_us), by, lines, tenant),
+        month=month.text,
     )
 
 
@@ -108,9 +156,15 @@ def range_statement(
     key = by_of(by)
     wanted = Selection(stretch.start_us, stretch.end_us, key, tenant=tenant)
     lines = list_lines(_priced(ledger, book, wanted), key)
+    return _statement(ledger, book, stretch, key, lines, tenant)
+
+
+def _statement(
+    ledger: Ledger, book: RateBook, stretch: Range, by: By, lines: tuple[Line, ...], tenant: str
+) -> Statement:
     return Statement(
         month=None,
-        by=key,
+        by=by,
         status="closed" if stretch.end_us <= ledger.closed_until_us else "open",
         currency=book.currency,
         exponent=book.exponent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, get_args
 
 from dsfn.billing.checking import (
@@ -61,9 +62,10 @@ class Usage:
     step: str = ""
 
     def __post_init__(self) -> None:
-        check_texts(self, _REQUIRED_TEXTS, _OPTIONAL_TEXTS)
-        for name in _DURATIONS:
-            check_integer(name, getattr(self, name), MAX_DURATION_US)
+        check_texts(_texts(self), _REQUIRED_TEXTS, _OPTIONAL_TEXTS)
+        check_integer("busy_us", self.busy_us, MAX_DURATION_US)
+        check_integer("held_us", self.held_us, MAX_DURATION_US)
+        check_integer("restore_us", self.restore_us, MAX_DURATION_US)
         check_integer("started_at_us", self.started_at_us, MAX_INSTANT_US)
         check_integer("devices", self.devices, MAX_DEVICES, least=1)
         check_choice("status", self.status, STATUSES)
@@ -82,4 +84,4 @@ _OPTIONAL_TEXTS = (
     "run",
     "step",
 )
-_DURATIONS = ("busy_us", "held_us", "restore_us")
+_texts = attrgetter(*_REQUIRED_TEXTS, *_OPTIONAL_TEXTS)

@@ -16,6 +16,8 @@ from dsfn.functions.options import parse_bytes
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
+_NAMES = ("host", "port", "tenant")
+_TABLES = ("limits", "gpu", "snapshots", "blobs", "billing", "invoices")
 _BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
 _STORE = re.compile(rf"{_BUCKET}|file:///.+")
 
@@ -127,7 +129,8 @@ class BlobSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node needs to know before it starts. `billing` is the raw `[billing]` table."""
+    """What a node needs to know before it starts. `billing` is the raw `[billing]` table,
+    `invoices` the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -138,6 +141,7 @@ class Settings:
     snapshots: SnapshotSettings = SnapshotSettings()
     blobs: BlobSettings = BlobSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
+    invoices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def default_data_dir() -> Path:
@@ -155,7 +159,7 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "blobs", "billing"}
+    known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
@@ -171,6 +175,7 @@ def load_settings(
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
         billing=_table(table, "billing"),
+        invoices=_table(table, "invoices"),
     )
 
 

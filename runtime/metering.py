@@ -27,6 +27,10 @@ class Meter:
         self._waiting.append((row, committed))
         await committed
 
+    def flush(self) -> None:
+        """Writes down what was used up to now."""
+        self._commit()
+
     def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:

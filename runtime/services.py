@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.advising import Adviser
@@ -11,6 +12,7 @@ from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -80,5 +82,7 @@ class Services:
     ledger: SqliteLedger
     rates: RateStore
     adviser: Adviser
+    months: Months
+    closer: Closer
     metrics: Metrics
     timelines: Timelines

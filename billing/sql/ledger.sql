@@ -1,146 +1,277 @@
--- The ledger: one row for each invocation, written once, never changed.
+-- The ledger: a journal that is only ever added to, and what it adds up to.
 
 -- name: schema
-CREATE TABLE IF NOT EXISTS usage (
-    seq             INTEGER PRIMARY KEY, -- the order of posting
-    invocation_id   TEXT NOT NULL UNIQUE,
-    tenant          TEXT NOT NULL,
-    caller          TEXT NOT NULL,
-    function        TEXT NOT NULL,
-    revision        TEXT NOT NULL,
-    device_class    TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS entries (
+    seq             INTEGER PRIMARY KEY CHECK (seq >= 1), -- from 1 on, without a gap
+    chain           INTEGER NOT NULL CHECK (chain = 0),
+    devices         INTEGER NOT NULL CHECK (devices >= 1),
     started_at_us   INTEGER NOT NULL CHECK (started_at_us >= 0),
     busy_us         INTEGER NOT NULL CHECK (busy_us >= 0),
     held_us         INTEGER NOT NULL CHECK (held_us >= 0),
     restore_us      INTEGER NOT NULL CHECK (restore_us >= 0),
-    -- Written out: an IN list would be built anew for each row.
-    status          TEXT NOT NULL CHECK (
-        status = 'succeeded' OR status = 'failed' OR status = 'cancelled'
-        OR status = 'rejected' OR status = 'platform'),
+    amount          INTEGER NOT NULL CHECK (amount >= 0),
+    kind            TEXT NOT NULL,
+    tenant          TEXT NOT NULL,
+    source          TEXT NOT NULL,
+    id              TEXT NOT NULL,
+    key_id          TEXT NOT NULL,
+    caller          TEXT NOT NULL,
+    function        TEXT NOT NULL,
+    revision        TEXT NOT NULL,
+    workflow        TEXT NOT NULL,
+    run             TEXT NOT NULL,
+    step            TEXT NOT NULL,
+    device          TEXT NOT NULL,
+    device_class    TEXT NOT NULL,
+    lease           TEXT NOT NULL,
+    debit           TEXT NOT NULL,
+    credit          TEXT NOT NULL,
+    commodity       TEXT NOT NULL,
+    status          TEXT NOT NULL,
     error           TEXT NOT NULL,
-    idempotency_key TEXT NOT NULL
+    idempotency_key TEXT NOT NULL,
+    reverses        TEXT NOT NULL,
+    period          TEXT NOT NULL,
+    hash            BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
 
-CREATE INDEX IF NOT EXISTS usage_by_start ON usage (started_at_us);
-
--- Calls that ran over a midnight are split there.
-CREATE INDEX IF NOT EXISTS usage_over_midnight ON usage (started_at_us)
-    WHERE (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000;
-
--- What each function took lately is asked for whenever workflows are planned.
-CREATE INDEX IF NOT EXISTS usage_by_function ON usage (function, started_at_us);
+-- Whatever happens twice is there once.
+CREATE UNIQUE INDEX IF NOT EXISTS entries_by_id ON entries (id, source, tenant);
 
 -- One key is one success, whatever the callers do.
-CREATE UNIQUE INDEX IF NOT EXISTS usage_one_success_per_key
-    ON usage (tenant, function, idempotency_key)
-    WHERE status = 'succeeded' AND idempotency_key <> '';
+CREATE UNIQUE INDEX IF NOT EXISTS entries_one_success_per_key
+    ON entries (tenant, function, idempotency_key)
+    WHERE kind = 'usage' AND status = 'succeeded' AND idempotency_key <> '';
 
-CREATE TRIGGER IF NOT EXISTS usage_is_never_updated BEFORE UPDATE ON usage
+CREATE INDEX IF NOT EXISTS entries_by_start ON entries (started_at_us)
+    WHERE device_class <> '';
+
+-- Calls that ran over a midnight are split there.
+CREATE INDEX IF NOT EXISTS entries_over_midnight ON entries (started_at_us)
+    WHERE device_class <> ''
+        AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000;
+
+-- What each function took lately is asked for whenever workflows are planned.
+CREATE INDEX IF NOT EXISTS entries_by_function ON entries (function, started_at_us)
+    WHERE kind = 'usage';
+
+CREATE INDEX IF NOT EXISTS entries_by_run ON entries (run, started_at_us) WHERE run <> '';
+
+CREATE TRIGGER IF NOT EXISTS entries_are_never_updated BEFORE UPDATE ON entries
 BEGIN
     SELECT RAISE(ABORT, 'the ledger is never updated');
 END;
 
-CREATE TRIGGER IF NOT EXISTS usage_is_never_deleted BEFORE DELETE ON usage
+CREATE TRIGGER IF NOT EXISTS entries_are_never_deleted BEFORE DELETE ON entries
 BEGIN
     SELECT RAISE(ABORT, 'the ledger is never deleted from');
 END;
 
--- REPLACE deletes without firing the trigger above, so a repeat must never get that far:
--- the row is skipped here, and `post` sees that nothing was inserted.
-CREATE TRIGGER IF NOT EXISTS usage_is_never_replaced BEFORE INSERT ON usage
-WHEN EXISTS (SELECT 1 FROM usage WHERE invocation_id = NEW.invocation_id)
-    OR EXISTS (SELECT 1 FROM usage WHERE seq = NEW.seq)
-    OR (NEW.status = 'succeeded' AND NEW.idempotency_key <> '' AND EXISTS (
-        SELECT 1 FROM usage
+-- REPLACE deletes without firing the trigger above, so it must never get that far.
+CREATE TRIGGER IF NOT EXISTS entries_are_never_replaced BEFORE INSERT ON entries
+WHEN EXISTS (SELECT 1 FROM entries WHERE seq = NEW.seq)
+    OR EXISTS (
+        SELECT 1 FROM entries
+        WHERE id = NEW.id AND source = NEW.source AND tenant = NEW.tenant)
+    OR (NEW.idempotency_key <> '' AND EXISTS (
+        SELECT 1 FROM entries
         WHERE tenant = NEW.tenant AND function = NEW.function
             AND idempotency_key = NEW.idempotency_key
-            AND status = 'succeeded' AND idempotency_key <> ''))
+            AND kind = 'usage' AND status = 'succeeded' AND idempotency_key <> ''
+            AND NEW.kind = 'usage' AND NEW.status = 'succeeded'))
 BEGIN
-    SELECT RAISE(IGNORE);
+    SELECT RAISE(ABORT, 'the ledger is never replaced');
 END;
 
--- name: insert_usage
--- The columns are in the order of the fields of `Usage`.
-INSERT INTO usage (
-    invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+-- Times are x devices. `day`: days since 1970-01-01.
+CREATE TABLE IF NOT EXISTS rollups (
+    period       TEXT NOT NULL,
+    day          INTEGER NOT NULL,
+    tenant       TEXT NOT NULL,
+    key_id       TEXT NOT NULL,
+    function     TEXT NOT NULL,
+    revision     TEXT NOT NULL,
+    workflow     TEXT NOT NULL,
+    device_class TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    status       TEXT NOT NULL,
+    rows         INTEGER NOT NULL,
+    busy_us      INTEGER NOT NULL,
+    held_us      INTEGER NOT NULL,
+    restore_us   INTEGER NOT NULL,
+    PRIMARY KEY (
+        day, tenant, function, kind, device_class, status, revision, key_id, workflow, period)
+) STRICT, WITHOUT ROWID;
 
--- name: select_usage
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
+-- `balance`: debits less credits. `closed`: 1 for the account of a lease that is over.
+CREATE TABLE IF NOT EXISTS accounts (
+    account   TEXT NOT NULL,
+    commodity TEXT NOT NULL,
+    balance   INTEGER NOT NULL,
+    closed    INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL, -- the first row about it
+    PRIMARY KEY (account, commodity)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS accounts_of_open_leases ON accounts (account)
+    WHERE closed = 0 AND account >= 'lease/' AND account < 'lease0';
+
+-- Money that is set aside and not yet given back.
+CREATE TABLE IF NOT EXISTS open_reservations (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+
+-- name: insert_entry
+-- After number and chain, the columns are in the order of the fields of `Entry`.
+INSERT INTO entries (
+    seq, chain, devices, started_at_us, busy_us, held_us, restore_us, amount, kind, tenant, source,
+    id, key_id, caller, function, revision, workflow, run, step, device, device_class, lease,
+    debit, credit, commodity, status, error, idempotency_key, reverses, period, hash
+) VALUES (
+    ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+);
+
+-- name: add_rollup
+INSERT INTO rollups (
+    kind, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    rows, busy_us, held_us, restore_us
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    rows = rows + excluded.rows,
+    busy_us = busy_us + excluded.busy_us,
+    held_us = held_us + excluded.held_us,
+    restore_us = restore_us + excluded.restore_us;
+
+-- name: add_balance
+INSERT INTO accounts (account, commodity, balance, closed, first_seq) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    balance = balance + excluded.balance,
+    closed = max(closed, excluded.closed);
+
+-- name: open_reservation
+INSERT INTO open_reservations (tenant, id) VALUES (?, ?);
+
+-- name: settle_reservation
+DELETE FROM open_reservations WHERE tenant = ? AND id = ?;
+
+-- name: has_usage_table
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'usage';
+
+-- name: select_usage_table
+-- What ledgers had before they had a journal.
+SELECT seq, invocation_id, tenant, caller, function, revision, device_class, started_at_us,
     busy_us, held_us, restore_us, status, error, idempotency_key
 FROM usage
-WHERE invocation_id = ?;
+WHERE seq > ?
+ORDER BY seq
+LIMIT ?;
+
+-- name: drop_usage_table
+DROP TABLE usage;
+
+-- name: select_head
+SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1;
+
+-- The queries below that give whole rows give all columns, in the order of the table.
+
+-- name: select_entry
+SELECT * FROM entries WHERE tenant = ? AND source = ? AND id = ?;
+
+-- name: select_success
+SELECT 1 FROM entries
+WHERE tenant = ? AND function = ? AND idempotency_key = ?
+    AND kind = 'usage' AND status = 'succeeded' AND idempotency_key <> '';
+
+-- name: select_open_leases
+-- With the balance, and the first row of each.
+SELECT a.balance, e.*
+FROM accounts AS a JOIN entries AS e ON e.seq = a.first_seq
+WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
+
+-- name: select_call
+SELECT * FROM entries WHERE id = :id AND source = 'usage';
 
 -- name: select_between
 -- Half open: the first bound belongs to it, the second does not.
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-FROM usage
-WHERE started_at_us >= ? AND started_at_us < ?
+SELECT * FROM entries AS e
+WHERE kind = 'usage' AND device_class <> ''
+    AND started_at_us >= :start_us AND started_at_us < :end_us
+    AND NOT EXISTS (
+        SELECT 1 FROM entries
+        WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant)
+ORDER BY started_at_us, seq;
+
+-- name: select_run
+SELECT * FROM entries AS e
+WHERE run = :run AND run <> '' AND kind = 'usage'
+    AND NOT EXISTS (
+        SELECT 1 FROM entries
+        WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant)
+ORDER BY started_at_us, seq;
+
+-- name: select_intervals
+SELECT * FROM entries
+WHERE source = 'interval' AND device_class <> ''
+    AND started_at_us >= :start_us AND started_at_us < :end_us
 ORDER BY started_at_us, seq;
 
 -- name: select_recent
 -- Calls that ran and ended by themselves.
 SELECT revision, device_class, busy_us, held_us, restore_us, status
-FROM usage
-WHERE function = ? AND (status = 'succeeded' OR status = 'failed')
+FROM entries
+WHERE function = ? AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
 ORDER BY started_at_us DESC, seq DESC
 LIMIT ?;
 
--- name: sum_whole
--- Rows that lie within a stretch of time and within one day, UTC. Days are counted from
--- 1970-01-01.
-SELECT tenant, function, revision, device_class, status,
-    started_at_us / 86400000000 AS day,
-    count(*), sum(busy_us), sum(held_us), sum(restore_us), 0
-FROM usage
-WHERE started_at_us >= :start_us AND started_at_us < :end_us
-    AND started_at_us + held_us <= :end_us
-    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-GROUP BY tenant, function, revision, device_class, status, day
-ORDER BY tenant, function, revision, device_class, status, day;
+-- name: select_balance
+SELECT balance FROM accounts WHERE account = :account AND commodity = :commodity;
 
--- name: sum_padding
--- What is added to the time of each of those rows when it is rounded up to increments.
-SELECT tenant, function, revision, device_class, status, day, 0, 0, 0, 0,
-    sum((:increment_us - time_us % :increment_us) % :increment_us)
+-- name: select_open_reservations
+SELECT e.*
+FROM open_reservations AS o
+JOIN entries AS e ON e.id = o.id AND e.source = 'reservation' AND e.tenant = o.tenant
+WHERE o.tenant = :tenant
+ORDER BY e.started_at_us, e.seq;
+
+-- name: sum_devices
+-- The time of calls, restores and what was idle, x devices, that lies in a stretch of time.
+SELECT device_class, kind, sum(time_us)
 FROM (
-    SELECT tenant, function, revision, device_class, status,
-        started_at_us / 86400000000 AS day,
-        CASE :basis
-            WHEN 'busy' THEN busy_us
-            WHEN 'held' THEN held_us
-            ELSE held_us + restore_us
-        END AS time_us
-    FROM usage
-    WHERE started_at_us >= :start_us AND started_at_us < :end_us
-        AND started_at_us + held_us <= :end_us
-        AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-        AND device_class = :device_class
+    SELECT device_class, kind, held_us AS time_us
+    FROM rollups
+    WHERE day >= :first_day AND day < :last_day
+        AND kind IN ('usage', 'restore', 'idle') AND status <> 'rejected'
+    UNION ALL
+    -- Rows over a midnight: those of whole days are in the sum above, all have a part here.
+    SELECT device_class, CASE kind WHEN 'reversal' THEN 'usage' ELSE kind END,
+        CASE kind WHEN 'reversal' THEN -1 ELSE 1 END * devices * (
+            max(0, min(:end_us, started_at_us + held_us) - max(:start_us, started_at_us))
+            - CASE WHEN started_at_us >= :first_day * 86400000000
+                AND started_at_us < :last_day * 86400000000 THEN held_us ELSE 0 END)
+    FROM entries
+    WHERE device_class <> ''
+        AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
+        AND started_at_us < :end_us AND started_at_us + held_us > :start_us
+        AND kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
+    UNION ALL
+    SELECT device_class, CASE kind WHEN 'reversal' THEN 'usage' ELSE kind END,
+        CASE kind WHEN 'reversal' THEN -1 ELSE 1 END * devices
+            * max(0, min(:end_us, started_at_us + held_us) - max(:start_us, started_at_us))
+    FROM (
+        SELECT * FROM entries
+        WHERE device_class <> ''
+            AND started_at_us >= :start_us - :start_us % 86400000000
+            AND started_at_us < min(:first_day * 86400000000, :end_us)
+            AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
+        UNION ALL
+        SELECT * FROM entries
+        WHERE device_class <> ''
+            AND started_at_us >= max(:last_day * 86400000000, :start_us - :start_us % 86400000000)
+            AND started_at_us < :end_us
+            AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
+    )
+    WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
 )
-GROUP BY tenant, function, revision, device_class, status, day
-ORDER BY tenant, function, revision, device_class, status, day;
-
--- name: select_crossing
--- Rows that have a part in a stretch of time and are cut: at a midnight, where it begins, or,
--- for those that begin in it, where it ends. The first are few and have an index of their own.
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-FROM usage
-WHERE (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
-    AND started_at_us < :end_us AND started_at_us + held_us > :start_us
-UNION ALL
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-FROM usage
-WHERE started_at_us >= :start_us - :start_us % 86400000000 AND started_at_us < :start_us
-    AND started_at_us + held_us > :start_us
-    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-UNION ALL
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-FROM usage
-WHERE started_at_us >= max(:start_us, :end_us - :end_us % 86400000000) AND started_at_us < :end_us
-    AND started_at_us + held_us > :end_us
-    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000;
+GROUP BY device_class, kind;

@@ -25,6 +25,7 @@ from dsfn.runtime.cli import (
     doctor,
     functions,
     init,
+    invoices,
     invoke,
     logs,
     node,
@@ -103,6 +104,11 @@ letters.command("show")(deadletters.show)
 letters.command("replay")(deadletters.replay)
 bills = _group("bill", "What was used and what it costs.")
 bills.command("report")(bill.report)
+bills.command("close")(invoices.close)
+bills.command("list")(invoices.list_invoices)
+bills.command("show")(invoices.show)
+bills.command("verify")(invoices.verify)
+bills.command("credit")(invoices.credit)
 costs = _group("cost", "What would have cost less.")
 costs.command("advise")(cost.advise)
 cards = _group("rates", "What usage costs, and from when on.")

@@ -1,4 +1,4 @@
-"""GET /bill: the month's statement, as JSON or CSV."""
+"""GET /bill: what was used and what it costs, as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -10,26 +10,50 @@ from starlette.routing import Route
 
 from dsfn.billing.csv import to_csv
 from dsfn.billing.periods import Month
-from dsfn.billing.statement import statement
-from dsfn.functions.errors import DsfnError
+from dsfn.billing.ranges import Range, between, named
+from dsfn.billing.statement import Statement, range_statement
+from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
 
 
 async def bill(request: Request) -> Response:
-    """The statement of `?month=YYYY-MM` (default: the current one) by `?by=`."""
+    """The statement of `?month=YYYY-MM`, of `?for=last+month`, or from `?start=` to `?end=`, by
+    `?by=`; of this month by function without them. `?tenant=` is for one tenant alone."""
     services: Services = request.app.state.services
-    current = Month.containing(services.clock.now_us())
-    month = request.query_params.get("month", current.text)
-    by = request.query_params.get("by", "function")
     try:
-        book = services.rates.book
-        found = await asyncio.to_thread(statement, services.ledger, book, month, by)
+        services.invoker.meter.flush()
+        found = await asyncio.to_thread(_statement, services, dict(request.query_params))
     except DsfnError as error:
         return problem_response(error)
     if "text/csv" in request.headers.get("accept", ""):
         return Response(to_csv(found), media_type="text/csv")
     return JSONResponse(found.to_document())
+
+
+def _statement(services: Services, query: dict[str, str]) -> Statement:
+    now_us, tenant = services.clock.now_us(), query.get("tenant", "")
+    by = query.get("by", "function")
+    stretch = _stretch(query, now_us)
+    if stretch.month is not None:
+        return services.months.report(stretch.month.text, by, tenant, now_us)
+    return range_statement(services.ledger, services.rates.book, stretch, by, tenant)
+
+
+def _stretch(query: dict[str, str], now_us: int) -> Range:
+    """The stretch of time that is asked for. Raises `UsageError`."""
+    match sorted({"month", "for", "start", "end"} & set(query)):
+        case []:
+            return named("this month", now_us)
+        case ["month"]:
+            month = Month.parse(query["month"])
+            return Range(month.start_us, month.end_us)
+        case ["for"]:
+            return named(query["for"], now_us)
+        case ["end", "start"]:
+            return between(query["start"], query["end"])
+        case _:
+            raise UsageError("A bill is of a month, for a time, or from a start to an end.")
 
 
 ROUTES = [Route("/bill", bill, methods=["GET"])]

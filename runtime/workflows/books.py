@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import Conflict, StorageFull
+from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable
 from dsfn.runtime.workflows.journal import Journal
 
 _PAUSE_S = 1.0
@@ -43,12 +43,12 @@ class Books:
             self._settle_in(_SOON_S)
 
     def settle(self) -> None:
-        """Posts what is owed, now or, when the ledger's disk is full, later."""
+        """Posts what is owed, now or later, when the ledger's disk is full or it is locked."""
         if not self._owed:
             return
         try:
             self._post(self._owed)
-        except StorageFull as error:
+        except (StorageFull, StoreUnavailable) as error:
             _LOG.warning("The ledger cannot be written now: %s", error.message)
             self._held_up = True
             self._settle_in(_PAUSE_S)

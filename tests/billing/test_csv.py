@@ -7,8 +7,9 @@ import pytest
 
 from dsfn.billing.csv import to_csv
 from dsfn.billing.rates import Rate, RateBook, RateCard
+from dsfn.billing.selection import BYS
 from dsfn.billing.sqlite_ledger import SqliteLedger
-from dsfn.billing.statement import BYS, statement
+from dsfn.billing.statement import statement
 from dsfn.billing.usage import Usage
 
 HEADER = (

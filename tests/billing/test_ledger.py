@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from dsfn.billing.entry import COLUMNS as COLUMNS_OF_ENTRIES
 from dsfn.billing.selection import Selection
 from dsfn.billing.sqlite import load_queries
 from dsfn.billing.sqlite_ledger import SqliteLedger
@@ -127,7 +128,7 @@ def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_cross
         ("succeeded", 0, 1, 100, 200, 7),
         ("succeeded", 1, 2, 200, 500, 0),
     ]
-    assert [row.invocation_id for row in ledger.crossing(Selection(*FOREVER))] == ["over"]
+    assert [row.invocation_id for row, _ in ledger.crossing(Selection(*FOREVER))] == ["over"]
 
 
 def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
@@ -152,7 +153,7 @@ def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
             for name, (at, held) in rows.items()
         ]
     )
-    crossing = [row.invocation_id for row in ledger.crossing(Selection(start_us, end_us))]
+    crossing = [row.invocation_id for row, _ in ledger.crossing(Selection(start_us, end_us))]
     assert sorted(crossing) == [
         "from the day before",
         "into the next day",
@@ -175,7 +176,7 @@ def test_reading_in_another_thread_does_not_hold_posting_up(
         ledger.post(rows[100:])
         # A read sees the books of the instant at which it began.
         assert threads.submit(list, reading).result() == rows[1:100]
-        assert threads.submit(ledger.sums, *FOREVER).result()[0].requests == 300
+        assert threads.submit(ledger.sums, Selection(*FOREVER)).result()[0].requests == 300
 
 
 def test_the_books_are_there_after_closing_and_opening(
@@ -190,19 +191,16 @@ def test_the_books_are_there_after_closing_and_opening(
     second.close()
 
 
-ZEROED = (
-    " device_class, started_at_us, 0, 0, 0, status, error, idempotency_key FROM usage WHERE true"
-)
-SAME_ROW = " usage SELECT seq, invocation_id, tenant, caller, function, revision," + ZEROED
-SAME_ID = " usage SELECT NULL, invocation_id, tenant, caller, function, revision," + ZEROED
-SAME_KEY = " usage SELECT NULL, 'other', tenant, caller, function, revision," + ZEROED
+COLUMNS = ", ".join(COLUMNS_OF_ENTRIES)
+SAME = f"SELECT seq, 0, {COLUMNS}, hash FROM entries WHERE true"
+OTHER_SEQ = SAME.replace("SELECT seq", "SELECT NULL")
 TAMPERING = {
-    "update": "UPDATE usage SET held_us = 0",
-    "delete": "DELETE FROM usage",
-    "replace the row": "REPLACE INTO" + SAME_ROW,
-    "replace by id": "REPLACE INTO" + SAME_ID,
-    "replace by key": "REPLACE INTO" + SAME_KEY,
-    "upsert": "INSERT INTO" + SAME_ROW + " ON CONFLICT DO UPDATE SET held_us = 0",
+    "update": "UPDATE entries SET held_us = 0",
+    "delete": "DELETE FROM entries",
+    "replace the row": f"REPLACE INTO entries {SAME.replace('held_us', '0')}",
+    "replace by id": f"REPLACE INTO entries {OTHER_SEQ.replace('held_us', '0')}",
+    "replace by key": f"REPLACE INTO entries {OTHER_SEQ.replace(' id,', ' 7,')}",
+    "upsert": f"INSERT INTO entries {SAME} ON CONFLICT DO UPDATE SET held_us = 0",
 }
 
 
@@ -226,21 +224,19 @@ def test_the_database_itself_keeps_a_row_as_it_was_posted(
     again.close()
 
 
-@pytest.mark.parametrize("column", ["held_us = -1", "held_us = 1.5", "status = 'free'"])
+@pytest.mark.parametrize("column", ["held_us = -1", "held_us = 1.5", "hash = x'00'"])
 def test_the_database_itself_refuses_a_row_that_makes_no_sense(tmp_path: Path, column: str) -> None:
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.close()
     name, _, value = column.partition(" = ")
-    values = {
-        "invocation_id": "'i'", "tenant": "'t'", "caller": "''", "function": "'f'",
-        "revision": "'r'", "device_class": "'cpu'", "started_at_us": "0", "busy_us": "0",
-        "held_us": "0", "restore_us": "0", "status": "'succeeded'", "error": "''",
-        "idempotency_key": "''",
-    } | {name: value}  # fmt: skip
+    values = dict.fromkeys(COLUMNS_OF_ENTRIES[:6], "1") | dict.fromkeys(
+        COLUMNS_OF_ENTRIES[6:], "''"
+    )
+    values |= {"seq": "1", "chain": "0", "hash": "zeroblob(32)", name: value}
     connection = apsw.Connection(str(tmp_path / "ledger.db"))
     with pytest.raises(apsw.ConstraintError):
         connection.execute(
-            f"INSERT INTO usage ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+            f"INSERT INTO entries ({', '.join(values)}) VALUES ({', '.join(values.values())})"
         )
     connection.close()
 
@@ -302,5 +298,5 @@ def test_the_last_calls_are_found_without_reading_the_others(
     query = load_queries("dsfn.billing", "sql/ledger.sql")["select_recent"]
     connection = apsw.Connection(str(tmp_path / "ledger.db"))
     steps = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", 1)).fetchall()
-    assert "USING INDEX usage_by_function (function=?)" in str(steps)
+    assert "USING INDEX entries_by_function (function=?)" in str(steps)
     connection.close()

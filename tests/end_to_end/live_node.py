@@ -21,6 +21,7 @@ import apsw
 import httpx
 from deadlines import eventually
 
+from dsfn.billing.entry import Entry, usage_of
 from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
@@ -30,11 +31,7 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
 _MARK = "DSFN_TEST_MARK"
-_ROWS = """
-SELECT invocation_id, tenant, caller, function, revision, device_class, started_at_us,
-    busy_us, held_us, restore_us, status, error, idempotency_key
-FROM usage WHERE ?1 IN ('', function) ORDER BY seq
-"""
+_ROWS = "SELECT * FROM entries WHERE kind = 'usage' AND ?1 IN ('', function) ORDER BY seq"
 
 Document = dict[str, Any]
 Table = Mapping[str, object]
@@ -151,7 +148,9 @@ class LiveNode:
         with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
             connection.execute("PRAGMA query_only=ON")
             connection.set_busy_timeout(5000)
-            return [Usage(*row) for row in connection.execute(_ROWS, (function,))]
+            return [
+                usage_of(Entry._make(row[2:-1])) for row in connection.execute(_ROWS, (function,))
+            ]
 
     def row(self, answer: httpx.Response) -> Usage:
         """The one row of a call."""

@@ -1,0 +1,97 @@
+"""What the journal adds up to, kept beside it: sums by day and balances of accounts.
+
+They are written in the commit of the rows that they are about, so that reports need not read
+those; the check of a ledger makes them anew from the rows and compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from dsfn.billing.entry import CLOSED, COLUMNS, RESERVATION, SETTLEMENT, Entry
+from dsfn.billing.periods import DAY_US
+
+
+class RollupKey(NamedTuple):
+    """What the rows of one sum have in common. `day`: days since 1970-01-01."""
+
+    kind: str
+    day: int
+    period: str
+    tenant: str
+    key_id: str
+    function: str
+    revision: str
+    workflow: str
+    device_class: str
+    status: str
+
+
+class RollupSum(NamedTuple):
+    """How many rows, and their times x devices; an interval's time is `held_us`."""
+
+    rows: int
+    busy_us: int
+    held_us: int
+    restore_us: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """What some rows add to the sums and balances.
+
+    `sums`: by the fields of `RollupKey`, those of `RollupSum`. `balances`: debits less credits,
+    by account and commodity. `closed`: those of them that are a lease which is over.
+    `reservations`: by tenant and id, 1 for one that was made, -1 for one that was settled.
+    """
+
+    sums: dict[tuple[str | int, ...], list[int]] = field(default_factory=dict)
+    balances: dict[tuple[str, str], int] = field(default_factory=dict)
+    closed: set[tuple[str, str]] = field(default_factory=set)
+    reservations: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Adds rows."""
+        balances, balance = self.balances, self.balances.get
+        for entry in entries:
+            amount = entry.amount
+            debit, credit = _debit(entry), _credit(entry)
+            balances[debit] = balance(debit, 0) + amount
+            balances[credit] = balance(credit, 0) - amount
+            if entry.status == CLOSED:
+                self.closed.add(debit)
+            if entry.device_class:
+                self._add_time(entry)
+            elif entry.source in _RESERVING:
+                name = (entry.tenant, entry.id)
+                count = self.reservations.get(name, 0) + _RESERVING[entry.source]
+                self.reservations[name] = count
+
+    def _add_time(self, entry: Entry) -> None:
+        devices, started_at_us, busy_us, held_us, restore_us = _times(entry)
+        count, kind = 1, entry.kind
+        if kind == "reversal":
+            # Only calls are reversed: the sum is as if it had never been.
+            count, kind, devices = -1, "usage", -devices
+        key = (kind, started_at_us // DAY_US, *_dimensions(entry))
+        sums = self.sums.get(key)
+        if sums is None:
+            sums = self.sums[key] = [0, 0, 0, 0]
+        sums[0] += count
+        sums[1] += busy_us * devices
+        sums[2] += held_us * devices
+        sums[3] += restore_us * devices
+
+
+def _getter(*names: str) -> Callable[[Entry], tuple[Any, ...]]:
+    """Gives some fields of an entry, several times as fast as reading them one by one."""
+    return itemgetter(*(COLUMNS.index(name) for name in names))
+
+
+_RESERVING = {RESERVATION: 1, SETTLEMENT: -1}
+_times = _getter("devices", "started_at_us", "busy_us", "held_us", "restore_us")
+_debit, _credit = _getter("debit", "commodity"), _getter("credit", "commodity")
+_dimensions = _getter(*RollupKey._fields[2:])

@@ -1,0 +1,37 @@
+"""Takes over what ledgers kept before they had a journal: a table with one row for each call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from dsfn.billing.entry import Entry, entries_of
+from dsfn.billing.sqlite import transaction
+from dsfn.billing.sqlite_journal import QUERIES, SqliteJournal
+from dsfn.billing.usage import Usage
+
+_ROWS_AT_ONCE = 10_000
+
+
+def take_over(connection: apsw.Connection, journal: SqliteJournal) -> None:
+    """Moves the rows of the table into the journal, all of them or, when that is stopped, none.
+
+    Raises `StorageFull`.
+    """
+    if connection.execute(QUERIES["has_usage_table"]).fetchone() is None:
+        return
+    with transaction(connection):
+        last = 0
+        while True:
+            values = (last, _ROWS_AT_ONCE)
+            rows: list[Any] = connection.execute(QUERIES["select_usage_table"], values).fetchall()
+            if not rows:
+                break
+            journal.write([entry for row in rows for entry in _entries(row)])
+            last = rows[-1][0]
+        connection.execute(QUERIES["drop_usage_table"])
+
+
+def _entries(row: tuple[Any, ...]) -> tuple[Entry, ...]:
+    return entries_of(Usage(*row[1:]), closed_until_us=0)
