@@ -24,10 +24,11 @@ class History:
         self.calls = 0
         self.calls_atto = self.restore_atto = self.idle_atto = 0
         candidates_us = {seconds * _SECOND_US for seconds in PARK_AFTER_S}
-        self.gaps = Gaps(sorted({*candidates_us, deployed.park_after_us}))
+        park_after_us = deployed.park_after_us
+        self.gaps = Gaps(sorted({*candidates_us, park_after_us}), park_after_us)
         self.warmth = Warmth()
         self.batches = Batches()
-        self._leases = Leases(self.gaps, self.warmth, deployed.park_after_us, start_us)
+        self._leases = Leases(self.gaps, self.warmth, park_after_us, start_us)
         # Calls that share a replica are told apart by their shares of its time, not by the clock.
         self._runs_alone = deployed.concurrency == deployed.max_batch == 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsfn.billing.advice.gaps import Gaps
 from dsfn.billing.advice.warmth import Warmth
@@ -15,18 +15,29 @@ _CONTIGUOUS_US = 1_000
 PARKS_EARLY_US = 100_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """A replica that gave its device back for want of calls, having rested for `idle_us`."""
+
+    idle_us: int
+    at_us: int
+    price: int
+    waited_us: int
+
+
 @dataclass(slots=True)
 class _Lease:
     """A lease that is not over. `until_us`: the end of its rows, for good if it is `closed`.
-    `fresh`: nothing has used it since it was brought back."""
+    `fresh`: nothing has used it since it was brought back. `gap`: what was before that, None where
+    nothing was. `waited_us`: how long the call waited that was the last to use it."""
 
     price: int
     until_us: int
     fresh: bool
     closed: bool = False
     alone: bool = False
-    gap_us: int | None = None
-    gap_price: int = 0
+    gap: _Parked | None = None
+    waited_us: int = 0
     idle_us: int = 0
     idle_end_us: int = 0
     restored: bool = False
@@ -35,15 +46,6 @@ class _Lease:
     def is_over(self, now_us: int) -> bool:
         """Whether none of its rows lies at `now_us` or after, given those that began before."""
         return self.until_us <= now_us - (0 if self.closed else _CONTIGUOUS_US)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parked:
-    """A replica that gave its device back for want of calls."""
-
-    idle_us: int
-    at_us: int
-    price: int
 
 
 class Leases:
@@ -85,21 +87,26 @@ class Leases:
             lease.until_us = max(lease.until_us, row.started_at_us + row.held_us)
         if lease is not None and lease.fresh:
             self._first_use(lease, (row.restore_us, row.held_us))
-        elif lease is not None and lease.idle_us:
+            lease.waited_us = row.restore_us
+            return
+        if lease is not None and lease.idle_us:
             self._settle(lease, row.held_us)
         else:
             self._gaps.busy(row.restore_us + row.held_us)
+        if lease is not None:
+            lease.waited_us = 0
 
     def finish(self, end_us: int) -> None:
         """That was all, up to `end_us`."""
         self._close(end_us + _CONTIGUOUS_US)
         for parked in self._parked:
             # Nobody came: it would have rested until now, had it not been parked.
-            self._gaps.ended(parked.idle_us + max(0, end_us - parked.at_us), parked.price)
+            rested_us = parked.idle_us + max(0, end_us - parked.at_us)
+            self._gaps.ended(rested_us, parked.price, parked.waited_us)
         for lease in self._open.values():
             if lease.fresh:
                 self._gaps.began(lease.restore_us * lease.price, None)
-            self._gaps.ended(lease.idle_us, lease.price)
+            self._gaps.ended(lease.idle_us, lease.price, lease.waited_us)
         self._warmth.finish(end_us, self._price)
 
     def mean_restore_us(self) -> int | None:
@@ -121,8 +128,8 @@ class Leases:
             self._look_at_us = min(self._look_at_us, at_us)
             if begins and self._parked:
                 last = self._parked.pop()
-                lease.gap_us = last.idle_us + at_us - last.at_us
-                lease.gap_price = last.price
+                rested_us = last.idle_us + at_us - last.at_us
+                lease.gap = replace(last, idle_us=rested_us, at_us=at_us)
         return lease
 
     def _restore(self, lease: _Lease, row: Interval) -> None:
@@ -142,16 +149,17 @@ class Leases:
         restore_atto = lease.restore_us * lease.price
         if lease.alone and call is not None:
             self._warmth.cold(*call)
-        if lease.gap_us is None:
+        gap = lease.gap
+        if gap is None:
             self._gaps.began(restore_atto, call)
         else:
-            self._gaps.parked(lease.gap_us, lease.gap_price, restore_atto, call)
+            self._gaps.parked(gap.idle_us, gap.price, restore_atto, call, gap.waited_us)
 
     def _settle(self, lease: _Lease, held_us: int | None) -> None:
         """The rest of a replica is over, because of a call if `held_us` is not None."""
         if lease.idle_us:
-            self._gaps.warm(lease.idle_us, lease.price, held_us)
-            lease.idle_us = 0
+            self._gaps.warm(lease.idle_us, lease.price, held_us, lease.waited_us)
+            lease.idle_us = lease.waited_us = 0
 
     def _close(self, now_us: int) -> None:
         """Lets go of the leases of which nothing lies at `now_us` or after."""
@@ -165,10 +173,14 @@ class Leases:
         if lease.fresh:
             # It never served: another follows, with the same gap before it.
             self._gaps.began(lease.restore_us * lease.price, None)
-            if lease.gap_us is not None:
-                self._parked.append(_Parked(lease.gap_us, lease.until_us, lease.gap_price))
+            if lease.gap is not None:
+                failed_us = lease.until_us - lease.gap.at_us
+                rested_us = lease.gap.idle_us + failed_us
+                self._parked.append(replace(lease.gap, idle_us=rested_us, at_us=lease.until_us))
             return
         if lease.idle_us >= self._parks_from_us:
-            self._parked.append(_Parked(lease.idle_us, lease.until_us, lease.price))
+            self._parked.append(
+                _Parked(lease.idle_us, lease.until_us, lease.price, lease.waited_us)
+            )
         else:
-            self._gaps.ended(lease.idle_us, lease.price)
+            self._gaps.ended(lease.idle_us, lease.price, lease.waited_us)

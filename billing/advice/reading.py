@@ -30,10 +30,10 @@ def read(
         history = histories.get(row.function)
         if history is not None:
             price = prices.of(row)
-            if isinstance(row, Usage):
-                history.call(row, price)
-            else:
+            if isinstance(row, Interval):
                 history.interval(row, price)
+            else:
+                history.call(row, price)
     for history in histories.values():
         history.finish(end_us)
     return histories

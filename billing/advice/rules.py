@@ -1,11 +1,13 @@
 """What is advised: each rule looks at what a function did and may have something to say.
 
-A rule that saves money speaks up from 1 % of what the function cost.
+A rule that saves money speaks up from 1 % of what the function cost. Others have calls wait less
+for more money.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from dsfn.billing.advice.advice import Advice, Effect, Kind, nano, seconds_text
 from dsfn.billing.advice.gaps import Outcome
@@ -13,10 +15,12 @@ from dsfn.billing.advice.history import History
 from dsfn.billing.advice.latencies import Latencies
 
 LEAST_SAVING_POINTS = 100
-# A replica that is kept is offered where at least so many of the calls waited for one, and where
-# the function costs at most so much more.
-KEEP_WARM_COLD_POINTS = 100
-KEEP_WARM_MOST_POINTS = 10_000
+# More waits for a replica than this share of the calls are not for nothing.
+FREE_COLD_POINTS = 100
+# Fewer waits are offered where at least this share of the calls waited, and where the function
+# then costs at most so much more.
+COLD_POINTS = 100
+MOST_MORE_POINTS = 10_000
 # A batch that makes the slow calls this many times as slow is no advice.
 BATCH_SLOWER = 4
 _WHOLE_POINTS = 10_000
@@ -34,25 +38,32 @@ def actual(history: History) -> Effect:
     return effect(history.gaps.latencies(), history.gaps.cold_calls())
 
 
-def parking(history: History) -> Advice | None:
-    """Parking sooner or later."""
-    deployed, restore_us = history.deployed, history.restore_us
-    if deployed.min_replicas or restore_us is None:
+def parking_sooner(history: History) -> Advice | None:
+    """Parking sooner, as long as hardly any more calls wait for a replica."""
+    found = _Parkings.of(history)
+    if found is None:
         return None
-    now = history.gaps.outcome(deployed.park_after_us, restore_us)
-    outcomes = {us: history.gaps.outcome(us, restore_us) for us in history.gaps.candidates_us}
-    best_us = min(outcomes, key=lambda us: (_cost(outcomes[us]), us))
-    change = f'park_after="{seconds_text(best_us)}"'
-    if best_us > deployed.remove_after_us:
-        change += f', remove_after="{seconds_text(best_us)}"'
-    return _saving(
-        history,
-        "park-after",
-        change,
-        _cost(now) - _cost(outcomes[best_us]),
-        effect(outcomes[best_us].latencies, outcomes[best_us].cold_calls),
-        f"A replica comes back in {_milliseconds(restore_us)}, as it did in the mean.",
-    )
+    most = found.now.cold_calls + history.calls * FREE_COLD_POINTS // _WHOLE_POINTS
+    return found.saving(lambda outcome: outcome.cold_calls <= most)
+
+
+def parking_cheapest(history: History) -> Advice | None:
+    """Parking at the time that costs least, whoever waits for it."""
+    found, sooner = _Parkings.of(history), parking_sooner(history)
+    advice = None if found is None else found.saving(lambda outcome: True)
+    return None if sooner is not None and advice == sooner else advice
+
+
+def parking_later(history: History) -> Advice | None:
+    """Parking so much later that at most half of the calls that waited for a replica do."""
+    found = _Parkings.of(history)
+    if found is None or not _is_cold(history, found.now.cold_calls):
+        return None
+    for park_after_us, outcome in found.outcomes.items():
+        if park_after_us > found.park_after_us and outcome.cold_calls * 2 <= found.now.cold_calls:
+            more_atto = _cost(outcome) - _cost(found.now)
+            return found.advice(park_after_us) if _is_worth(history, more_atto) else None
+    return None
 
 
 def keeping_warm(history: History) -> Advice | None:
@@ -60,9 +71,7 @@ def keeping_warm(history: History) -> Advice | None:
     if history.deployed.min_replicas:
         return _letting_go(history)
     warmth = history.warmth
-    is_cold = warmth.spared_calls * _WHOLE_POINTS >= KEEP_WARM_COLD_POINTS * history.calls
-    is_cheap = warmth.added_atto * _WHOLE_POINTS <= KEEP_WARM_MOST_POINTS * history.cost_atto
-    if not (warmth.spared_calls and is_cold and is_cheap):
+    if not _is_cold(history, warmth.spared_calls) or not _is_worth(history, warmth.added_atto):
         return None
     after = history.gaps.latencies()
     after.replace(warmth.as_was, warmth.as_warm)
@@ -123,7 +132,74 @@ def lower_precision(history: History) -> Advice | None:
     )
 
 
-RULES: tuple[Rule, ...] = (parking, keeping_warm, batching, lower_precision)
+RULES: tuple[Rule, ...] = (
+    parking_sooner,
+    parking_cheapest,
+    parking_later,
+    keeping_warm,
+    batching,
+    lower_precision,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parkings:
+    """What each time until parking comes to, for a function that parks its replicas."""
+
+    history: History
+    restore_us: int
+    outcomes: Mapping[int, Outcome]
+
+    @classmethod
+    def of(cls, history: History) -> _Parkings | None:
+        """None where replicas are always there, or nothing says what bringing one back takes."""
+        restore_us, gaps = history.restore_us, history.gaps
+        if history.deployed.min_replicas or restore_us is None:
+            return None
+        return cls(
+            history, restore_us, {us: gaps.outcome(us, restore_us) for us in gaps.candidates_us}
+        )
+
+    @property
+    def park_after_us(self) -> int:
+        """As it is."""
+        return self.history.deployed.park_after_us
+
+    @property
+    def now(self) -> Outcome:
+        """What that comes to."""
+        return self.outcomes[self.park_after_us]
+
+    def saving(self, takes: Callable[[Outcome], bool]) -> Advice | None:
+        """The cheapest of those that will do, if it is worth it; of equal ones the longest."""
+        good = [us for us, outcome in self.outcomes.items() if takes(outcome)]
+        best_us = min(good, key=lambda us: (_cost(self.outcomes[us]), -us))
+        return _worth_it(self.history, self.advice(best_us))
+
+    def advice(self, park_after_us: int) -> Advice:
+        """To park after this time."""
+        outcome = self.outcomes[park_after_us]
+        change = f'park_after="{seconds_text(park_after_us)}"'
+        if park_after_us > self.history.deployed.remove_after_us:
+            change += f', remove_after="{seconds_text(park_after_us)}"'
+        return _advice(
+            self.history,
+            "park-after",
+            change,
+            _cost(self.now) - _cost(outcome),
+            effect(outcome.latencies, outcome.cold_calls),
+            _comes_back(self.restore_us),
+        )
+
+
+def _is_cold(history: History, cold_calls: int) -> bool:
+    """Whether so many calls waited that it is worth a thought."""
+    return cold_calls > 0 and cold_calls * _WHOLE_POINTS >= COLD_POINTS * history.calls
+
+
+def _is_worth(history: History, more_atto: int) -> bool:
+    """Whether a function may cost so much more for fewer waits."""
+    return more_atto * _WHOLE_POINTS <= MOST_MORE_POINTS * history.cost_atto
 
 
 def _letting_go(history: History) -> Advice | None:
@@ -138,7 +214,7 @@ def _letting_go(history: History) -> Advice | None:
         "min_replicas=0",
         history.idle_atto + history.restore_atto - _cost(outcome),
         effect(outcome.latencies, outcome.cold_calls),
-        f"A replica comes back in {_milliseconds(restore_us)}, as it did in the mean.",
+        _comes_back(restore_us),
     )
 
 
@@ -149,11 +225,13 @@ def _cost(outcome: Outcome) -> int:
 def _saving(
     history: History, kind: Kind, change: str, saved_atto: int, after: Effect, assumption: str
 ) -> Advice | None:
-    """Advice that is worth it."""
-    if saved_atto * _WHOLE_POINTS < LEAST_SAVING_POINTS * history.cost_atto or saved_atto <= 0:
-        return None
-    found = _advice(history, kind, change, saved_atto, after, assumption)
-    return found if found.saving_nano > 0 else None
+    """Advice, if it is worth it."""
+    return _worth_it(history, _advice(history, kind, change, saved_atto, after, assumption))
+
+
+def _worth_it(history: History, found: Advice) -> Advice | None:
+    least_nano = nano(history.cost_atto * LEAST_SAVING_POINTS // _WHOLE_POINTS)
+    return found if found.saving_nano >= max(1, least_nano) else None
 
 
 def _advice(
@@ -173,6 +251,6 @@ def _advice(
     )
 
 
-def _milliseconds(time_us: int) -> str:
-    whole, rest = divmod(time_us, 1000)
-    return f"{whole}.{rest:03d} ms"
+def _comes_back(restore_us: int) -> str:
+    whole, rest = divmod(restore_us, 1000)
+    return f"A replica comes back in {whole}.{rest:03d} ms, as it did in the mean."

@@ -73,25 +73,24 @@ def test_another_time_until_parking_gives_what_a_node_with_it_gives(
     assert outcome.restores == other.restores()
 
 
-@settings(max_examples=100, deadline=None)
-@given(_months, st.integers(1, 5 * SECOND_US), st.sampled_from(CANDIDATES_US))
-def test_what_restores_put_off_changes_a_replay_by_no_more_than_they_take(
+@settings(max_examples=300, deadline=None)
+@given(_months, st.integers(1, 100 * SECOND_US), st.sampled_from(CANDIDATES_US))
+def test_a_replay_promises_no_more_than_a_node_would_have_kept(
     arrivals: list[Arrival], restore_us: int, other_us: int
 ) -> None:
-    one_at_a_time = [
-        a for a, b in itertools.pairwise(arrivals) if b.at_us - a.at_us > 30 * SECOND_US
+    """Calls that wait for a replica put off those after them; here no two run at once."""
+    apart = [
+        one
+        for one, next_ in itertools.pairwise(arrivals)
+        if next_.at_us - one.at_us > one.held_us + restore_us
     ]
-    there = history_of(SimulatedNode(60 * SECOND_US, restore_us).run(one_at_a_time), 60 * SECOND_US)
-    other = SimulatedNode(other_us, restore_us).run(one_at_a_time)
-    outcome = there.gaps.outcome(other_us, there.restore_us or 0)
-    most = len(one_at_a_time) + 1
-    assert abs(outcome.idle_atto - other.idle_us()) <= most * restore_us
-    near = sum(
-        abs(row.duration_us - other_us) <= restore_us
-        for row in other.intervals
-        if row.kind == "idle"
-    )
-    assert abs(outcome.restores - other.restores()) <= near
+    here = SimulatedNode(60 * SECOND_US, restore_us).run(apart)
+    there = SimulatedNode(other_us, restore_us).run(apart)
+    history = history_of(here, 60 * SECOND_US)
+    outcome = history.gaps.outcome(other_us, history.restore_us or 0)
+    kept_us = there.idle_us() + there.restores() * restore_us
+    assert outcome.idle_atto + outcome.restore_atto >= kept_us
+    assert outcome.cold_calls >= there.cold_calls()
 
 
 def test_a_replica_that_went_for_another_reason_goes_in_the_replay_too() -> None:
@@ -100,7 +99,7 @@ def test_a_replica_that_went_for_another_reason_goes_in_the_replay_too() -> None
     node.run([Arrival(START_US + 1, 10)], end_us=START_US + 30 * SECOND_US)
     node.run([Arrival(START_US + 7200 * SECOND_US, 10)])
     history = history_of(node, 60 * SECOND_US)
-    for park_after_s, idle_s in ((1, 1 + 1), (60, 29 + 60), (3600, 29 + 3600)):
+    for park_after_s, idle_s in ((1, 2), (60, 29 + 60), (3600, 29 + 3600)):
         outcome = history.gaps.outcome(park_after_s * SECOND_US, SECOND_US)
         assert outcome.restores == 2
-        assert abs(outcome.idle_atto - idle_s * SECOND_US) < 100
+        assert abs(outcome.idle_atto - idle_s * SECOND_US) <= SECOND_US
