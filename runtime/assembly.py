@@ -6,7 +6,11 @@ from collections.abc import Callable, Collection
 
 import apsw
 
+from dsfn.billing.months import Months
+from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
+from dsfn.billing.signing import FILE_NAME as KEY_FILE
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
@@ -14,6 +18,7 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -70,7 +75,11 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
-    rates = RateStore(data_dir / "ledger.db", card, clock.now_us())
+    rates = RateStore(
+        data_dir / "ledger.db", card, clock.now_us(), lambda: ledger.closed_until_us
+    )
+    parties = read_parties(settings.invoices)
+    months = Months(ledger, lambda: rates.book, parties, SigningKey.open(data_dir / KEY_FILE))
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -174,6 +183,8 @@ def assemble(
         ledger=ledger,
         rates=rates,
         adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
+        months=months,
+        closer=Closer(months, clock, invoker.meter.flush),
         metrics=metrics,
         timelines=timelines,
     )

@@ -109,7 +109,7 @@ def test_rows_come_by_their_start_from_a_half_open_range(
     assert [row.started_at_us for row in ledger.between(10, 40)] == [10, 20, 30]
 
 
-def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_crosses_one(
+def test_sums_are_by_status_and_what_was_asked_for_and_leave_out_what_crosses_a_midnight(
     ledger: SqliteLedger, make_usage: MakeUsage
 ) -> None:
     day = 86_400_000_000
@@ -122,7 +122,7 @@ def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_cross
             make_usage(invocation_id="d", started_at_us=day, status="platform"),
         ]
     )
-    sums = ledger.sums(Selection(*FOREVER))
+    sums = ledger.sums(Selection(*FOREVER, "day"))
     assert [(s.status, s.day, s.requests, s.busy_us, s.held_us, s.restore_us) for s in sums] == [
         ("platform", 1, 1, 100, 200, 0),
         ("succeeded", 0, 1, 100, 200, 7),
@@ -250,7 +250,7 @@ def test_a_file_that_is_no_ledger_is_refused_in_a_sentence(tmp_path: Path) -> No
 def test_a_full_disk_refuses_the_row_and_keeps_the_others(
     small_disk: Callable[[str], Path], make_usage: MakeUsage
 ) -> None:
-    path = small_disk("512k") / "ledger.db"
+    path = small_disk("1m") / "ledger.db"
     ledger = SqliteLedger(path)
     posted = []
     with pytest.raises(StorageFull, match=r"no room left on the disk to write ledger\.db"):

@@ -165,11 +165,15 @@ def test_a_statement_reads_as_documented(make_usage: MakeUsage) -> None:
     document = bill([rows], card, month="2026-09").to_document()
     assert json.loads(json.dumps(document)) == {
         "month": "2026-09",
+        "start": "2026-09-01T00:00:00Z",
+        "end": "2026-10-01T00:00:00Z",
         "by": "function",
+        "tenant": None,
         "status": "open",
         "currency": "USD",
         "exponent": 2,
         "total_minor": 174,
+        "expected_minor": None,
         "lines": [
             {
                 "kind": "usage",
@@ -185,6 +189,7 @@ def test_a_statement_reads_as_documented(make_usage: MakeUsage) -> None:
                 "amount_nano": 1_745_000_000,
                 "amount_minor": 174,
                 "note": "",
+                "service_month": None,
             }
         ],
         "devices": [

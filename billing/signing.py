@@ -1,0 +1,83 @@
+"""The key that a ledger signs with: Ed25519 (RFC 8032), in a file of its own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dsfn.functions.errors import StorageFull, UsageError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+FILE_NAME = "ledger-key.pem"
+_MAX_KEY_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key. `public_key`: its public half, 32 bytes in hex."""
+
+    public_key: str
+    _private: Ed25519PrivateKey
+
+    @classmethod
+    def open(cls, path: Path) -> SigningKey:
+        """The key in a file (PKCS #8, PEM), made the first time, for its owner alone to read.
+
+        Raises `UsageError` for a file that is no such key, `StorageFull`.
+        """
+        try:
+            if not path.exists():
+                _write(path, _new_pem())
+            return cls._read(path)
+        except OSError as error:
+            if error.errno == 28:
+                raise StorageFull(f"There is no room left on the disk to write {path}.") from error
+            raise UsageError(f"{path} cannot be used: {error.strerror}.") from error
+
+    @classmethod
+    def _read(cls, path: Path) -> SigningKey:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        with path.open("rb") as file:
+            pem = file.read(_MAX_KEY_BYTES)
+        try:
+            key = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{path} is not a private key in PEM.") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise UsageError(f"{path} is not an Ed25519 key.")
+        return cls(key.public_key().public_bytes_raw().hex(), key)
+
+    def sign(self, content: bytes) -> bytes:
+        """The signature of some bytes, 64 bytes."""
+        return self._private.sign(content)
+
+
+def _new_pem() -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes all of a new file or, whatever happens meanwhile, none of it."""
+    temporary = path.with_name(f".{path.name}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
