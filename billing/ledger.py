@@ -151,6 +151,10 @@ class Ledger(Protocol):
     def reservations_open(self, tenant: str) -> list[Reservation]:
         """The reservations of a tenant that are neither posted nor void, the oldest first."""
 
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
+
     def verify(self) -> Verification:
         """Looks at every row, roll-up, account and checkpoint. Takes little memory."""
 

@@ -55,7 +55,7 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+        """Opens or makes the ledger.
 
         Raises `UsageError` when another process writes to it, `StorageFull`.
         """
@@ -67,7 +67,6 @@ class SqliteLedger:
             self._billed_from_us = self.closed_until_us
             self._journal = SqliteJournal(self._connection)
             take_over(self._connection, self._journal)
-            self._close_leases()
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -217,8 +216,9 @@ class SqliteLedger:
         with self._turn, transaction(self._connection) as connection:
             write(connection)
 
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
         found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
         intervals = [
             interval

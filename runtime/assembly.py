@@ -33,6 +33,7 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.found import find_gpus
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.registry import Registry
@@ -86,6 +87,8 @@ def assemble(
     environments = Environments(data_dir / "environments")
     gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
     launcher = Launcher(settings.limits.spares, bool(gpus))
+    leases = Leases(clock, new_call_id, gpus.class_of)
+    meter = Meter(ledger, leases)
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
     tiers.promote = gpus.promote
     tiers.above = lambda digest: gpus.tiers_of(data_dir / "snapshots" / digest)
@@ -93,7 +96,7 @@ def assemble(
     soundness = Soundness(data_dir / "snapshots", environments)
     quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
     replicas = ReplicaStarter(
-        settings, clock, environments, launcher, gpus, tiers, logs, soundness, quarantine
+        settings, leases, environments, launcher, gpus, tiers, logs, soundness, quarantine
     )
     pools = Pools(settings, clock, registry, replicas)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
@@ -101,7 +104,7 @@ def assemble(
         registry,
         pools,
         blobs,
-        Meter(ledger),
+        meter,
         in_force,
         answers,
         metrics,
@@ -123,7 +126,7 @@ def assemble(
             invoker.run,
             registry.revision,
             workflows.revision,
-            ledger.post,
+            meter.post_kept,
             prices_of(in_force, settings.limits, gpus.device_class),
             new_call_id,
             settings.limits.max_body_bytes,
@@ -140,7 +143,15 @@ def assemble(
         life=Life(url, clock.now_us()),
         registry=registry,
         pipeline=_pipeline(
-            settings, clock, registry, workflows, environments, launcher, gpus, tiers, soundness
+            settings,
+            clock,
+            registry,
+            workflows,
+            environments,
+            Jobs(launcher, gpus, leases),
+            gpus,
+            tiers,
+            soundness,
         ),
         gpus=gpus,
         tiers=tiers,
@@ -181,6 +192,7 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
+        meter=meter,
         rates=rates,
         adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
         months=months,
@@ -236,7 +248,7 @@ def _pipeline(
     registry: Registry,
     workflows: WorkflowRegistry,
     environments: Environments,
-    launcher: Launcher,
+    jobs: Jobs,
     gpus: Gpus,
     tiers: SnapshotTiers,
     soundness: Soundness,
@@ -246,7 +258,7 @@ def _pipeline(
         tiers,
         environments,
         registry,
-        Jobs(launcher, gpus),
+        jobs,
         gpus,
         soundness,
         clock,

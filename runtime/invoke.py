@@ -17,6 +17,7 @@ from dsfn.functions.errors import (
     CorruptBlob,
     DsfnError,
     FunctionError,
+    HandlerCrashed,
     OutputTooLarge,
     RequestError,
 )
@@ -25,8 +26,9 @@ from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
+from dsfn.runtime.leases.lease import Held
 from dsfn.runtime.metering import Meter
-from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
+from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
@@ -35,6 +37,7 @@ from dsfn.runtime.timelines import Timelines
 
 _NODE_NONCE = urandom(5).hex()
 _CALL_NUMBERS = count()
+_NO_ORIGIN = Origin("", "", "")
 
 
 def new_call_id(now_us: int) -> str:
@@ -104,12 +107,16 @@ class Invoker:
         except BaseException:
             self.answers.release(claim)
             raise
-        await self.answers.complete(claim, answer, usage)
+        try:
+            await self.answers.complete(claim, answer, usage)
+        except DsfnError:
+            self.meter.lost(usage)
+            raise
         await self._post_first(claim, usage)
         return answer
 
     async def _post_first(self, claim: Claim, usage: Usage) -> None:
-        await self.meter.post(usage)
+        await self.meter.post(usage, kept=True)
         self.answers.posted([claim.key])
 
     def _revision(self, call: Call) -> Revision:
@@ -133,6 +140,8 @@ class Invoker:
             # Nothing ran: there is nothing for the books, but it must be seen.
             self.metrics.failed(call.function, type(error).__name__, "rejected")
             raise
+        if lease.restore_us:
+            lease.slot.lease.restored_for(call.tenant)
         limit_us = self._limit_us(call, lease)
         if limit_us is not None and limit_us <= 0:
             lease.replica.unreserve(lease.slot)
@@ -150,7 +159,7 @@ class Invoker:
                 await self.blobs.discard(str(error.fields["blob"]))
             raise
         if stream is not None:
-            usage = self._usage(call, lease, 0)
+            usage = self._usage(call, lease, lease.slot.so_far(), 0)
             charges: list[Charge] = []
             answer = replace(
                 self._answer(lease, reply, usage),
@@ -158,7 +167,7 @@ class Invoker:
                 settled=lambda: charges[0].to_document(),
             )
             return answer, usage
-        usage = self._usage(call, lease, reply.busy_us)
+        usage = self._settled(call, lease, reply.busy_us)
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
@@ -181,11 +190,12 @@ class Invoker:
 
     def _limit_us(self, call: Call, lease: Lease) -> int | None:
         """How long a call may hold its replica, None for as long as it likes."""
-        ready = lease.replica.ready
-        if call.max_cost_nano is None or ready is None:
+        if call.max_cost_nano is None:
             return None
-        rate = self.in_force().rate(ready.device_class)
-        return rate.affordable_us(call.max_cost_nano, lease.restore_us)
+        devices = lease.slot.lease.subject
+        rate = self.in_force().rate(devices.device_class)
+        limit_us = rate.affordable_us(call.max_cost_nano, lease.restore_us * devices.devices)
+        return None if limit_us is None else limit_us // devices.devices
 
     async def _collect(self, reply: Reply) -> None:
         """Turns a streaming reply into one with a body, within the limit of results."""
@@ -215,7 +225,7 @@ class Invoker:
         except BaseException as error:
             await self._post_failure(call, lease, error, self.meter.post)
             raise
-        usage = self._usage(call, lease, stream.reply.busy_us)
+        usage = self._settled(call, lease, stream.reply.busy_us)
         self._answered(call, self._answer(lease, stream.reply, usage))
         await self.meter.post(usage)
         charges.append(self._charge(usage))
@@ -228,9 +238,10 @@ class Invoker:
         self, call: Call, lease: Lease, error: BaseException, post: Post
     ) -> None:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
-        kind = type(error) if isinstance(error, DsfnError) else CallCancelled
-        usage = self._usage(call, lease, busy_us=None)
-        usage = replace(usage, status=_status(kind), error=kind.__name__)
+        cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
+        status = _status(cause)
+        usage = self._settled(call, lease, None, ran=status != "rejected")
+        usage = replace(usage, status=status, error=type(cause).__name__)
         self.metrics.failed(call.function, usage.error, usage.status)
         if isinstance(error, DsfnError):
             charge = self._charge(usage)
@@ -238,29 +249,34 @@ class Invoker:
             error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
         await post(usage)
 
-    def _usage(self, call: Call, lease: Lease, busy_us: int | None) -> Usage:
+    def _settled(self, call: Call, lease: Lease, busy_us: int | None, ran: bool = True) -> Usage:
+        """The row of a call that is over for its caller. That it was cut off a little late, or
+        came to a replica only to be refused, is not the caller's to pay."""
+        held = lease.slot.settle(self._limit_us(call, lease) if ran else 0)
+        return self._usage(call, lease, held, busy_us)
+
+    def _usage(self, call: Call, lease: Lease, held: Held, busy_us: int | None) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
-        ready = lease.replica.ready
-        assert ready is not None
-        now_ns = self.clock.monotonic_ns()
-        held_us = lease.slot.held_us(now_ns)
-        limit_us = self._limit_us(call, lease)
-        if limit_us is not None:
-            # That it was cut off a little late is not the caller's to pay.
-            held_us = min(held_us, limit_us)
+        devices, origin = lease.slot.lease.subject, call.origin or _NO_ORIGIN
         return Usage(
             invocation_id=call.id,
             tenant=call.tenant,
             caller=call.caller,
             function=call.function,
-            revision=lease.replica.revision.id,
-            device_class=ready.device_class,
-            started_at_us=self.clock.now_us() - (now_ns - lease.granted_ns) // 1000,
-            busy_us=held_us if busy_us is None else min(busy_us, held_us),
-            held_us=held_us,
+            revision=devices.revision,
+            device_class=devices.device_class,
+            started_at_us=held.started_at_us,
+            busy_us=held.held_us if busy_us is None else min(busy_us, held.held_us),
+            held_us=held.held_us,
             restore_us=lease.restore_us,
             status="succeeded",
             idempotency_key=call.idempotency_key or "",
+            device=devices.device,
+            lease=devices.lease,
+            devices=devices.devices,
+            workflow=origin.workflow,
+            run=origin.run,
+            step=origin.step,
         )
 
     def _answer(self, lease: Lease, reply: Reply, usage: Usage) -> Answer:
@@ -323,9 +339,11 @@ def _too_dear(call: Call) -> BudgetExceeded:
     )
 
 
-def _status(kind: type[DsfnError]) -> Status:
-    if issubclass(kind, RequestError):
+def _status(error: DsfnError) -> Status:
+    if isinstance(error, RequestError):
         return "rejected"
-    if issubclass(kind, CallCancelled | BudgetExceeded):
+    if isinstance(error, CallCancelled | BudgetExceeded):
         return "cancelled"
-    return "failed" if issubclass(kind, FunctionError) else "platform"
+    if isinstance(error, HandlerCrashed) and error.fields.get("signal") == "SIGKILL":
+        return "platform"  # no code of a function ends that way: the kernel or somebody ended it
+    return "failed" if isinstance(error, FunctionError) else "platform"

@@ -34,12 +34,21 @@ def shown_key(key: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The step of a workflow's run that makes a call."""
+
+    workflow: str
+    run: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request to a function, whoever made it.
 
     `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
     microseconds since the epoch (for the books). A call is cut off before it costs more than
-    `max_cost_nano`.
+    `max_cost_nano`. `origin`: the step that makes it, if one does.
     """
 
     id: str
@@ -54,6 +63,7 @@ class Call:
     received_at_us: int = 0
     received_ns: int = 0
     max_cost_nano: int | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,10 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
+        services.meter.start()
         services.pools.start()
         services.runs.start_serving()
+        ledger.close_leases()
         services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
@@ -111,6 +113,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.runs.close()
             await services.tiers.close()
             await services.pools.close()
+            await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
     finally:

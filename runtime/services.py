@@ -26,6 +26,7 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
+from dsfn.runtime.metering import Meter
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -80,6 +81,7 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: SqliteLedger
+    meter: Meter
     rates: RateStore
     adviser: Adviser
     months: Months

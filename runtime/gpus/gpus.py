@@ -47,6 +47,7 @@ class Gpus:
     _turns: list[asyncio.Lock] = field(init=False)
     _owner: asyncio.Future[OwnerControl] | None = None
     _slabs: dict[Path, tuple[SlabEntry, ...]] = field(default_factory=dict)
+    _classes: list[str] = field(init=False)
     _fault: DsfnError | None = None
     _keeper: asyncio.Task[None] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -55,6 +56,7 @@ class Gpus:
         numbers = range(len(self.found.devices))
         self.rooms = [Room(number, self._account) for number in numbers]
         self._turns = [asyncio.Lock() for _ in numbers]
+        self._classes = ["gpu" for _ in numbers]  # until the owner has said more
 
     def __bool__(self) -> bool:
         return bool(self.found.devices)
@@ -223,6 +225,10 @@ class Gpus:
         classes = control.facts["device_classes"] if control is not None else []
         return str(classes[0]) if classes else "cpu"
 
+    def class_of(self, gpus: Sequence[Gpu]) -> str:
+        """What these GPUs are billed as; "cpu" where there are none."""
+        return self._classes[gpus[0].index] if gpus else "cpu"
+
     async def report(self) -> dict[str, Any] | None:
         """Where every byte of the owner's memory is; None without a running owner."""
         control = self._running()
@@ -306,6 +312,7 @@ class Gpus:
     def _announce(self, control: OwnerControl) -> None:
         assert self._owner is not None
         self._fault = None
+        self._classes = [str(name) for name in control.facts["device_classes"]]
         self._arena.start_over()
         self._owner.set_result(control)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dsfn.functions.errors import MemoryFull, NotFound, OwnerLost, SnapshotError
 from dsfn.runtime.brought_back import Stages
-from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.grip import Grip
 from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import Revision
 from dsfn.runtime.replicas.launcher import Launcher, Nursery
@@ -41,7 +41,7 @@ class Starter:
     """Makes loaded replicas."""
 
     settings: Settings
-    clock: Clock
+    leases: Leases
     environments: Environments
     launcher: Launcher
     gpus: Gpus
@@ -110,8 +110,8 @@ class Starter:
             revision,
             worker,
             grip,
+            self.leases,
             self.settings.limits,
-            self.clock,
             released=watch.released,
             parked=watch.parked,
             ended=watch.ended,

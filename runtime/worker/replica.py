@@ -22,6 +22,7 @@ from dsfn.runtime.worker.linux import give_memory_back
 from dsfn.runtime.worker.messages import Load, Ready
 from dsfn.runtime.worker.runner_choice import runs_inline
 from dsfn.runtime.worker.source import Source, import_source
+from dsfn.runtime.worker.stopwatch import CudaStopwatch, Stopwatch
 
 if TYPE_CHECKING:
     from dsfn.snapshots.memory import Slab
@@ -107,6 +108,8 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
         max_result_bytes=request.max_result_bytes,
         memory_bytes=request.memory_bytes,
         gate=gate,
+        weight=function.weight,
+        stopwatch=CudaStopwatch if devices.on_cuda else Stopwatch,
     )
     parts = {
         "start.import": import_us,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dsfn.billing.usage import Usage
@@ -15,7 +15,7 @@ from dsfn.functions.workflow.streams import whole_stream
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES, request_digest
-from dsfn.runtime.model import Answer, Call, Revision
+from dsfn.runtime.model import Answer, Call, Origin, Revision
 from dsfn.runtime.workflows.active import ActiveRun, Allowance, Attempt
 from dsfn.runtime.workflows.amounts import money
 from dsfn.runtime.workflows.bodies import Body
@@ -116,7 +116,7 @@ class Attempts:
             return Succeeded(await self._kept(answer, interface.result), digest)
         except BaseException:
             # It ran and gave what cannot be kept, so it has to run again: that is not charged.
-            usages.clear()
+            usages[:] = [replace(usage, status="platform") for usage in usages]
             raise
 
     async def _answer(self, call: Call, timeout_s: float | None, usages: list[Usage]) -> Answer:
@@ -156,6 +156,7 @@ class Attempts:
             received_at_us=self.clock.now_us(),
             received_ns=self.clock.monotonic_ns(),
             max_cost_nano=None if attempt.allowance is None else attempt.allowance.nano,
+            origin=Origin(run.workflow, run.id, step),
         )
 
 
