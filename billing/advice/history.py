@@ -12,7 +12,7 @@ from dsfn.billing.usage import Usage
 
 _SECOND_US = 1_000_000
 # Times until parking that are tried, beside the one that a function has.
-PARK_AFTER_S = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
+PARK_AFTER_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
 
 
 class History:

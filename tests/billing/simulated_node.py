@@ -31,6 +31,7 @@ class _Replica:
     free_from_us: int = 0
     lease: str = ""
     rows: int = 0
+    rests: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class SimulatedNode:
         free = [r for r in self._held() if r.free_from_us <= arrival.at_us]
         if free:
             replica = max(free, key=lambda r: r.free_from_us)
-            self._interval(replica, "idle", replica.free_from_us, arrival.at_us, "idle")
+            replica.rests.append((replica.free_from_us, arrival.at_us))
         else:
             replica, waited_us = self._bring_back(arrival.at_us), self.restore_us
         start_us = arrival.at_us + waited_us
@@ -123,12 +124,24 @@ class SimulatedNode:
 
     def _let_go(self, replica: _Replica, at_us: int, closes: bool) -> None:
         assert replica.begun_us is not None
-        self._interval(replica, "idle", replica.free_from_us, at_us, "idle")
+        replica.rests.append((replica.free_from_us, at_us))
+        self._idle(replica)
         self._interval(replica, "held", replica.begun_us, at_us, closes=closes)
         replica.begun_us = None
 
     def _held(self) -> list[_Replica]:
         return [r for r in self._replicas if r.begun_us is not None]
+
+    def _idle(self, replica: _Replica) -> None:
+        """All rests of a day are one row, which begins when the first did."""
+        days: dict[int, list[int]] = {}
+        for rest in replica.rests:
+            for start_us, duration_us in _at_midnights(*rest):
+                day = days.setdefault(start_us // DAY_US, [start_us, 0])
+                day[1] += duration_us
+        for start_us, duration_us in days.values():
+            self._interval(replica, "idle", start_us, start_us + duration_us, "idle")
+        replica.rests.clear()
 
     def _interval(
         self,

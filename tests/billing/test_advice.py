@@ -60,7 +60,7 @@ def only(found: Report, kind: str) -> Advice | None:
     return next((each for each in found.advice if each.kind == kind), None)
 
 
-def test_parking_at_once_saves_the_idle_time_that_nobody_used() -> None:
+def test_parking_sooner_saves_the_idle_time_that_nobody_used() -> None:
     """A call every two minutes: each pays for 60 s of rest, and finds its replica parked."""
     node = SimulatedNode(PARK_US, SECOND_US).run(every(120, 720))
     found = report(node)
@@ -71,10 +71,10 @@ def test_parking_at_once_saves_the_idle_time_that_nobody_used() -> None:
     assert abs(cost.idle_nano - 720 * 60_000_000) <= 1_000
     advice = only(found, "park-after")
     assert advice is not None
-    assert advice.change == 'park_after="0s"'
-    assert abs(advice.saving_nano - 720 * 60_000_000) <= 1_000
+    assert advice.change == 'park_after="1s"'
+    assert abs(advice.saving_nano - 720 * 59_000_000) <= 1_000
     assert advice.cost_nano == cost.cost_nano
-    assert advice.saving_points == round(10_000 * 60 / 62)
+    assert advice.saving_points == round(10_000 * 59 / 62)
     assert (advice.after.cold_calls, advice.confidence) == (720, "medium")
     assert advice.before == advice.after
     assert found.saving_nano == advice.saving_nano
@@ -94,9 +94,9 @@ def test_parking_sooner_is_told_apart_from_what_is_cheapest_but_slow() -> None:
     )
     assert (sooner.change, sooner.after.cold_calls) == ('park_after="20s"', 200)
     assert sooner.saving_nano == 200 * 580 * 1_000_000
-    assert (cheapest.change, cheapest.after.cold_calls) == ('park_after="0s"', 4000)
-    # Each of 19 gaps, of 14 s but the first, costs a second of restore instead.
-    assert cheapest.saving_nano == 200 * (600 + 19 * 14 - 1 - 19) * 1_000_000
+    assert (cheapest.change, cheapest.after.cold_calls) == ('park_after="1s"', 4000)
+    # Each of 19 gaps, of 14 s but the first, costs a second of rest and one of restore instead.
+    assert cheapest.saving_nano == 200 * (599 + 19 * (14 - 2) - 1) * 1_000_000
     assert cheapest.after.p50_us == pytest.approx(2 * SECOND_US, rel=1 / 64)
 
 
