@@ -17,8 +17,8 @@ _WHOLE_POINTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What calls took: half of them at most `p50_us`, 99 % at most `p99_us`; None without calls.
-    `cold_calls` waited for a replica to be brought back."""
+    """What calls took: half of them at most `p50_us`, 99 % at most `p99_us`; None without calls,
+    and where they share replicas. `cold_calls` waited for a replica to be brought back."""
 
     cold_calls: int
     p50_us: int | None

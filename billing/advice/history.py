@@ -29,8 +29,9 @@ class History:
         self.warmth = Warmth()
         self.batches = Batches()
         self._leases = Leases(self.gaps, self.warmth, park_after_us, start_us)
-        # Calls that share a replica are told apart by their shares of its time, not by the clock.
-        self._runs_alone = deployed.concurrency == deployed.max_batch == 1
+        # Of calls that share a replica the books have their shares of its time, not how long they
+        # took by the clock.
+        self.runs_alone = deployed.concurrency == deployed.max_batch == 1
 
     @property
     def cost_atto(self) -> int:
@@ -49,7 +50,7 @@ class History:
         self.calls += 1
         self.calls_atto += row.held_us * price
         self._leases.call(row)
-        if self._runs_alone:
+        if self.runs_alone:
             arrived_us = row.started_at_us - row.restore_us
             self.batches.call(arrived_us, row.busy_us, row.held_us, price)
 

@@ -130,7 +130,7 @@ def _cost(history: History) -> FunctionCost:
     for park_after_us in gaps.candidates_us if restore_us is not None else ():
         outcome = gaps.outcome(park_after_us, restore_us or 0)
         cost_nano = nano(outcome.idle_atto + outcome.restore_atto)
-        shown = effect(outcome.latencies, outcome.cold_calls)
+        shown = effect(history, outcome.latencies, outcome.cold_calls)
         parking.append(Parking(park_after_us, cost_nano, shown))
     return FunctionCost(
         function=history.deployed.function,

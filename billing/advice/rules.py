@@ -28,14 +28,16 @@ _WHOLE_POINTS = 10_000
 Rule = Callable[[History], Advice | None]
 
 
-def effect(latencies: Latencies, cold_calls: int) -> Effect:
+def effect(history: History, latencies: Latencies, cold_calls: int) -> Effect:
     """How calls were, in three numbers."""
+    if not history.runs_alone:
+        return Effect(cold_calls, None, None)
     return Effect(cold_calls, latencies.percentile(50), latencies.percentile(99))
 
 
 def actual(history: History) -> Effect:
     """How the calls were in fact."""
-    return effect(history.gaps.latencies(), history.gaps.cold_calls())
+    return effect(history, history.gaps.latencies(), history.gaps.cold_calls())
 
 
 def parking_sooner(history: History) -> Advice | None:
@@ -80,7 +82,7 @@ def keeping_warm(history: History) -> Advice | None:
         "keep-warm",
         "min_replicas=1",
         -warmth.added_atto,
-        effect(after, history.gaps.cold_calls() - warmth.spared_calls),
+        effect(history, after, history.gaps.cold_calls() - warmth.spared_calls),
         "One replica holds its device whenever none did.",
     )
 
@@ -92,7 +94,7 @@ def batching(history: History) -> Advice | None:
     if most < 2:
         return None
     before = actual(history)
-    after = effect(found.latencies, before.cold_calls)
+    after = effect(history, found.latencies, before.cold_calls)
     if before.p99_us and after.p99_us and after.p99_us > BATCH_SLOWER * before.p99_us:
         return None
     sizes = [1 << bits for bits in range(1, (most - 1).bit_length() + 1)]
@@ -126,7 +128,7 @@ def lower_precision(history: History) -> Advice | None:
         "precision",
         f'precision="{lowering.kind}"{fewer}',
         history.restore_atto + history.idle_atto - rest_atto,
-        effect(history.gaps.latencies(restore_us), history.gaps.cold_calls()),
+        effect(history, history.gaps.latencies(restore_us), history.gaps.cold_calls()),
         f"Its weights take {after} bytes instead of {before}, {source}; bringing them back takes"
         " time in proportion, and calls take as long as before.",
     )
@@ -187,7 +189,7 @@ class _Parkings:
             "park-after",
             change,
             _cost(self.now) - _cost(outcome),
-            effect(outcome.latencies, outcome.cold_calls),
+            effect(self.history, outcome.latencies, outcome.cold_calls),
             _comes_back(self.restore_us),
         )
 
@@ -213,7 +215,7 @@ def _letting_go(history: History) -> Advice | None:
         "keep-warm",
         "min_replicas=0",
         history.idle_atto + history.restore_atto - _cost(outcome),
-        effect(outcome.latencies, outcome.cold_calls),
+        effect(history, outcome.latencies, outcome.cold_calls),
         _comes_back(restore_us),
     )
 

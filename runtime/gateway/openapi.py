@@ -25,6 +25,7 @@ from dsfn.runtime.gateway.openapi_base import (
     components,
     content,
 )
+from dsfn.runtime.gateway.openapi_costs import COST_PATHS, COST_SCHEMAS
 from dsfn.runtime.gateway.openapi_plans import PLAN_PATHS
 from dsfn.runtime.gateway.openapi_schemas import embedded_schema, hoist, part_schema
 from dsfn.runtime.gateway.openapi_workflows import WORKFLOW_SCHEMAS, workflow_paths
@@ -51,7 +52,7 @@ def openapi_document(
     workflows: Sequence[Dag] = (),
 ) -> Document:
     """The description of a node at `url` that serves `functions` and `workflows`."""
-    schemas: Document = dict(WORKFLOW_SCHEMAS)
+    schemas: Document = {**WORKFLOW_SCHEMAS, **COST_SCHEMAS}
     paths = {
         f"/functions/{options.name}": {"post": _operation(options.name, interface, schemas)}
         for options, interface in functions
@@ -60,7 +61,13 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {"title": "dsfn", "version": version},
         "servers": [{"url": url}],
-        "paths": {**paths, **workflow_paths(workflows, schemas), **PLAN_PATHS, **common_paths()},
+        "paths": {
+            **paths,
+            **workflow_paths(workflows, schemas),
+            **PLAN_PATHS,
+            **COST_PATHS,
+            **common_paths(),
+        },
         "components": components(schemas),
     }
 

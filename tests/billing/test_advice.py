@@ -15,6 +15,7 @@ import pytest
 from simulated_node import END_US, SECOND_US, START_US, Arrival, SimulatedNode
 
 from dsfn.billing.advice import Advice, Deployed, Lowering, Report, advise
+from dsfn.billing.advice.batches import MAX_CALLS, Batches
 from dsfn.billing.interval import Interval
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.rates import Rate, RateBook, RateCard
@@ -179,6 +180,25 @@ def test_a_batch_that_makes_calls_wait_too_long_is_not_advised() -> None:
     ]
     node = SimulatedNode(PARK_US, 1_000, busy_share=(9, 10)).run(arrivals)
     assert only(report(node), "batch") is None
+
+
+def test_a_batch_of_a_replay_has_at_most_as_many_calls_as_one_may_have() -> None:
+    batches = Batches()
+    for number in range(MAX_CALLS + 2):
+        batches.call(number, 1, 10**9, price=1)
+    batches.finish()
+    assert dict(batches.sizes) == {1: 2, MAX_CALLS: 1}
+    assert batches.batches(MAX_CALLS) == 3
+    assert batches.batches(1) == MAX_CALLS + 2
+
+
+def test_a_saving_of_less_than_a_hundredth_is_not_advised() -> None:
+    """Of 10 s of calls a millisecond less of restore is nothing; a second is."""
+    lowering = Lowering("int8", 1_000, 500, measured=True)
+    little = SimulatedNode(SECOND_US, 2_000).run(every(60, 10, held_us=10 * SECOND_US))
+    assert only(report(little, lowering=lowering), "precision") is None
+    much = SimulatedNode(SECOND_US, 2 * SECOND_US).run(every(60, 10, held_us=10 * SECOND_US))
+    assert only(report(much, lowering=lowering), "precision") is not None
 
 
 def test_fewer_bytes_come_back_sooner_and_may_need_fewer_devices() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,3 +104,29 @@ def test_a_replica_that_went_for_another_reason_goes_in_the_replay_too() -> None
         outcome = history.gaps.outcome(park_after_s * SECOND_US, SECOND_US)
         assert outcome.restores == 2
         assert abs(outcome.idle_atto - idle_s * SECOND_US) <= SECOND_US
+
+
+def test_calls_that_share_a_replica_are_no_rest_of_it() -> None:
+    """Two calls run from 0 s to 10 s, of which each has its share; the third comes at 15 s."""
+    node = SimulatedNode(60 * SECOND_US, SECOND_US).run([Arrival(START_US + SECOND_US, SECOND_US)])
+    (template,) = node.calls
+    at_us = template.started_at_us
+    node.calls = [
+        replace(
+            template,
+            invocation_id=str(number),
+            started_at_us=at_us + seconds * SECOND_US,
+            held_us=share_s * SECOND_US,
+            restore_us=0,
+        )
+        for number, (seconds, share_s) in enumerate([(0, 6), (2, 4), (15, 1)])
+    ]
+    held = next(row for row in node.intervals if row.kind == "held")
+    node.intervals = [
+        replace(row, duration_us=(1 + 16 + 60) * SECOND_US) if row is held else row
+        for row in node.intervals
+        if row.kind != "idle"
+    ]
+    history = history_of(node, 60 * SECOND_US)
+    assert history.gaps.outcome(10 * SECOND_US, 1).idle_atto == (5 + 10) * SECOND_US
+    assert history.gaps.outcome(2 * SECOND_US, 1).idle_atto == (2 + 2) * SECOND_US

@@ -76,6 +76,7 @@ def test_a_node_without_functions_is_described() -> None:
         "/runs/{id}/retry",
         "/plans",
         "/auto",
+        "/cost/advice",
         "/events",
         "/invocations/{id}",
         "/invocations/{id}/result",
