@@ -8,17 +8,6 @@ from typing import Protocol
 from dsfn.billing.charge import Charge, ChargeKind
 
 
-class Signer(Protocol):
-    """The ledger's key."""
-
-    @property
-    def public_key(self) -> str:
-        """Its public half: 32 bytes of Ed25519, in hex."""
-
-    def sign(self, content: bytes) -> bytes:
-        """The signature of some bytes."""
-
-
 @dataclass(frozen=True, slots=True)
 class Issued:
     """An invoice or a credit note as it is kept.

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from dsfn.billing.checkpoints import Checkpoint
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
+from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
 
@@ -85,6 +89,13 @@ class Ledger(Protocol):
         aside; `StorageFull` when the disk has no room.
         """
 
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
+        """
+
     @property
     def closed_until_us(self) -> int:
         """The end of the last closed month, 0 while none is. What began before it and comes
@@ -108,7 +119,8 @@ class Ledger(Protocol):
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
-        others that have a part in it are `crossing`. What was taken back counts negatively."""
+        others that have a part in it are `crossing`. What was taken back counts negatively.
+        Raises `UsageError` for too many by run or step."""
 
     def paddings(
         self, selection: Selection, device_class: str, basis: str, increment_us: int
@@ -155,8 +167,24 @@ class Ledger(Protocol):
         """Closes the leases of a writer that was killed: no replica outlives it. For when all
         the rows that it owed are posted. Raises `StorageFull`."""
 
-    def verify(self) -> Verification:
-        """Looks at every row, roll-up, account and checkpoint. Takes little memory."""
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the ledger has come to, and keeps that; None when nothing has come since the
+        last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order, as they are kept elsewhere,
+        too."""
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md
+        lists what it may find. Raises what reading raises."""
+
+    def cards(self) -> CardTable:
+        """Where the rate cards are kept."""
 
     def close(self) -> None:
         """Writes what there is to write and lets go of the ledger."""

@@ -16,14 +16,17 @@ from dsfn.billing.invoice import (
     digest_of,
     invoice_of,
 )
-from dsfn.billing.issued import ClosedMonth, Issue, Issued, Signer
+from dsfn.billing.issued import ClosedMonth, Issue, Issued
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.lines import Line
 from dsfn.billing.money import NANO_EXPONENT
 from dsfn.billing.parties import Parties
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates import RateBook
+from dsfn.billing.replacement import Correction, corrected
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.statement import Statement, by_of, month_statement, month_usage, statement
+from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, IdempotencyMismatch, NotFound
 
 # Numbers within a month have four digits, or more where there are more documents.
@@ -34,14 +37,14 @@ _DIGITS = 4
 class Months:
     """The months of a ledger.
 
-    Reads may run in any thread. `start_closing`, `issue` and `credit` belong to the thread that
-    posts to the ledger.
+    Reads may run in any thread. `start_closing`, `issue`, `credit` and `correct` belong to the
+    thread that posts to the ledger.
     """
 
     ledger: Ledger
     book: Callable[[], RateBook]
     parties: Parties
-    signer: Signer
+    key: SigningKey
 
     def report(self, month: str, by: str, tenant: str, now_us: int) -> Statement:
         """The bill of a month; of a closed one by function, the one that was made then."""
@@ -128,6 +131,12 @@ class Months:
             closed,
         )
 
+    def issue(self, issue: Issue, now_us: int) -> None:
+        """Keeps documents for ever, and signs what the ledger has come to with them. Raises
+        `Conflict`, `StorageFull`."""
+        self.ledger.issue(issue)
+        self.ledger.checkpoint(self.key, now_us)
+
     def closed(self, month: str) -> tuple[ClosedMonth, list[Issued]]:
         """A month that is closed, and its invoices. Raises `NotFound`."""
         found = self.ledger.documents.month(month)
@@ -172,8 +181,25 @@ class Months:
             now_us,
         )
         issued = self._issued(note, now_us, key)
-        self.ledger.issue(Issue((issued,), (_charge(note, period, now_us),)))
+        self.issue(Issue((issued,), (_charge(note, period, now_us),)), now_us)
         return issued
+
+    def correct(self, invocation_id: str, correction: Correction) -> Usage:
+        """Puts another row in the place of a call's; what its price changes is billed in the first
+        open month. The same again changes nothing.
+
+        Raises `NotFound`, `UsageError`, `Conflict` for a call that was corrected otherwise.
+        """
+        usage = self.ledger.usage(invocation_id)
+        if usage is None:
+            raise NotFound(
+                f"There is no call {invocation_id} in the ledger.",
+                kind="usage",
+                name=invocation_id,
+            )
+        replacement = corrected(usage, correction)
+        self.ledger.correct(invocation_id, replacement)
+        return replacement
 
     def verify(self, number: str) -> DocumentCheck:
         """Whether a document is what was issued. Raises `NotFound`."""
@@ -196,8 +222,8 @@ class Months:
             idempotency_key=key,
             document=content.decode(),
             sha256=digest_of(content),
-            public_key=self.signer.public_key,
-            signature=self.signer.sign(content).hex(),
+            public_key=self.key.public_key,
+            signature=self.key.sign(content).hex(),
         )
 
 

@@ -38,7 +38,7 @@ def parts_of(
     row: Usage, book: RateBook, card: RateCard, selection: Selection
 ) -> Iterator[UsageSum]:
     """The parts of a row that lie in the stretch."""
-    cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book)))
+    cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book, selection)))
     busy = by_weight(row.busy_us, [held_us for _, held_us in cuts])
     for index, ((start_us, held_us), busy_us) in enumerate(zip(cuts, busy, strict=True)):
         if selection.start_us <= start_us < selection.end_us:
@@ -72,12 +72,13 @@ def _taken_back(part: UsageSum) -> UsageSum:
     )
 
 
-def _boundaries(row: Usage, book: RateBook) -> list[int]:
-    """Where a row may be cut: at changes of rates and at midnights, in order."""
+def _boundaries(row: Usage, book: RateBook, selection: Selection) -> list[int]:
+    """Where a row may be cut: at changes of rates, at midnights, and where a stretch begins and
+    ends, in order."""
     end_us = row.started_at_us + row.held_us
     first, last = row.started_at_us // DAY_US, end_us // DAY_US
     midnights = {day * DAY_US for day in range(first + 1, last + 1)}
-    return sorted(midnights | set(book.changes_us()))
+    return sorted({*midnights, *book.changes_us(), selection.start_us, selection.end_us})
 
 
 def _padding_us(row: Usage, card: RateCard) -> int:

@@ -76,7 +76,7 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
-    rates = RateStore(data_dir / "ledger.db", card, clock.now_us(), lambda: ledger.closed_until_us)
+    rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
     parties = read_parties(settings.invoices)
     months = Months(ledger, lambda: rates.book, parties, SigningKey.open(data_dir / KEY_FILE))
     in_force = _in_force(rates, clock)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent / "servers"))
 sys.path.insert(0, str(Path(__file__).parent / "functions" / "workflow"))
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 
+import postgres_server
+from postgres_server import PostgresServer
 from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 
 Require = Callable[[str, str], None]
@@ -39,6 +42,35 @@ def s3(require: Require, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     require("versitygw", HOW_TO_GET_IT)
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def any_postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, which the whole run shares; databases are a test's own."""
+    if url := os.environ.get("DSFN_TEST_POSTGRES"):
+        yield PostgresServer(url)
+        return
+    programs = postgres_server.find_programs()
+    if programs is None:
+        _missing("a PostgreSQL server", postgres_server.HOW_TO_GET_IT)
+    with postgres_server.postgres_server(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(any_postgres: PostgresServer) -> PostgresServer:
+    """A PostgreSQL that a test may kill and starts again."""
+    if not any_postgres.is_ours:
+        _missing("a PostgreSQL server of its own", postgres_server.HOW_TO_GET_IT)
+    return any_postgres
+
+
+@pytest.fixture
+def database(any_postgres: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    url = any_postgres.make_database()
+    yield url
+    any_postgres.drop_database(url)
 
 
 @pytest.fixture
@@ -67,7 +99,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
         subprocess.run(["umount", str(target)], check=True)
 
 
-def _missing(part: str, how_to_get_it: str) -> None:
+def _missing(part: str, how_to_get_it: str) -> NoReturn:
     reason = f"needs {part}: {how_to_get_it}"
     if os.environ.get("CI"):
         pytest.fail(f"This test {reason}")

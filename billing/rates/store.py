@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
-
-import apsw
 
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates.book import RateBook
 from dsfn.billing.rates.card import RateCard
 from dsfn.billing.rates.reading import read_card
+from dsfn.billing.rates.table import CardRow, CardTable, Source
 from dsfn.billing.rates.writing import canonical_text, digest_of
-from dsfn.billing.sqlite import connect, load_queries, transaction
 from dsfn.functions.errors import Conflict, NotFound, UsageError
 
 MAX_CARDS = 1000
-Source = Literal["configuration", "set"]
-
-_QUERIES = load_queries("dsfn.billing", "sql/rates.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +40,20 @@ class RateStore:
 
     def __init__(
         self,
-        path: Path,
+        table: CardTable,
         configured: RateCard,
         now_us: int,
         closed_until_us: Callable[[], int] = _nothing_is_closed,
     ) -> None:
-        """Opens the cards in the ledger's file. The configuration's is the first; when it has
+        """Reads the cards in the ledger's database. The configuration's is the first; when it has
         changed since, it is one more, in force from `now_us` on.
 
         Raises `UsageError` for a configuration that cannot follow, and for cards that are not
-        what was set; `StorageFull`.
+        what was set; `StorageFull`, `StoreUnavailable`.
         """
-        self._path = path
+        self._table = table
         self._closed_until_us = closed_until_us
-        with closing(connect(path, _QUERIES["schema"])) as connection:
-            self._cards = _read(connection)
+        self._cards = _checked(table.rows())
         if self._cards:
             self._book = RateBook.of(*(stored.card for stored in self._cards))
             self._follow(configured, now_us)
@@ -94,7 +85,8 @@ class RateStore:
 
     def add(self, card: RateCard, now_us: int) -> StoredCard:
         """Keeps one card more. Raises `Conflict` for one that begins when another does or in a
-        closed month, for another currency, and for one too many; `StorageFull`."""
+        closed month, for another currency, and for one too many; `StorageFull`,
+        `StoreUnavailable`."""
         return self._add(card, now_us, "set")
 
     def _follow(self, configured: RateCard, now_us: int) -> None:
@@ -128,24 +120,22 @@ class RateStore:
     def _append(self, card: RateCard, now_us: int, source: Source) -> StoredCard:
         text = canonical_text(card)
         stored = StoredCard(card, now_us, source, digest_of(text))
-        row = (card.number, card.effective_from_us, now_us, source, text, stored.sha256)
-        with closing(connect(self._path, _QUERIES["schema"])) as connection:
-            with transaction(connection):
-                connection.execute(_QUERIES["insert_card"], row)
+        self._table.append(
+            CardRow(card.number, card.effective_from_us, now_us, source, text, stored.sha256)
+        )
         self._cards.append(stored)
         return stored
 
 
-def _read(connection: apsw.Connection) -> list[StoredCard]:
+def _checked(rows: Iterable[CardRow]) -> list[StoredCard]:
     """The cards by their numbers. Raises `UsageError` for one that is not what was set."""
     cards: list[StoredCard] = []
-    for number, effective_us, set_at_us, source, text, digest in connection.execute(
-        _QUERIES["select_cards"]
-    ):
-        if number != len(cards) + 1 or digest_of(text) != digest:
-            raise UsageError(f"Rate card {number} in the ledger is not what was set.")
-        card = replace(read_card(json.loads(text), f"rate card {number}"), number=number)
-        if card.effective_from_us != effective_us:
-            raise UsageError(f"Rate card {number} in the ledger is not what was set.")
-        cards.append(StoredCard(card, set_at_us, source, digest))
+    for row in rows:
+        if row.number != len(cards) + 1 or digest_of(row.document) != row.sha256:
+            raise UsageError(f"Rate card {row.number} in the ledger is not what was set.")
+        card = read_card(json.loads(row.document), f"rate card {row.number}")
+        card = replace(card, number=row.number)
+        if card.effective_from_us != row.effective_from_us:
+            raise UsageError(f"Rate card {row.number} in the ledger is not what was set.")
+        cards.append(StoredCard(card, row.set_at_us, row.source, row.sha256))
     return cards

@@ -123,6 +123,37 @@ CREATE TABLE IF NOT EXISTS open_reservations (
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
+-- What the chain had come to, signed; `document` is what is kept elsewhere, too.
+CREATE TABLE IF NOT EXISTS checkpoints (
+    number   INTEGER PRIMARY KEY CHECK (number >= 1),
+    document TEXT NOT NULL
+) STRICT;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_updated BEFORE UPDATE ON checkpoints
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never updated');
+END;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_deleted BEFORE DELETE ON checkpoints
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never deleted');
+END;
+
+CREATE TRIGGER IF NOT EXISTS checkpoints_are_never_replaced BEFORE INSERT ON checkpoints
+WHEN EXISTS (SELECT 1 FROM checkpoints WHERE number = NEW.number)
+BEGIN
+    SELECT RAISE(ABORT, 'a checkpoint is never replaced');
+END;
+
+-- name: insert_checkpoint
+INSERT INTO checkpoints (number, document) VALUES (?, ?);
+
+-- name: select_last_checkpoint
+SELECT document FROM checkpoints ORDER BY number DESC LIMIT 1;
+
+-- name: select_checkpoints
+SELECT number, document FROM checkpoints WHERE number > :after ORDER BY number LIMIT :limit;
+
 -- name: insert_entry
 -- After number and chain, the columns are in the order of the fields of `Entry`.
 INSERT INTO entries (
@@ -221,9 +252,9 @@ ORDER BY started_at_us, seq;
 -- Calls that ran and ended by themselves.
 SELECT revision, device_class, busy_us, held_us, restore_us, status
 FROM entries
-WHERE function = ? AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
+WHERE function = :function AND kind = 'usage' AND (status = 'succeeded' OR status = 'failed')
 ORDER BY started_at_us DESC, seq DESC
-LIMIT ?;
+LIMIT :limit;
 
 -- name: select_balance
 SELECT balance FROM accounts WHERE account = :account AND commodity = :commodity;
@@ -271,7 +302,29 @@ FROM (
             AND started_at_us >= max(:last_day * 86400000000, :start_us - :start_us % 86400000000)
             AND started_at_us < :end_us
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-    )
+    ) AS edges
     WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
-)
+) AS parts
 GROUP BY device_class, kind;
+
+-- What follows is for the check of a ledger.
+
+-- name: has_journal
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'checkpoints';
+
+-- name: select_rows
+SELECT * FROM entries WHERE seq >= ? AND seq <= ? ORDER BY seq;
+
+-- name: select_hash
+SELECT hash FROM entries WHERE seq = ? AND chain = ?;
+
+-- name: select_rollups
+SELECT kind, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    rows, busy_us, held_us, restore_us
+FROM rollups;
+
+-- name: select_accounts
+SELECT account, commodity, balance, closed FROM accounts;
+
+-- name: select_reservations
+SELECT tenant, id FROM open_reservations;

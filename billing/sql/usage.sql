@@ -41,7 +41,7 @@ GROUP BY tenant, function, device_class, status, revision, day, workflow, key_id
 ORDER BY tenant, function, device_class, status, revision, day, workflow, key_id;
 
 -- name: sum_rows
--- Rows of calls that lie within a stretch of time and within one day, UTC.
+-- Rows of calls that lie within a stretch of time and within one day, UTC; `most` sums of them.
 SELECT tenant, function, revision, device_class, status, day,
     sum(count), sum(busy_us * devices * count), sum(held_us * devices * count),
     sum(restore_us * devices * count), 0,
@@ -66,7 +66,8 @@ FROM (
         AND (:tenant = '' OR tenant = :tenant)
 ) AS found
 GROUP BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id
-ORDER BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id;
+ORDER BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id
+LIMIT :most;
 
 -- name: sum_padding
 -- What is added to the time of each row of `sum_rows` when it is rounded up to increments.
@@ -136,4 +137,4 @@ WHERE (kind = 'usage' OR kind = 'reversal')
 SELECT DISTINCT period FROM rollups ORDER BY period;
 
 -- name: select_first_day
-SELECT min(day) FROM rollups WHERE kind = 'usage' AND period = ?;
+SELECT min(day) FROM rollups WHERE kind = 'usage' AND period = :month;

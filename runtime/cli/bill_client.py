@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from dsfn.runtime.cli.bill_documents import (
     ClosedDocument,
+    CorrectionDocument,
     InvoiceCheckDocument,
     InvoiceRowDocument,
     StatementDocument,
@@ -65,6 +66,12 @@ class BillClient(Transport):
             "POST", _path(number, "credits"), content=content, headers=headers
         ) as response:
             return response.read()
+
+    def correct(self, invocation_id: str, body: Mapping[str, object]) -> CorrectionDocument:
+        """Puts another row in the place of a call's."""
+        path = f"/usage/{quote(invocation_id, safe='')}/correction"
+        document: CorrectionDocument = self._json("POST", path, body=body)
+        return document
 
 
 def _path(number: str, *rest: str) -> str:

@@ -133,3 +133,21 @@ class InvoiceCheckDocument(TypedDict):
     sha256: str
     public_key: str
     problems: list[str]
+
+
+class CorrectionDocument(TypedDict):
+    """`dsfn bill correct`: the row in the ledger that stands in for that of the call `corrects`;
+    `error` is the reason."""
+
+    corrects: str
+    invocation_id: str
+    tenant: str
+    function: str
+    revision: str
+    device_class: str
+    started_at_us: int
+    busy_us: int
+    held_us: int
+    restore_us: int
+    status: str
+    error: str

@@ -1,4 +1,4 @@
-"""`dsfn bill close`, `list`, `show`, `verify` and `credit`."""
+"""`dsfn bill close`, `list`, `show`, `verify`, `credit` and `correct`."""
 
 from __future__ import annotations
 
@@ -105,6 +105,29 @@ def credit(
     """Issue a credit note on an invoice."""
     with connect_bills() as client:
         _print(client.credit(number, amount, reason, key or uuid.uuid4().hex), json_output)
+
+
+def correct(
+    invocation: Annotated[
+        str, typer.Argument(metavar="INVOCATION", help="The call's id.", show_default=False)
+    ],
+    reason: Annotated[str, typer.Option(help="What the row says.", show_default=False)],
+    status: Annotated[
+        str | None,
+        typer.Option(metavar="STATUS", help="'platform' takes it off the bill."),
+    ] = None,
+    busy_us: Annotated[int | None, typer.Option(metavar="MICROSECONDS", min=0)] = None,
+    restore_us: Annotated[int | None, typer.Option(metavar="MICROSECONDS", min=0)] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Correct what was metered of a call: its row is taken back, another stands in its place."""
+    given = {"reason": reason, "status": status, "busy_us": busy_us, "restore_us": restore_us}
+    with connect_bills() as client:
+        row = client.correct(invocation, {n: v for n, v in given.items() if v is not None})
+    if json_output:
+        print_json(row)
+    else:
+        say(f"{row['invocation_id']} stands in for {invocation}: {row['error']}")
 
 
 def _print(content: bytes, json_output: bool) -> None:

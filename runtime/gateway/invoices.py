@@ -1,8 +1,9 @@
-"""Closed months, invoices and credit notes: POST /months/{month}/close, /invoices."""
+"""Closed months, invoices, credit notes and corrections."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict, fields
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from dsfn.billing.credit import amount_of
 from dsfn.billing.issued import ClosedMonth, Issued
 from dsfn.billing.months import invoice_in
 from dsfn.billing.periods import Month, moment_text
+from dsfn.billing.replacement import Correction
 from dsfn.billing.statement import Statement
 from dsfn.functions.errors import InvalidInput, UsageError
 from dsfn.runtime.gateway.request import read_object
@@ -80,6 +82,26 @@ async def credit_invoice(request: Request) -> Response:
     return response
 
 
+async def correct_usage(request: Request) -> Response:
+    """POST /usage/{id}/correction: 201 with the row that stands in for the call's own."""
+    services: Services = request.app.state.services
+    given = await read_object(request, services.settings.limits)
+    known = {each.name for each in fields(Correction)}
+    for name, value in given.items():
+        if name not in known:
+            raise _invalid(name, f"is not known; there are {', '.join(sorted(known))}")
+        if type(value) is not (int if name.endswith("_us") else str):
+            raise _invalid(name, "has a value of the wrong type")
+    if "reason" not in given:
+        raise _invalid("reason", "must be there")
+    invocation_id = request.path_params["id"]
+    try:
+        usage = services.months.correct(invocation_id, Correction(**given))
+    except UsageError as error:
+        raise InvalidInput(error.message) from error
+    return JSONResponse({"corrects": invocation_id, **asdict(usage)}, status_code=201)
+
+
 def _invalid(field: str, fault: str) -> InvalidInput:
     sentence = f"{field} {fault}."
     return InvalidInput(sentence, field=field, errors=[{"field": field, "message": sentence}])
@@ -131,6 +153,7 @@ def _summary(issued: Issued) -> Document:
 
 ROUTES = [
     Route("/months/{month}/close", close_month, methods=["POST"]),
+    Route("/usage/{id}/correction", correct_usage, methods=["POST"]),
     Route("/invoices", list_invoices, methods=["GET"]),
     Route("/invoices/{number}", show_invoice, methods=["GET"]),
     Route("/invoices/{number}/verify", verify_invoice, methods=["GET"]),

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from dsfn.billing.ledger import Ledger
+from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
@@ -34,7 +36,21 @@ def make_usage() -> Callable[..., Usage]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
+def sqlite_ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
     opened = SqliteLedger(tmp_path / "ledger.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def postgres_ledger(database: str) -> Iterator[PostgresLedger]:
+    opened = PostgresLedger(database, writers=4)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """An empty ledger in each database that can keep one."""
+    opened: Ledger = request.getfixturevalue(f"{request.param}_ledger")
+    return opened

@@ -292,11 +292,12 @@ def test_calls_that_never_ran_or_were_called_off_say_nothing_of_a_function(
     assert sorted(call.status for call in calls) == ["failed", "succeeded"]
 
 
-def test_the_last_calls_are_found_without_reading_the_others(
-    ledger: SqliteLedger, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("sqlite_ledger")
+def test_the_last_calls_are_found_without_reading_the_others(tmp_path: Path) -> None:
     query = load_queries("dsfn.billing", "sql/ledger.sql")["select_recent"]
     connection = apsw.Connection(str(tmp_path / "ledger.db"))
-    steps = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", 1)).fetchall()
+    steps = connection.execute(
+        f"EXPLAIN QUERY PLAN {query}", {"function": "a", "limit": 1}
+    ).fetchall()
     assert "USING INDEX entries_by_function (function=?)" in str(steps)
     connection.close()

@@ -12,6 +12,7 @@ import pytest
 from dsfn.billing.periods import Month
 from dsfn.billing.rates import Rate, RateCard, RateStore
 from dsfn.billing.rates.store import MAX_CARDS
+from dsfn.billing.rates.table import SqliteCards
 from dsfn.functions.errors import Conflict, NotFound, UsageError
 
 NOVEMBER, DECEMBER = Month.parse("2026-11"), Month.parse("2026-12")
@@ -23,7 +24,7 @@ DEARER = RateCard(devices={"cpu": Rate(10**9)}, effective_from_us=DECEMBER.start
 @pytest.fixture
 def open_store(tmp_path: Path) -> Callable[..., RateStore]:
     def opened(card: RateCard = FIRST, now_us: int = NOW_US, closed_us: int = 0) -> RateStore:
-        return RateStore(tmp_path / "ledger.db", card, now_us, lambda: closed_us)
+        return RateStore(SqliteCards(tmp_path / "ledger.db"), card, now_us, lambda: closed_us)
 
     return opened
 

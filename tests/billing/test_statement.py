@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 
 from dsfn.billing.lines import Line
 from dsfn.billing.periods import DAY_US, Month
+from dsfn.billing.ranges import Range
 from dsfn.billing.rates import BASES, Rate, RateBook, RateCard
 from dsfn.billing.selection import BYS
 from dsfn.billing.sqlite_ledger import SqliteLedger
-from dsfn.billing.statement import Statement, statement
+from dsfn.billing.statement import Statement, range_statement, statement
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
 
@@ -236,3 +238,41 @@ def test_a_month_without_usage_is_an_empty_bill() -> None:
 def test_a_wrong_month_or_key_is_a_usage_error(month: str, by: str) -> None:
     with pytest.raises(UsageError):
         bill([], RateCard(), by, month)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batches,
+    st.lists(st.integers(NOVEMBER.start_us + 1, NOVEMBER.end_us - 1), max_size=4, unique=True),
+    st.sampled_from(BYS),
+)
+def test_stretches_of_time_add_up_wherever_they_are_cut(
+    rows: list[Usage], cuts: list[int], by: str
+) -> None:
+    bounds = [NOVEMBER.start_us, *sorted(cuts), NOVEMBER.end_us]
+    book = RateBook.of(RateCard())
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        closing(SqliteLedger(Path(directory) / "ledger.db")) as ledger,
+    ):
+        ledger.post(rows)
+        whole = statement(ledger, book, "2026-11", by)
+        parts = [
+            range_statement(ledger, book, Range(start_us, end_us), by)
+            for start_us, end_us in pairwise(bounds)
+        ]
+    for name in ("requests", "quantity_us", "held_us", "restore_us"):
+        found = sum(getattr(line, name) for part in parts for line in part.lines)
+        assert found == sum(getattr(line, name) for line in whole.lines)
+
+
+def test_a_bill_by_run_has_a_limit_of_lines(
+    ledger: SqliteLedger, make_usage: MakeUsage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.post([make_usage(invocation_id=f"{n}", run=f"run-{n % 5}") for n in range(10)])
+    book = RateBook.of(RateCard())
+    monkeypatch.setattr("dsfn.billing.usage_sums.MAX_SUMS", 5)
+    assert len(statement(ledger, book, "2026-09", "run").lines) == 5
+    monkeypatch.setattr("dsfn.billing.usage_sums.MAX_SUMS", 4)
+    with pytest.raises(UsageError, match="choose a shorter time, or one tenant"):
+        statement(ledger, book, "2026-09", "run")

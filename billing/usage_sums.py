@@ -1,34 +1,38 @@
-"""Sums of usage for bills, as SQLite has them."""
+"""Sums of usage for bills, whichever database has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import apsw
-
 from dsfn.billing.ledger import Crossing, UsageSum
 from dsfn.billing.periods import DAY_US
-from dsfn.billing.selection import NOT_ROLLED_UP, Selection
-from dsfn.billing.sqlite import load_queries
+from dsfn.billing.queries import Execute, Values
+from dsfn.billing.selection import MAX_SUMS, NOT_ROLLED_UP, Selection, too_many
 from dsfn.billing.usage import Usage
 
-_QUERIES = load_queries("dsfn.billing", "sql/usage.sql")
+_MANY = 2**62
 
 
-def sums(connection: apsw.Connection, selection: Selection) -> list[UsageSum]:
+def sums(read: Execute, selection: Selection) -> list[UsageSum]:
     """The rows of calls that lie in a stretch of time and in one day: those of whole days from
-    roll-ups, if these can tell them apart, the others from the journal."""
-    return [
+    roll-ups, if these can tell them apart, the others from the journal. Raises `UsageError` for
+    too many by run or step."""
+    limited = selection.by in NOT_ROLLED_UP
+    most = MAX_SUMS + 1 if limited else _MANY
+    found = [
         UsageSum(*values)
         for query, part in _parts(selection)
-        for values in _rows(connection, query, part.bindings())
+        for values in read(query, {**part.bindings(), "most": most})
     ]
+    if limited and len(found) > MAX_SUMS:
+        raise too_many(selection)
+    return found
 
 
 def paddings(
-    connection: apsw.Connection,
+    read: Execute,
     selection: Selection,
     device_class: str,
     basis: str,
@@ -40,25 +44,16 @@ def paddings(
         "basis": basis,
         "increment_us": increment_us,
     }
-    found = _rows(connection, "sum_padding", {**selection.bindings(), **more})
+    found = read("sum_padding", {**selection.bindings(), **more})
     return [UsageSum(*values) for values in found]
 
 
-def crossing(connection: apsw.Connection, selection: Selection) -> Iterator[Crossing]:
+def crossing(
+    stream: Callable[[str, Values], Iterator[Any]], selection: Selection
+) -> Iterator[Crossing]:
     """The rows of calls that have a part in a stretch of time and do not lie in one day of it."""
-    for *values, sign in _rows(connection, "select_crossing", selection.bindings()):
+    for *values, sign in stream("select_crossing", selection.bindings()):
         yield Crossing(Usage(*values), sign)
-
-
-def months(connection: apsw.Connection) -> list[str]:
-    """The months in which something is billed, in order."""
-    return [month for (month,) in connection.execute(_QUERIES["select_months"])]
-
-
-def first_service_us(connection: apsw.Connection, month: str) -> int | None:
-    """The first day with usage that is billed in a month, as its first instant."""
-    ((day,),) = connection.execute(_QUERIES["select_first_day"], (month,))
-    return None if day is None else day * DAY_US
 
 
 def _parts(selection: Selection) -> Iterator[tuple[str, Selection]]:
@@ -73,9 +68,3 @@ def _parts(selection: Selection) -> Iterator[tuple[str, Selection]]:
         yield "sum_rows", replace(selection, end_us=first_us)
     if last_us < selection.end_us:
         yield "sum_rows", replace(selection, start_us=last_us)
-
-
-def _rows(
-    connection: apsw.Connection, query: str, bindings: dict[str, int | str]
-) -> Iterator[tuple[Any, ...]]:
-    yield from connection.execute(_QUERIES[query], bindings)

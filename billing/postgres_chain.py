@@ -1,0 +1,199 @@
+"""One chain of a ledger in PostgreSQL: a connection that alone writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from operator import itemgetter
+
+from psycopg import errors
+
+from dsfn.billing.canonical import canonical
+from dsfn.billing.chain import Head
+from dsfn.billing.entry import Entry
+from dsfn.billing.postgres import (
+    RETRY_AFTER_S,
+    Address,
+    Connection,
+    Watchdog,
+    connect,
+    server_errors,
+)
+from dsfn.billing.postgres_copy import COPY, copy_data, copy_row
+from dsfn.billing.postgres_queries import QUERIES, executing
+from dsfn.billing.postgres_repeats import note_reservations, without_repeats
+from dsfn.billing.queries import Execute
+from dsfn.billing.repeats import Name, name_of
+from dsfn.billing.rollups import RollupKey, RollupSum, Totals
+from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable, UsageError
+
+# Of the advisory locks of writers, one for each chain.
+LOCK = 0x6473666E
+# How long the session of a writer that was killed may take to end.
+_LOCK_TIMEOUT_S = 3
+# Each time, what other writers had in their hands is in the ledger or is not.
+_MAX_ATTEMPTS = 20
+
+_CHAIN_KEY = "entries_pkey"
+_KEYS, _SUMS = RollupKey._fields, RollupSum._fields
+_ADD_SUMS = f"""
+INSERT INTO rollups AS old (chain, {", ".join(_KEYS)}, {", ".join(_SUMS)})
+VALUES ({", ".join(["%s"] * (1 + len(_KEYS) + len(_SUMS)))})
+ON CONFLICT (chain, {", ".join(_KEYS)}) DO UPDATE
+SET {", ".join(f"{name} = old.{name} + excluded.{name}" for name in _SUMS)}
+"""
+_ADD_BALANCE = """
+INSERT INTO accounts AS old (chain, account, commodity, balance, closed, first_seq)
+VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (chain, account, commodity) DO UPDATE
+SET balance = old.balance + excluded.balance, closed = greatest(old.closed, excluded.closed)
+"""
+# The session that this process had before may live on at the server, cut off and not noticed.
+_END_PREDECESSOR = """
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND pid = %s AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+Beside = Callable[[Execute], None]
+
+
+def write_nothing(execute: Execute) -> None:
+    """Nothing is written beside most entries."""
+
+
+@dataclass(eq=False)
+class ChainWriter:
+    """Appends to one chain. Belongs to one thread at a time."""
+
+    address: Address
+    watchdog: Watchdog
+    chain: int
+    _connection: Connection | None = field(default=None, repr=False)
+    _backend: int = 0
+    _head: Head = field(default_factory=Head)
+
+    def open(self) -> None:
+        """Connects and takes the chain. Raises `UsageError` when another process has it,
+        `StoreUnavailable`."""
+        connection = connect(self.address)
+        try:
+            with server_errors(self.address), self.watchdog.watching(connection):
+                connection.execute(_END_PREDECESSOR, (LOCK, self.chain, self._backend))
+                self._lock(connection)
+                found = connection.execute(QUERIES["select_head"], {"chain": self.chain}).fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        self._head = Head(*found) if found else Head()
+        self._connection, self._backend = connection, connection.info.backend_pid
+
+    def post(self, entries: Sequence[Entry], beside: Beside = write_nothing) -> None:
+        """Writes all entries or none; those that are there already are left as they are. `beside`
+        writes what belongs to them.
+
+        A connection that was lost meanwhile is made anew, once. Raises `Conflict`, `StorageFull`,
+        and `StoreUnavailable`, after which the same entries may be there or not.
+        """
+        was_open = self._connection is not None
+        try:
+            self._post(entries, beside)
+        except StoreUnavailable:
+            if not was_open:
+                raise
+            self._post(entries, beside)
+
+    def close(self) -> None:
+        """Lets go of the chain."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _post(self, entries: Sequence[Entry], beside: Beside) -> None:
+        connection = self._connection or self._open_again()
+        try:
+            with server_errors(self.address), self.watchdog.watching(connection):
+                self._append_new(connection, entries, beside)
+        except (Conflict, StorageFull):
+            raise
+        except BaseException:
+            # What became of the transaction is not known, so neither is the chain's head.
+            self.close()
+            raise
+
+    def _open_again(self) -> Connection:
+        try:
+            self.open()
+        except UsageError as error:
+            raise self._unavailable("another process has it now") from error
+        assert self._connection is not None
+        return self._connection
+
+    def _append_new(self, connection: Connection, entries: Sequence[Entry], beside: Beside) -> None:
+        fresh = entries
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                with connection.transaction():
+                    beside(executing(connection))
+                    head = self._append(connection, fresh)
+                self._head = head
+                return
+            except errors.UniqueViolation as error:
+                if error.diag.table_name != "entries":
+                    raise Conflict(f"The ledger refuses these rows: {error}.") from error
+                if error.diag.constraint_name == _CHAIN_KEY:
+                    raise self._unavailable("another process wrote to it") from error
+                fresh = without_repeats(connection, entries)
+            except errors.DeadlockDetected:
+                # Another writer has the same keys in its hands, and waits for ours.
+                continue
+        raise self._unavailable("other writers keep posting the same rows")
+
+    def _append(self, connection: Connection, entries: Sequence[Entry]) -> Head:
+        seq, digest = self._head.seq, self._head.hash
+        rows: list[tuple[Name, bytes]] = []
+        for entry in entries:
+            seq += 1
+            body = canonical(self.chain, seq, entry)
+            digest = sha256(digest + body).digest()
+            rows.append((name_of(entry), copy_row(self.chain, seq, entry, body, digest)))
+        # In an order that all writers keep to, so that they do not wait for each other in circles.
+        rows.sort(key=itemgetter(0))
+        if rows:
+            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+                copy.write(copy_data(row for _, row in rows))
+            self._add_totals(connection, entries)
+        return Head(seq, digest)
+
+    def _add_totals(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        totals, chain, first = Totals(), self.chain, self._head.seq + 1
+        totals.add(entries)
+        with connection.pipeline(), connection.cursor() as cursor:
+            sums = [(chain, *key, *added) for key, added in totals.sums.items()]
+            cursor.executemany(_ADD_SUMS, sums)
+            balances = [
+                (chain, *account, added, int(account in totals.closed), first)
+                for account, added in totals.balances.items()
+            ]
+            cursor.executemany(_ADD_BALANCE, balances)
+        if totals.reservations:
+            note_reservations(connection, totals, entries)
+
+    def _lock(self, connection: Connection) -> None:
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+                connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK, self.chain))
+        except errors.LockNotAvailable as error:
+            raise UsageError(
+                f"Another process writes the ledger {self.address}; a ledger has one writer: stop"
+                " that one first."
+            ) from error
+
+    def _unavailable(self, reason: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"Nothing can be posted to chain {self.chain} of the ledger {self.address}: {reason}.",
+            reason=reason,
+            retry_after_s=RETRY_AFTER_S,
+        )

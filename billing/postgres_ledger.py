@@ -1,0 +1,180 @@
+"""The books in PostgreSQL: several writers, each with a chain of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from dsfn.billing.corrections import correction_of
+from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
+from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.issued import Issue
+from dsfn.billing.leases import closing_of
+from dsfn.billing.postgres import (
+    ANSWER_TIMEOUT_S,
+    RETRY_AFTER_S,
+    Address,
+    Watchdog,
+    connect,
+)
+from dsfn.billing.postgres_cards import PostgresCards
+from dsfn.billing.postgres_chain import ChainWriter
+from dsfn.billing.postgres_migrations import migrate
+from dsfn.billing.postgres_queries import QUERIES
+from dsfn.billing.postgres_reading import Readers
+from dsfn.billing.postgres_repeats import find_entries
+from dsfn.billing.posting import Posting
+from dsfn.billing.queries import Execute, Values
+from dsfn.billing.reading import LedgerReads
+from dsfn.billing.usage import Usage
+from dsfn.functions.errors import Conflict, StoreUnavailable
+
+MAX_WRITERS = 16
+
+
+class PostgresLedger(LedgerReads):
+    """The ledger in a PostgreSQL database, as `Ledger` says.
+
+    `post` may be called by `writers` threads at once. Every method raises `StoreUnavailable`
+    when the server does not answer; the next call connects anew.
+    """
+
+    def __init__(
+        self, url: str, writers: int = 1, answer_timeout_s: int = ANSWER_TIMEOUT_S
+    ) -> None:
+        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+
+        Raises `UsageError`, also when another process writes it, `StoreUnavailable`,
+        `StorageFull`.
+        """
+        self._address = Address(url)
+        with connect(self._address) as connection:
+            migrate(connection, self._address)
+        self._watchdog = Watchdog(answer_timeout_s)
+        self._readers = Readers(self._address, self._watchdog)
+        # The last in is the first out: where one is enough, the others are never opened.
+        self._free: queue.LifoQueue[ChainWriter] = queue.LifoQueue()
+        for chain in reversed(range(writers)):
+            self._free.put(ChainWriter(self._address, self._watchdog, chain))
+        self._writers = writers
+        self._collecting = threading.Lock()
+        self.documents = KeptDocuments(self._read, self._keep)
+        try:
+            with self._writer() as first:
+                first.open()
+            self._billed_from_us = self.closed_until_us
+            self._close_leases()
+        except BaseException:
+            self.close()
+            raise
+
+    def post(self, rows: Sequence[Posting]) -> None:
+        """Writes all of `rows` or none, as `Ledger.post`. After `StoreUnavailable` they may be
+        there or not: posting them again leaves each there once."""
+        if rows:
+            with self._writer() as writer:
+                # Months are not closed while a writer is at work.
+                until_us = self._billed_from_us
+                writer.post([entry for row in rows for entry in entries_of(row, until_us)])
+
+    @property
+    def closed_until_us(self) -> int:
+        """The end of the last closed month, 0 while none is."""
+        return closed_until_us(self._read)
+
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
+        """
+        name = (replacement.tenant, USAGE, invocation_id)
+        with self._readers.snapshot() as books:
+            first = find_entries(books.connection, [name]).get(name)
+        with self._writer() as writer:
+            until_us = self._billed_from_us
+            writer.post(correction_of(invocation_id, first, replacement, until_us))
+
+    def start_closing(self, end_us: int) -> None:
+        """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
+        a later one, as if those before were closed already."""
+        with self._all_writers():
+            self._billed_from_us = max(self._billed_from_us, end_us)
+
+    def issue(self, issue: Issue) -> None:
+        """Keeps documents, their rows in the journal and the month that they close: all or
+        nothing. When it returns they survive `kill -9`.
+
+        Raises `Conflict` for what is there already with another body, `StorageFull`.
+        """
+        entries = [entry for charge in issue.charges for entry in entries_of(charge, 0)]
+        try:
+            with self._writer() as writer:
+                writer.post(entries, partial(insert_issue, issue=issue))
+        except Conflict:
+            # The server may have kept all of it and been lost before it said so.
+            if not self._is_issued(issue):
+                raise
+
+    def cards(self) -> PostgresCards:
+        """Where the rate cards are kept."""
+        return PostgresCards(self._readers)
+
+    def close(self) -> None:
+        """Lets go of the ledger."""
+        with self._all_writers() as writers:
+            for writer in writers:
+                writer.close()
+        self._readers.close()
+        self._watchdog.close()
+
+    def _is_issued(self, issue: Issue) -> bool:
+        kept = all(self.documents.get(each.number) == each for each in issue.documents)
+        month = issue.month
+        return kept and (month is None or self.documents.month(month.month) == month)
+
+    def _keep(self, write: Callable[[Execute], None]) -> None:
+        """Writes something that is no entry."""
+        with self._writer() as writer:
+            writer.post((), write)
+
+    def _close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it."""
+        found = self._read("select_open_leases", ())
+        intervals = (
+            interval
+            for balance, *values in found
+            for interval in closing_of(Entry._make(values[2:-1]), balance)
+        )
+        self.post(list(intervals))
+
+    def _read(self, query: str, values: Values) -> list[Any]:
+        return self._readers.fetch(QUERIES[query], values)
+
+    def _stream(self, query: str, values: Values) -> Iterator[Any]:
+        return self._readers.stream(QUERIES[query], values)
+
+    @contextmanager
+    def _writer(self) -> Iterator[ChainWriter]:
+        try:
+            writer = self._free.get(timeout=ANSWER_TIMEOUT_S)
+        except queue.Empty:
+            raise StoreUnavailable(
+                f"All writers of the ledger {self._address} are busy.",
+                reason="all writers are busy",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+        try:
+            yield writer
+        finally:
+            self._free.put(writer)
+
+    @contextmanager
+    def _all_writers(self) -> Iterator[list[ChainWriter]]:
+        """All writers, when none is at work any more."""
+        with self._collecting, ExitStack() as writers:
+            yield [writers.enter_context(self._writer()) for _ in range(self._writers)]

@@ -1,0 +1,118 @@
+"""Reads a ledger in SQLite for its check, beside whoever writes it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from dsfn.billing.chain import Head
+from dsfn.billing.chain_check import Checked, check
+from dsfn.billing.queries import QUERIES
+from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, storage_errors
+from dsfn.billing.sqlite_journal import CHAIN
+from dsfn.billing.verify import hash_before
+from dsfn.functions.errors import UsageError
+
+# Processes take a moment to start.
+_MIN_STRETCHES = 10
+_CHECKPOINTS_AT_ONCE = 1000
+_Stretch = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteBooks:
+    """The ledger in a file. Raises `UsageError` for one that is none or damaged."""
+
+    path: Path
+    processes: int = 1
+    stretch_rows: int = 20_000
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteSnapshot]:
+        """The ledger as of now."""
+        with storage_errors(self.path), closing(self._reader()) as connection:
+            connection.execute("BEGIN")
+            if connection.execute(QUERIES["has_journal"]).fetchone() is None:
+                raise UsageError(f"{self.path} has no journal that could be checked.")
+            yield SqliteSnapshot(connection)
+
+    def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+        """The rows with these numbers that are there, in order."""
+        with storage_errors(self.path), closing(self._reader()) as connection:
+            yield from connection.execute(QUERIES["select_rows"], (first, last))
+
+    def check(self, stretches: Iterable[_Stretch]) -> Iterator[Checked]:
+        """What came of checking stretches, in their order."""
+        stretches = list(stretches)
+        if self.processes == 1 or len(stretches) < _MIN_STRETCHES:
+            yield from map(self.check_stretch, stretches)
+            return
+        # Threads may be running here, so the others do not begin as copies of this process.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.processes, spawn) as processes:
+            yield from processes.map(self.check_stretch, stretches)
+
+    def check_stretch(self, stretch: _Stretch) -> Checked:
+        """What came of checking one stretch."""
+        chain, first, last = stretch
+        before = hash_before(self, chain, first)
+        return check(self.rows(chain, first, last), first, last, before)
+
+    def _reader(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+
+def all_processes() -> int:
+    """How many processes check the fastest."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteSnapshot:
+    """The ledger as it is to one transaction."""
+
+    _connection: apsw.Connection
+
+    def heads(self) -> list[tuple[int, Head]]:
+        """The last row, if there is one."""
+        found: Any = self._connection.execute(QUERIES["select_head"]).fetchone()
+        return [] if found is None else [(CHAIN, Head(*found))]
+
+    def hash_of(self, chain: int, seq: int) -> bytes | None:
+        """The hash of a row, None where that is missing."""
+        found: Any = self._connection.execute(QUERIES["select_hash"], (seq, chain)).fetchone()
+        return None if found is None else found[0]
+
+    def rollups(self) -> Iterator[tuple[Any, ...]]:
+        """The fields of `RollupKey`, then those of `RollupSum`."""
+        yield from self._connection.execute(QUERIES["select_rollups"])
+
+    def accounts(self) -> Iterator[tuple[Any, ...]]:
+        """Account, commodity, balance, and 1 for the account of a lease that is closed."""
+        yield from self._connection.execute(QUERIES["select_accounts"])
+
+    def reservations(self) -> Iterator[tuple[Any, ...]]:
+        """Tenant and id of those that are open."""
+        yield from self._connection.execute(QUERIES["select_reservations"])
+
+    def checkpoints(self) -> Iterator[tuple[int, str]]:
+        """Those that are in the database, with their numbers, in order."""
+        last = 0
+        while found := self._checkpoints(last):
+            yield from found
+            last = found[-1][0]
+
+    def _checkpoints(self, after: int) -> list[Any]:
+        bindings = {"after": after, "limit": _CHECKPOINTS_AT_ONCE}
+        return self._connection.execute(QUERIES["select_checkpoints"], bindings).fetchall()

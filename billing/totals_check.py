@@ -1,0 +1,91 @@
+"""Whether the sums and balances beside a journal are what its rows come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apsw
+
+from dsfn.billing.periods import day_text
+from dsfn.billing.rollups import RollupKey, Totals
+from dsfn.billing.sqlite import load_queries
+from dsfn.billing.verification import Problem
+
+_QUERIES = load_queries("dsfn.billing", "sql/recount.sql")
+
+
+class Recount:
+    """Everything that rows add up to, once as it is kept and once as it is counted.
+
+    It lies in a database of its own, which SQLite keeps on disk when it is large and which is
+    gone when this is closed.
+    """
+
+    def __init__(self) -> None:
+        self._connection = apsw.Connection("")
+        self._connection.execute(_QUERIES["schema"]).fetchall()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self._connection.close()
+
+    def expect(
+        self,
+        rollups: Iterable[tuple[Any, ...]],
+        accounts: Iterable[tuple[Any, ...]],
+        reservations: Iterable[tuple[Any, ...]],
+    ) -> None:
+        """Takes what is kept: see `Snapshot` for the fields."""
+        with self._connection as connection:
+            connection.executemany(_QUERIES["expect_rollup"], rollups)
+            connection.executemany(_QUERIES["expect_account"], accounts)
+            connection.executemany(_QUERIES["expect_reservation"], reservations)
+
+    def add(self, totals: Totals) -> None:
+        """Adds what some rows come to."""
+        with self._connection as connection:
+            connection.executemany(
+                _QUERIES["count_rollup"], [(*key, *sums) for key, sums in totals.sums.items()]
+            )
+            connection.executemany(
+                _QUERIES["count_account"],
+                [
+                    (*account, balance, account in totals.closed)
+                    for account, balance in totals.balances.items()
+                ],
+            )
+            connection.executemany(
+                _QUERIES["count_reservation"],
+                [(*name, count) for name, count in totals.reservations.items()],
+            )
+
+    def problems(self, limit: int) -> Iterator[Problem]:
+        """All that differs, at most `limit` of each kind."""
+        for values in self._find("differing_rollups", limit):
+            yield Problem(None, "sum", _rollup_text(values))
+        for account, commodity, kept, counted in self._find("differing_accounts", limit):
+            detail = f"Account {account} has {kept} of {commodity}, but its rows come to {counted}."
+            yield Problem(None, "balance", detail)
+        for lease, commodity, counted in self._find("open_leases", limit):
+            detail = f"{lease} is closed, and yet its rows come to {counted} of {commodity}."
+            yield Problem(None, "lease", detail)
+        for commodity, total in self._find("unbalanced", limit):
+            detail = f"The accounts of {commodity} come to {total} together, and not to 0."
+            yield Problem(None, "unbalanced", detail)
+        for tenant, id_ in self._find("differing_reservations", limit):
+            detail = f"Whether reservation {id_} of {tenant} is open is not what its rows say."
+            yield Problem(None, "reservation", detail)
+
+    def _find(self, query: str, limit: int) -> list[Any]:
+        return self._connection.execute(_QUERIES[query], (limit,)).fetchall()
+
+
+def _rollup_text(values: tuple[Any, ...]) -> str:
+    key = RollupKey._make(values[: len(RollupKey._fields)])
+    rows, busy_us, held_us, restore_us = values[len(key) :]
+    about = ", ".join(text for text in (key.tenant, key.function, key.device_class) if text)
+    return (
+        f"The sum of {key.kind} on {day_text(key.day)} of {about} differs from its rows by"
+        f" {rows} rows, {busy_us} us busy, {held_us} us held and {restore_us} us of restores."
+    )

@@ -1,0 +1,104 @@
+"""The check of a ledger: every row, every sum, every account, every signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing
+from typing import Any, Protocol
+
+from dsfn.billing.canonical import FIRST_HASH
+from dsfn.billing.chain import Head
+from dsfn.billing.chain_check import MAX_PROBLEMS, Checked, diagnose, read_row
+from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
+from dsfn.billing.evidence import Evidence
+from dsfn.billing.totals_check import Recount
+from dsfn.billing.verification import Problem, Verification
+
+
+class Snapshot(Protocol):
+    """A ledger as it was at one moment."""
+
+    def heads(self) -> list[tuple[int, Head]]:
+        """The last row of each chain that has rows, by their numbers."""
+
+    def hash_of(self, chain: int, seq: int) -> bytes | None:
+        """The hash of a row, None where that is missing."""
+
+    def rollups(self) -> Iterator[tuple[Any, ...]]:
+        """The fields of `RollupKey`, then those of `RollupSum`."""
+
+    def accounts(self) -> Iterator[tuple[Any, ...]]:
+        """Account, commodity, balance, and 1 for the account of a lease that is closed."""
+
+    def reservations(self) -> Iterator[tuple[Any, ...]]:
+        """Tenant and id of those that are open."""
+
+    def checkpoints(self) -> Iterator[tuple[int, str]]:
+        """Those that are in the database, with their numbers, in order."""
+
+
+class Books(Protocol):
+    """A ledger as its check needs to read it, whatever keeps it."""
+
+    @property
+    def stretch_rows(self) -> int:
+        """How many rows are looked at in one go, perhaps beside others."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """The ledger as of now."""
+
+    def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+        """The rows with these numbers that are there, with all columns of the table, in order."""
+
+    def check(self, stretches: Iterable[tuple[int, int, int]]) -> Iterator[Checked]:
+        """What came of checking stretches (chain, first, last), in their order."""
+
+
+def verify(books: Books, evidence: Evidence) -> Verification:
+    """Looks at everything, in little memory. The rows that come meanwhile are left out.
+
+    Raises what reading raises.
+    """
+    copies, problems = read_copies(evidence)
+    with closing(Recount()) as recount:
+        with books.snapshot() as snapshot:
+            heads = snapshot.heads()
+            recount.expect(snapshot.rollups(), snapshot.accounts(), snapshot.reservations())
+            last = {chain: head.seq for chain, head in heads}
+            checkpoints = CheckpointCheck(evidence, last, snapshot.hash_of)
+            checkpoints.look_at(snapshot.checkpoints(), copies)
+        rows = 0
+        for chain, head in heads:
+            count, wrong = _check_chain(books, chain, head.seq, recount)
+            rows += count
+            problems += wrong
+        problems += checkpoints.problems
+        problems += recount.problems(MAX_PROBLEMS)
+    return Verification(not problems, rows, checkpoints.count, tuple(problems[:MAX_PROBLEMS]))
+
+
+def _check_chain(
+    books: Books, chain: int, last: int, recount: Recount
+) -> tuple[int, list[Problem]]:
+    """How many rows a chain has, and what is wrong with them."""
+    firsts = range(1, last + 1, books.stretch_rows)
+    stretches = [(chain, first, min(last, first + books.stretch_rows - 1)) for first in firsts]
+    rows, bad_first = 0, None
+    for first, checked in zip(firsts, books.check(stretches), strict=True):
+        rows += checked.rows
+        recount.add(checked.totals)
+        if bad_first is None and checked.bad_seq is not None:
+            bad_first = first
+    if bad_first is None:
+        return rows, []
+    # Now it matters what was done, and that can be seen only one row after the other.
+    found = map(read_row, books.rows(chain, bad_first, last))
+    return rows, diagnose(chain, found, bad_first, last, hash_before(books, chain, bad_first))
+
+
+def hash_before(books: Books, chain: int, first: int) -> bytes | None:
+    """What the row `first` of a chain follows; None where the row before it is missing."""
+    if first == 1:
+        return FIRST_HASH
+    before = next(books.rows(chain, first - 1, first - 1), None)
+    return None if before is None else read_row(before).hash
