@@ -14,6 +14,7 @@ from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access, Keys
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
@@ -212,6 +213,7 @@ def assemble(
         rates=rates,
         budgets=budgets,
         outbox=outbox,
+        adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
         months=months,
         closer=Closer(months, clock, meter.flush),
         metrics=metrics,

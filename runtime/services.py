@@ -8,6 +8,7 @@ from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
@@ -92,6 +93,7 @@ class Services:
     rates: RateStore
     budgets: Budgets
     outbox: Outbox
+    adviser: Adviser
     months: Months
     closer: Closer
     metrics: Metrics
