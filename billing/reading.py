@@ -105,6 +105,10 @@ class LedgerReads(ABC):
         found = self._read("select_open_reservations", {"tenant": tenant})
         return [reservation_of(_entry(values)) for values in found]
 
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._read("select_checkpoints", {"after": after, "limit": limit})
+
     def _between(self, query: str, start_us: int, end_us: int) -> Iterator[Entry]:
         return map(_entry, self._stream(query, {"start_us": start_us, "end_us": end_us}))
 

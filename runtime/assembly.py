@@ -34,6 +34,8 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.notary.places import open_place
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -74,9 +76,12 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
+    places = [open_place(each) for each in settings.checkpoints]
+    key = SigningKey.open(data_dir / KEY_FILE)
+    notary = Notary(ledger, key, places, clock, data_dir)
     rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
     parties = read_parties(settings.invoices)
-    months = Months(ledger, lambda: rates.book, parties, SigningKey.open(data_dir / KEY_FILE))
+    months = Months(ledger, lambda: rates.book, parties, key, notary.sign)
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -178,6 +183,7 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
+        notary=notary,
         rates=rates,
         months=months,
         closer=Closer(months, clock, invoker.meter.flush),

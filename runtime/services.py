@@ -25,6 +25,7 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
+from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -79,6 +80,7 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: SqliteLedger
+    notary: Notary
     rates: RateStore
     months: Months
     closer: Closer
