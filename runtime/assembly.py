@@ -88,8 +88,10 @@ def assemble(
     card = configured_card(settings.billing)
     places = [open_place(each) for each in settings.checkpoints]
     key = SigningKey.open(data_dir / KEY_FILE)
+    notary = Notary(ledger, key, places, clock, data_dir)
     rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
-    months = Months(ledger, lambda: rates.book, read_parties(settings.invoices), key)
+    parties = read_parties(settings.invoices)
+    months = Months(ledger, lambda: rates.book, parties, key, notary.sign)
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -209,7 +211,7 @@ def assemble(
         results=results,
         ledger=ledger,
         meter=meter,
-        notary=Notary(ledger, key, places, clock, data_dir),
+        notary=notary,
         rates=rates,
         budgets=budgets,
         outbox=outbox,
