@@ -99,13 +99,14 @@ class CheckpointCheck:
         self.problems.append(Problem(None, kind, detail))
 
 
-def read_copies(evidence: Evidence) -> tuple[_Copies, list[Problem]]:
-    """The newest checkpoints of all places, and those places that could not be read."""
+def read_copies(evidence: Evidence, last: int) -> tuple[_Copies, list[Problem]]:
+    """The newest checkpoints of all places, and those places that could not be read. `last`: the
+    number of the last checkpoint in the database."""
     copies: _Copies = defaultdict(dict)
     problems = []
     for place in evidence.places:
         try:
-            for number, text in place.newest(MAX_COMPARED):
+            for number, text in place.since(max(1, last - MAX_COMPARED), 2 * MAX_COMPARED):
                 copies[number][place.name] = text
         except StoreUnavailable as error:
             detail = f"The checkpoints in {place.name} could not be read: {error.message}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dsfn.billing.entry import Entry, entries_of, reversal_of
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict
@@ -12,15 +14,16 @@ def correction_of(
 ) -> list[Entry]:
     """The entries that correct a call, `first` being its own.
 
-    Raises `Conflict` when there is no such call, and when the time that its lease held would no
-    longer be accounted for.
+    The key under which the call succeeded stays with the first row: the new one has none. Raises
+    `Conflict` when there is no such call, and when the time that its lease held would no longer be
+    accounted for.
     """
     if first is None:
         raise Conflict(f"There is no call {invocation_id}.", invocation_id=invocation_id)
-    new = entries_of(replacement, closed_until_us)[0]
+    new = entries_of(replace(replacement, idempotency_key=""), closed_until_us)[0]
     if (first.credit, first.amount) != (new.credit, new.amount):
         raise Conflict(
             f"The correction of {invocation_id} must hold the same lease for as long.",
             invocation_id=invocation_id,
         )
-    return [reversal_of(first, closed_until_us), new]
+    return [reversal_of(first, closed_until_us, new.id), new]

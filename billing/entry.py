@@ -97,13 +97,14 @@ def period_of(instant_us: int, closed_until_us: int) -> str:
     return period
 
 
-def reversal_of(entry: Entry, closed_until_us: int) -> Entry:
-    """The entry that takes another one back."""
+def reversal_of(entry: Entry, closed_until_us: int, by: str) -> Entry:
+    """The entry that takes another one back. `by`: the id of what replaces it."""
     return entry._replace(
         kind="reversal",
         source=REVERSAL,
         debit=entry.credit,
         credit=entry.debit,
+        error=by,
         reverses=entry.id,
         period=period_of(entry.started_at_us, closed_until_us),
     )

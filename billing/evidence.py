@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-# Of the checkpoints in a place, the newest are compared.
+# So many checkpoints of each place are compared, those before the last that the database has and
+# those after it.
 MAX_COMPARED = 1000
 
 
@@ -17,14 +18,11 @@ class Place(Protocol):
     def name(self) -> str:
         """What the configuration calls it."""
 
-    def last(self) -> int:
-        """The largest number of a checkpoint that is there, 0 while none is."""
-
     def put(self, number: int, text: str) -> None:
         """Keeps a checkpoint. One that is there already stays as it is."""
 
-    def newest(self, limit: int) -> Iterable[tuple[int, str]]:
-        """The last checkpoints that are there, with their numbers, in order."""
+    def since(self, number: int, limit: int) -> Iterable[tuple[int, str]]:
+        """The checkpoints from this number on that are there, with their numbers, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from dsfn.billing.selection import Selection
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
+from dsfn.billing.verify import Books
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,10 @@ class Ledger(Protocol):
     def reservations_open(self, tenant: str) -> list[Reservation]:
         """The reservations of a tenant that are neither posted nor void, the oldest first."""
 
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
+
     @property
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
@@ -182,6 +187,9 @@ class Ledger(Protocol):
     def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Checkpoints whose numbers are larger, with these, in order, as they are kept elsewhere,
         too."""
+
+    def books(self) -> Books:
+        """This ledger as a check reads it."""
 
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory; docs/ledger-format.md

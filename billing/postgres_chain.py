@@ -9,6 +9,7 @@ from operator import itemgetter
 
 from psycopg import errors
 
+from dsfn.billing.accounts import lease_of
 from dsfn.billing.canonical import canonical
 from dsfn.billing.chain import Head
 from dsfn.billing.entry import Entry
@@ -35,6 +36,8 @@ _LOCK_TIMEOUT_S = 3
 # Each time, what other writers had in their hands is in the ledger or is not.
 _MAX_ATTEMPTS = 20
 
+# The part that is all of an account.
+_WHOLE = 0
 _CHAIN_KEY = "entries_pkey"
 _KEYS, _SUMS = RollupKey._fields, RollupSum._fields
 _ADD_SUMS = f"""
@@ -44,9 +47,9 @@ ON CONFLICT (chain, {", ".join(_KEYS)}) DO UPDATE
 SET {", ".join(f"{name} = old.{name} + excluded.{name}" for name in _SUMS)}
 """
 _ADD_BALANCE = """
-INSERT INTO accounts AS old (chain, account, commodity, balance, closed, first_seq)
-VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (chain, account, commodity) DO UPDATE
+INSERT INTO accounts AS old (account, commodity, part, balance, closed, first_chain, first_seq)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (account, commodity, part) DO UPDATE
 SET balance = old.balance + excluded.balance, closed = greatest(old.closed, excluded.closed)
 """
 # The session that this process had before may live on at the server, cut off and not noticed.
@@ -169,13 +172,21 @@ class ChainWriter:
     def _add_totals(self, connection: Connection, entries: Sequence[Entry]) -> None:
         totals, chain, first = Totals(), self.chain, self._head.seq + 1
         totals.add(entries)
+        sums = [(chain, *key, *added) for key, added in totals.sums.items()]
+        balances = [
+            (
+                *account,
+                chain if lease_of(account[0]) is None else _WHOLE,
+                added,
+                int(account in totals.closed),
+                chain,
+                first,
+            )
+            # In an order that all writers keep to, too.
+            for account, added in sorted(totals.balances.items())
+        ]
         with connection.pipeline(), connection.cursor() as cursor:
-            sums = [(chain, *key, *added) for key, added in totals.sums.items()]
             cursor.executemany(_ADD_SUMS, sums)
-            balances = [
-                (chain, *account, added, int(account in totals.closed), first)
-                for account, added in totals.balances.items()
-            ]
             cursor.executemany(_ADD_BALANCE, balances)
         if totals.reservations:
             note_reservations(connection, totals, entries)

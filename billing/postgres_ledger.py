@@ -9,9 +9,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
 from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.postgres import (
@@ -27,10 +30,14 @@ from dsfn.billing.postgres_migrations import migrate
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.postgres_repeats import find_entries
+from dsfn.billing.postgres_verify import PostgresBooks, heads_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
 from dsfn.billing.reading import LedgerReads
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Usage
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
 from dsfn.functions.errors import Conflict, StoreUnavailable
 
 MAX_WRITERS = 16
@@ -46,11 +53,8 @@ class PostgresLedger(LedgerReads):
     def __init__(
         self, url: str, writers: int = 1, answer_timeout_s: int = ANSWER_TIMEOUT_S
     ) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
-
-        Raises `UsageError`, also when another process writes it, `StoreUnavailable`,
-        `StorageFull`.
-        """
+        """Opens or makes the ledger. Raises `UsageError`, also when another process writes
+        it, `StoreUnavailable`, `StorageFull`."""
         self._address = Address(url)
         with connect(self._address) as connection:
             migrate(connection, self._address)
@@ -67,7 +71,6 @@ class PostgresLedger(LedgerReads):
             with self._writer() as first:
                 first.open()
             self._billed_from_us = self.closed_until_us
-            self._close_leases()
         except BaseException:
             self.close()
             raise
@@ -120,9 +123,46 @@ class PostgresLedger(LedgerReads):
             if not self._is_issued(issue):
                 raise
 
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
+        found = self._read("select_open_leases", ())
+        intervals = (
+            interval
+            for balance, *values in found
+            for interval in closing_of(Entry._make(values[2:-1]), balance)
+        )
+        self.post(list(intervals))
+
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        return unsigned_rows(self._read, heads_of(self._read))
+
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the chains have come to, and keeps that; None when nothing has come since
+        the last time. Raises `StorageFull`, and `UsageError` when another key signed the last
+        one."""
+        made: list[Checkpoint | None] = []
+
+        def sign(execute: Execute) -> None:
+            made.append(add_checkpoint(execute, key, heads_of(execute), now_us))
+
+        self._keep(sign)
+        # Where the answer to a commit was lost, it is made once more, and finds nothing to sign.
+        return next((each for each in reversed(made) if each is not None), None)
+
     def cards(self) -> PostgresCards:
         """Where the rate cards are kept."""
         return PostgresCards(self._readers)
+
+    def books(self) -> PostgresBooks:
+        """This ledger as a check reads it."""
+        return PostgresBooks(self._readers)
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory."""
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Lets go of the ledger."""
@@ -141,16 +181,6 @@ class PostgresLedger(LedgerReads):
         """Writes something that is no entry."""
         with self._writer() as writer:
             writer.post((), write)
-
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
-        found = self._read("select_open_leases", ())
-        intervals = (
-            interval
-            for balance, *values in found
-            for interval in closing_of(Entry._make(values[2:-1]), balance)
-        )
-        self.post(list(intervals))
 
     def _read(self, query: str, values: Values) -> list[Any]:
         return self._readers.fetch(QUERIES[query], values)

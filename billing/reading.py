@@ -49,7 +49,7 @@ class LedgerReads(ABC):
 
     def heads(self) -> dict[int, int]:
         """The number of the last row of each chain of the journal."""
-        return {chain: seq for chain, seq in self._read("select_heads", ())}
+        return {chain: seq for chain, seq, _ in self._read("select_heads", ())}
 
     def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
         """The rows of a chain whose numbers are in (after, until] and that are calls, or take one
@@ -114,6 +114,10 @@ class LedgerReads(ABC):
         """The reservations of a tenant that are neither posted nor void, the oldest first."""
         found = self._read("select_open_reservations", {"tenant": tenant})
         return [reservation_of(_entry(values)) for values in found]
+
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._read("select_checkpoints", {"after": after, "limit": limit})
 
     def _between(self, query: str, start_us: int, end_us: int) -> Iterator[Entry]:
         return map(_entry, self._stream(query, {"start_us": start_us, "end_us": end_us}))

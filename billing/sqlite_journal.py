@@ -8,14 +8,13 @@ from typing import Any
 import apsw
 
 from dsfn.billing.chain import Head, link
-from dsfn.billing.checkpoints import Checkpoint, following, read_checkpoint
+from dsfn.billing.checkpoints import Heads
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
 from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
 from dsfn.billing.rollups import Totals
-from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import transaction
-from dsfn.functions.errors import Conflict, UsageError
+from dsfn.functions.errors import Conflict
 
 CHAIN = 0
 Beside = Callable[[Execute], None]
@@ -49,7 +48,8 @@ class SqliteJournal:
                     self.write(new_among(entries, self.find, self._has_succeeded))
         except BaseException as error:
             self._head = None
-            if isinstance(error, apsw.ConstraintError):
+            # Sums are of 64 bits, too.
+            if isinstance(error, apsw.ConstraintError | OverflowError):
                 raise Conflict(f"The ledger refuses these rows: {error}.") from error
             raise
 
@@ -92,32 +92,10 @@ class SqliteJournal:
         found: Any = self._connection.execute(QUERIES["select_head"]).fetchone()
         return Head() if found is None else Head(*found)
 
-    def unsigned_rows(self) -> int:
-        """How many rows have come since the last checkpoint."""
-        last = self._last_checkpoint()
-        signed = sum(head.seq for _, head in last.heads) if last else 0
-        return (self._head or self.read_head()).seq - signed
-
-    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
-        """Signs the head and keeps that, in a transaction; None when it was signed before.
-
-        Raises `StorageFull`, and `UsageError` when another key signed the last checkpoint.
-        """
-        with transaction(self._connection) as connection:
-            heads, last = ((CHAIN, self.read_head()),), self._last_checkpoint()
-            if heads == (last.heads if last else ((CHAIN, Head()),)):
-                return None
-            checkpoint = following(key, last, heads, now_us)
-            row = (checkpoint.number, checkpoint.to_text())
-            connection.execute(QUERIES["insert_checkpoint"], row)
-            return checkpoint
-
-    def _last_checkpoint(self) -> Checkpoint | None:
-        found: Any = self._connection.execute(QUERIES["select_last_checkpoint"]).fetchone()
-        try:
-            return None if found is None else read_checkpoint(found[0])
-        except ValueError as error:
-            raise UsageError("The last checkpoint of the ledger cannot be read.") from error
+    def heads(self) -> Heads:
+        """The last row of the chain, if there is one."""
+        head = self._head or self.read_head()
+        return ((CHAIN, head),) if head.seq else ()
 
     def _has_succeeded(self, success: Success) -> bool:
         found = self._connection.execute(QUERIES["select_success"], success).fetchone()

@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
@@ -47,7 +48,7 @@ class SqliteLedger(LedgerReads):
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
+        """Opens or makes the ledger.
 
         Raises `UsageError` when another process writes to it, `StorageFull`.
         """
@@ -59,7 +60,6 @@ class SqliteLedger(LedgerReads):
             self.closed_until_us = closed_until_us(self._journal.execute)
             self._billed_from_us = self.closed_until_us
             take_over(self._connection, self._journal)
-            self._close_leases()
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -110,30 +110,30 @@ class SqliteLedger(LedgerReads):
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
 
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
+
     @property
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
         with self._turn:
-            return self._journal.unsigned_rows()
+            return unsigned_rows(self._journal.execute, self._journal.heads())
 
     def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
         """Signs what the ledger has come to, and keeps that; None when nothing has come since the
         last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
-        with self._turn:
-            return self._journal.checkpoint(key, now_us)
+        with self._turn, transaction(self._connection):
+            return add_checkpoint(self._journal.execute, key, self._journal.heads(), now_us)
 
-    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """Checkpoints whose numbers are larger, with these, in order."""
-        return self._read("select_checkpoints", {"after": after, "limit": limit})
+    def books(self) -> SqliteBooks:
+        """This ledger as a check reads it."""
+        return SqliteBooks(self._path)
 
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
         """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
         for a file that is damaged."""
-        return verify(SqliteBooks(self._path), evidence)
-
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
+        return verify(self.books(), evidence)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
@@ -146,8 +146,9 @@ class SqliteLedger(LedgerReads):
         with self._turn, transaction(self._connection):
             write(self._journal.execute)
 
-    def _close_leases(self) -> None:
-        """Closes the leases of a writer that was killed: no replica outlives it."""
+    def close_leases(self) -> None:
+        """Closes the leases of a writer that was killed: no replica outlives it. For when all
+        the rows that it owed are posted. Raises `StorageFull`."""
         found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
         intervals = [
             interval

@@ -11,6 +11,7 @@ from dsfn.billing.queries import QUERIES
 from dsfn.billing.sqlite import transaction
 from dsfn.billing.sqlite_journal import SqliteJournal
 from dsfn.billing.usage import Usage
+from dsfn.functions.errors import UsageError
 
 _ROWS_AT_ONCE = 10_000
 
@@ -18,7 +19,7 @@ _ROWS_AT_ONCE = 10_000
 def take_over(connection: apsw.Connection, journal: SqliteJournal) -> None:
     """Moves the rows of the table into the journal, all of them or, when that is stopped, none.
 
-    Raises `StorageFull`.
+    Raises `StorageFull`, and `UsageError` for a row that makes no sense.
     """
     if connection.execute(QUERIES["has_usage_table"]).fetchone() is None:
         return
@@ -35,4 +36,9 @@ def take_over(connection: apsw.Connection, journal: SqliteJournal) -> None:
 
 
 def _entries(row: tuple[Any, ...]) -> tuple[Entry, ...]:
-    return entries_of(Usage(*row[1:]), closed_until_us=0)
+    try:
+        return entries_of(Usage(*row[1:]), closed_until_us=0)
+    except ValueError as error:
+        raise UsageError(
+            f"Row {row[0]} of the ledger's old table cannot be taken over: {error}."
+        ) from error

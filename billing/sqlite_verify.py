@@ -106,6 +106,16 @@ class SqliteSnapshot:
         """Tenant and id of those that are open."""
         yield from self._connection.execute(QUERIES["select_reservations"])
 
+    def broken_leases(self, limit: int) -> list[tuple[str, str, int]]:
+        """Account, commodity and balance of leases that are closed and do not come to 0."""
+        found: Any = self._connection.execute(QUERIES["select_broken_leases"], {"limit": limit})
+        return list(found)
+
+    def last_checkpoint(self) -> int:
+        """The largest number of a checkpoint in the database, 0 while there is none."""
+        found: Any = self._connection.execute(QUERIES["select_last_number"]).fetchone()
+        return int(found[0])
+
     def checkpoints(self) -> Iterator[tuple[int, str]]:
         """Those that are in the database, with their numbers, in order."""
         last = 0

@@ -67,9 +67,8 @@ class Recount:
         for account, commodity, kept, counted in self._find("differing_accounts", limit):
             detail = f"Account {account} has {kept} of {commodity}, but its rows come to {counted}."
             yield Problem(None, "balance", detail)
-        for lease, commodity, counted in self._find("open_leases", limit):
-            detail = f"{lease} is closed, and yet its rows come to {counted} of {commodity}."
-            yield Problem(None, "lease", detail)
+        for lease in self._find("broken_leases", limit):
+            yield lease_problem(*lease)
         for commodity, total in self._find("unbalanced", limit):
             detail = f"The accounts of {commodity} come to {total} together, and not to 0."
             yield Problem(None, "unbalanced", detail)
@@ -79,6 +78,12 @@ class Recount:
 
     def _find(self, query: str, limit: int) -> list[Any]:
         return self._connection.execute(_QUERIES[query], (limit,)).fetchall()
+
+
+def lease_problem(account: str, commodity: str, balance: int) -> Problem:
+    """What is wrong with a lease that is closed and does not come to 0."""
+    detail = f"{account} is closed, and yet its rows come to {balance} of {commodity}."
+    return Problem(None, "lease", detail)
 
 
 def _rollup_text(values: tuple[Any, ...]) -> str:

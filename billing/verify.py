@@ -33,6 +33,12 @@ class Snapshot(Protocol):
     def reservations(self) -> Iterator[tuple[Any, ...]]:
         """Tenant and id of those that are open."""
 
+    def broken_leases(self, limit: int) -> list[tuple[str, str, int]]:
+        """Account, commodity and balance of leases that are closed and do not come to 0."""
+
+    def last_checkpoint(self) -> int:
+        """The largest number of a checkpoint in the database, 0 while there is none."""
+
     def checkpoints(self) -> Iterator[tuple[int, str]]:
         """Those that are in the database, with their numbers, in order."""
 
@@ -59,7 +65,10 @@ def verify(books: Books, evidence: Evidence) -> Verification:
 
     Raises what reading raises.
     """
-    copies, problems = read_copies(evidence)
+    with books.snapshot() as snapshot:
+        last_checkpoint = snapshot.last_checkpoint()
+    # Before the database: what is signed meanwhile is there, too, then.
+    copies, problems = read_copies(evidence, last_checkpoint)
     with closing(Recount()) as recount:
         with books.snapshot() as snapshot:
             heads = snapshot.heads()

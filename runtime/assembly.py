@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 import apsw
 
+from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months
 from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
@@ -34,6 +35,8 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
+from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.notary.places import open_place
 from dsfn.runtime.outbox.cursors import Cursors
 from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
@@ -76,9 +79,12 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
+    places = [open_place(each) for each in settings.checkpoints]
+    key = SigningKey.open(data_dir / KEY_FILE)
+    notary = Notary(ledger, key, places, clock, data_dir)
     rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
     parties = read_parties(settings.invoices)
-    months = Months(ledger, lambda: rates.book, parties, SigningKey.open(data_dir / KEY_FILE))
+    months = Months(ledger, lambda: rates.book, parties, key, notary.sign)
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -181,6 +187,7 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
+        notary=notary,
         rates=rates,
         outbox=outbox,
         months=months,
@@ -190,7 +197,7 @@ def assemble(
     )
 
 
-def _outbox(settings: Settings, connection: apsw.Connection, ledger: SqliteLedger) -> Outbox:
+def _outbox(settings: Settings, connection: apsw.Connection, ledger: Ledger) -> Outbox:
     cursors = Cursors(connection)
     return Outbox([Sender(sink, ledger, cursors) for sink in settings.outbox])
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.runtime.notary.settings import PlaceSettings, read_places
 from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 
 DEFAULT_HOST = "127.0.0.1"
@@ -131,7 +132,9 @@ class BlobSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    `[billing.outbox]`, which is `outbox`; `invoices` the raw `[invoices]` table."""
+    what is not about rates: `checkpoints`, the places that these are put to, `ledger`, the URL of
+    its PostgreSQL database, "" for the file in the data directory, and `outbox`, the receivers of
+    usage. `invoices` is the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -144,6 +147,8 @@ class Settings:
     billing: Mapping[str, Any] = field(default_factory=dict)
     outbox: tuple[SinkSettings, ...] = ()
     invoices: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: tuple[PlaceSettings, ...] = ()
+    ledger: str = field(default="", repr=False)
 
 
 def default_data_dir() -> Path:
@@ -164,11 +169,15 @@ def load_settings(
     known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
-    billing = dict(_table(table, "billing"))
-    outbox = read_sinks(billing.pop("outbox", {}))
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
+    billing = dict(_table(table, "billing"))
+    checkpoints = read_places(billing.pop("checkpoints", []))
+    outbox = read_sinks(billing.pop("outbox", {}))
+    ledger = billing.pop("ledger", "")
+    if not isinstance(ledger, str):
+        raise UsageError("billing.ledger must be a text: postgresql://USER@HOST:PORT/DATABASE.")
     return Settings(
         data_dir=directory,
         host=str(host or table.get("host", DEFAULT_HOST)),
@@ -178,9 +187,11 @@ def load_settings(
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
-        billing=billing,
         outbox=outbox,
         invoices=_table(table, "invoices"),
+        billing=billing,
+        checkpoints=checkpoints,
+        ledger=ledger,
     )
 
 

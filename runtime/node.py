@@ -98,6 +98,9 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         services.gpus.start()
         services.pools.start()
         services.runs.start_serving()
+        # All that the node before this one owed is in the ledger.
+        ledger.close_leases()
+        services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
@@ -115,6 +118,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.pools.close()
             await services.gpus.close()
             services.blobs.close()
+            await services.notary.close()
     finally:
         ledger.close()
         connection.close()

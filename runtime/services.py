@@ -25,6 +25,7 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
+from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.outbox.outbox import Outbox
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
@@ -80,6 +81,7 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: SqliteLedger
+    notary: Notary
     rates: RateStore
     outbox: Outbox
     months: Months

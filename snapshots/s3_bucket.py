@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from io import IOBase
 from typing import Any, cast
 
@@ -98,11 +99,39 @@ class Bucket:
                 raise Fault("the connection was cut in the middle of an object")
             return data
 
-    def put(self, key: str, body: IOBase) -> None:
-        """Writes an object: all of `body`, wherever it stands."""
+    def put(self, key: str, body: IOBase, locked_until: datetime | None = None) -> None:
+        """Writes an object: all of `body`, wherever it stands. `locked_until`: when it may be
+        deleted, in a bucket that locks objects."""
         body.seek(0)
+        lock: dict[str, Any] = {}
+        if locked_until is not None:
+            lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": locked_until}
         with self._sorted():
-            self._client().put_object(**self._at(key), Body=body)
+            self._client().put_object(**self._at(key), Body=body, **lock)
+
+    def locks_objects(self) -> bool:
+        """Whether objects of this bucket can be locked."""
+        try:
+            with self._sorted():
+                found = self._client().get_object_lock_configuration(Bucket=self.name)
+        except (Missing, StoreUnavailable):
+            # It has no such configuration, or the server knows none.
+            return False
+        return bool(found["ObjectLockConfiguration"].get("ObjectLockEnabled") == "Enabled")
+
+    def keys(self, after: str, limit: int) -> list[str]:
+        """The keys behind `after`, in their order, at most `limit` (no more than 1000 a time
+        come from the server)."""
+        with self._sorted():
+            pages = self._client().get_paginator("list_objects_v2")
+            found = pages.paginate(
+                Bucket=self.name,
+                Prefix=self.prefix,
+                StartAfter=self.prefix + after,
+                PaginationConfig={"MaxItems": limit},
+            )
+            keys = [entry["Key"] for page in found for entry in page.get("Contents", ())]
+            return [key.removeprefix(self.prefix) for key in keys]
 
     def begin_upload(self, key: str) -> str:
         """Begins an upload in parts; its id."""

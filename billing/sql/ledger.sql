@@ -116,6 +116,10 @@ CREATE TABLE IF NOT EXISTS accounts (
 CREATE INDEX IF NOT EXISTS accounts_of_open_leases ON accounts (account)
     WHERE closed = 0 AND account >= 'lease/' AND account < 'lease0';
 
+-- There are none, unless somebody measured wrong.
+CREATE INDEX IF NOT EXISTS accounts_of_broken_leases ON accounts (account)
+    WHERE closed = 1 AND balance <> 0;
+
 -- Money that is set aside and not yet given back.
 CREATE TABLE IF NOT EXISTS open_reservations (
     tenant TEXT NOT NULL,
@@ -150,6 +154,9 @@ INSERT INTO checkpoints (number, document) VALUES (?, ?);
 
 -- name: select_last_checkpoint
 SELECT document FROM checkpoints ORDER BY number DESC LIMIT 1;
+
+-- name: select_last_number
+SELECT coalesce(max(number), 0) FROM checkpoints;
 
 -- name: select_checkpoints
 SELECT number, document FROM checkpoints WHERE number > :after ORDER BY number LIMIT :limit;
@@ -244,7 +251,7 @@ ORDER BY started_at_us, seq;
 
 -- name: select_heads
 -- One chain, one row.
-SELECT 0, seq FROM entries ORDER BY seq DESC LIMIT 1;
+SELECT 0, seq, hash FROM entries ORDER BY seq DESC LIMIT 1;
 
 -- name: select_calls_in
 -- The number first, and then all columns.
@@ -337,6 +344,9 @@ FROM rollups;
 
 -- name: select_accounts
 SELECT account, commodity, balance, closed FROM accounts;
+
+-- name: select_broken_leases
+SELECT account, commodity, balance FROM accounts WHERE closed = 1 AND balance <> 0 LIMIT :limit;
 
 -- name: select_reservations
 SELECT tenant, id FROM open_reservations;

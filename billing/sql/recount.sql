@@ -77,7 +77,7 @@ SELECT account, commodity, kept, counted FROM accounts
 WHERE kept <> counted OR kept_closed <> counted_closed
 LIMIT ?;
 
--- name: open_leases
+-- name: broken_leases
 SELECT account, commodity, counted FROM accounts
 WHERE counted_closed = 1 AND counted <> 0
 LIMIT ?;

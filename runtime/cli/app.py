@@ -26,6 +26,7 @@ from dsfn.runtime.cli import (
     init,
     invoices,
     invoke,
+    ledger,
     logs,
     node,
     rates,
@@ -113,6 +114,8 @@ cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
 cards.command("set")(rates.set_rates)
 cards.command("check")(rates.check)
+ledgers = _group("ledger", "The books: everything that was used, and proof of it.")
+ledgers.command("verify")(ledger.verify)
 snapshots = _group("snapshot", "The memory of loaded functions, and where it is kept.")
 snapshots.command("list")(snapshot.list_snapshots)
 snapshots.command("show")(snapshot.show)

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-import random
-import subprocess
-import sys
-import time
+from contextlib import closing
 from pathlib import Path
 
-from dsfn.billing.sqlite import CHECKPOINT_EVERY_S
-from dsfn.billing.sqlite_ledger import SqliteLedger
+from kill_loop import LARGEST_BATCH, in_process
 
-POSTER = """
-import sys
-from pathlib import Path
+from dsfn.billing.interval import Interval
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
-run, path = sys.argv[1], Path(sys.argv[2])
-ledger = SqliteLedger(path)
-print("open", flush=True)
-n = 0
-while True:
-    size = 1 + n % 5
-    rows = [
-        Usage(f"{run}-{n + i}", "default", "", "echo", "echo-1", "cpu", n, 1, 2, 0, "succeeded")
-        for i in range(size)
-    ]
-    ledger.post(rows)
-    n += size
-    print(n, flush=True)
-"""
+CYCLES = 200
 
 
-def test_every_reported_row_is_there_once_after_kill_9(tmp_path: Path) -> None:
-    path, chance = tmp_path / "ledger.db", random.Random(20261122)
-    # The last two are killed about when the checkpoint thread is at work.
-    instants = [chance.uniform(0, 0.05) for _ in range(18)]
-    instants += [CHECKPOINT_EVERY_S + chance.uniform(0, 0.05) for _ in range(2)]
-    reported = {
-        str(run): _post_until_killed(path, str(run), after_s)
-        for run, after_s in enumerate(instants)
-    }
-    ledger = SqliteLedger(path)
-    found = [row.invocation_id for row in ledger.between(0, 2**62)]
-    ledger.close()
-    assert len(found) == len(set(found))
-    expected = {f"{run}-{n}" for run, count in reported.items() for n in range(count)}
-    assert len(expected) > 20
-    assert expected <= set(found)
-    # At most the batch that was being posted is there beside what was reported.
-    assert len(found) <= len(expected) + len(reported) * 5
+def test_every_reported_row_is_there_once_after_kill_9() -> None:
+    result = in_process(CYCLES)
+    assert result.cycles == CYCLES
+    assert result.reported > CYCLES
+    assert (result.lost, result.doubled, result.problems) == (0, 0, 0)
+    assert result.surplus <= CYCLES * LARGEST_BATCH
 
 
-def _post_until_killed(path: Path, run: str, after_s: float) -> int:
-    """How many rows a process had reported as posted when it was killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", POSTER, run, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "open\n"
-    time.sleep(after_s)
-    process.kill()
-    lines = process.stdout.read().split("\n")[:-1]
-    process.stdout.close()
-    process.wait()
-    return int(lines[-1]) if lines else 0
+def test_a_lease_that_a_killed_node_left_open_is_closed_with_what_its_rows_came_to(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    shared = {"device": "gpu:0+gpu:1", "devices": 2, "device_class": "NVIDIA L4"}
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.post(
+            [
+                Usage("i", "t", "", "f", "r", "NVIDIA L4", 10, 1, 30, 0, "succeeded",
+                      lease="l", devices=2),
+                Interval("restore", "l/0", "l", function="f", revision="r", tenant="",
+                         started_at_us=0, duration_us=10, **shared),  # type: ignore[arg-type]
+            ]
+        )  # fmt: skip
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.close_leases()
+        ledger.close_leases()
+        (*_, closing_row) = ledger.intervals(0, 100)
+        assert (closing_row.kind, closing_row.duration_us, closing_row.devices) == ("held", 40, 2)
+        assert (closing_row.closes, closing_row.reason) == (True, "fault")
+        assert ledger.balance("lease/l", "us:NVIDIA L4") == 0
+        assert len(list(ledger.intervals(0, 100))) == 2
+        assert ledger.verify().ok
+
+
+def test_what_a_killed_node_held_and_gave_to_nobody_was_lost_to_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    held = Interval("held", "l/0", "l", "cpu", 1, "cpu", "f", "", "", 0, 50)
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.post([held])
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.close_leases()
+        assert ledger.balance("platform/faults", "us:cpu") == 50
+        assert ledger.balance("lease/l", "us:cpu") == 0
+        assert ledger.verify().ok

@@ -74,16 +74,13 @@ class Memory:
     def __init__(self, found: Iterable[tuple[int, str]] = (), away: bool = False) -> None:
         self.found, self.away = dict(found), away
 
-    def last(self) -> int:
-        return max(self.found, default=0)
-
     def put(self, number: int, text: str) -> None:
         self.found[number] = text
 
-    def newest(self, limit: int) -> Sequence[tuple[int, str]]:
+    def since(self, number: int, limit: int) -> Sequence[tuple[int, str]]:
         if self.away:
             raise StoreUnavailable("It is away.")
-        return sorted(self.found.items())[-limit:]
+        return sorted(entry for entry in self.found.items() if entry[0] >= number)[:limit]
 
 
 @pytest.fixture(scope="module")

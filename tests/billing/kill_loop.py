@@ -1,0 +1,172 @@
+"""Kills a process that posts to a ledger, at any instant, again and again.
+
+    PYTHONPATH=. python tests/billing/kill_loop.py --cycles 1000
+
+What was reported as posted must be there, each row once; at most the batch that was being
+posted may be there beside it; and the check of the ledger must find nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dsfn.billing.interval import Interval
+from dsfn.billing.posting import Posting
+from dsfn.billing.reservation import Reservation
+from dsfn.billing.signing import SigningKey
+from dsfn.billing.sqlite import CHECKPOINT_EVERY_S
+from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.billing.usage import Usage
+
+CHECK_EVERY = 50
+LARGEST_BATCH = 5
+T0 = 1_790_000_000_000_000
+_STEPS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`lost` and `doubled` rows, and problems that the check found: all must be 0. `surplus`:
+    rows that were posted and not reported any more, of one batch for each run at most."""
+
+    cycles: int
+    rows: int
+    reported: int
+    lost: int
+    doubled: int
+    surplus: int
+    problems: int
+    recovery_ms_max: float
+
+
+def batches(run: int) -> Iterator[list[Posting]]:
+    """What a run posts, step by step: calls of a lease, with money set aside and given back."""
+    for step in range(_STEPS_AT_ONCE):
+        size = 1 + step % LARGEST_BATCH
+        names = [f"{run}-{step}-{n}" for n in range(size)]
+        rows: list[Posting] = [
+            Usage(name, "t", "", "f", "", "cpu", T0 + step, 1, 2, 0, "succeeded", lease=f"l-{run}")
+            for name in names
+        ]
+        rows += [Reservation("reserve", name, "t", "", "USD", 5, T0) for name in names]
+        if step % 2:
+            rows += [Reservation("post", name, "t", "", "USD", 5, T0) for name in names]
+        idle = f"l-{run}/{step}"
+        rows.append(Interval("idle", idle, f"l-{run}", "cpu", 1, "cpu", "f", "", "", T0 + step, 3))
+        yield rows
+
+
+def post_without_end(path: Path, run: int, pipe: int) -> None:
+    """Posts, and reports the number of each step through a pipe once it is posted."""
+    ledger = SqliteLedger(path)
+    ledger.close_leases()
+    key = SigningKey.open(path.with_name("ledger-key.pem"))
+    os.write(pipe, b"open\n")
+    for step, rows in enumerate(batches(run)):
+        ledger.post(rows)
+        if step % 7 == 0:
+            # What was not heard of is posted again.
+            ledger.post(rows)
+        if step % 11 == 0:
+            ledger.checkpoint(key, T0)
+        os.write(pipe, b"%d\n" % step)
+
+
+def kill_loop(path: Path, cycles: int, seed: int = 20261122) -> Result:
+    """Kills so many processes and looks at what is left."""
+    chance, steps, recovery_s, problems = random.Random(seed), {}, [], 0
+    for run in range(cycles):
+        # Now and then about when the checkpoint thread is at work.
+        after_s = chance.uniform(0, 0.05) + (CHECKPOINT_EVERY_S if run % 20 == 19 else 0)
+        started_s = time.perf_counter()
+        child, reading = _start(path, run)
+        with os.fdopen(reading, encoding="ascii") as reports:
+            assert reports.readline() == "open\n", "the ledger could not be opened"
+            recovery_s.append(time.perf_counter() - started_s)
+            time.sleep(after_s)
+            os.kill(child, signal.SIGKILL)
+            steps[run] = len(reports.read().split("\n")) - 1
+        os.waitpid(child, 0)
+        if run % CHECK_EVERY == CHECK_EVERY - 1 or run == cycles - 1:
+            problems += _problems(path)
+    return _result(path, steps, problems, max(recovery_s))
+
+
+def _start(path: Path, run: int) -> tuple[int, int]:
+    """A process that posts, and where it reports."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            post_without_end(path, run, writing)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    return child, reading
+
+
+def _problems(path: Path) -> int:
+    """What the next start and the check find, leases of killed runs being closed by then."""
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.close_leases()
+        found = ledger.verify()
+    for problem in found.problems:
+        sys.stderr.write(f"{problem}\n")
+    return len(found.problems)
+
+
+def _result(path: Path, steps: dict[int, int], problems: int, recovery_s: float) -> Result:
+    with closing(SqliteLedger(path)) as ledger:
+        found = [row.invocation_id for row in ledger.between(0, 2**62)]
+    expected = {
+        row.invocation_id
+        for run, count in steps.items()
+        for _, rows in zip(range(count), batches(run), strict=False)
+        for row in rows
+        if isinstance(row, Usage)
+    }
+    return Result(
+        cycles=len(steps),
+        rows=len(found),
+        reported=len(expected),
+        lost=len(expected - set(found)),
+        doubled=len(found) - len(set(found)),
+        surplus=len(set(found) - expected),
+        problems=problems,
+        recovery_ms_max=round(recovery_s * 1000, 1),
+    )
+
+
+def in_process(cycles: int) -> Result:
+    """The loop in a process of its own, which has no threads and may be copied."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(1) as pool, tempfile.TemporaryDirectory() as place:
+        return pool.apply(kill_loop, (Path(place) / "ledger.db", cycles))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cycles", type=int, default=1000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        result = kill_loop(Path(place) / "ledger.db", arguments.cycles)
+    sys.stdout.write(json.dumps(asdict(result)) + "\n")
+    return 1 if result.lost or result.doubled or result.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
