@@ -52,7 +52,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         gpu: Table | None = None,
         snapshots: Table | None = None,
         blobs: Table | None = None,
-        receiver: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode:
         node = start_node(
@@ -60,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
             gpu=gpu,
             snapshots=snapshots,
             blobs=blobs,
-            receiver=receiver,
+            billing=billing,
             **{**LIMITS, **limits},
         )
         started.append(node)
