@@ -49,7 +49,7 @@ class LedgerReads(ABC):
 
     def heads(self) -> dict[int, int]:
         """The number of the last row of each chain of the journal."""
-        return {chain: seq for chain, seq in self._read("select_heads", ())}
+        return {chain: seq for chain, seq, _ in self._read("select_heads", ())}
 
     def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
         """The rows of a chain whose numbers are in (after, until] and that are calls, or take one

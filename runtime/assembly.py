@@ -223,7 +223,7 @@ def assemble(
     )
 
 
-def _outbox(settings: Settings, connection: apsw.Connection, ledger: SqliteLedger) -> Outbox:
+def _outbox(settings: Settings, connection: apsw.Connection, ledger: Ledger) -> Outbox:
     cursors = Cursors(connection)
     return Outbox([Sender(sink, ledger, cursors) for sink in settings.outbox])
 

@@ -140,9 +140,9 @@ class AuthSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `[billing.outbox]`, which is `outbox`, `checkpoints`, the places that
-    these are put to, and `ledger`, the URL of its PostgreSQL database, "" for the file in the data
-    directory. `invoices` is the raw `[invoices]` table."""
+    what is not about rates: `checkpoints`, the places that these are put to, `ledger`, the URL of
+    its PostgreSQL database, "" for the file in the data directory, and `outbox`, the receivers of
+    usage. `invoices` is the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -178,12 +178,12 @@ def load_settings(
     known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
-    billing = dict(_table(table, "billing"))
-    outbox = read_sinks(billing.pop("outbox", {}))
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
     if not isinstance(chosen_port, int) or not 0 <= chosen_port <= 65_535:
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
+    billing = dict(_table(table, "billing"))
     checkpoints = read_places(billing.pop("checkpoints", []))
+    outbox = read_sinks(billing.pop("outbox", {}))
     ledger = billing.pop("ledger", "")
     if not isinstance(ledger, str):
         raise UsageError("billing.ledger must be a text: postgresql://USER@HOST:PORT/DATABASE.")

@@ -256,7 +256,7 @@ ORDER BY started_at_us, seq;
 
 -- name: select_heads
 -- One chain, one row.
-SELECT 0, seq FROM entries ORDER BY seq DESC LIMIT 1;
+SELECT 0, seq, hash FROM entries ORDER BY seq DESC LIMIT 1;
 
 -- name: select_calls_in
 -- The number first, and then all columns.

@@ -144,10 +144,6 @@ def test_4_balances_are_the_replay_of_the_journal_and_every_commodity_comes_to_z
             assert sum(b for (_, c), b in balances.items() if c == commodity) == 0
 
 
-def _by_day(start_us: int, end_us: int) -> Selection:
-    return Selection(start_us, end_us, "day")
-
-
 @quick
 @given(lists_of_calls(max_size=20), RANGES)
 def test_9_sums_of_any_stretch_are_those_of_its_rows(calls: list[Usage], bounds: list[int]) -> None:

@@ -53,7 +53,6 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         snapshots: Table | None = None,
         blobs: Table | None = None,
         auth: Table | None = None,
-        receiver: Table | None = None,
         billing: Table | None = None,
         **limits: float,
     ) -> LiveNode:
@@ -63,7 +62,6 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
             snapshots=snapshots,
             blobs=blobs,
             auth=auth,
-            receiver=receiver,
             billing=billing,
             **{**LIMITS, **limits},
         )

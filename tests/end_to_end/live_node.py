@@ -229,7 +229,6 @@ class StartNode(Protocol):
         snapshots: Table | None = None,
         blobs: Table | None = None,
         auth: Table | None = None,
-        receiver: Table | None = None,
         billing: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
@@ -243,7 +242,6 @@ def start_node(
     snapshots: Table | None = None,
     blobs: Table | None = None,
     auth: Table | None = None,
-    receiver: Table | None = None,
     billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
@@ -255,7 +253,6 @@ def start_node(
         snapshots=snapshots,
         blobs=blobs,
         auth=auth,
-        receiver=receiver,
         billing=billing,
         **limits,
     )
@@ -275,13 +272,11 @@ def launch(
     snapshots: Table | None = None,
     blobs: Table | None = None,
     auth: Table | None = None,
-    receiver: Table | None = None,
     billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
-    tables say; without the first it uses no GPU. `receiver`: what `[billing.outbox.receiver]`
-    says."""
+    tables say; without the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -292,7 +287,6 @@ def launch(
         "blobs": blobs or {},
         "auth": auth or {},
         "billing": billing or {},
-        **({"billing.outbox.receiver": receiver} if receiver else {}),
     }
     lines = [
         line
