@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         node.end()
 
 
+def counted_runs(tenant: Tenant) -> list[Any]:
+    found: list[Any] = tenant.get("/runs", workflow="counted", state="succeeded")["runs"]
+    return found
+
+
 def rows_by(house: House, tenant: Tenant, function: str) -> list[Any]:
     """The rows of a function that are on a tenant's account, each by its key."""
     rows = [row for row in house.node.rows(function) if row.tenant == tenant.name]
@@ -244,11 +250,8 @@ def test_they_go_with_an_event_to_all_that_follows_from_it(house: House) -> None
         )
         assert answer.json() == {"events": 1, "deliveries": 2}
     for tenant in (house.acme, house.zoo):
-        eventually(lambda t=tenant: rows_by(house, t, "after-number"), "the event's follower")
-        eventually(
-            lambda t=tenant: t.get("/runs", workflow="counted", state="succeeded")["runs"],
-            "the run",
-        )
+        eventually(partial(rows_by, house, tenant, "after-number"), "the event's follower")
+        eventually(partial(counted_runs, tenant), "the run")
         assert len(rows_by(house, tenant, "on-number")) == 1
     double = [row for row in house.node.rows("double") if "/double/" in row.caller]
     assert {row.tenant for row in double} >= {"acme", "zoo"}
