@@ -21,6 +21,7 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
+from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
@@ -90,6 +91,10 @@ class SqliteLedger(LedgerReads):
             first = self._journal.find((replacement.tenant, USAGE, invocation_id))
             until_us = self._billed_from_us
             self._journal.append(correction_of(invocation_id, first, replacement, until_us))
+
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
 
     def start_closing(self, end_us: int) -> None:
         """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
