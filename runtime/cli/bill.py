@@ -12,7 +12,7 @@ from dsfn.billing.money import minor_text
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.bill_documents import BillLineDocument, StatementDocument
 from dsfn.runtime.cli.options import JsonOption, TenantOption, connect_bills
-from dsfn.runtime.cli.output import Column, print_json, print_table, say
+from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
 
 _NANO_EXPONENT = 9
 
@@ -101,7 +101,7 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
     say(f"Total of {time} ({statement['status']}): {total} {currency}")
     if statement["expected_minor"] is not None:
         expected = minor_text(statement["expected_minor"], exponent)
-        say(f"An estimate, as the month is not over; if it goes on like this: {expected}")
+        complain(f"The month is not over; if it goes on like this: {expected} {currency}.")
 
 
 def _row(line: BillLineDocument, by: Grouping, exponent: int) -> tuple[str, ...]:
