@@ -21,6 +21,7 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
+from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
@@ -130,6 +131,10 @@ class SqliteLedger(LedgerReads):
         for a file that is damaged."""
         return verify(self.books(), evidence)
 
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
+
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
         self._connection.close()
@@ -156,9 +161,10 @@ class SqliteLedger(LedgerReads):
             )
 
     def _read(self, query: str, values: Values) -> list[Any]:
-        return list(self._stream(query, values))
+        return list(self.stream(query, values))
 
-    def _stream(self, query: str, values: Values) -> Iterator[Any]:
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """See `LedgerReads`."""
         with closing(self._reader()) as connection:
             yield from connection.execute(QUERIES[query], values)
 

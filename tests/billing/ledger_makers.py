@@ -38,7 +38,7 @@ def calls(draw: st.DrawFn, number: int, lease: str = "") -> Usage:
         busy_us=draw(st.integers(0, held_us)),
         held_us=held_us,
         restore_us=draw(DURATIONS),
-        status=draw(st.sampled_from(STATUSES)),  # type: ignore[arg-type]
+        status=draw(st.sampled_from(STATUSES)),
         devices=draw(st.integers(1, 4)),
         key_id=draw(st.sampled_from(["", "k"])),
         lease=lease,
@@ -145,7 +145,7 @@ def device_times_by_hand(
     """What `Ledger.device_times` must give."""
     times: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        pieces = []
+        pieces: list[tuple[str, int]] = []
         if isinstance(row, Interval):
             if row.kind != "held":
                 pieces.append((row.kind, row.duration_us))

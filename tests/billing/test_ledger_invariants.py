@@ -151,7 +151,7 @@ def test_9_sums_of_any_stretch_are_those_of_its_rows(calls: list[Usage], bounds:
         ledger.post(calls)
         for start_us, end_us in (bounds, (DAY_0, DAY_0 + 2 * DAY_US)):
             for by in ("revision", "day"):
-                selection = Selection(start_us, end_us, by)  # type: ignore[arg-type]
+                selection = Selection(start_us, end_us, by)
                 assert added_up(ledger.sums(selection)) == sums_by_hand(calls, selection)
 
 
