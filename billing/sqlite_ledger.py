@@ -92,6 +92,10 @@ class SqliteLedger(LedgerReads):
             until_us = self._billed_from_us
             self._journal.append(correction_of(invocation_id, first, replacement, until_us))
 
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
+
     def start_closing(self, end_us: int) -> None:
         """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
         a later one, as if those before were closed already."""
@@ -161,9 +165,10 @@ class SqliteLedger(LedgerReads):
             )
 
     def _read(self, query: str, values: Values) -> list[Any]:
-        return list(self._stream(query, values))
+        return list(self.stream(query, values))
 
-    def _stream(self, query: str, values: Values) -> Iterator[Any]:
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """See `LedgerReads`."""
         with closing(self._reader()) as connection:
             yield from connection.execute(QUERIES[query], values)
 

@@ -131,8 +131,8 @@ class BlobSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `checkpoints`, the places that these are put to, and `ledger`, the
-    URL of its PostgreSQL database, "" for the file in the data directory. `invoices` is the raw
+    what is not about rates: `checkpoints`, the places that these are put to, and `ledger`, the URL
+    of its PostgreSQL database, "" for the file in the data directory. `invoices` is the raw
     `[invoices]` table."""
 
     data_dir: Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.billing.ledger import Ledger
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
 
@@ -15,7 +15,7 @@ class Meter:
     """Posts usage rows. All rows that come up in one turn of the event loop share one commit,
     so a busy node commits once for many calls and an idle one without delay."""
 
-    ledger: SqliteLedger
+    ledger: Ledger
     _waiting: list[tuple[Usage, asyncio.Future[None]]] = field(default_factory=list)
 
     async def post(self, row: Usage) -> None:

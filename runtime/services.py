@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.sweep import Sweeper
@@ -79,7 +79,7 @@ class Services:
     schedules: Schedules
     answers: Answers
     results: ResultCache
-    ledger: SqliteLedger
+    ledger: Ledger
     notary: Notary
     rates: RateStore
     months: Months

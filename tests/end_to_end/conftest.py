@@ -52,10 +52,16 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         gpu: Table | None = None,
         snapshots: Table | None = None,
         blobs: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode:
         node = start_node(
-            place or tmp_path, gpu=gpu, snapshots=snapshots, blobs=blobs, **{**LIMITS, **limits}
+            place or tmp_path,
+            gpu=gpu,
+            snapshots=snapshots,
+            blobs=blobs,
+            billing=billing,
+            **{**LIMITS, **limits},
         )
         started.append(node)
         return node

@@ -216,6 +216,7 @@ class StartNode(Protocol):
         gpu: Table | None = None,
         snapshots: Table | None = None,
         blobs: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -227,10 +228,13 @@ def start_node(
     gpu: Table | None = None,
     snapshots: Table | None = None,
     blobs: Table | None = None,
+    billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, **limits)
+    node = launch(
+        place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, billing=billing, **limits
+    )
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -246,10 +250,11 @@ def launch(
     gpu: Table | None = None,
     snapshots: Table | None = None,
     blobs: Table | None = None,
+    billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`: what these tables say; without
-    the first it uses no GPU."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `billing`: what these tables
+    say; without the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -258,6 +263,7 @@ def launch(
         "gpu": gpu or {"devices": []},
         "snapshots": snapshots or {},
         "blobs": blobs or {},
+        "billing": billing or {},
     }
     lines = [
         line
