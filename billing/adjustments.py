@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from dsfn.billing.lines import By, Kind, Line, Priced, usage_lines
+from dsfn.billing.lines import Kind, Line, Priced, usage_lines
 from dsfn.billing.money import ATTO_PER_NANO, atto_per_minor, half_even, minor_text
 from dsfn.billing.rates import Rate
+from dsfn.billing.selection import By
 
 _WHOLE_POINTS = 10_000
-_Device = tuple[str, str]
+
+
+class _Device(NamedTuple):
+    """What a tenant's allowance and tiers are about: a device class in a month of service, None
+    for the bill's own."""
+
+    tenant: str
+    device_class: str
+    service_month: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +40,35 @@ class _Bill:
     adjustments: list[Line] = field(default_factory=list)
 
 
-def lines_of(stretches: Sequence[Priced], by: By) -> tuple[Line, ...]:
+def lines_of(
+    stretches: Sequence[Priced], by: By, billed: Sequence[Priced] = ()
+) -> tuple[Line, ...]:
     """The lines of a month whose stretches are in order, tenant by tenant: usage, then
-    adjustments."""
-    usage = [list(usage_lines(stretch, by)) for stretch in stretches]
-    month = _by_device(line for lines in usage for line in lines)
-    before: dict[_Device, _Quantity] = defaultdict(_Quantity)
+    adjustments.
+
+    Late stretches, of months that were closed, come first; `billed` is what these months had
+    when they were: allowances and tiers go on from there.
+    """
+    usage = [_by_device(usage_lines(stretch, "function")) for stretch in stretches]
+    before = _quantities(_by_device(usage_lines(stretch, "function")) for stretch in billed)
+    month = _quantities(usage, before)
     bills: dict[str, _Bill] = defaultdict(_Bill)
-    for stretch, lines in zip(stretches, usage, strict=True):
-        for device, own in _by_device(lines).items():
-            bill, used = bills[device[0]], _sum(own)
-            bill.usage += own
-            adjusting = _Adjusting(
-                stretch, device, before[device], used, _sum(month[device]).quantity_us
-            )
-            bill.adjustments += adjusting.lines(_due(own))
+    for stretch, devices in zip(stretches, usage, strict=True):
+        for device, lines in devices.items():
+            used = _sum(lines)
+            adjusting = _Adjusting(stretch, device, before[device], used, month[device].quantity_us)
+            bills[device.tenant].adjustments += adjusting.lines(_due(lines))
             before[device] = _plus(before[device], used)
+    for stretch in stretches:
+        for line in usage_lines(stretch, by):
+            bills[line.tenant].usage.append(line)
     return tuple(line for name in sorted(bills) for line in _tenant(name, bills[name], stretches))
+
+
+def list_lines(stretches: Sequence[Priced], by: By) -> tuple[Line, ...]:
+    """The lines of usage alone, at list price."""
+    lines = (line for stretch in stretches for line in usage_lines(stretch, by))
+    return tuple(sorted(lines, key=lambda line: (line.tenant, _order(line))))
 
 
 def _tenant(name: str, bill: _Bill, stretches: Sequence[Priced]) -> list[Line]:
@@ -56,9 +78,9 @@ def _tenant(name: str, bill: _Bill, stretches: Sequence[Priced]) -> list[Line]:
     for stretch in stretches:
         points = stretch.card.discounts.get(name, 0)
         lines += _share("discount", name, stretch, lines, -points, percent(points))
-    last = stretches[-1]
-    lacking_minor = last.card.minimum_minor - _due(lines)
-    if lacking_minor > 0:
+    own, last = [line for line in lines if line.service_month is None], stretches[-1]
+    lacking_minor = last.card.minimum_minor - _due(own)
+    if own and lacking_minor > 0:
         atto = lacking_minor * atto_per_minor(last.card.exponent)
         lines.append(_adjustment("minimum", name, last, atto, "the least for a month"))
     for stretch in stretches:
@@ -84,11 +106,12 @@ class _Adjusting:
 
     def lines(self, due_minor: int) -> list[Line]:
         """The lines that change something. Together they take no more than `due_minor`, what
-        the usage is by the list: rounding alone must not make a bill negative."""
+        the usage is by the list: rounding alone must not turn an amount's sign."""
         found: list[Line] = []
         for line in (self._allowance(), self._tier()):
             if line.amount_nano or line.amount_minor:
-                minor = max(line.amount_minor, -due_minor - _due(found))
+                most = -due_minor - _due(found)
+                minor = (max if due_minor >= 0 else min)(line.amount_minor, most)
                 found.append(replace(line, amount_minor=minor))
         return found
 
@@ -107,19 +130,20 @@ class _Adjusting:
 
     @property
     def _rate(self) -> Rate:
-        return self.stretch.card.rate(self.device[1])
+        return self.stretch.card.rate(self.device.device_class)
 
     def _free(self) -> _Quantity:
-        rate = self._rate
+        """How much more is free than before; less than nothing where usage was taken back."""
+        rate, before, after = self._rate, self.before, _plus(self.before, self.used)
         return _Quantity(
-            min(self.used.requests, max(0, rate.free_requests - self.before.requests)),
-            min(self.used.quantity_us, max(0, rate.free_us - self.before.quantity_us)),
+            min(after.requests, rate.free_requests) - min(before.requests, rate.free_requests),
+            min(after.quantity_us, rate.free_us) - min(before.quantity_us, rate.free_us),
         )
 
     def _line(self, kind: Kind, quantity: _Quantity, atto: int, note: str) -> Line:
         return replace(
-            _adjustment(kind, self.device[0], self.stretch, atto, note),
-            device_class=self.device[1],
+            _adjustment(kind, self.device.tenant, self.stretch, atto, note),
+            device_class=self.device.device_class,
             requests=quantity.requests,
             quantity_us=quantity.quantity_us,
         )
@@ -129,7 +153,8 @@ def _share(
     kind: Kind, tenant: str, stretch: Priced, lines: Iterable[Line], points: int, note: str
 ) -> Iterator[Line]:
     """A part, in basis points, of what is due under one card; nothing when that is 0."""
-    due_minor = _due(line for line in lines if line.card == stretch.card.number)
+    about = (stretch.card.number, stretch.late)
+    due_minor = _due(line for line in lines if (line.card, line.service_month) == about)
     if points and due_minor:
         # 10^exponent divides 10^18 with enough to spare for basis points: nothing is lost.
         atto = due_minor * points * (atto_per_minor(stretch.card.exponent) // _WHOLE_POINTS)
@@ -140,19 +165,11 @@ def _adjustment(kind: Kind, tenant: str, stretch: Priced, atto: int, note: str) 
     return Line(
         kind=kind,
         tenant=tenant,
-        function=None,
-        revision=None,
-        day=None,
-        device_class=None,
         card=stretch.card.number,
-        requests=0,
-        quantity_us=0,
-        busy_us=0,
-        held_us=0,
-        restore_us=0,
         amount_nano=half_even(atto, ATTO_PER_NANO),
         amount_minor=half_even(atto, atto_per_minor(stretch.card.exponent)),
         note=note,
+        service_month=stretch.late,
     )
 
 
@@ -162,18 +179,34 @@ def percent(points: int) -> str:
     return f"{text.rstrip('0').rstrip('.')} %"
 
 
-def _by_device(lines: Iterable[Line]) -> dict[_Device, list[Line]]:
-    found: dict[_Device, list[Line]] = defaultdict(list)
+_Usage = dict[_Device, list[Line]]
+
+
+def _by_device(lines: Iterable[Line]) -> _Usage:
+    found: _Usage = defaultdict(list)
     for line in lines:
-        found[line.tenant, line.device_class or ""].append(line)
+        found[_Device(line.tenant, line.device_class or "", line.service_month)].append(line)
     return dict(sorted(found.items()))
 
 
-def _order(line: Line) -> tuple[str, str, str, str, int]:
+def _quantities(
+    usage: Iterable[_Usage], before: Mapping[_Device, _Quantity] | None = None
+) -> dict[_Device, _Quantity]:
+    """How much each device was used, after what it was `before`."""
+    found: dict[_Device, _Quantity] = defaultdict(_Quantity, before or {})
+    for devices in usage:
+        for device, lines in devices.items():
+            found[device] = _plus(found[device], _sum(lines))
+    return found
+
+
+def _order(line: Line) -> tuple[str | int, ...]:
+    """The order of a tenant's lines: what is late comes after what is not."""
+    names = (line.revision, line.workflow, line.run, line.step, line.day, line.key)
     return (
+        line.service_month or "",
         line.function or "",
-        line.revision or "",
-        line.day or "",
+        *(name or "" for name in names),
         line.device_class or "",
         line.card,
     )

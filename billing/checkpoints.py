@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -26,6 +25,8 @@ MAX_CHAINS = 64
 _MAX_NUMBER = 2**63 - 1
 # What else the key signs can never be taken for this.
 _MARK = b"dsfn ledger checkpoint\0"
+# The last row of each chain that has rows, by the numbers of the chains.
+Heads = tuple[tuple[int, Head], ...]
 _HEAD = struct.Struct(">Bqq32sI")
 _CHAIN = struct.Struct(">qq32s")
 _DIGEST, _KEY, _SIGNATURE = "[0-9a-f]{64}", "[0-9a-f]{64}", "[0-9a-f]{128}"
@@ -42,7 +43,7 @@ class Checkpoint:
     number: int
     at_us: int
     previous: bytes
-    heads: tuple[tuple[int, Head], ...]
+    heads: Heads
     public_key: str = ""
     signature: str = ""
 
@@ -77,9 +78,7 @@ class Checkpoint:
         return json.dumps(document, separators=(",", ":"))
 
 
-def following(
-    key: SigningKey, before: Checkpoint | None, heads: Sequence[tuple[int, Head]], now_us: int
-) -> Checkpoint:
+def following(key: SigningKey, before: Checkpoint | None, heads: Heads, now_us: int) -> Checkpoint:
     """The checkpoint that follows another, signed.
 
     Raises `UsageError` when another key signed that one: without it, nobody could tell later
@@ -93,9 +92,9 @@ def following(
                 " one back."
             )
         number, previous = before.number + 1, before.digest()
-    unsigned = Checkpoint(number, now_us, previous, tuple(heads))
+    unsigned = Checkpoint(number, now_us, previous, heads)
     signature = key.sign(unsigned.content()).hex()
-    return Checkpoint(number, now_us, previous, unsigned.heads, key.public_key, signature)
+    return Checkpoint(number, now_us, previous, heads, key.public_key, signature)
 
 
 def read_checkpoint(text: str) -> Checkpoint:

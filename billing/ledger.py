@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
+from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
 from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
+from dsfn.billing.selection import Selection
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
@@ -37,6 +39,17 @@ class UsageSum:
     held_us: int
     restore_us: int
     padding_us: int = 0
+    workflow: str = ""
+    run: str = ""
+    step: str = ""
+    key_id: str = ""
+
+
+class Crossing(NamedTuple):
+    """A call that lies in more than one stretch of time. `sign`: -1 where it was taken back."""
+
+    usage: Usage
+    sign: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +90,21 @@ class Ledger(Protocol):
         aside; `StorageFull` when the disk has no room.
         """
 
+    def correct(self, invocation_id: str, replacement: Usage) -> None:
+        """Takes the row of a call back and posts another in its place, with an id of its own.
+
+        Raises `Conflict` when there is no such call, when it was corrected before by another,
+        and when the time that its lease held would no longer be accounted for.
+        """
+
     @property
     def closed_until_us(self) -> int:
         """The end of the last closed month, 0 while none is. What began before it and comes
         now is billed in the first open month."""
+
+    @property
+    def documents(self) -> Documents:
+        """What was issued: invoices and credit notes, and the months that are closed."""
 
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
@@ -94,23 +118,41 @@ class Ledger(Protocol):
     def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
         """The intervals that started in [start_us, end_us), by their start."""
 
-    def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
-        """The rows of calls that lie in [start_us, end_us) and in one day, UTC, added up; the
-        others that have a part in it are `crossing`."""
+    def sums(self, selection: Selection) -> list[UsageSum]:
+        """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
+        others that have a part in it are `crossing`. What was taken back counts negatively.
+        Raises `UsageError` for too many by run or step."""
 
     def paddings(
-        self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
+        self, selection: Selection, device_class: str, basis: str, increment_us: int
     ) -> list[UsageSum]:
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
 
-    def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows of calls that have a part in [start_us, end_us) and do not lie in it whole,
+    def crossing(self, selection: Selection) -> Iterator[Crossing]:
+        """The rows of calls that have a part in a stretch of time and do not lie in it whole,
         or not in one day."""
+
+    def months(self) -> list[str]:
+        """The months in which something is billed, in order."""
+
+    def first_service_us(self, month: str) -> int | None:
+        """The first day with usage that is billed in a month, as its first instant, or None."""
 
     def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were
         held, and what for. A lease that is open counts as held what its rows come to."""
+
+    def start_closing(self, end_us: int) -> None:
+        """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
+        a later one, as if those before were closed already."""
+
+    def issue(self, issue: Issue) -> None:
+        """Keeps documents, their rows in the journal and the month that they close, with a
+        checkpoint: all or nothing. When it returns they survive `kill -9`.
+
+        Raises `Conflict` for what is there already with another body, `StorageFull`.
+        """
 
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most

@@ -11,9 +11,12 @@ remainder, so nothing is rounded before the line of an invoice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 ATTO_PER_NANO = 10**9
 ATTO_PER_PICO = 10**6
 MAX_EXPONENT = 9
+NANO_EXPONENT = 9
 
 
 def half_even(amount: int, unit: int) -> int:
@@ -23,6 +26,20 @@ def half_even(amount: int, unit: int) -> int:
     if twice > unit or (twice == unit and quotient % 2 == 1):
         return quotient + 1
     return quotient
+
+
+def apportioned(amounts: Sequence[int], unit: int) -> tuple[int, ...]:
+    """Exact amounts in whole `unit`s that add up to what their sum is, rounded half-even.
+
+    Each is rounded down; those with the largest remainders, of equal ones the earlier, are then
+    one unit more. None is a whole unit away from its exact amount, whatever the signs.
+    """
+    parts = [amount // unit for amount in amounts]
+    lacking = half_even(sum(amounts), unit) - sum(parts)
+    largest = sorted(range(len(amounts)), key=lambda i: (-(amounts[i] % unit), i))
+    for index in largest[:lacking]:
+        parts[index] += 1
+    return tuple(parts)
 
 
 def atto_per_minor(exponent: int) -> int:

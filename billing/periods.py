@@ -37,6 +37,10 @@ class Month:
         """The month that an instant belongs to."""
         return cls.parse(day_text(instant_us // DAY_US)[:7])
 
+    def next(self) -> Month:
+        """The month after this one."""
+        return Month.containing(self.end_us)
+
 
 def day_text(day: int) -> str:
     """The date of a day counted from 1970-01-01, as "YYYY-MM-DD"."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from operator import itemgetter
 
 from psycopg import errors
 
+from dsfn.billing.accounts import lease_of
 from dsfn.billing.canonical import canonical
 from dsfn.billing.chain import Head
 from dsfn.billing.entry import Entry
@@ -21,8 +22,9 @@ from dsfn.billing.postgres import (
     server_errors,
 )
 from dsfn.billing.postgres_copy import COPY, copy_data, copy_row
-from dsfn.billing.postgres_queries import QUERIES
+from dsfn.billing.postgres_queries import QUERIES, executing
 from dsfn.billing.postgres_repeats import note_reservations, without_repeats
+from dsfn.billing.queries import Execute
 from dsfn.billing.repeats import Name, name_of
 from dsfn.billing.rollups import RollupKey, RollupSum, Totals
 from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable, UsageError
@@ -34,6 +36,8 @@ _LOCK_TIMEOUT_S = 3
 # Each time, what other writers had in their hands is in the ledger or is not.
 _MAX_ATTEMPTS = 20
 
+# The part that is all of an account.
+_WHOLE = 0
 _CHAIN_KEY = "entries_pkey"
 _KEYS, _SUMS = RollupKey._fields, RollupSum._fields
 _ADD_SUMS = f"""
@@ -43,9 +47,9 @@ ON CONFLICT (chain, {", ".join(_KEYS)}) DO UPDATE
 SET {", ".join(f"{name} = old.{name} + excluded.{name}" for name in _SUMS)}
 """
 _ADD_BALANCE = """
-INSERT INTO accounts AS old (chain, account, commodity, balance, closed, first_seq)
-VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (chain, account, commodity) DO UPDATE
+INSERT INTO accounts AS old (account, commodity, part, balance, closed, first_chain, first_seq)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (account, commodity, part) DO UPDATE
 SET balance = old.balance + excluded.balance, closed = greatest(old.closed, excluded.closed)
 """
 # The session that this process had before may live on at the server, cut off and not noticed.
@@ -54,6 +58,12 @@ SELECT pg_terminate_backend(pid) FROM pg_locks
 WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND pid = %s AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+Beside = Callable[[Execute], None]
+
+
+def write_nothing(execute: Execute) -> None:
+    """Nothing is written beside most entries."""
 
 
 @dataclass(eq=False)
@@ -82,19 +92,20 @@ class ChainWriter:
         self._head = Head(*found) if found else Head()
         self._connection, self._backend = connection, connection.info.backend_pid
 
-    def post(self, entries: Sequence[Entry]) -> None:
-        """Writes all entries or none; those that are there already are left as they are.
+    def post(self, entries: Sequence[Entry], beside: Beside = write_nothing) -> None:
+        """Writes all entries or none; those that are there already are left as they are. `beside`
+        writes what belongs to them.
 
         A connection that was lost meanwhile is made anew, once. Raises `Conflict`, `StorageFull`,
         and `StoreUnavailable`, after which the same entries may be there or not.
         """
         was_open = self._connection is not None
         try:
-            self._post(entries)
+            self._post(entries, beside)
         except StoreUnavailable:
             if not was_open:
                 raise
-            self._post(entries)
+            self._post(entries, beside)
 
     def close(self) -> None:
         """Lets go of the chain."""
@@ -102,13 +113,11 @@ class ChainWriter:
             self._connection.close()
             self._connection = None
 
-    def _post(self, entries: Sequence[Entry]) -> None:
-        if self._connection is None:
-            self.open()
-        assert self._connection is not None
+    def _post(self, entries: Sequence[Entry], beside: Beside) -> None:
+        connection = self._connection or self._open_again()
         try:
-            with server_errors(self.address), self.watchdog.watching(self._connection):
-                self._append_new(self._connection, entries)
+            with server_errors(self.address), self.watchdog.watching(connection):
+                self._append_new(connection, entries, beside)
         except (Conflict, StorageFull):
             raise
         except BaseException:
@@ -116,14 +125,26 @@ class ChainWriter:
             self.close()
             raise
 
-    def _append_new(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def _open_again(self) -> Connection:
+        try:
+            self.open()
+        except UsageError as error:
+            raise self._unavailable("another process has it now") from error
+        assert self._connection is not None
+        return self._connection
+
+    def _append_new(self, connection: Connection, entries: Sequence[Entry], beside: Beside) -> None:
         fresh = entries
         for _ in range(_MAX_ATTEMPTS):
             try:
-                if fresh:
-                    self._append(connection, fresh)
+                with connection.transaction():
+                    beside(executing(connection))
+                    head = self._append(connection, fresh)
+                self._head = head
                 return
             except errors.UniqueViolation as error:
+                if error.diag.table_name != "entries":
+                    raise Conflict(f"The ledger refuses these rows: {error}.") from error
                 if error.diag.constraint_name == _CHAIN_KEY:
                     raise self._unavailable("another process wrote to it") from error
                 fresh = without_repeats(connection, entries)
@@ -132,7 +153,7 @@ class ChainWriter:
                 continue
         raise self._unavailable("other writers keep posting the same rows")
 
-    def _append(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def _append(self, connection: Connection, entries: Sequence[Entry]) -> Head:
         seq, digest = self._head.seq, self._head.hash
         rows: list[tuple[Name, bytes]] = []
         for entry in entries:
@@ -142,22 +163,30 @@ class ChainWriter:
             rows.append((name_of(entry), copy_row(self.chain, seq, entry, body, digest)))
         # In an order that all writers keep to, so that they do not wait for each other in circles.
         rows.sort(key=itemgetter(0))
-        with connection.transaction(), connection.cursor() as cursor:
-            with cursor.copy(COPY) as copy:
+        if rows:
+            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
                 copy.write(copy_data(row for _, row in rows))
             self._add_totals(connection, entries)
-        self._head = Head(seq, digest)
+        return Head(seq, digest)
 
     def _add_totals(self, connection: Connection, entries: Sequence[Entry]) -> None:
         totals, chain, first = Totals(), self.chain, self._head.seq + 1
         totals.add(entries)
+        sums = [(chain, *key, *added) for key, added in totals.sums.items()]
+        balances = [
+            (
+                *account,
+                chain if lease_of(account[0]) is None else _WHOLE,
+                added,
+                int(account in totals.closed),
+                chain,
+                first,
+            )
+            # In an order that all writers keep to, too.
+            for account, added in sorted(totals.balances.items())
+        ]
         with connection.pipeline(), connection.cursor() as cursor:
-            sums = [(chain, *key, *added) for key, added in totals.sums.items()]
             cursor.executemany(_ADD_SUMS, sums)
-            balances = [
-                (chain, *account, added, int(account in totals.closed), first)
-                for account, added in totals.balances.items()
-            ]
             cursor.executemany(_ADD_BALANCE, balances)
         if totals.reservations:
             note_reservations(connection, totals, entries)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
+from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
+from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
 from dsfn.billing.entry import USAGE, Entry, entries_of
+from dsfn.billing.evidence import NO_EVIDENCE, Evidence
+from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.postgres import (
     ANSWER_TIMEOUT_S,
@@ -23,10 +30,15 @@ from dsfn.billing.postgres_migrations import migrate
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.postgres_repeats import find_entries
+from dsfn.billing.postgres_verify import PostgresBooks, heads_of
 from dsfn.billing.posting import Posting
-from dsfn.billing.reading import Bindings, LedgerReads
+from dsfn.billing.queries import Execute, Values
+from dsfn.billing.reading import LedgerReads
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import StoreUnavailable
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import verify
+from dsfn.functions.errors import Conflict, StoreUnavailable
 
 MAX_WRITERS = 16
 
@@ -41,11 +53,8 @@ class PostgresLedger(LedgerReads):
     def __init__(
         self, url: str, writers: int = 1, answer_timeout_s: int = ANSWER_TIMEOUT_S
     ) -> None:
-        """Opens or makes the ledger; leases that a writer before this one left open are closed.
-
-        Raises `UsageError`, also when another process writes it, `StoreUnavailable`,
-        `StorageFull`.
-        """
+        """Opens or makes the ledger. Raises `UsageError`, also when another process writes
+        it, `StoreUnavailable`, `StorageFull`."""
         self._address = Address(url)
         with connect(self._address) as connection:
             migrate(connection, self._address)
@@ -56,22 +65,34 @@ class PostgresLedger(LedgerReads):
         for chain in reversed(range(writers)):
             self._free.put(ChainWriter(self._address, self._watchdog, chain))
         self._writers = writers
-        self.closed_until_us = 0
+        self._collecting = threading.Lock()
+        self.documents = KeptDocuments(self._read, self.keep)
         try:
             with self._writer() as first:
                 first.open()
+            self._billed_from_us = self.closed_until_us
         except BaseException:
-            self._watchdog.close()
+            self.close()
             raise
 
     def post(self, rows: Sequence[Posting]) -> None:
         """Writes all of `rows` or none, as `Ledger.post`. After `StoreUnavailable` they may be
         there or not: posting them again leaves each there once."""
-        until_us = self.closed_until_us
-        entries = [entry for row in rows for entry in entries_of(row, until_us)]
-        if entries:
+        if rows:
             with self._writer() as writer:
-                writer.post(entries)
+                # Months are not closed while a writer is at work.
+                until_us = self._billed_from_us
+                writer.post([entry for row in rows for entry in entries_of(row, until_us)])
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Writes entries as they are, all or none, to one chain: those of another ledger."""
+        with self._writer() as writer:
+            writer.post(entries)
+
+    @property
+    def closed_until_us(self) -> int:
+        """The end of the last closed month, 0 while none is."""
+        return closed_until_us(self._read)
 
     def correct(self, invocation_id: str, replacement: Usage) -> None:
         """Takes the row of a call back and posts another in its place, with an id of its own.
@@ -82,25 +103,35 @@ class PostgresLedger(LedgerReads):
         name = (replacement.tenant, USAGE, invocation_id)
         with self._readers.snapshot() as books:
             first = find_entries(books.connection, [name]).get(name)
-        entries = correction_of(invocation_id, first, replacement, self.closed_until_us)
         with self._writer() as writer:
-            writer.post(entries)
+            until_us = self._billed_from_us
+            writer.post(correction_of(invocation_id, first, replacement, until_us))
 
-    def cards(self) -> PostgresCards:
-        """Where the rate cards are kept."""
-        return PostgresCards(self._readers)
+    def start_closing(self, end_us: int) -> None:
+        """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
+        a later one, as if those before were closed already."""
+        with self._all_writers():
+            self._billed_from_us = max(self._billed_from_us, end_us)
 
-    def close(self) -> None:
-        """Lets go of the ledger."""
-        for _ in range(self._writers):
-            self._free.get(timeout=ANSWER_TIMEOUT_S).close()
-        self._readers.close()
-        self._watchdog.close()
+    def issue(self, issue: Issue) -> None:
+        """Keeps documents, their rows in the journal and the month that they close: all or
+        nothing. When it returns they survive `kill -9`.
+
+        Raises `Conflict` for what is there already with another body, `StorageFull`.
+        """
+        entries = [entry for charge in issue.charges for entry in entries_of(charge, 0)]
+        try:
+            with self._writer() as writer:
+                writer.post(entries, partial(insert_issue, issue=issue))
+        except Conflict:
+            # The server may have kept all of it and been lost before it said so.
+            if not self._is_issued(issue):
+                raise
 
     def close_leases(self) -> None:
         """Closes the leases of a writer that was killed: no replica outlives it. For when all
-        the rows that it owed are posted. Raises as `post`."""
-        found = self._rows("select_open_leases", {})
+        the rows that it owed are posted. Raises `StorageFull`."""
+        found = self._read("select_open_leases", ())
         intervals = (
             interval
             for balance, *values in found
@@ -108,12 +139,60 @@ class PostgresLedger(LedgerReads):
         )
         self.post(list(intervals))
 
-    def _entries(self, query: str, bindings: Bindings) -> Iterator[Entry]:
-        for values in self._readers.stream(QUERIES[query], bindings):
-            yield Entry._make(values[2:-1])
+    @property
+    def unsigned_rows(self) -> int:
+        """How many rows have come since the last checkpoint."""
+        return unsigned_rows(self._read, heads_of(self._read))
 
-    def _rows(self, query: str, bindings: Bindings) -> list[Any]:
-        return self._readers.fetch(QUERIES[query], bindings)
+    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
+        """Signs what the chains have come to, and keeps that; None when nothing has come since
+        the last time. Raises `StorageFull`, and `UsageError` when another key signed the last
+        one."""
+        made: list[Checkpoint | None] = []
+
+        def sign(execute: Execute) -> None:
+            made.append(add_checkpoint(execute, key, heads_of(execute), now_us))
+
+        self.keep(sign)
+        # Where the answer to a commit was lost, it is made once more, and finds nothing to sign.
+        return next((each for each in reversed(made) if each is not None), None)
+
+    def cards(self) -> PostgresCards:
+        """Where the rate cards are kept."""
+        return PostgresCards(self._readers)
+
+    def books(self) -> PostgresBooks:
+        """This ledger as a check reads it."""
+        return PostgresBooks(self._readers)
+
+    def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
+        """Looks at every row, sum, account and checkpoint, in little memory."""
+        return verify(self.books(), evidence)
+
+    def close(self) -> None:
+        """Lets go of the ledger."""
+        with self._all_writers() as writers:
+            for writer in writers:
+                writer.close()
+        self._readers.close()
+        self._watchdog.close()
+
+    def _is_issued(self, issue: Issue) -> bool:
+        kept = all(self.documents.get(each.number) == each for each in issue.documents)
+        month = issue.month
+        return kept and (month is None or self.documents.month(month.month) == month)
+
+    def keep(self, write: Callable[[Execute], None]) -> None:
+        """Writes something that is no entry, in a transaction."""
+        with self._writer() as writer:
+            writer.post((), write)
+
+    def _read(self, query: str, values: Values) -> list[Any]:
+        return self._readers.fetch(QUERIES[query], values)
+
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """See `LedgerReads`."""
+        return self._readers.stream(QUERIES[query], values)
 
     @contextmanager
     def _writer(self) -> Iterator[ChainWriter]:
@@ -129,3 +208,9 @@ class PostgresLedger(LedgerReads):
             yield writer
         finally:
             self._free.put(writer)
+
+    @contextmanager
+    def _all_writers(self) -> Iterator[list[ChainWriter]]:
+        """All writers, when none is at work any more."""
+        with self._collecting, ExitStack() as writers:
+            yield [writers.enter_context(self._writer()) for _ in range(self._writers)]

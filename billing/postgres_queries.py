@@ -1,20 +1,32 @@
-"""The ledger's queries for PostgreSQL: those of SQLite as psycopg takes them, and some more."""
+"""The ledger's statements as psycopg takes them: those of SQLite, and a few that are otherwise."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from dsfn.billing import queries
+from dsfn.billing.postgres import Connection
+from dsfn.billing.queries import Execute, Values
 from dsfn.billing.sqlite import load_queries
 
-_PARAMETER = re.compile(r"(?<!:):(\w+)")
+_NAMED = re.compile(r"(?<!:):(\w+)")
 
 
 def _for_psycopg(query: str) -> str:
-    """A query with its parameters as psycopg marks them."""
-    return _PARAMETER.sub(r"%(\1)s", query.replace("%", "%%"))
+    """A statement with its parameters marked the way psycopg marks them."""
+    return _NAMED.sub(r"%(\1)s", query.replace("%", "%%")).replace("?", "%s")
 
 
-_NAMED = load_queries("dsfn.billing", "sql/ledger.sql") | load_queries(
-    "dsfn.billing", "sql/postgres.sql"
-)
-QUERIES = {name: _for_psycopg(query) for name, query in _NAMED.items() if name != "schema"}
+_ALL = {**queries.QUERIES, **load_queries("dsfn.billing", "sql/postgres.sql")}
+QUERIES = {name: _for_psycopg(query) for name, query in _ALL.items()}
+
+
+def executing(connection: Connection) -> Execute:
+    """Executes statements by their names on a connection."""
+
+    def execute(name: str, values: Values) -> list[Any]:
+        cursor = connection.execute(QUERIES[name], values)
+        return cursor.fetchall() if cursor.description else []
+
+    return execute

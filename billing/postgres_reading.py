@@ -41,7 +41,7 @@ class Snapshot:
 
     def stream(self, query: str, parameters: Parameters = ()) -> Iterator[Row]:
         """The rows of a query that gives many, in little memory."""
-        with self.connection.cursor(name=f"rows_{next(_names)}") as cursor:
+        with self.connection.cursor(name=f"rows_{next(_names)}", binary=True) as cursor:
             with server_errors(self.address), self.watchdog.watching(self.connection):
                 cursor.execute(query, parameters)
             while True:

@@ -3,78 +3,82 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from dsfn.billing import usage_sums
 from dsfn.billing.entry import Entry, interval_of, reservation_of, usage_of
 from dsfn.billing.interval import Interval
-from dsfn.billing.ledger import DeviceTime, RecentCall, UsageSum
+from dsfn.billing.ledger import Crossing, DeviceTime, RecentCall, UsageSum
 from dsfn.billing.periods import DAY_US
+from dsfn.billing.queries import Values
 from dsfn.billing.reservation import Reservation
+from dsfn.billing.selection import Selection
 from dsfn.billing.usage import Usage
 
-Bindings = Mapping[str, int | str]
+_KINDS = ("usage", "restore", "idle")
 
 
 class LedgerReads(ABC):
     """The reading half of `Ledger`. Its methods may run in any thread, beside posts."""
 
     @abstractmethod
-    def _rows(self, query: str, bindings: Bindings) -> list[Any]:
-        """The rows of a query of sql/ledger.sql that gives few."""
+    def _read(self, query: str, values: Values) -> list[Any]:
+        """The rows of a query that gives few, by its name."""
 
     @abstractmethod
-    def _entries(self, query: str, bindings: Bindings) -> Iterator[Entry]:
-        """The entries of a query, in little memory, as of the moment when the first is asked
-        for."""
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """The rows of a query that gives many, by its name, as of the moment when the first is
+        asked for."""
 
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
-        return next(self._usage("select_call", {"id": invocation_id}), None)
+        found = self._read("select_call", {"id": invocation_id})
+        return usage_of(_entry(found[0])) if found else None
 
     def between(self, start_us: int, end_us: int) -> Iterator[Usage]:
         """The rows of calls that started in [start_us, end_us), by their start."""
-        return self._usage("select_between", {"start_us": start_us, "end_us": end_us})
+        return map(usage_of, self._between("select_between", start_us, end_us))
 
     def usage_of_run(self, run: str) -> Iterator[Usage]:
         """The rows of all calls of a run, by their start."""
-        return self._usage("select_run", {"run": run})
-
-    def crossing(self, start_us: int, end_us: int) -> Iterator[Usage]:
-        """The rows of calls that have a part in [start_us, end_us) and do not lie in it whole,
-        or not in one day."""
-        return self._usage("select_crossing", {"start_us": start_us, "end_us": end_us})
+        return map(usage_of, map(_entry, self.stream("select_run", {"run": run})))
 
     def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
         """The intervals that started in [start_us, end_us), by their start."""
-        bounds = {"start_us": start_us, "end_us": end_us}
-        return map(interval_of, self._entries("select_intervals", bounds))
+        return map(interval_of, self._between("select_intervals", start_us, end_us))
 
-    def sums(self, start_us: int, end_us: int) -> list[UsageSum]:
-        """The rows of calls that lie in [start_us, end_us) and in one day, UTC, added up; the
-        others that have a part in it are `crossing`."""
-        found = self._rows("sum_whole", _bounds(start_us, end_us))
-        return [UsageSum(*values) for values in found]
+    def sums(self, selection: Selection) -> list[UsageSum]:
+        """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
+        others that have a part in it are `crossing`. What was taken back counts negatively."""
+        return usage_sums.sums(self._read, selection)
 
     def paddings(
-        self, start_us: int, end_us: int, device_class: str, basis: str, increment_us: int
+        self, selection: Selection, device_class: str, basis: str, increment_us: int
     ) -> list[UsageSum]:
         """Of the rows of `sums` on one device class: what is added when the time of each, by
         `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
-        bindings: dict[str, int | str] = {
-            "start_us": start_us,
-            "end_us": end_us,
-            "device_class": device_class,
-            "basis": basis,
-            "increment_us": increment_us,
-        }
-        return [UsageSum(*values) for values in self._rows("sum_padding", bindings)]
+        return usage_sums.paddings(self._read, selection, device_class, basis, increment_us)
+
+    def crossing(self, selection: Selection) -> Iterator[Crossing]:
+        """The rows of calls that have a part in a stretch of time and do not lie in it whole,
+        or not in one day."""
+        return usage_sums.crossing(self.stream, selection)
+
+    def months(self) -> list[str]:
+        """The months in which something is billed, in order."""
+        return [month for (month,) in self._read("select_months", ())]
+
+    def first_service_us(self, month: str) -> int | None:
+        """The first day with usage that is billed in a month, as its first instant, or None."""
+        ((day,),) = self._read("select_first_day", {"month": month})
+        return None if day is None else day * DAY_US
 
     def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were
         held, and what for. A lease that is open counts as held what its rows come to."""
         times: dict[str, dict[str, int]] = {}
-        for device_class, kind, time_us in self._rows("sum_devices", _bounds(start_us, end_us)):
+        for device_class, kind, time_us in self._read("sum_devices", _bounds(start_us, end_us)):
             times.setdefault(device_class, {})[kind] = time_us
         return [
             DeviceTime(name, sum(kinds.values()), *map(kinds.get, _KINDS, [0] * len(_KINDS)))
@@ -87,30 +91,35 @@ class LedgerReads(ABC):
         return {
             function: [
                 RecentCall(*found)
-                for found in self._rows("select_recent", {"function": function, "limit": limit})
+                for found in self._read("select_recent", {"function": function, "limit": limit})
             ]
             for function in functions
         }
 
     def balance(self, account: str, commodity: str) -> int:
         """What an account has: all that was debited to it less all that was credited."""
-        found = self._rows("select_balance", {"account": account, "commodity": commodity})
+        found = self._read("select_balance", {"account": account, "commodity": commodity})
         return int(found[0][0]) if found else 0
 
     def reservations_open(self, tenant: str) -> list[Reservation]:
         """The reservations of a tenant that are neither posted nor void, the oldest first."""
-        return [
-            reservation_of(e) for e in self._entries("select_open_reservations", {"tenant": tenant})
-        ]
+        found = self._read("select_open_reservations", {"tenant": tenant})
+        return [reservation_of(_entry(values)) for values in found]
 
-    def _usage(self, query: str, bindings: Bindings) -> Iterator[Usage]:
-        return map(usage_of, self._entries(query, bindings))
+    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Checkpoints whose numbers are larger, with these, in order."""
+        return self._read("select_checkpoints", {"after": after, "limit": limit})
+
+    def _between(self, query: str, start_us: int, end_us: int) -> Iterator[Entry]:
+        return map(_entry, self.stream(query, {"start_us": start_us, "end_us": end_us}))
 
 
-_KINDS = ("usage", "restore", "idle")
+def _entry(values: tuple[Any, ...]) -> Entry:
+    """The entry in a row of the table: after its number and chain, before its hash."""
+    return Entry._make(values[2:-1])
 
 
-def _bounds(start_us: int, end_us: int) -> dict[str, int | str]:
+def _bounds(start_us: int, end_us: int) -> dict[str, int]:
     """A stretch of time, and the days that lie in it whole: [first_day, last_day)."""
     first_day, last_day = -(-start_us // DAY_US), end_us // DAY_US
     if first_day >= last_day:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from dsfn.billing.ledger import UsageSum
+from dsfn.billing.ledger import Ledger, UsageSum
 from dsfn.billing.periods import DAY_US
-from dsfn.billing.rates import RateBook, RateCard, Segment
+from dsfn.billing.rates import RateBook, RateCard
+from dsfn.billing.selection import Selection
 from dsfn.billing.splitting import at_boundaries, by_weight
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
 
-def used_in(ledger: SqliteLedger, book: RateBook, segment: Segment) -> Iterator[UsageSum]:
+def used_in(
+    ledger: Ledger, book: RateBook, card: RateCard, selection: Selection
+) -> Iterator[UsageSum]:
     """The usage of a stretch that has one rate card, in sums that add up.
 
     A call that crosses a change of rates or a midnight is split there to the microsecond: its
@@ -20,30 +23,23 @@ def used_in(ledger: SqliteLedger, book: RateBook, segment: Segment) -> Iterator[
     itself, its restore and what rounds its time up to an increment belong to its first part;
     the increment is that of the card by which it began.
     """
-    sums = ledger.sums(segment.start_us, segment.end_us)
+    sums = ledger.sums(selection)
     yield from sums
-    yield from _paddings(ledger, segment, {each.device_class for each in sums})
-    for row in ledger.crossing(segment.start_us, segment.end_us):
-        yield from _parts(row, book, segment)
-
-
-def _paddings(
-    ledger: SqliteLedger, segment: Segment, device_classes: set[str]
-) -> Iterator[UsageSum]:
-    for device_class in sorted(device_classes):
-        rate = segment.card.rate(device_class)
+    for device_class in sorted({each.device_class for each in sums}):
+        rate = card.rate(device_class)
         if rate.increment_us > 1:
-            yield from ledger.paddings(
-                segment.start_us, segment.end_us, device_class, rate.basis, rate.increment_us
-            )
+            yield from ledger.paddings(selection, device_class, rate.basis, rate.increment_us)
+    for row, sign in ledger.crossing(selection):
+        for part in _parts(row, book, card, selection):
+            yield part if sign > 0 else _taken_back(part)
 
 
-def _parts(row: Usage, book: RateBook, segment: Segment) -> Iterator[UsageSum]:
-    """The parts of a row that lie in the segment."""
-    cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book)))
+def _parts(row: Usage, book: RateBook, card: RateCard, selection: Selection) -> Iterator[UsageSum]:
+    """The parts of a row that lie in the stretch."""
+    cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book, selection)))
     busy = by_weight(row.busy_us, [held_us for _, held_us in cuts])
     for index, ((start_us, held_us), busy_us) in enumerate(zip(cuts, busy, strict=True)):
-        if segment.start_us <= start_us < segment.end_us:
+        if selection.start_us <= start_us < selection.end_us:
             yield UsageSum(
                 tenant=row.tenant,
                 function=row.function,
@@ -52,22 +48,39 @@ def _parts(row: Usage, book: RateBook, segment: Segment) -> Iterator[UsageSum]:
                 status=row.status,
                 day=start_us // DAY_US,
                 requests=0 if index else 1,
-                busy_us=busy_us,
-                held_us=held_us,
-                restore_us=0 if index else row.restore_us,
-                padding_us=0 if index else _padding_us(row, segment.card),
+                busy_us=busy_us * row.devices,
+                held_us=held_us * row.devices,
+                restore_us=0 if index else row.restore_us * row.devices,
+                padding_us=0 if index else _padding_us(row, card),
+                key_id=row.key_id,
+                workflow=row.workflow,
+                run=row.run,
+                step=row.step,
             )
 
 
-def _boundaries(row: Usage, book: RateBook) -> list[int]:
-    """Where a row may be cut: at changes of rates and at midnights, in order."""
+def _taken_back(part: UsageSum) -> UsageSum:
+    return replace(
+        part,
+        requests=-part.requests,
+        busy_us=-part.busy_us,
+        held_us=-part.held_us,
+        restore_us=-part.restore_us,
+        padding_us=-part.padding_us,
+    )
+
+
+def _boundaries(row: Usage, book: RateBook, selection: Selection) -> list[int]:
+    """Where a row may be cut: at changes of rates, at midnights, and where a stretch begins and
+    ends, in order."""
     end_us = row.started_at_us + row.held_us
     first, last = row.started_at_us // DAY_US, end_us // DAY_US
     midnights = {day * DAY_US for day in range(first + 1, last + 1)}
-    return sorted(midnights | set(book.changes_us()))
+    return sorted({*midnights, *book.changes_us(), selection.start_us, selection.end_us})
 
 
 def _padding_us(row: Usage, card: RateCard) -> int:
+    """What rounding up adds: to the time that is billed, which is x devices."""
     rate = card.rate(row.device_class)
-    times_us = (row.busy_us, row.held_us, row.restore_us)
-    return rate.quantity_us(*times_us) - rate.time_us(*times_us)
+    times = (row.busy_us * row.devices, row.held_us * row.devices, row.restore_us * row.devices)
+    return rate.quantity_us(*times) - rate.time_us(*times)

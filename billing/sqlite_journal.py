@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apsw
 
 from dsfn.billing.chain import Head, link
-from dsfn.billing.checkpoints import Checkpoint, following, read_checkpoint
+from dsfn.billing.checkpoints import Heads
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
+from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
 from dsfn.billing.rollups import Totals
-from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite import load_queries, transaction
-from dsfn.functions.errors import Conflict, UsageError
+from dsfn.billing.sqlite import transaction
+from dsfn.functions.errors import Conflict
 
-QUERIES = load_queries("dsfn.billing", "sql/ledger.sql")
 CHAIN = 0
+Beside = Callable[[Execute], None]
+
+
+def _nothing(execute: Execute) -> None:
+    """Nothing is written beside most entries."""
 
 
 class SqliteJournal:
@@ -27,17 +31,20 @@ class SqliteJournal:
         self._connection = connection
         self._head: Head | None = None
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[Entry], beside: Beside = _nothing) -> None:
         """Adds all entries or none, in a transaction; those that are there already are left as
-        they are. Raises `Conflict`, `StorageFull`, `StoreUnavailable`."""
+        they are. `beside` writes what belongs to them. Raises `Conflict`, `StorageFull`,
+        `StoreUnavailable`."""
         try:
             try:
                 with transaction(self._connection):
+                    beside(self.execute)
                     self.write(entries)
             except apsw.ConstraintError:
                 # Something is there already. That is rare, so only now it is looked up what.
                 self._head = None
                 with transaction(self._connection):
+                    beside(self.execute)
                     self.write(new_among(entries, self.find, self._has_succeeded))
         except BaseException as error:
             self._head = None
@@ -71,6 +78,10 @@ class SqliteJournal:
         if totals.reservations:
             self._reserve(totals, entries)
 
+    def execute(self, query: str, values: Values) -> list[Any]:
+        """Executes a statement by its name."""
+        return self._connection.execute(QUERIES[query], values).fetchall()
+
     def find(self, name: Name) -> Entry | None:
         """The entry of a tenant, source and id."""
         found: Any = self._connection.execute(QUERIES["select_entry"], name).fetchone()
@@ -81,32 +92,10 @@ class SqliteJournal:
         found: Any = self._connection.execute(QUERIES["select_head"]).fetchone()
         return Head() if found is None else Head(*found)
 
-    def unsigned_rows(self) -> int:
-        """How many rows have come since the last checkpoint."""
-        last = self._last_checkpoint()
-        signed = sum(head.seq for _, head in last.heads) if last else 0
-        return (self._head or self.read_head()).seq - signed
-
-    def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
-        """Signs the head and keeps that, in a transaction; None when it was signed before.
-
-        Raises `StorageFull`, and `UsageError` when another key signed the last checkpoint.
-        """
-        with transaction(self._connection) as connection:
-            heads, last = ((CHAIN, self.read_head()),), self._last_checkpoint()
-            if heads == (last.heads if last else ((CHAIN, Head()),)):
-                return None
-            checkpoint = following(key, last, heads, now_us)
-            row = (checkpoint.number, checkpoint.to_text())
-            connection.execute(QUERIES["insert_checkpoint"], row)
-            return checkpoint
-
-    def _last_checkpoint(self) -> Checkpoint | None:
-        found: Any = self._connection.execute(QUERIES["select_last_checkpoint"]).fetchone()
-        try:
-            return None if found is None else read_checkpoint(found[0])
-        except ValueError as error:
-            raise UsageError("The last checkpoint of the ledger cannot be read.") from error
+    def heads(self) -> Heads:
+        """The last row of the chain, if there is one."""
+        head = self._head or self.read_head()
+        return ((CHAIN, head),) if head.seq else ()
 
     def _has_succeeded(self, success: Success) -> bool:
         found = self._connection.execute(QUERIES["select_success"], success).fetchone()

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import apsw
 
+from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
+from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
 from dsfn.billing.entry import USAGE, Entry, entries_of
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
+from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
+from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
 from dsfn.billing.rates.table import SqliteCards
-from dsfn.billing.reading import Bindings, LedgerReads
+from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, Checkpointer, connect, storage_errors
-from dsfn.billing.sqlite_journal import QUERIES, SqliteJournal
+from dsfn.billing.sqlite import (
+    BUSY_TIMEOUT_MS,
+    Checkpointer,
+    connect,
+    storage_errors,
+    transaction,
+)
+from dsfn.billing.sqlite_journal import SqliteJournal
 from dsfn.billing.sqlite_lock import WriterLock
 from dsfn.billing.sqlite_takeover import take_over
 from dsfn.billing.sqlite_verify import SqliteBooks
@@ -44,15 +55,17 @@ class SqliteLedger(LedgerReads):
         self._path = path
         self._lock = WriterLock(path)
         try:
-            self._connection = connect(path, QUERIES["schema"])
+            self._connection = connect(path, SCHEMA)
             self._journal = SqliteJournal(self._connection)
+            self.closed_until_us = closed_until_us(self._journal.execute)
+            self._billed_from_us = self.closed_until_us
             take_over(self._connection, self._journal)
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
             raise
         self._turn = Lock()
-        self.closed_until_us = 0
+        self.documents = KeptDocuments(self._read, self._keep)
 
     def post(self, rows: Sequence[Posting]) -> None:
         """Writes all of `rows` or none; when it returns they survive `kill -9`.
@@ -65,7 +78,7 @@ class SqliteLedger(LedgerReads):
         """
         if rows:
             with self._turn:
-                until_us = self.closed_until_us
+                until_us = self._billed_from_us
                 self._journal.append([e for row in rows for e in entries_of(row, until_us)])
 
     def correct(self, invocation_id: str, replacement: Usage) -> None:
@@ -76,28 +89,42 @@ class SqliteLedger(LedgerReads):
         """
         with self._turn:
             first = self._journal.find((replacement.tenant, USAGE, invocation_id))
-            until_us = self.closed_until_us
+            until_us = self._billed_from_us
             self._journal.append(correction_of(invocation_id, first, replacement, until_us))
 
     def cards(self) -> SqliteCards:
         """Where the rate cards are kept."""
         return SqliteCards(self._path)
 
+    def start_closing(self, end_us: int) -> None:
+        """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
+        a later one, as if those before were closed already."""
+        with self._turn:
+            self._billed_from_us = max(self._billed_from_us, end_us)
+
+    def issue(self, issue: Issue) -> None:
+        """Keeps documents, their rows in the journal and the month that they close: all or
+        nothing. When it returns they survive `kill -9`.
+
+        Raises `Conflict` for what is there already, `StorageFull`.
+        """
+        with self._turn:
+            entries = [e for charge in issue.charges for e in entries_of(charge, 0)]
+            self._journal.append(entries, partial(insert_issue, issue=issue))
+            if issue.month is not None:
+                self.closed_until_us = issue.month.end_us
+
     @property
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
         with self._turn:
-            return self._journal.unsigned_rows()
+            return unsigned_rows(self._journal.execute, self._journal.heads())
 
     def checkpoint(self, key: SigningKey, now_us: int) -> Checkpoint | None:
         """Signs what the ledger has come to, and keeps that; None when nothing has come since the
         last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
-        with self._turn:
-            return self._journal.checkpoint(key, now_us)
-
-    def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """Checkpoints whose numbers are larger, with these, in order."""
-        return self._rows("select_checkpoints", {"after": after, "limit": limit})
+        with self._turn, transaction(self._connection):
+            return add_checkpoint(self._journal.execute, key, self._journal.heads(), now_us)
 
     def books(self) -> SqliteBooks:
         """This ledger as a check reads it."""
@@ -114,26 +141,32 @@ class SqliteLedger(LedgerReads):
         self._checkpointer.close()
         self._lock.release()
 
+    def _keep(self, write: Callable[[Execute], None]) -> None:
+        """Writes something that is no entry."""
+        with self._turn, transaction(self._connection):
+            write(self._journal.execute)
+
     def close_leases(self) -> None:
         """Closes the leases of a writer that was killed: no replica outlives it. For when all
-        the rows that it owed are posted. Raises as `post`."""
-        self.post(
-            [
-                interval
-                for balance, *values in self._rows("select_open_leases", {})
-                for interval in closing_of(Entry._make(values[2:-1]), balance)
-            ]
-        )
+        the rows that it owed are posted. Raises `StorageFull`."""
+        found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
+        intervals = [
+            interval
+            for balance, *values in found
+            for interval in closing_of(Entry._make(values[2:-1]), balance)
+        ]
+        if intervals:
+            self._journal.append(
+                [e for interval in intervals for e in entries_of(interval, self._billed_from_us)]
+            )
 
-    def _entries(self, query: str, bindings: Bindings) -> Iterator[Entry]:
-        """The rows of a query as of now, which is when this is called the first time."""
-        with closing(self._reader()) as connection:
-            for values in connection.execute(QUERIES[query], bindings):
-                yield Entry._make(values[2:-1])
+    def _read(self, query: str, values: Values) -> list[Any]:
+        return list(self.stream(query, values))
 
-    def _rows(self, query: str, bindings: Bindings) -> list[Any]:
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """See `LedgerReads`."""
         with closing(self._reader()) as connection:
-            return connection.execute(QUERIES[query], bindings).fetchall()
+            yield from connection.execute(QUERIES[query], values)
 
     def _reader(self) -> apsw.Connection:
         with storage_errors(self._path):

@@ -7,8 +7,9 @@ from typing import Any
 import apsw
 
 from dsfn.billing.entry import Entry, entries_of
+from dsfn.billing.queries import QUERIES
 from dsfn.billing.sqlite import transaction
-from dsfn.billing.sqlite_journal import QUERIES, SqliteJournal
+from dsfn.billing.sqlite_journal import SqliteJournal
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import UsageError
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, get_args
 
-from dsfn.billing.adjustments import lines_of
-from dsfn.billing.ledger import DeviceTime, UsageSum
-from dsfn.billing.lines import By, Line, Priced
-from dsfn.billing.periods import Month
+from dsfn.billing.adjustments import lines_of, list_lines
+from dsfn.billing.ledger import DeviceTime, Ledger
+from dsfn.billing.lines import Line, Priced, line_document, line_of
+from dsfn.billing.money import half_even
+from dsfn.billing.periods import Month, instant_of, moment_text
+from dsfn.billing.ranges import Range
 from dsfn.billing.rates import RateBook
+from dsfn.billing.selection import BYS, By, Selection
 from dsfn.billing.service import used_in
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
-
-BYS: tuple[str, ...] = get_args(By)
-# What each kind of bill has no key for.
-_UNUSED = {"function": ("revision", "day"), "revision": ("day",), "day": ("revision",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The bill of one month; `total_minor` is the sum of its lines."""
+    """The bill of [start_us, end_us); `total_minor` is the sum of its lines.
 
-    month: str
+    `month` is None where that is not a month: then there is nothing but usage at list price, for
+    allowances, tiers, minimums and taxes are a month's. `tenant`: whose it is, None for all of
+    them. `expected_minor`: what the month comes to if it goes on as it has gone so far, None where
+    it is over or has not begun.
+    """
+
+    month: str | None
     by: By
     status: Literal["open", "closed"]
     currency: str
@@ -33,71 +38,177 @@ class Statement:
     total_minor: int
     lines: tuple[Line, ...]
     devices: tuple[DeviceTime, ...]
+    start_us: int = 0
+    end_us: int = 0
+    tenant: str | None = None
+    expected_minor: int | None = None
 
     def to_document(self) -> dict[str, Any]:
         """This statement as a JSON-able document; its lines have only the key they are by."""
-        lines = [asdict(line) for line in self.lines]
-        for line in lines:
-            for name in _UNUSED[self.by]:
-                del line[name]
         return {
             "month": self.month,
+            "start": moment_text(self.start_us),
+            "end": moment_text(self.end_us),
             "by": self.by,
+            "tenant": self.tenant,
             "status": self.status,
             "currency": self.currency,
             "exponent": self.exponent,
             "total_minor": self.total_minor,
-            "lines": lines,
+            "expected_minor": self.expected_minor,
+            "lines": [line_document(line, self.by) for line in self.lines],
             "devices": [asdict(device) for device in self.devices],
         }
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Statement:
+        """The statement of a document that `to_document` made."""
+        given = {name: value for name, value in document.items() if name not in ("start", "end")}
+        return cls(
+            **{
+                **given,
+                "start_us": instant_of(datetime.fromisoformat(document["start"])),
+                "end_us": instant_of(datetime.fromisoformat(document["end"])),
+                "lines": tuple(map(line_of, document["lines"])),
+                "devices": tuple(DeviceTime(**each) for each in document["devices"]),
+            }
+        )
 
-def statement(ledger: SqliteLedger, book: RateBook, month: str, by: str = "function") -> Statement:
-    """The bill of `month` ("YYYY-MM") by "function", "revision" or "day".
+    @classmethod
+    def from_text(cls, text: str) -> Statement:
+        """The statement of such a document's JSON."""
+        return cls.from_document(json.loads(text))
 
-    Each stretch of time is priced by the card in force in it. The same rows and cards give the
-    same statement, whatever the order they were posted in. Raises `UsageError` for a month or a
-    `by` that is none.
+    def of_tenant(self, tenant: str) -> Statement:
+        """The part of a statement of all tenants that is about one. Devices are not divided."""
+        lines = tuple(line for line in self.lines if line.tenant == tenant)
+        total_minor = sum(line.amount_minor for line in lines)
+        return replace(self, tenant=tenant, lines=lines, total_minor=total_minor)
+
+    def expecting(self, now_us: int) -> Statement:
+        """This statement with what the month comes to if it goes on like this."""
+        gone_us, whole_us = now_us - self.start_us, self.end_us - self.start_us
+        if self.month is None or not 0 < gone_us < whole_us:
+            return self
+        return replace(self, expected_minor=half_even(self.total_minor * whole_us, gone_us))
+
+
+@dataclass(frozen=True, slots=True)
+class MonthUsage:
+    """All that is billed in a month, in the stretches that it was used in: `late` ones of months
+    that were closed before come first. `billed` is what these had then."""
+
+    month: Month
+    stretches: tuple[Priced, ...]
+    billed: tuple[Priced, ...]
+
+    def lines(self, by: By) -> tuple[Line, ...]:
+        """The lines by what the usage is told apart by, or by "function"."""
+        return lines_of(self.stretches, by, self.billed)
+
+
+def month_usage(
+    ledger: Ledger, book: RateBook, month: Month, by: By, tenant: str = ""
+) -> MonthUsage:
+    """What is billed in a month: what was used in it, and what came after the month that it was
+    used in was closed. Each stretch of time has the card that was in force in it."""
+    wanted = Selection(month.start_us, month.end_us, by, last=month.text, tenant=tenant)
+    late, billed = _late(ledger, book, wanted)
+    own = _priced(ledger, book, wanted)
+    return MonthUsage(month, (*late, *own), tuple(billed))
+
+
+def statement(
+    ledger: Ledger,
+    book: RateBook,
+    month: str,
+    by: str = "function",
+    tenant: str = "",
+) -> Statement:
+    """The bill of `month` ("YYYY-MM") by one of `BYS`: all that is billed in it.
+
+    The same rows and cards give the same statement, whatever the order they were posted in.
+    Raises `UsageError` for a month or a `by` that is none.
     """
-    period, key = Month.parse(month), _by(by)
-    stretches = [
-        Priced(segment.card, tuple(used_in(ledger, book, segment)))
-        for segment in book.segments(period.start_us, period.end_us)
-    ]
-    lines = lines_of(stretches, key)
+    period, key = Month.parse(month), by_of(by)
+    lines = month_usage(ledger, book, period, key, tenant).lines(key)
+    return month_statement(ledger, book, period, key, lines, tenant)
+
+
+def month_statement(
+    ledger: Ledger, book: RateBook, month: Month, by: By, lines: tuple[Line, ...], tenant: str = ""
+) -> Statement:
+    """The bill of a month that has these lines."""
+    return replace(
+        _statement(ledger, book, Range(month.start_us, month.end_us), by, lines, tenant),
+        month=month.text,
+    )
+
+
+def range_statement(
+    ledger: Ledger,
+    book: RateBook,
+    stretch: Range,
+    by: str = "function",
+    tenant: str = "",
+) -> Statement:
+    """What was used in any stretch of time, at list price, whenever it is billed."""
+    key = by_of(by)
+    wanted = Selection(stretch.start_us, stretch.end_us, key, tenant=tenant)
+    lines = list_lines(_priced(ledger, book, wanted), key)
+    return _statement(ledger, book, stretch, key, lines, tenant)
+
+
+def _statement(
+    ledger: Ledger, book: RateBook, stretch: Range, by: By, lines: tuple[Line, ...], tenant: str
+) -> Statement:
     return Statement(
-        month=period.text,
-        by=key,
-        status="open",
+        month=None,
+        by=by,
+        status="closed" if stretch.end_us <= ledger.closed_until_us else "open",
         currency=book.currency,
         exponent=book.exponent,
         total_minor=sum(line.amount_minor for line in lines),
         lines=lines,
-        devices=_devices(each for stretch in stretches for each in stretch.sums),
+        devices=tuple(ledger.device_times(stretch.start_us, stretch.end_us)),
+        start_us=stretch.start_us,
+        end_us=stretch.end_us,
+        tenant=tenant or None,
     )
 
 
-def _devices(sums: Iterable[UsageSum]) -> tuple[DeviceTime, ...]:
-    requests_us: dict[str, int] = defaultdict(int)
-    restore_us: dict[str, int] = defaultdict(int)
-    for each in sums:
-        requests_us[each.device_class] += each.held_us
-        restore_us[each.device_class] += each.restore_us
-    return tuple(
-        DeviceTime(
-            device_class=name,
-            held_us=requests_us[name] + restore_us[name],
-            requests_us=requests_us[name],
-            restore_us=restore_us[name],
-            idle_us=0,
-        )
-        for name in sorted(requests_us)
-    )
+def by_of(text: str) -> By:
+    """What a bill may be by. Raises `UsageError`."""
+    for each in get_args(By):
+        if text == each:
+            found: By = each
+            return found
+    raise UsageError(f"A bill is by {', '.join(BYS)}, not by {text!r}.")
 
 
-def _by(text: str) -> By:
-    match text:
-        case "function" | "revision" | "day":
-            return text
-        case _:
-            raise UsageError(f"A bill is by {', '.join(BYS)}, not by {text!r}.")
+def _priced(
+    ledger: Ledger, book: RateBook, wanted: Selection, late: str | None = None
+) -> list[Priced]:
+    stretches = []
+    for segment in book.segments(wanted.start_us, wanted.end_us):
+        part = replace(wanted, start_us=segment.start_us, end_us=segment.end_us)
+        sums = tuple(used_in(ledger, book, segment.card, part))
+        stretches.append(Priced(segment.card, sums, late))
+    return stretches
+
+
+def _late(ledger: Ledger, book: RateBook, wanted: Selection) -> tuple[list[Priced], list[Priced]]:
+    """What is billed in the month of `wanted` and was used in earlier ones, and what these had
+    before."""
+    late: list[Priced] = []
+    billed: list[Priced] = []
+    first_us = ledger.first_service_us(wanted.last)
+    month = Month.containing(wanted.start_us if first_us is None else first_us)
+    while month.start_us < wanted.start_us:
+        service = replace(wanted, start_us=month.start_us, end_us=month.end_us)
+        late += _priced(ledger, book, replace(service, first=wanted.last), month.text)
+        before = Month.containing(wanted.start_us - 1).text
+        service = replace(service, by="function", last=before)
+        billed += _priced(ledger, book, service, month.text)
+        month = month.next()
+    return late, billed

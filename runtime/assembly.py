@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection
 import apsw
 
 from dsfn.billing.ledger import Ledger
+from dsfn.billing.months import Months
+from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access, Keys
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
@@ -21,6 +22,7 @@ from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.budgets.alerts import Alerts
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -75,13 +77,17 @@ BLOB_OWNERS = (blobs_of_answers, blobs_of_deliveries, blobs_of_cached_results, b
 
 
 def assemble(
-    settings: Settings, url: str, clock: Clock, connection: apsw.Connection, ledger: SqliteLedger
+    settings: Settings, url: str, clock: Clock, connection: apsw.Connection, ledger: Ledger
 ) -> Services:
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
     places = [open_place(each) for each in settings.checkpoints]
-    rates = RateStore(ledger.cards(), card, clock.now_us())
+    key = SigningKey.open(data_dir / KEY_FILE)
+    notary = Notary(ledger, key, places, clock, data_dir)
+    rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
+    parties = read_parties(settings.invoices)
+    months = Months(ledger, lambda: rates.book, parties, key, notary.sign)
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
@@ -200,9 +206,11 @@ def assemble(
         results=results,
         ledger=ledger,
         meter=meter,
-        notary=Notary(ledger, SigningKey.open(data_dir / KEY_FILE), places, clock, data_dir),
+        notary=notary,
         rates=rates,
         budgets=budgets,
+        months=months,
+        closer=Closer(months, clock, invoker.meter.flush),
         metrics=metrics,
         timelines=timelines,
     )

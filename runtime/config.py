@@ -17,6 +17,8 @@ from dsfn.runtime.notary.settings import PlaceSettings, read_places
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
+_NAMES = ("host", "port", "tenant")
+_TABLES = ("limits", "gpu", "snapshots", "blobs", "auth", "billing", "invoices")
 _BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
 _STORE = re.compile(rf"{_BUCKET}|file:///.+")
 
@@ -137,7 +139,9 @@ class AuthSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `checkpoints`, the places that these are put to."""
+    what is not about rates: `checkpoints`, the places that these are put to, and `ledger`, the URL
+    of its PostgreSQL database, "" for the file in the data directory. `invoices` is the raw
+    `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -149,7 +153,9 @@ class Settings:
     blobs: BlobSettings = BlobSettings()
     auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
+    invoices: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: tuple[PlaceSettings, ...] = ()
+    ledger: str = field(default="", repr=False)
 
 
 def default_data_dir() -> Path:
@@ -167,7 +173,7 @@ def load_settings(
     """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     table = _read_toml(directory / "config.toml")
-    known = {"host", "port", "tenant", "limits", "gpu", "snapshots", "blobs", "auth", "billing"}
+    known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")
     chosen_port = port if port is not None else table.get("port", DEFAULT_PORT)
@@ -175,6 +181,9 @@ def load_settings(
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
     billing = dict(_table(table, "billing"))
     checkpoints = read_places(billing.pop("checkpoints", []))
+    ledger = billing.pop("ledger", "")
+    if not isinstance(ledger, str):
+        raise UsageError("billing.ledger must be a text: postgresql://USER@HOST:PORT/DATABASE.")
     return Settings(
         data_dir=directory,
         host=str(host or table.get("host", DEFAULT_HOST)),
@@ -185,8 +194,10 @@ def load_settings(
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
         auth=_auth(_table(table, "auth")),
+        invoices=_table(table, "invoices"),
         billing=billing,
         checkpoints=checkpoints,
+        ledger=ledger,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsfn.billing.ledger import Ledger
+from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
@@ -13,6 +14,7 @@ from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.deploy.pipeline import Pipeline
@@ -83,10 +85,12 @@ class Services:
     schedules: Schedules
     answers: Answers
     results: ResultCache
-    ledger: SqliteLedger
+    ledger: Ledger
     meter: Meter
     notary: Notary
     rates: RateStore
     budgets: Budgets
+    months: Months
+    closer: Closer
     metrics: Metrics
     timelines: Timelines

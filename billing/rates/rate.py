@@ -75,9 +75,12 @@ class Rate:
 
     def tiered_atto(self, before_us: int, quantity_us: int, month_us: int) -> int:
         """The exact price in atto-currency of `quantity_us` after `before_us` of the same month;
-        `month_us` is the quantity of the whole month, which decides a price by volume."""
+        `month_us` is the quantity of the whole month, which decides a price by volume. A quantity
+        below 0 was taken back."""
         if self.tiering == "volume":
             return quantity_us * self._price(month_us)
+        if quantity_us < 0:
+            return -self.tiered_atto(before_us + quantity_us, -quantity_us, month_us)
         total, position_us, end_us = 0, before_us, before_us + quantity_us
         for tier in self.tiers:
             if position_us < tier.from_us:

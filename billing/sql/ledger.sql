@@ -158,6 +158,9 @@ SELECT document FROM checkpoints ORDER BY number DESC LIMIT 1;
 -- name: select_last_number
 SELECT coalesce(max(number), 0) FROM checkpoints;
 
+-- name: select_all_checkpoints
+SELECT number, document FROM checkpoints ORDER BY number;
+
 -- name: select_checkpoints
 SELECT number, document FROM checkpoints WHERE number > :after ORDER BY number LIMIT :limit;
 
@@ -277,104 +280,6 @@ FROM open_reservations AS o
 JOIN entries AS e ON e.id = o.id AND e.source = 'reservation' AND e.tenant = o.tenant
 WHERE o.tenant = :tenant
 ORDER BY e.started_at_us, e.seq;
-
--- name: sum_whole
--- Rows that lie within a stretch of time and within one day, UTC; a reversal takes away. Whole
--- days come from the roll-ups, less the rows that run over a midnight; the edges from the rows.
-SELECT tenant, function, revision, device_class, status, day,
-    sum(requests), sum(busy_us), sum(held_us), sum(restore_us), 0
-FROM (
-    SELECT tenant, function, revision, device_class, status, day,
-        rows AS requests, busy_us, held_us, restore_us
-    FROM rollups
-    WHERE kind = 'usage' AND day >= :first_day AND day < :last_day
-    UNION ALL
-    SELECT tenant, function, revision, device_class, status, started_at_us / 86400000000,
-        -sign, -sign * devices * busy_us, -sign * devices * held_us, -sign * devices * restore_us
-    FROM (
-        SELECT *, CASE kind WHEN 'usage' THEN 1 ELSE -1 END AS sign
-        FROM entries
-        WHERE device_class <> ''
-            AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
-            AND started_at_us >= :first_day * 86400000000
-            AND started_at_us < :last_day * 86400000000
-            AND kind IN ('usage', 'reversal')
-    ) AS over_midnight
-    UNION ALL
-    SELECT tenant, function, revision, device_class, status, started_at_us / 86400000000,
-        sign, sign * devices * busy_us, sign * devices * held_us, sign * devices * restore_us
-    FROM (
-        SELECT *, CASE kind WHEN 'usage' THEN 1 ELSE -1 END AS sign
-        FROM entries
-        WHERE device_class <> ''
-            AND started_at_us >= :start_us
-            AND started_at_us < min(:first_day * 86400000000, :end_us)
-            AND started_at_us + held_us <= :end_us
-            AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-            AND kind IN ('usage', 'reversal')
-        UNION ALL
-        SELECT *, CASE kind WHEN 'usage' THEN 1 ELSE -1 END AS sign
-        FROM entries
-        WHERE device_class <> ''
-            AND started_at_us >= max(:last_day * 86400000000, :start_us)
-            AND started_at_us < :end_us
-            AND started_at_us + held_us <= :end_us
-            AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-            AND kind IN ('usage', 'reversal')
-    ) AS edges
-) AS parts
-GROUP BY tenant, function, revision, device_class, status, day
-HAVING sum(requests) <> 0 OR sum(busy_us) <> 0 OR sum(held_us) <> 0 OR sum(restore_us) <> 0
-ORDER BY tenant, function, revision, device_class, status, day;
-
--- name: sum_padding
--- What is added to the time of each of those rows when it is rounded up to increments.
-SELECT tenant, function, revision, device_class, status, day, 0, 0, 0, 0,
-    sum(sign * ((:increment_us - time_us % :increment_us) % :increment_us))
-FROM (
-    SELECT tenant, function, revision, device_class, status,
-        started_at_us / 86400000000 AS day,
-        CASE kind WHEN 'usage' THEN 1 ELSE -1 END AS sign,
-        devices * CASE :basis
-            WHEN 'busy' THEN busy_us
-            WHEN 'held' THEN held_us
-            ELSE held_us + restore_us
-        END AS time_us
-    FROM entries
-    WHERE device_class <> ''
-        AND started_at_us >= :start_us AND started_at_us < :end_us
-        AND started_at_us + held_us <= :end_us
-        AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-        AND device_class = :device_class AND kind IN ('usage', 'reversal')
-) AS times
-GROUP BY tenant, function, revision, device_class, status, day
-ORDER BY tenant, function, revision, device_class, status, day;
-
--- name: select_crossing
--- Rows that have a part in a stretch of time and are cut: at a midnight, where it begins, or,
--- for those that begin in it, where it ends. The first are few and have an index of their own.
-SELECT * FROM (
-    SELECT * FROM entries
-    WHERE device_class <> ''
-        AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
-        AND started_at_us < :end_us AND started_at_us + held_us > :start_us
-    UNION ALL
-    SELECT * FROM entries
-    WHERE device_class <> ''
-        AND started_at_us >= :start_us - :start_us % 86400000000 AND started_at_us < :start_us
-        AND started_at_us + held_us > :start_us
-        AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-    UNION ALL
-    SELECT * FROM entries
-    WHERE device_class <> ''
-        AND started_at_us >= max(:start_us, :end_us - :end_us % 86400000000)
-        AND started_at_us < :end_us
-        AND started_at_us + held_us > :end_us
-        AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-) AS e
-WHERE kind = 'usage' AND NOT EXISTS (
-    SELECT 1 FROM entries
-    WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant);
 
 -- name: sum_devices
 -- The time of calls, restores and what was idle, x devices, that lies in a stretch of time.

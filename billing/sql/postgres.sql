@@ -3,22 +3,35 @@
 -- name: select_head
 SELECT seq, hash FROM entries WHERE chain = :chain ORDER BY seq DESC LIMIT 1;
 
+-- name: select_heads
+-- The last row of each chain that has rows, found from one chain to the next.
+WITH RECURSIVE chains (chain) AS (
+    SELECT min(chain) FROM entries
+    UNION ALL
+    SELECT (SELECT min(e.chain) FROM entries AS e WHERE e.chain > chains.chain)
+    FROM chains
+    WHERE chains.chain IS NOT NULL
+)
+SELECT chains.chain, last.seq, last.hash
+FROM chains
+CROSS JOIN LATERAL (
+    SELECT seq, hash FROM entries WHERE chain = chains.chain ORDER BY seq DESC LIMIT 1
+) AS last
+ORDER BY chains.chain;
+
+-- name: select_rows
+SELECT * FROM entries
+WHERE chain = :chain AND seq >= :first AND seq <= :last
+ORDER BY seq;
+
 -- name: select_balance
 SELECT sum(balance) FROM accounts WHERE account = :account AND commodity = :commodity;
 
 -- name: select_open_leases
--- With the balance, and the first row of each. A lease is closed in one chain, whichever others
--- have rows of it.
+-- With the balance, and the first row of each.
 SELECT a.balance, e.*
-FROM (
-    SELECT account, sum(balance) AS balance, min(ARRAY[chain, first_seq]) AS first
-    FROM accounts
-    WHERE account >= 'lease/' AND account < 'lease0'
-    GROUP BY account, commodity
-    HAVING max(closed) = 0
-) AS a JOIN LATERAL (
-    SELECT * FROM entries
-    WHERE chain = a.first[1] AND seq >= a.first[2] AND lease = substr(a.account, 7)
-    ORDER BY seq
-    LIMIT 1
-) AS e ON true;
+FROM accounts AS a JOIN entries AS e ON e.chain = a.first_chain AND e.seq = a.first_seq
+WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
+
+-- name: select_broken_leases
+SELECT account, commodity, balance FROM accounts WHERE broken LIMIT :limit;

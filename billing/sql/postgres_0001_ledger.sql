@@ -14,10 +14,10 @@ CREATE FUNCTION max(bigint, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
 CREATE FUNCTION min(bigint, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
     RETURN least($1, $2);
 
--- After chain and seq: the columns of `Entry`, in its order.
+-- After seq and chain: the columns of `Entry`, in its order.
 CREATE TABLE entries (
+    seq             bigint NOT NULL CHECK (seq >= 1), -- in each chain from 1 on, without a gap
     chain           integer NOT NULL CHECK (chain >= 0),
-    seq             bigint NOT NULL CHECK (seq >= 1),
     devices         integer NOT NULL CHECK (devices >= 1),
     started_at_us   bigint NOT NULL CHECK (started_at_us >= 0),
     busy_us         bigint NOT NULL CHECK (busy_us >= 0),
@@ -96,17 +96,27 @@ CREATE TABLE rollups (
         chain)
 ) WITH (fillfactor = 50);
 
--- `balance`: debits less credits, those of one chain. `closed`: 1 for the account of a lease that
--- is over.
+-- `balance`: debits less credits. Accounts to which all writers post have a part for each chain,
+-- so that these do not wait for each other; that of a lease is one. `closed`: 1 for the account of
+-- a lease that is over. `first_chain` and `first_seq`: the first row about it, of a lease.
 CREATE TABLE accounts (
-    account   text COLLATE "C" NOT NULL,
-    commodity text COLLATE "C" NOT NULL,
-    chain     integer NOT NULL,
-    balance   bigint NOT NULL,
-    closed    integer NOT NULL,
-    first_seq bigint NOT NULL, -- the first row of the chain about it came with this one
-    PRIMARY KEY (account, commodity, chain)
+    account     text COLLATE "C" NOT NULL,
+    commodity   text COLLATE "C" NOT NULL,
+    part        integer NOT NULL,
+    balance     bigint NOT NULL,
+    closed      integer NOT NULL,
+    first_chain integer NOT NULL,
+    first_seq   bigint NOT NULL,
+    broken      boolean NOT NULL GENERATED ALWAYS AS (closed = 1 AND balance <> 0) STORED,
+    PRIMARY KEY (account, commodity, part)
 ) WITH (fillfactor = 50);
+
+CREATE INDEX accounts_of_open_leases ON accounts (account)
+    WHERE closed = 0 AND account >= 'lease/' AND account < 'lease0';
+
+-- There are none, unless somebody measured wrong. An index that looked at the balance itself would
+-- have to be written with each change of it.
+CREATE INDEX accounts_of_broken_leases ON accounts (account) WHERE broken;
 
 -- Money that is set aside and not yet given back.
 CREATE TABLE open_reservations (
@@ -114,3 +124,13 @@ CREATE TABLE open_reservations (
     id     text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, id)
 );
+
+-- What the chains had come to, signed; `document` is what is kept elsewhere, too.
+CREATE TABLE checkpoints (
+    number   bigint PRIMARY KEY CHECK (number >= 1),
+    document text NOT NULL
+);
+
+CREATE TRIGGER checkpoints_are_never_changed
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('a checkpoint');

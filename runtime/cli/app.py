@@ -26,6 +26,7 @@ from dsfn.runtime.cli import (
     doctor,
     functions,
     init,
+    invoices,
     invoke,
     keys,
     ledger,
@@ -106,6 +107,12 @@ letters.command("show")(deadletters.show)
 letters.command("replay")(deadletters.replay)
 bills = _group("bill", "What was used and what it costs.")
 bills.command("report")(bill.report)
+bills.command("close")(invoices.close)
+bills.command("list")(invoices.list_invoices)
+bills.command("show")(invoices.show)
+bills.command("verify")(invoices.verify)
+bills.command("credit")(invoices.credit)
+bills.command("correct")(invoices.correct)
 cards = _group("rates", "What usage costs, and from when on.")
 cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
@@ -113,6 +120,7 @@ cards.command("set")(rates.set_rates)
 cards.command("check")(rates.check)
 ledgers = _group("ledger", "The books: everything that was used, and proof of it.")
 ledgers.command("verify")(ledger.verify)
+ledgers.command("migrate")(ledger.migrate)
 money = _group("budgets", "How much may be used, and what happens when it has been.")
 money.command("set")(budgets.set_budget)
 money.command("list")(budgets.list_budgets)

@@ -10,9 +10,9 @@ import typer
 
 from dsfn.billing.money import minor_text
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.cli.documents import BillLineDocument, StatementDocument
-from dsfn.runtime.cli.options import JsonOption, connect
-from dsfn.runtime.cli.output import Column, print_json, print_table, say
+from dsfn.runtime.cli.bill_documents import BillLineDocument, StatementDocument
+from dsfn.runtime.cli.options import JsonOption, TenantOption, connect_bills
+from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
 
 _NANO_EXPONENT = 9
 
@@ -22,33 +22,53 @@ class Grouping(StrEnum):
 
     FUNCTION = "function"
     REVISION = "revision"
+    WORKFLOW = "workflow"
+    RUN = "run"
+    STEP = "step"
     DAY = "day"
+    KEY = "key"
 
 
 def report(
     month: Annotated[
         str | None, typer.Option(metavar="YYYY-MM", help="This month without it (UTC).")
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="Such as 'last month', 'today', 'last 7 days'."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="A date, or a moment with its offset.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The first that does not belong to it.")
+    ] = None,
+    tenant: TenantOption = None,
     by: Annotated[Grouping, typer.Option(help="What one line stands for.")] = Grouping.FUNCTION,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Show a month's bill."""
+    """Show what was used and what it costs."""
     if csv and json_output:
         raise UsageError("Choose one of --csv and --json.")
-    with connect() as client:
+    given = {"month": month, "for": words, "start": start, "end": end, "tenant": tenant}
+    query = {name: value for name, value in given.items() if value is not None}
+    query["by"] = by.value
+    with connect_bills() as client:
         if csv:
-            sys.stdout.write(client.bill_csv(month, by.value))
+            sys.stdout.write(client.bill_csv(query))
             return
-        statement = client.bill(month, by.value)
+        statement = client.bill(query)
     if json_output:
         print_json(statement)
     else:
         _print_statement(statement, by)
 
 
-def _print_statement(statement: StatementDocument, by: Grouping) -> None:
-    currency = statement["currency"]
+def print_lines(
+    lines: list[BillLineDocument], currency: str, exponent: int, by: Grouping, empty: str
+) -> None:
+    """The lines of a bill or an invoice as a table."""
     print_table(
         (
             Column(by.value),
@@ -59,22 +79,34 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
             Column(f"exact {currency}", right=True),
             Column(f"amount {currency}", right=True),
         ),
-        [_row(line, by, statement["exponent"]) for line in statement["lines"]],
-        empty=f"Nothing was used in {statement['month']}.",
+        [_row(line, by, exponent) for line in lines],
+        empty=empty,
     )
-    total = minor_text(statement["total_minor"], statement["exponent"])
-    say(f"Total of {statement['month']} ({statement['status']}): {total} {currency}")
+
+
+def _print_statement(statement: StatementDocument, by: Grouping) -> None:
+    currency, exponent = statement["currency"], statement["exponent"]
+    time = statement["month"] or f"{statement['start']} to {statement['end']}"
+    tenants = {line["tenant"] for line in statement["lines"]}
+    empty = f"Nothing was used in {time}."
+    for tenant in sorted(tenants) if len(tenants) > 1 else [None]:
+        lines = [line for line in statement["lines"] if tenant in (None, line["tenant"])]
+        if tenant is not None:
+            say(f"{tenant}:")
+        print_lines(lines, currency, exponent, by, empty)
+    total = minor_text(statement["total_minor"], exponent)
+    if statement["month"] is None:
+        say(f"Total of {time}, at list price: {total} {currency}")
+        return
+    say(f"Total of {time} ({statement['status']}): {total} {currency}")
+    if statement["expected_minor"] is not None:
+        expected = minor_text(statement["expected_minor"], exponent)
+        complain(f"The month is not over; if it goes on like this: {expected} {currency}.")
 
 
 def _row(line: BillLineDocument, by: Grouping, exponent: int) -> tuple[str, ...]:
-    key = {
-        Grouping.FUNCTION: line["function"],
-        Grouping.REVISION: line.get("revision"),
-        Grouping.DAY: f"{line.get('day')} {line['function']}",
-    }
-    adjusts = line["kind"] != "usage"
     return (
-        f"{line['kind']}: {line['note']}" if adjusts else key[by] or "",
+        _name(line, by),
         line["device_class"] or "",
         str(line["card"]),
         str(line["requests"]),
@@ -82,3 +114,21 @@ def _row(line: BillLineDocument, by: Grouping, exponent: int) -> tuple[str, ...]
         minor_text(line["amount_nano"], _NANO_EXPONENT),
         minor_text(line["amount_minor"], exponent),
     )
+
+
+def _name(line: BillLineDocument, by: Grouping) -> str:
+    """What a line is about."""
+    late = f" of {line['service_month']}" if line["service_month"] else ""
+    if line["kind"] not in ("usage", "correction"):
+        return f"{line['kind']}: {line['note']}{late}"
+    names = {
+        Grouping.FUNCTION: (line["function"],),
+        Grouping.REVISION: (line.get("revision"),),
+        Grouping.WORKFLOW: (line.get("workflow"), line["function"]),
+        Grouping.RUN: (line.get("workflow"), line.get("run"), line["function"]),
+        Grouping.STEP: (line.get("workflow"), line.get("step"), line["function"]),
+        Grouping.DAY: (line.get("day"), line["function"]),
+        Grouping.KEY: (line.get("key"), line["function"]),
+    }
+    name = " ".join(each for each in names[by] if each)
+    return f"correction: {name}{late}" if late else name

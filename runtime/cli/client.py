@@ -27,7 +27,6 @@ from dsfn.runtime.cli.documents import (
     SnapshotsDocument,
     SnapshotShowDocument,
     StageDocument,
-    StatementDocument,
     StatusDocument,
     SubscriptionDocument,
     SummaryDocument,
@@ -180,19 +179,6 @@ class Client(Transport):
         document: TimelineDocument = self._json("GET", _path(name, "timeline"))
         return document
 
-    def bill(self, month: str | None, by: str) -> StatementDocument:
-        """A month's statement; the present month without one."""
-        statement: StatementDocument = self._json("GET", "/bill", params=_bill_query(month, by))
-        return statement
-
-    def bill_csv(self, month: str | None, by: str) -> str:
-        """A month's statement as CSV."""
-        with self._open(
-            "GET", "/bill", params=_bill_query(month, by), headers={"Accept": "text/csv"}
-        ) as response:
-            response.read()
-            return response.text
-
     def rates(self) -> list[RatesRowDocument]:
         """The rate cards in the order in which they were set."""
         cards: list[RatesRowDocument] = self._json("GET", "/rates")["rates"]
@@ -293,7 +279,3 @@ def _snapshot_path(name: str, *more: str) -> str:
 
 def _ignore(done_bytes: int, total_bytes: int) -> None:
     """For work that tells of no progress."""
-
-
-def _bill_query(month: str | None, by: str) -> dict[str, str]:
-    return {"by": by} if month is None else {"by": by, "month": month}

@@ -261,55 +261,6 @@ class StageDocument(TypedDict):
     problem: NotRequired[dict[str, Any]]
 
 
-class BillLineDocument(TypedDict):
-    """One line of a bill; `revision` and `day` only where it is by them. What is not about one
-    function or device class has null there.
-
-    `kind`: "usage", "allowance", "tier", "discount", "minimum" or "tax". `card`: the number of
-    the rate card. `amount_minor` is what is due, in the currency's minor units; `amount_nano` the
-    same less rounded.
-    """
-
-    kind: str
-    tenant: str
-    function: str | None
-    revision: NotRequired[str | None]
-    day: NotRequired[str | None]
-    device_class: str | None
-    card: int
-    requests: int
-    quantity_us: int
-    busy_us: int
-    held_us: int
-    restore_us: int
-    amount_nano: int
-    amount_minor: int
-    note: str
-
-
-class DeviceTimeDocument(TypedDict):
-    """A device class's time in a month: held = requests + restore + idle."""
-
-    device_class: str
-    held_us: int
-    requests_us: int
-    restore_us: int
-    idle_us: int
-
-
-class StatementDocument(TypedDict):
-    """`dsfn bill report`. `exponent`: decimals of the currency's minor unit."""
-
-    month: str
-    by: str
-    status: str
-    currency: str
-    exponent: int
-    total_minor: int
-    lines: list[BillLineDocument]
-    devices: list[DeviceTimeDocument]
-
-
 class TierDocument(TypedDict):
     """A price that holds from a quantity of a month on."""
 

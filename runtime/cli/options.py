@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import DsfnError, UsageError
+from dsfn.runtime.cli.bill_client import BillClient
 from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.place import api_key, node_url
 from dsfn.runtime.cli.workflow_client import WorkflowClient
@@ -17,6 +18,11 @@ from dsfn.runtime.cli.workflow_client import WorkflowClient
 def connect() -> Client:
     """A client of the chosen node."""
     return Client(node_url(), api_key())
+
+
+def connect_bills() -> BillClient:
+    """The same for bills and invoices."""
+    return BillClient(node_url())
 
 
 def connect_workflows() -> WorkflowClient:
@@ -55,6 +61,7 @@ NameArgument = Annotated[
         show_default=False,
     ),
 ]
+TenantOption = Annotated[str | None, typer.Option(metavar="TENANT", help="Of this tenant alone.")]
 WorkflowArgument = Annotated[
     str,
     typer.Argument(

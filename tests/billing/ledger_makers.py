@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dsfn.billing.interval import Interval
 from dsfn.billing.ledger import DeviceTime, UsageSum
 from dsfn.billing.periods import DAY_US
+from dsfn.billing.selection import Selection
 from dsfn.billing.usage import STATUSES, Usage
 
 DAY_0 = 20_000 * DAY_US
@@ -19,6 +20,7 @@ INSTANTS = st.integers(DAY_0, DAY_0 + 3 * DAY_US) | st.sampled_from(
 )
 DURATIONS = st.integers(0, 2 * DAY_US) | st.integers(0, 3)
 CLASSES = ("cpu", "NVIDIA L4")
+_FIGURES = ("requests", "busy_us", "held_us", "restore_us")
 
 
 @st.composite
@@ -36,7 +38,7 @@ def calls(draw: st.DrawFn, number: int, lease: str = "") -> Usage:
         busy_us=draw(st.integers(0, held_us)),
         held_us=held_us,
         restore_us=draw(DURATIONS),
-        status=draw(st.sampled_from(STATUSES)),  # type: ignore[arg-type]
+        status=draw(st.sampled_from(STATUSES)),
         devices=draw(st.integers(1, 4)),
         key_id=draw(st.sampled_from(["", "k"])),
         lease=lease,
@@ -104,18 +106,37 @@ def holdings(draw: st.DrawFn, lease: str) -> Holding:
     return Holding(tuple(found_calls), tuple(intervals))
 
 
-def sums_by_hand(rows: Iterable[Usage], start_us: int, end_us: int) -> list[UsageSum]:
-    """What `Ledger.sums` must give."""
-    found: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+Sums = dict[tuple[str | int, ...], tuple[int, ...]]
+
+
+def sums_by_hand(rows: Iterable[Usage], selection: Selection) -> Sums:
+    """What `Ledger.sums` must add up to, by revision or day."""
+    found: dict[tuple[str | int, ...], Counter[str]] = defaultdict(Counter)
     for row in rows:
         day, ends_us = row.started_at_us // DAY_US, row.started_at_us + row.held_us
-        one_day = ends_us <= (day + 1) * DAY_US
-        if start_us <= row.started_at_us < end_us and ends_us <= end_us and one_day:
-            key = (row.tenant, row.function, row.revision, row.device_class, row.status, day)
-            times = (row.busy_us, row.held_us, row.restore_us)
-            for index, value in enumerate((1, *(time * row.devices for time in times))):
-                found[key][index] += value
-    return [UsageSum(*key, *found[key]) for key in sorted(found)]  # type: ignore[misc, call-arg]
+        starts_in_it = selection.start_us <= row.started_at_us < selection.end_us
+        if starts_in_it and ends_us <= min(selection.end_us, (day + 1) * DAY_US):
+            revision = row.revision if selection.by == "revision" else ""
+            day = day if selection.by == "day" else 0
+            sums = found[row.tenant, row.function, revision, row.device_class, row.status, day]
+            sums["requests"] += 1
+            for name in ("busy_us", "held_us", "restore_us"):
+                sums[name] += getattr(row, name) * row.devices
+    return {key: _figures(sums) for key, sums in found.items()}
+
+
+def added_up(sums: Iterable[UsageSum]) -> Sums:
+    """What `Ledger.sums` gave, which may come in several parts."""
+    found: dict[tuple[str | int, ...], Counter[str]] = defaultdict(Counter)
+    for each in sums:
+        key = (each.tenant, each.function, each.revision, each.device_class, each.status, each.day)
+        for name in _FIGURES:
+            found[key][name] += getattr(each, name)
+    return {key: _figures(sums) for key, sums in found.items() if any(_figures(sums))}
+
+
+def _figures(sums: Counter[str]) -> tuple[int, ...]:
+    return tuple(sums[name] for name in _FIGURES)
 
 
 def device_times_by_hand(
@@ -124,7 +145,7 @@ def device_times_by_hand(
     """What `Ledger.device_times` must give."""
     times: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        pieces = []
+        pieces: list[tuple[str, int]] = []
         if isinstance(row, Interval):
             if row.kind != "held":
                 pieces.append((row.kind, row.duration_us))

@@ -7,13 +7,15 @@ import pytest
 
 from dsfn.billing.csv import to_csv
 from dsfn.billing.rates import Rate, RateBook, RateCard
+from dsfn.billing.selection import BYS
 from dsfn.billing.sqlite_ledger import SqliteLedger
-from dsfn.billing.statement import BYS, statement
+from dsfn.billing.statement import statement
 from dsfn.billing.usage import Usage
 
 HEADER = (
-    "month,kind,tenant,function,revision,day,device_class,card,requests,quantity_us,busy_us,"
-    "held_us,restore_us,amount_nano,amount_minor,note,amount,currency\r\n"
+    "month,kind,tenant,function,revision,workflow,run,step,day,key,device_class,card,requests,"
+    "quantity_us,busy_us,held_us,restore_us,amount_nano,amount_minor,note,service_month,amount,"
+    "currency\r\n"
 )
 
 
@@ -25,8 +27,8 @@ def test_a_statement_is_one_row_for_each_line(
     card = RateCard(devices={"cpu": Rate(10**12)})
     text = to_csv(statement(ledger, RateBook.of(card), month, "day"))
     assert text == HEADER + (
-        '2026-09,usage,"say ""hi"", all",echo,,2026-09-21,cpu,1,1,1000000,100,1000000,0,'
-        "1000000000,100,,1.00,USD\r\n"
+        '2026-09,usage,"say ""hi"", all",echo,,,,,2026-09-21,,cpu,1,1,1000000,100,1000000,0,'
+        "1000000000,100,,,1.00,USD\r\n"
     )
     assert next(csv.DictReader(text.splitlines()))["tenant"] == 'say "hi", all'
 

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from dsfn.billing.entry import COLUMNS as COLUMNS_OF_ENTRIES
+from dsfn.billing.selection import Selection
 from dsfn.billing.sqlite import load_queries
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import STATUSES, Usage
@@ -108,7 +109,7 @@ def test_rows_come_by_their_start_from_a_half_open_range(
     assert [row.started_at_us for row in ledger.between(10, 40)] == [10, 20, 30]
 
 
-def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_crosses_one(
+def test_sums_are_by_status_and_what_was_asked_for_and_leave_out_what_crosses_a_midnight(
     ledger: SqliteLedger, make_usage: MakeUsage
 ) -> None:
     day = 86_400_000_000
@@ -121,13 +122,13 @@ def test_sums_are_by_revision_device_status_and_utc_day_and_leave_out_what_cross
             make_usage(invocation_id="d", started_at_us=day, status="platform"),
         ]
     )
-    sums = ledger.sums(*FOREVER)
+    sums = ledger.sums(Selection(*FOREVER, "day"))
     assert [(s.status, s.day, s.requests, s.busy_us, s.held_us, s.restore_us) for s in sums] == [
         ("platform", 1, 1, 100, 200, 0),
         ("succeeded", 0, 1, 100, 200, 7),
         ("succeeded", 1, 2, 200, 500, 0),
     ]
-    assert [row.invocation_id for row in ledger.crossing(*FOREVER)] == ["over"]
+    assert [row.invocation_id for row, _ in ledger.crossing(Selection(*FOREVER))] == ["over"]
 
 
 def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
@@ -152,7 +153,7 @@ def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
             for name, (at, held) in rows.items()
         ]
     )
-    crossing = [row.invocation_id for row in ledger.crossing(start_us, end_us)]
+    crossing = [row.invocation_id for row, _ in ledger.crossing(Selection(start_us, end_us))]
     assert sorted(crossing) == [
         "from the day before",
         "into the next day",
@@ -160,7 +161,7 @@ def test_every_row_with_a_part_in_a_stretch_is_whole_or_crosses(
         "over the end",
         "over the start",
     ]
-    (whole,) = ledger.sums(start_us, end_us)
+    (whole,) = ledger.sums(Selection(start_us, end_us))
     assert (whole.requests, whole.held_us) == (3, 400)
 
 
@@ -175,7 +176,7 @@ def test_reading_in_another_thread_does_not_hold_posting_up(
         ledger.post(rows[100:])
         # A read sees the books of the instant at which it began.
         assert threads.submit(list, reading).result() == rows[1:100]
-        assert threads.submit(ledger.sums, *FOREVER).result()[0].requests == 300
+        assert threads.submit(ledger.sums, Selection(*FOREVER)).result()[0].requests == 300
 
 
 def test_the_books_are_there_after_closing_and_opening(
@@ -249,7 +250,7 @@ def test_a_file_that_is_no_ledger_is_refused_in_a_sentence(tmp_path: Path) -> No
 def test_a_full_disk_refuses_the_row_and_keeps_the_others(
     small_disk: Callable[[str], Path], make_usage: MakeUsage
 ) -> None:
-    path = small_disk("512k") / "ledger.db"
+    path = small_disk("1m") / "ledger.db"
     ledger = SqliteLedger(path)
     posted = []
     with pytest.raises(StorageFull, match=r"no room left on the disk to write ledger\.db"):

@@ -16,6 +16,7 @@ import pytest
 
 from dsfn.billing.audit import Audit
 from dsfn.billing.checking import MAX_DEVICES, MAX_DURATION_US, MAX_INSTANT_US
+from dsfn.billing.selection import Selection
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import require_sound
 from dsfn.billing.sqlite_ledger import SqliteLedger
@@ -246,7 +247,7 @@ def test_a_clock_that_is_set_back_an_hour_changes_nothing_about_what_was_posted(
         ledger.post([make_usage(invocation_id=f"i-{n}", started_at_us=now_us)])
         assert ledger.checkpoint(key, now_us) is not None
     assert ids(ledger) == ["i-1", "i-2", "i-0"]
-    assert sum(each.requests for each in ledger.sums(0, 2**62)) == 3
+    assert sum(each.requests for each in ledger.sums(Selection(0, 2**62))) == 3
 
 
 def test_a_checkpoint_is_signed_when_rows_have_come_and_by_one_key_alone(

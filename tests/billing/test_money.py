@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dsfn.billing.money import atto_per_minor, half_even, minor_text
+from dsfn.billing.money import apportioned, atto_per_minor, half_even, minor_text
 
 
 @given(st.integers(-(10**60), 10**60), st.integers(1, 10**20))
@@ -33,3 +33,20 @@ def test_a_minor_amount_reads_as_its_decimal(amount: int, exponent: int) -> None
 @pytest.mark.parametrize(("exponent", "atto"), [(0, 10**18), (2, 10**16), (9, 10**9)])
 def test_a_minor_unit_is_so_many_atto(exponent: int, atto: int) -> None:
     assert atto_per_minor(exponent) == atto
+
+
+@given(st.lists(st.integers(-(10**24), 10**24), max_size=20), st.integers(1, 10**18))
+def test_apportioned_amounts_add_up_and_are_less_than_a_unit_off(
+    amounts: list[int], unit: int
+) -> None:
+    parts = apportioned(amounts, unit)
+    assert sum(parts) == half_even(sum(amounts), unit)
+    assert all(
+        abs(part * unit - amount) < unit for part, amount in zip(parts, amounts, strict=True)
+    )
+
+
+def test_of_equal_remainders_the_earlier_gets_the_unit() -> None:
+    assert apportioned([5, 5, 5, 5], 10) == (1, 1, 0, 0)
+    assert apportioned([10, -10, 20], 10) == (1, -1, 2)
+    assert apportioned([], 10) == ()

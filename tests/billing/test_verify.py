@@ -11,9 +11,9 @@ import apsw
 import pytest
 
 from dsfn.billing.canonical import row_hash
-from dsfn.billing.chain_check import read_row
+from dsfn.billing.chain_check import MAX_PROBLEMS, read_row
 from dsfn.billing.entry import COLUMNS, Entry
-from dsfn.billing.evidence import Evidence
+from dsfn.billing.evidence import MAX_COMPARED, Evidence
 from dsfn.billing.interval import Interval, IntervalKind
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
@@ -330,6 +330,33 @@ def test_a_place_that_cannot_be_read_is_named(path: Path) -> None:
     (problem,) = check(path, Memory(away=True)).problems
     assert problem.kind == "unreachable"
     assert "the safe could not be read: It is away." in problem.detail
+
+
+def test_of_very_many_copies_the_newest_are_compared(path: Path) -> None:
+    found = check(path, Memory((number, "x") for number in range(1, 5001)))
+    assert len(found.problems) == MAX_PROBLEMS
+    asked = []
+
+    class Asked(Memory):
+        def since(self, number: int, limit: int) -> Sequence[tuple[int, str]]:
+            asked.append((number, limit))
+            return []
+
+    assert check(path, Asked()).ok
+    assert asked == [(1, 2 * MAX_COMPARED)]
+
+
+def test_a_check_names_a_thousand_problems_and_no_more(tmp_path: Path) -> None:
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+        calls = [
+            Usage(f"{n}", "t", "", "f", "", "cpu", T0 + n, 1, 2, 0, "succeeded")
+            for n in range(3000)
+        ]
+        ledger.post(calls)
+    tamper(tmp_path / "ledger.db", "UPDATE entries SET caller = 'x'")
+    found = check(tmp_path / "ledger.db")
+    assert len(found.problems) == MAX_PROBLEMS
+    assert not found.ok
 
 
 @pytest.mark.parametrize("content", [b"", b"no database\n" * 400])

@@ -53,6 +53,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         snapshots: Table | None = None,
         blobs: Table | None = None,
         auth: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode:
         node = start_node(
@@ -61,6 +62,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
             snapshots=snapshots,
             blobs=blobs,
             auth=auth,
+            billing=billing,
             **{**LIMITS, **limits},
         )
         started.append(node)

@@ -229,6 +229,7 @@ class StartNode(Protocol):
         snapshots: Table | None = None,
         blobs: Table | None = None,
         auth: Table | None = None,
+        billing: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -241,10 +242,20 @@ def start_node(
     snapshots: Table | None = None,
     blobs: Table | None = None,
     auth: Table | None = None,
+    billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
-    node = launch(place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, auth=auth, **limits)
+    node = launch(
+        place,
+        port=port,
+        gpu=gpu,
+        snapshots=snapshots,
+        blobs=blobs,
+        auth=auth,
+        billing=billing,
+        **limits,
+    )
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -261,10 +272,11 @@ def launch(
     snapshots: Table | None = None,
     blobs: Table | None = None,
     auth: Table | None = None,
+    billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`: what these tables say;
-    without the first it uses no GPU."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
+    tables say; without the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -274,6 +286,7 @@ def launch(
         "snapshots": snapshots or {},
         "blobs": blobs or {},
         "auth": auth or {},
+        "billing": billing or {},
     }
     lines = [
         line

@@ -88,7 +88,8 @@ class PostgresServer:
     def kill(self) -> None:
         """`kill -9` of every process of the server at once."""
         assert self._process is not None
-        for each in [*psutil.Process(self._process.pid).children(), self._process]:
+        parent = psutil.Process(self._process.pid)
+        for each in [*parent.children(), parent]:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         self._process.wait()
@@ -114,9 +115,15 @@ class PostgresServer:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         assert self.programs is not None and self.place is not None
-        settings = ("max_connections=64", "listen_addresses=127.0.0.1")
-        command = [self.programs / "postgres", "-D", self.place / "data", "-k", self.place]
-        command += ["-p", str(self.port), *(word for each in settings for word in ("-c", each))]
+        command: list[str | Path] = [self.programs / "postgres", "-D", self.place / "data"]
+        command += ["-k", self.place, "-p", str(self.port)]
+        # After a crash each of a thousand files would be synced by itself.
+        for setting in (
+            "max_connections=64",
+            "listen_addresses=127.0.0.1",
+            "recovery_init_sync_method=syncfs",
+        ):
+            command += ["-c", setting]
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 command, cwd=self.place, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

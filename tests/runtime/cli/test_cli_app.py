@@ -21,7 +21,8 @@ MISTAKES = {
     "invoke": "Missing argument 'NAME'.",
     "list --no-such-option": "No such option: --no-such-option.",
     "bill report --by hour": (
-        "Invalid value for '--by': 'hour' is not one of 'function', 'revision', 'day'."
+        "Invalid value for '--by': 'hour' is not one of 'function', 'revision', 'workflow', 'run',"
+        " 'step', 'day', 'key'."
     ),
     "bill report --csv --json": "Choose one of --csv and --json.",
     "invoke a --data {": None,
@@ -80,6 +81,12 @@ def test_a_usage_mistake_is_one_sentence_and_exit_code_2(
         "unsubscribe a",
         "bill report",
         "bill report --csv",
+        "bill close 2026-10",
+        "bill list",
+        "bill show 2026-10",
+        "bill verify 2026-10-0001",
+        "bill credit 2026-10-0001 --amount 1 --reason b",
+        "bill correct a --status platform --reason b",
     ],
 )
 def test_without_a_node_every_command_says_how_to_start_one(

@@ -1,0 +1,40 @@
+"""Checkpoints in a ledger's database."""
+
+from __future__ import annotations
+
+from dsfn.billing.checkpoints import Checkpoint, Heads, following, read_checkpoint
+from dsfn.billing.queries import Execute
+from dsfn.billing.signing import SigningKey
+from dsfn.functions.errors import UsageError
+
+
+def add_checkpoint(
+    execute: Execute, key: SigningKey, heads: Heads, now_us: int
+) -> Checkpoint | None:
+    """Signs the heads of all chains with rows and keeps that, in a transaction of the caller;
+    None when they were signed before.
+
+    Raises `UsageError` when another key signed the last checkpoint.
+    """
+    last = last_checkpoint(execute)
+    if heads == (last.heads if last else ()):
+        return None
+    checkpoint = following(key, last, heads, now_us)
+    execute("insert_checkpoint", (checkpoint.number, checkpoint.to_text()))
+    return checkpoint
+
+
+def unsigned_rows(execute: Execute, heads: Heads) -> int:
+    """How many rows have come since the last checkpoint."""
+    last = last_checkpoint(execute)
+    signed = sum(head.seq for _, head in last.heads) if last else 0
+    return sum(head.seq for _, head in heads) - signed
+
+
+def last_checkpoint(execute: Execute) -> Checkpoint | None:
+    """The newest. Raises `UsageError` when it cannot be read."""
+    found = execute("select_last_checkpoint", ())
+    try:
+        return read_checkpoint(found[0][0]) if found else None
+    except ValueError as error:
+        raise UsageError("The last checkpoint of the ledger cannot be read.") from error

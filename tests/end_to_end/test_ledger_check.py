@@ -1,0 +1,98 @@
+"""`dsfn ledger verify`, beside a node, after one, after one that was killed, and on damage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from live_node import APPS, StartNode, environment
+
+from dsfn.billing.sqlite_ledger import SqliteLedger
+from dsfn.functions.errors import UsageError
+
+
+def verify(data: Path, *options: str) -> tuple[int, str, str]:
+    """Exit code, output and complaints of the command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dsfn", "ledger", "verify", *options],
+        env=environment({"DSFN_DATA": str(data)}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def found(data: Path) -> dict[str, Any]:
+    """The document that `--json` prints."""
+    code, output, _ = verify(data, "--json")
+    document: dict[str, Any] = json.loads(output)
+    assert code == (0 if document["ok"] else 1)
+    return document
+
+
+def test_the_ledger_of_a_node_is_right_at_any_time_and_says_what_is_wrong(
+    start: StartNode, tmp_path: Path
+) -> None:
+    safe = tmp_path / "safe"
+    safe.mkdir()
+    billing = {"checkpoints": [safe.as_uri()]}
+    node = start(billing=billing)
+    node.deploy(APPS / "calls.py")
+    for number in range(5):
+        node.value("echo", text=str(number))
+    beside = found(node.data)
+    assert (beside["ok"], beside["problems"]) == (True, [])
+    assert beside["rows"] >= 5
+    with pytest.raises(UsageError, match="Another process writes"):
+        SqliteLedger(node.data / "ledger.db")
+    assert node.stop() == 0
+    after = found(node.data)
+    assert (after["ok"], after["checkpoints"] > 0) == (True, True)
+    assert len(list(safe.iterdir())) == after["checkpoints"]
+    before_kill = node.data.with_name("copy")
+    shutil.copytree(node.data, before_kill)
+
+    node = start(billing=billing)
+    node.value("echo", text="killed")
+    node.kill()
+    assert found(node.data)["ok"]
+    node = start(billing=billing)
+    node.value("echo", text="again")
+    assert node.stop() == 0
+    assert found(node.data)["ok"]
+    assert found(node.data)["rows"] > after["rows"]
+
+    # An older copy of the ledger is missing what was signed meanwhile.
+    kinds = {problem["kind"] for problem in found(before_kill)["problems"]}
+    assert kinds == {"checkpoint", "cut off"}
+
+
+def test_damage_is_named_and_no_ledger_is_a_sentence(tmp_path: Path, start: StartNode) -> None:
+    node = start()
+    node.deploy(APPS / "calls.py")
+    node.value("echo", text="x")
+    assert node.stop() == 0
+    path = node.data / "ledger.db"
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DROP TRIGGER entries_are_never_updated")
+        connection.execute("UPDATE entries SET held_us = held_us + 1 WHERE seq = 1")
+    code, output, complaint = verify(node.data)
+    assert code == 1
+    assert "changed" in output
+    assert complaint.startswith("The ledger is not right: ")
+    assert {"row": 1, "kind": "changed"}.items() <= found(node.data)["problems"][0].items()
+    path.write_bytes(b"no database\n" * 1000)
+    assert [problem["kind"] for problem in found(node.data)["problems"]] == ["unreadable"]
+    path.unlink()
+    code, output, complaint = verify(node.data, "--json")
+    assert (code, output) == (2, "")
+    assert complaint == f"There is no ledger in {node.data}.\n"
