@@ -27,8 +27,9 @@ class LedgerReads(ABC):
         """The rows of a query that gives few, by its name."""
 
     @abstractmethod
-    def _stream(self, query: str, values: Values) -> Iterator[Any]:
-        """The rows of a query that gives many, as of the moment when the first is asked for."""
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """The rows of a query that gives many, by its name, as of the moment when the first is
+        asked for."""
 
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
@@ -41,7 +42,7 @@ class LedgerReads(ABC):
 
     def usage_of_run(self, run: str) -> Iterator[Usage]:
         """The rows of all calls of a run, by their start."""
-        return map(usage_of, map(_entry, self._stream("select_run", {"run": run})))
+        return map(usage_of, map(_entry, self.stream("select_run", {"run": run})))
 
     def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
         """The intervals that started in [start_us, end_us), by their start."""
@@ -72,7 +73,7 @@ class LedgerReads(ABC):
     def crossing(self, selection: Selection) -> Iterator[Crossing]:
         """The rows of calls that have a part in a stretch of time and do not lie in it whole,
         or not in one day."""
-        return usage_sums.crossing(self._stream, selection)
+        return usage_sums.crossing(self.stream, selection)
 
     def months(self) -> list[str]:
         """The months in which something is billed, in order."""
@@ -120,7 +121,7 @@ class LedgerReads(ABC):
         return self._read("select_checkpoints", {"after": after, "limit": limit})
 
     def _between(self, query: str, start_us: int, end_us: int) -> Iterator[Entry]:
-        return map(_entry, self._stream(query, {"start_us": start_us, "end_us": end_us}))
+        return map(_entry, self.stream(query, {"start_us": start_us, "end_us": end_us}))
 
 
 def _entry(values: Sequence[Any]) -> Entry:

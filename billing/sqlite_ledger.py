@@ -21,7 +21,6 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
-from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
@@ -110,10 +109,6 @@ class SqliteLedger(LedgerReads):
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
 
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
-
     @property
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
@@ -158,9 +153,10 @@ class SqliteLedger(LedgerReads):
         )
 
     def _read(self, query: str, values: Values) -> list[Any]:
-        return list(self._stream(query, values))
+        return list(self.stream(query, values))
 
-    def _stream(self, query: str, values: Values) -> Iterator[Any]:
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """See `LedgerReads`."""
         with closing(self._reader()) as connection:
             yield from connection.execute(QUERIES[query], values)
 

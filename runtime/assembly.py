@@ -12,7 +12,6 @@ from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access, Keys
 from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
@@ -81,7 +80,7 @@ BLOB_OWNERS = (blobs_of_answers, blobs_of_deliveries, blobs_of_cached_results, b
 
 
 def assemble(
-    settings: Settings, url: str, clock: Clock, connection: apsw.Connection, ledger: SqliteLedger
+    settings: Settings, url: str, clock: Clock, connection: apsw.Connection, ledger: Ledger
 ) -> Services:
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir

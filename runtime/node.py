@@ -14,7 +14,6 @@ import uvicorn
 import uvloop
 
 from dsfn.billing.sqlite import Checkpointer, connect
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.assembly import assemble
 from dsfn.runtime.clock import SystemClock, rfc3339
@@ -22,6 +21,7 @@ from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
 from dsfn.runtime.gateway.protocol import protocol_for
+from dsfn.runtime.ledgers import open_ledger
 from dsfn.runtime.services import Services
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 
@@ -91,7 +91,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
     database = settings.data_dir / "node.db"
     connection = connect(database, "")
     checkpointer = Checkpointer(database)
-    ledger = SqliteLedger(settings.data_dir / "ledger.db")
+    ledger = open_ledger(settings)
     try:
         services = assemble(settings, url, SystemClock(), connection, ledger)
         _recover(services)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.runtime.access import Access
 from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers
@@ -87,7 +87,7 @@ class Services:
     schedules: Schedules
     answers: Answers
     results: ResultCache
-    ledger: SqliteLedger
+    ledger: Ledger
     meter: Meter
     notary: Notary
     rates: RateStore

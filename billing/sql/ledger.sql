@@ -158,6 +158,9 @@ SELECT document FROM checkpoints ORDER BY number DESC LIMIT 1;
 -- name: select_last_number
 SELECT coalesce(max(number), 0) FROM checkpoints;
 
+-- name: select_all_checkpoints
+SELECT number, document FROM checkpoints ORDER BY number;
+
 -- name: select_checkpoints
 SELECT number, document FROM checkpoints WHERE number > :after ORDER BY number LIMIT :limit;
 

@@ -14,22 +14,21 @@ from dsfn.functions.errors import StorageFull
 from dsfn.functions.event import Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.runtime.budgets.account import Account
+from dsfn.runtime.budgets.budget import ALERT_KEY
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock, rfc3339
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.model import Payer
 
 ALERT_TYPE = "dev.dsfn.budget.alert"
-# What is in the place of a key's id in the rows of calls that an alert leads to.
-ALERT_KEY = "budget-alerts"
 _LOG = logging.getLogger("dsfn.budgets")
 
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
     """Tells of thresholds through the node's own router. What is done about an alert is on the
-    account of `tenant`, the node's own, under `ALERT_KEY`, for which no budget refuses anything:
-    one that is used up must not keep its own alert from being handled."""
+    account of `tenant`, the node's own, under `ALERT_KEY`, with which no budget has to do: one
+    that is used up must not keep its own alert from being handled."""
 
     connection: apsw.Connection
     store: BudgetStore

@@ -13,6 +13,8 @@ from dsfn.runtime.access.keys import check_tenant
 
 Period = Literal["month", "total"]
 PERIODS: tuple[str, ...] = get_args(Period)
+# What is in the place of a key's id in the rows of calls that an alert leads to.
+ALERT_KEY = "budget-alerts"
 DEFAULT_ALERTS = (50, 80, 100)
 MAX_AMOUNT_NANO = 10**18
 MAX_ALERTS = 10
@@ -67,6 +69,8 @@ class Budget:
 
     def is_about(self, key_id: str, function: str) -> bool:
         """Whether a call of the tenant by this key and function counts."""
+        if key_id == ALERT_KEY:
+            return False
         return self.key_id in ("", key_id) and self.function in ("", function)
 
     def period_at(self, now_us: int) -> Month:

@@ -23,7 +23,7 @@ from dsfn.billing.reservation import Reservation, ReservationKind
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, BudgetReserved, Conflict, DsfnError, NotFound
 from dsfn.runtime.budgets.account import Account
-from dsfn.runtime.budgets.alerts import ALERT_KEY, Alerts, resets_at
+from dsfn.runtime.budgets.alerts import Alerts, resets_at
 from dsfn.runtime.budgets.budget import Budget
 from dsfn.runtime.budgets.spending import spent_atto
 from dsfn.runtime.budgets.store import BudgetStore
@@ -199,7 +199,7 @@ class Budgets:
     def _binding(self, payer: Payer, function: str) -> tuple[Account, ...]:
         """The budgets that may refuse a call."""
         of_tenant = self._accounts.get(payer.tenant)
-        if not of_tenant or payer.key_id == ALERT_KEY:
+        if not of_tenant:
             return ()
         found = [
             a for a in of_tenant if a.budget.hard and a.budget.is_about(payer.key_id, function)

@@ -18,15 +18,10 @@ def spent_atto(ledger: Ledger, book: RateBook, budget: Budget, period: Month) ->
 
 
 def _priced(ledger: Ledger, book: RateBook, budget: Budget, period: Month) -> Iterator[int]:
-    if budget.key_id:
-        for row in ledger.between(period.start_us, period.end_us):
-            if row.tenant == budget.tenant and budget.is_about(row.key_id, row.function):
-                yield book.at(row.started_at_us).cost_atto(row)
-        return
     for segment in book.segments(period.start_us, period.end_us):
-        selection = Selection(segment.start_us, segment.end_us, tenant=budget.tenant)
+        selection = Selection(segment.start_us, segment.end_us, "key", tenant=budget.tenant)
         for each in used_in(ledger, book, segment.card, selection):
-            if budget.is_about("", each.function):
+            if budget.is_about(each.key_id, each.function):
                 yield _sum_atto(segment.card, each)
 
 

@@ -125,7 +125,7 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
     say(f"Total of {time} ({statement['status']}): {total} {currency}")
     if statement["expected_minor"] is not None:
         expected = minor_text(statement["expected_minor"], exponent)
-        say(f"An estimate, as the month is not over; if it goes on like this: {expected}")
+        complain(f"The month is not over; if it goes on like this: {expected} {currency}.")
 
 
 def _row(line: BillLineDocument, by: Grouping, exponent: int) -> tuple[str, ...]:

@@ -30,7 +30,8 @@ from dsfn.functions.errors import (
 from dsfn.functions.interface import FilterInterface
 from dsfn.runtime.budgets import Budget, Budgets
 from dsfn.runtime.budgets import store as store_module
-from dsfn.runtime.budgets.alerts import ALERT_KEY, ALERT_TYPE, Alerts
+from dsfn.runtime.budgets.alerts import ALERT_TYPE, Alerts
+from dsfn.runtime.budgets.budget import ALERT_KEY
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.model import Answer, Call, Payer
 
@@ -420,6 +421,8 @@ def test_an_alert_reaches_who_subscribed_whatever_is_left(desk: Desk) -> None:
         assert delivery is not None and delivery.payer == Payer("default", ALERT_KEY)
         call = delivery.call(b"", 0, 0)
         assert desk.budgets.reserve(call, REVISION) == call
+        desk.end(call, 700)
+        assert desk.budgets.all("default")[0].spent_nano == 0
         with pytest.raises(BudgetExceeded):
             desk.begin("b", tenant="default")
         assert b'"percent":100' in (delivery.body.inline or b"")
