@@ -13,6 +13,7 @@ from dsfn.runtime.cli.bill_documents import BillLineDocument, StatementDocument
 from dsfn.runtime.cli.options import JsonOption, TenantOption, connect_bills
 from dsfn.runtime.cli.output import (
     Column,
+    complain,
     on_terminal,
     print_bytes,
     print_json,
