@@ -1,4 +1,4 @@
-"""GET /runs/{id}/cost: what a run cost, by step and attempt, from the ledger's rows."""
+"""What a run cost, by step and attempt, from the ledger's rows, as a JSON document."""
 
 from __future__ import annotations
 
@@ -7,37 +7,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
 from dsfn.billing.run_cost import AttemptKey, Cost, StepCost, run_cost
 from dsfn.functions.workflow.dag import Call, Dag
 from dsfn.runtime.gateway.run_documents import all_steps
-from dsfn.runtime.gateway.runs import run_of
 from dsfn.runtime.services import Services
 from dsfn.runtime.workflows.model import RunRecord, StepRecord, StepState
 
 Document = dict[str, Any]
 
 
-async def cost(request: Request) -> Response:
-    """GET /runs/{id}/cost: of a run that goes on, of the calls that have ended."""
-    services: Services = request.app.state.services
-    run = run_of(request)
+async def cost_of(services: Services, run: RunRecord) -> Document:
+    """All calls that were made for a run; of one that goes on, those that have ended."""
     services.runs.settle()
     steps = await all_steps(services.runs, run.id)
     dag = services.workflows.revision(run.revision).dag
-    return JSONResponse(await asyncio.to_thread(_document, services, run, dag, steps))
+    return await asyncio.to_thread(_cost_of, services, run, dag, steps)
 
 
-def _document(
-    services: Services, run: RunRecord, dag: Dag, steps: Sequence[StepRecord]
-) -> Document:
+def _cost_of(services: Services, run: RunRecord, dag: Dag, steps: Sequence[StepRecord]) -> Document:
     book = services.rates.book
-    return run_cost_document(
-        run, dag, steps, run_cost(services.ledger.usage_of_run(run.id), book), book.currency
-    )
+    costs = run_cost(services.ledger.usage_of_run(run.id), book)
+    return run_cost_document(run, dag, steps, costs, book.currency)
 
 
 def run_cost_document(
@@ -111,6 +101,3 @@ def _note(spared: _Spared, retry_of: str | None) -> str:
     if spared.cached:
         notes.append(f"{spared.cached} from results that were kept")
     return "; ".join(notes)
-
-
-ROUTES = [Route("/runs/{id}/cost", cost, methods=["GET"])]

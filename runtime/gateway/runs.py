@@ -15,6 +15,7 @@ from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.functions_admin import follows
 from dsfn.runtime.gateway.ndjson import NdjsonResponse
 from dsfn.runtime.gateway.pictures import picture
+from dsfn.runtime.gateway.run_costs import cost_of
 from dsfn.runtime.gateway.run_documents import (
     MAX_STEPS_SHOWN,
     all_steps,
@@ -84,6 +85,12 @@ async def output(request: Request) -> Response:
     # A browser must not make a page of what a function gave by guessing.
     headers = {"Content-Type": run.output.content_type, "X-Content-Type-Options": "nosniff"}
     return Response(data, headers=headers)
+
+
+async def cost(request: Request) -> Response:
+    """GET /runs/{id}/cost: what it cost, by step and attempt."""
+    services: Services = request.app.state.services
+    return JSONResponse(await cost_of(services, _run(request)))
 
 
 async def graph(request: Request) -> Response:
@@ -188,6 +195,7 @@ ROUTES = [
     Route("/runs", list_runs, methods=["GET"]),
     Route("/runs/{id}", show_run, methods=["GET"]),
     Route("/runs/{id}/output", output, methods=["GET"]),
+    Route("/runs/{id}/cost", cost, methods=["GET"]),
     Route("/runs/{id}/dag", dag, methods=["GET"]),
     Route("/runs/{id}/graph", graph, methods=["GET"]),
     Route("/runs/{id}/events", events, methods=["GET"]),
