@@ -36,11 +36,13 @@ _MAX_KNOWN = 10_000
 
 @dataclass(eq=False)
 class Gpus:
-    """The GPUs of a node; one without any has an empty one of these."""
+    """The GPUs of a node; one without any has an empty one of these. `patience_s`: how long a
+    snapshot waits for room in the arena."""
 
     found: Found
     settings: GpuSettings
     tenant: str
+    patience_s: float
     rooms: list[Room] = field(init=False)
     restarts: int = 0
     _arena: ArenaRoom = field(default_factory=ArenaRoom)
@@ -86,11 +88,25 @@ class Gpus:
     async def bring(self, directory: Path) -> dict[str, int]:
         """Has the arena hold the weights of the snapshot in `directory`: bytes by device name.
 
-        Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small), `OwnerLost`.
+        Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small, or all in it on its way to
+        a GPU for `patience_s`), `OwnerLost`.
         """
         owner, slabs = await self.owner(), self._slabs_of(directory)
-        await self._arena.load(owner, self.tenant, directory, slabs)
+        await self._arena.load(owner, self.tenant, directory, slabs, self.patience_s)
         return {slab.device: slab.data_bytes for slab in slabs}
+
+    @asynccontextmanager
+    async def in_arena(self, directory: Path | None) -> AsyncIterator[None]:
+        """The weights of a snapshot, if there is one, do not leave the arena inside the block.
+
+        Raises as `bring`.
+        """
+        if directory is None:
+            yield
+            return
+        owner, slabs = await self.owner(), self._slabs_of(directory)
+        async with self._arena.hold(owner, self.tenant, directory, slabs, self.patience_s):
+            yield
 
     async def promote(self, revision: Revision, directory: Path) -> None:
         """Brings a snapshot up from the disk ahead of its use, if it is for a GPU.
@@ -109,7 +125,7 @@ class Gpus:
         return (*(("gpu",) if on_gpu else ()), *(("arena",) if in_arena else ()))
 
     def keep(self, pinned: Callable[[], frozenset[str]]) -> None:
-        """Never lets the snapshots of these digests leave the arena."""
+        """Has the snapshots of these digests leave the arena last."""
         self._arena.pinned = pinned
 
     async def holding(self, gpu: float, snapshot: Path | None, workspace_bytes: int = 0) -> Holding:
@@ -206,7 +222,8 @@ class Gpus:
         holding = await self.holding(gpu, snapshot, workspace_bytes)
         await self.take(holding, timeout_s)
         try:
-            yield holding.gpus
+            async with self.in_arena(snapshot):
+                yield holding.gpus
         finally:
             self.forget(holding)
 
@@ -249,6 +266,8 @@ class Gpus:
     async def owner(self) -> OwnerControl:
         """The running owner. Raises why there is none: `OwnerLost`, `MemoryFull`, ..."""
         assert self._owner is not None, "a node without GPUs has no owner"
+        if self._owner.done():
+            return self._owner.result()
         try:
             return await asyncio.wait_for(asyncio.shield(self._owner), _OWNER_S)
         except TimeoutError:

@@ -191,7 +191,10 @@ class Replica:
             try:
                 await self._unpark()
                 return
-            except (MemoryFull, NotFound):
+            except (MemoryFull, NotFound) as error:
+                if isinstance(error, NotFound) and not attempts:
+                    self.kill()  # it is better started anew
+                    raise self._start_failed(error) from error
                 self.state = ReplicaState.FROZEN if self._frozen else ReplicaState.PARKED
                 self.grip.let_go()
                 if not attempts:
@@ -202,13 +205,13 @@ class Replica:
 
     async def _unpark(self) -> None:
         stages = Stages()
-        await self.grip.take(self.limits.queue_timeout_s, stages)
-        self.wants_room = False
-        if self._frozen:
-            await self.grip.thaw(self.worker.pid)
-            self._frozen = False
-            stages.ended("restore.thaw")
-        document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
+        async with self.grip.taken(self.limits.queue_timeout_s, stages):
+            self.wants_room = False
+            if self._frozen:
+                await self.grip.thaw(self.worker.pid)
+                self._frozen = False
+                stages.ended("restore.thaw")
+            document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
         self.brought_back = stages.answered(document["restore_us"], document["parts"])
         self._become_free()
 
