@@ -16,7 +16,7 @@ from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.holding import Holding
-from dsfn.runtime.gpus.room import Room
+from dsfn.runtime.gpus.room import Room, occupied
 from dsfn.runtime.model import Revision
 from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.format import CPU, SlabEntry
@@ -228,15 +228,31 @@ class Gpus:
             self.forget(holding)
 
     @asynccontextmanager
-    async def borrow(self, gpus: Sequence[Gpu]) -> AsyncIterator[None]:
+    async def borrow(self, gpus: Sequence[Gpu], timeout_s: float) -> AsyncIterator[None]:
         """Nobody else holds memory of these GPUs inside the block, for work that takes what it
-        needs from the driver. Raises `OwnerLost`."""
+        needs from the driver. Until they can be had, calls go on there.
+
+        Raises `MemoryFull` when that is not so in time or can never be, `OwnerLost`.
+        """
         owner, rooms = await self.owner(), [self.rooms[each.index] for each in gpus]
-        async with self._in_turn(rooms):
-            for room in rooms:
-                await room.empty()
+        async with AsyncExitStack() as turns:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while not await self._emptied(rooms, turns):
+                        await turns.aclose()
+            except TimeoutError:
+                present = [holding for room in rooms for holding in room.present()]
+                raise occupied(present, "which were not at rest in time") from None
             await owner.trim()
             yield
+
+    async def _emptied(self, rooms: Sequence[Room], turns: AsyncExitStack) -> bool:
+        """Waits until all there are at rest, takes the rooms' turns, and has them leave: whether
+        nobody became busy meanwhile."""
+        for room in rooms:
+            await room.at_rest()
+        await turns.enter_async_context(self._in_turn(rooms))
+        return all([await room.empty() for room in rooms])
 
     def device_class(self) -> str:
         """What this node's devices are billed as: its first GPU's name, or "cpu"."""

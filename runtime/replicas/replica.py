@@ -222,10 +222,19 @@ class Replica:
         """See `Holder`."""
         return self._heat.read(asyncio.get_running_loop().time())
 
-    def can_give_up(self) -> bool:
+    @property
+    def function(self) -> str:
+        """See `Holder`."""
+        return self.revision.function
+
+    def always_stays(self) -> bool:
         """See `Holder`. Replicas that must always be there keep their memory."""
+        return self.revision.options.min_replicas > 0
+
+    def can_give_up(self) -> bool:
+        """See `Holder`."""
         resting = self.state is ReplicaState.READY and self._doom is None
-        return resting and not self.revision.options.min_replicas
+        return resting and not self.always_stays()
 
     def can_freeze(self) -> bool:
         """See `Holder`."""

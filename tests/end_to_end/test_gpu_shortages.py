@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from apps import gpus
 from deadlines import eventually
-from live_node import APPS, Document, LiveNode, StartNode, Table
+from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table
 
 MIB = 1 << 20
 SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
@@ -120,6 +120,70 @@ def test_a_slab_that_no_arena_could_hold_has_nothing_leave_it(
     )
     assert "The arena has no room" in node.deploy(app)["large"]["snapshot_reason"]
     assert memory(node)["slabs"] == 1
+
+
+GREEDY = """
+import dsfn
+import torch
+
+
+@dsfn.function(gpu=1)
+class Greedy:
+    def setup(self) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 200.00 GiB.")
+
+    def __call__(self) -> int:
+        return 1
+"""
+
+
+@pytest.fixture
+def greedy(tmp_path: Path) -> Path:
+    """A function whose setup() finds too little memory however much there is."""
+    app = tmp_path / "greedy.py"
+    app.write_text(GREEDY)
+    return app
+
+
+def test_a_setup_that_wants_a_gpu_alone_leaves_it_to_calls_until_it_can_have_it(
+    start: StartNode, greedy: Path
+) -> None:
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"]}, setup_timeout_s=3)
+    node.deploy(APPS / "gpus.py")
+    with ThreadPoolExecutor(2) as threads:
+        busy = threads.submit(node.value, "alpha", number=1, seconds=8)
+        eventually(lambda: node.states("alpha") == ["busy"], "alpha to run")
+        deployment = threads.submit(node.deploy, greedy)
+        while not deployment.done():
+            for name in ("beta", "gamma"):
+                assert node.value(name, number=1) == expected(name, 1)
+        with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: .*alpha.* not at rest"):
+            deployment.result()
+        assert busy.result() == expected("alpha", 1)
+    with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: (?!.*alone)"):
+        node.deploy(greedy)
+    assert node.value("alpha", number=2) == expected("alpha", 2)
+
+
+def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
+    start: StartNode, greedy: Path, tmp_path: Path
+) -> None:
+    app = tmp_path / "hot.py"
+    app.write_text(
+        "import dsfn, torch\n"
+        "@dsfn.function(gpu=1, min_replicas=1)\n"
+        "class Hot:\n"
+        "    def setup(self) -> None:\n"
+        "        self.weights = torch.ones(1 << 20)\n"
+        "    def __call__(self) -> float:\n"
+        "        return float(self.weights.sum())\n"
+    )
+    node = start(gpu=ONE_FITS, setup_timeout_s=60)
+    node.deploy(app)
+    assert node.value("hot") == 1 << 20
+    with pytest.raises(DeployFailed, match="replicas of hot, which always keep their memory"):
+        node.deploy(greedy)
+    assert node.value("hot") == 1 << 20
 
 
 def rest(node: LiveNode, name: str) -> None:
