@@ -21,6 +21,7 @@ from dsfn.functions.errors import (
     ReplicaLost,
     ReplicaStartFailed,
     SnapshotError,
+    Unavailable,
 )
 from dsfn.runtime.brought_back import BroughtBack, Stages
 from dsfn.runtime.clock import Clock
@@ -40,6 +41,7 @@ PARK_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 5.0
 # Others may take the room that was made, or the weights leave the arena, before they are mapped.
 UNPARK_ATTEMPTS = 3
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(eq=False)
@@ -97,9 +99,12 @@ class Replica:
             raise
         except (DsfnError, TimeoutError, ConnectionError) as error:
             ended_with_owner = isinstance(self._doom, ReplicaLost)
+            restore_failed = self._channel.restoring and self._is_to_blame(error)
             self.kill()
             if ended_with_owner:
                 raise owner_lost("it ended while a replica started") from error
+            if restore_failed:
+                raise self._restore_failed(error) from error
             raise self._start_failed(error) from error
         self.ready = Ready.from_document(document)
         self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
@@ -381,6 +386,22 @@ class Replica:
             f"The function's process was killed by {name} while it ran the call{hint}.",
             signal=name,
         )
+
+    def _is_to_blame(self, error: Exception) -> bool:
+        """Whether code that it runs failed or hung, or ended it: whoever ends a process from
+        outside sends one of a few signals, which code that crashes does not."""
+        if not isinstance(error, ConnectionError):
+            return not isinstance(error, Unavailable)
+        exited = self.worker.exited
+        return self._doom is None and exited.done() and -exited.result() not in _FROM_OUTSIDE
+
+    def _restore_failed(self, error: Exception) -> SnapshotError:
+        reason = str(self._start_failed(error).fields["reason"])
+        if isinstance(error, ConnectionError):
+            code = self.worker.exited.result()
+            how = f"with exit code {code}" if code >= 0 else f"by {signal_name(code)}"
+            reason = f"its process was ended {how} while it restored"
+        return SnapshotError(f"The snapshot did not restore: {reason}.", reason=reason)
 
     def _start_failed(self, error: Exception) -> ReplicaStartFailed:
         traceback = None

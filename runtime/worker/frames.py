@@ -57,6 +57,7 @@ class Kind(IntEnum):
     PARKED = 39
     UNPARKED = 40  # {"restore_us": int, "parts": {str: int}}, as `messages.Ready`
     WARMED = 41
+    RESTORING = 42  # LOAD has come to the snapshot; what ends the process now is the restore
 
 
 @dataclass(frozen=True, slots=True)
