@@ -21,6 +21,7 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
+from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
@@ -129,6 +130,10 @@ class SqliteLedger(LedgerReads):
         """Looks at every row, sum, account and checkpoint, in little memory. Raises `UsageError`
         for a file that is damaged."""
         return verify(self.books(), evidence)
+
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""

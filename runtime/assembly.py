@@ -95,7 +95,8 @@ def assemble(
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
-    gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
+    found, patience_s = find_gpus(settings.gpu.devices), settings.limits.queue_timeout_s
+    gpus = Gpus(found, settings.gpu, settings.tenant, patience_s)
     launcher = Launcher(settings.limits.spares, bool(gpus))
     leases = Leases(clock, new_call_id, gpus.class_of)
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())

@@ -90,7 +90,7 @@ async def output(request: Request) -> Response:
 async def cost(request: Request) -> Response:
     """GET /runs/{id}/cost: what it cost, by step and attempt."""
     services: Services = request.app.state.services
-    return JSONResponse(await cost_of(services, _run(request)))
+    return JSONResponse(await cost_of(services, run_of(request)))
 
 
 async def graph(request: Request) -> Response:

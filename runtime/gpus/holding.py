@@ -19,6 +19,13 @@ class Holder(Protocol):
     def heat(self) -> float:
         """How much it was used of late; the coldest gives its memory up first."""
 
+    @property
+    def function(self) -> str:
+        """Whose replica it is; "" for none's."""
+
+    def always_stays(self) -> bool:
+        """Whether it never gives its memory up for others."""
+
     def can_give_up(self) -> bool:
         """Whether it is at rest and may lose its memory."""
 
