@@ -134,7 +134,8 @@ def assemble(
     starter = Starter(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
-    metrics.watch(lambda: _gauges(pools, queue, runs))
+    notary = Notary(ledger, key, places, clock, data_dir)
+    metrics.watch(lambda: _gauges(pools, queue, runs, notary))
     return Services(
         settings=settings,
         clock=clock,
@@ -182,7 +183,7 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
-        notary=Notary(ledger, key, places, clock, data_dir),
+        notary=notary,
         rates=rates,
         months=months,
         closer=Closer(months, clock, invoker.meter.flush),
@@ -257,7 +258,7 @@ def _pipeline(
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine, notary: Notary) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
@@ -267,4 +268,5 @@ def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
         runs_under_way=runs.under_way(),
         steps_under_way=runs.calls_under_way(),
         runs_ended=runs.ended(),
+        ledger_problems=notary.problems,
     )

@@ -8,8 +8,8 @@
 
 The gauges `dsfn_replicas{function,state}`, `dsfn_queue_depth{function}`,
 `dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way` and `dsfn_steps_under_way`, and
-the counters `dsfn_failed_restores_total{function}` and `dsfn_runs_total{workflow,state}`, are
-read when they are asked for.
+the counters `dsfn_failed_restores_total{function}`, `dsfn_runs_total{workflow,state}` and
+`dsfn_ledger_problems_total`, are read when they are asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _RESTORE_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 class Gauges:
     """What a node holds at one instant. `replicas` by function and state, `queued_calls`
     (waiting for a replica) and `failed_restores` (since the node's start) by function.
-    `runs_ended`: since the node's start, by workflow and last state."""
+    `runs_ended`: since the node's start, by workflow and last state. `ledger_problems`: what the
+    check of the ledger found since then."""
 
     replicas: Mapping[tuple[str, str], int]
     queued_calls: Mapping[str, int]
@@ -42,6 +43,7 @@ class Gauges:
     runs_under_way: int
     steps_under_way: int
     runs_ended: Mapping[tuple[str, str], int]
+    ledger_problems: int = 0
 
 
 class Metrics:
@@ -150,7 +152,12 @@ class _GaugeCollector(Collector):
         )
         for function, number in sorted(gauges.failed_restores.items()):
             failed.add_metric([function], number)
-        return (replicas, queue, failed, queued, dead, *_of_runs(gauges))
+        problems = CounterMetricFamily(
+            "dsfn_ledger_problems",
+            "What the check of the ledger found.",
+            value=gauges.ledger_problems,
+        )
+        return (replicas, queue, failed, queued, dead, problems, *_of_runs(gauges))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the gauges of a node that is not complete yet."""
