@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from dsfn.billing.postgres import connect, server_errors
+from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.rates.table import CardRow
 from dsfn.functions.errors import StoreUnavailable
-
-_SELECT = """
-SELECT number, effective_from_us, set_at_us, source, document, sha256
-FROM rate_cards ORDER BY number
-"""
-_INSERT = """
-INSERT INTO rate_cards (number, effective_from_us, set_at_us, source, document, sha256)
-VALUES (%s, %s, %s, %s, %s, %s)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +19,7 @@ class PostgresCards:
 
     def rows(self) -> list[CardRow]:
         """All of them, by their numbers. Raises `StoreUnavailable`."""
-        return [CardRow(*values) for values in self.readers.fetch(_SELECT)]
+        return [CardRow(*values) for values in self.readers.fetch(QUERIES["select_cards"])]
 
     def append(self, row: CardRow) -> None:
         """Keeps one more. Raises `StorageFull`, `StoreUnavailable`."""
@@ -42,4 +34,4 @@ class PostgresCards:
         address, watchdog = self.readers.address, self.readers.watchdog
         with connect(address) as connection:
             with server_errors(address), watchdog.watching(connection):
-                connection.execute(_INSERT, astuple(row))
+                connection.execute(QUERIES["insert_card"], astuple(row))

@@ -66,7 +66,7 @@ class PostgresLedger(LedgerReads):
             self._free.put(ChainWriter(self._address, self._watchdog, chain))
         self._writers = writers
         self._collecting = threading.Lock()
-        self.documents = KeptDocuments(self._read, self._keep)
+        self.documents = KeptDocuments(self._read, self.keep)
         try:
             with self._writer() as first:
                 first.open()
@@ -83,6 +83,11 @@ class PostgresLedger(LedgerReads):
                 # Months are not closed while a writer is at work.
                 until_us = self._billed_from_us
                 writer.post([entry for row in rows for entry in entries_of(row, until_us)])
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Writes entries as they are, all or none, to one chain: those of another ledger."""
+        with self._writer() as writer:
+            writer.post(entries)
 
     @property
     def closed_until_us(self) -> int:
@@ -148,7 +153,7 @@ class PostgresLedger(LedgerReads):
         def sign(execute: Execute) -> None:
             made.append(add_checkpoint(execute, key, heads_of(execute), now_us))
 
-        self._keep(sign)
+        self.keep(sign)
         # Where the answer to a commit was lost, it is made once more, and finds nothing to sign.
         return next((each for each in reversed(made) if each is not None), None)
 
@@ -177,15 +182,16 @@ class PostgresLedger(LedgerReads):
         month = issue.month
         return kept and (month is None or self.documents.month(month.month) == month)
 
-    def _keep(self, write: Callable[[Execute], None]) -> None:
-        """Writes something that is no entry."""
+    def keep(self, write: Callable[[Execute], None]) -> None:
+        """Writes something that is no entry, in a transaction."""
         with self._writer() as writer:
             writer.post((), write)
 
     def _read(self, query: str, values: Values) -> list[Any]:
         return self._readers.fetch(QUERIES[query], values)
 
-    def _stream(self, query: str, values: Values) -> Iterator[Any]:
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """See `LedgerReads`."""
         return self._readers.stream(QUERIES[query], values)
 
     @contextmanager

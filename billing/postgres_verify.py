@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dsfn.billing.chain import Head
 from dsfn.billing.chain_check import Checked, check
 from dsfn.billing.checkpoints import Heads
+from dsfn.billing.postgres import SCHEMA, Address, Watchdog
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers, Snapshot
 from dsfn.billing.queries import Execute
+from dsfn.billing.stretches import Stretch, check_all
 from dsfn.billing.verify import hash_before
-
-_STRETCH_ROWS = 20_000
+from dsfn.functions.errors import UsageError
 
 
 def heads_of(execute: Execute) -> Heads:
@@ -28,7 +30,8 @@ class PostgresBooks:
     """The ledger in a database. Its methods raise `StoreUnavailable`."""
 
     readers: Readers
-    stretch_rows: int = _STRETCH_ROWS
+    processes: int = 1
+    stretch_rows: int = 20_000
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -41,11 +44,37 @@ class PostgresBooks:
         values = {"chain": chain, "first": first, "last": last}
         return self.readers.stream(QUERIES["select_rows"], values)
 
-    def check(self, stretches: Iterable[tuple[int, int, int]]) -> Iterator[Checked]:
+    def check(self, stretches: Iterable[Stretch]) -> Iterator[Checked]:
         """What came of checking stretches, in their order."""
-        for chain, first, last in stretches:
-            before = hash_before(self, chain, first)
-            yield check(self.rows(chain, first, last), first, last, before)
+        if self.processes == 1:
+            return map(partial(_check, self), stretches)
+        check = partial(_check_apart, self.readers.address.url)
+        return check_all(check, stretches, self.processes)
+
+
+@contextmanager
+def open_books(url: str, processes: int = 1) -> Iterator[PostgresBooks]:
+    """A ledger as a check reads it, whoever writes it. Raises `UsageError` when there is none,
+    `StoreUnavailable`."""
+    address = Address(url)
+    watchdog = Watchdog()
+    with closing(watchdog), closing(Readers(address, watchdog)) as readers:
+        ((table,),) = readers.fetch("SELECT to_regclass(%s)", (f"{SCHEMA}.entries",))
+        if table is None:
+            raise UsageError(f"There is no ledger in {address}.")
+        yield PostgresBooks(readers, processes)
+
+
+def _check_apart(url: str, stretch: Stretch) -> Checked:
+    """Checks a stretch in a process that has no connection yet."""
+    with open_books(url) as books:
+        return _check(books, stretch)
+
+
+def _check(books: PostgresBooks, stretch: Stretch) -> Checked:
+    chain, first, last = stretch
+    before = hash_before(books, chain, first)
+    return check(books.rows(chain, first, last), first, last, before)
 
 
 @dataclass(frozen=True, slots=True)

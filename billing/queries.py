@@ -14,7 +14,7 @@ Values = Sequence[object] | Mapping[str, object]
 # Executes a statement by its name, and gives the rows.
 Execute = Callable[[str, Values], list[Any]]
 
-_NAMES = ("ledger", "usage", "documents")
+_NAMES = ("ledger", "usage", "documents", "rates")
 _FILES = [load_queries("dsfn.billing", f"sql/{name}.sql") for name in _NAMES]
 
 SCHEMA = "\n".join(queries["schema"] for queries in _FILES if "schema" in queries)

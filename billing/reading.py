@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dsfn.billing import usage_sums
@@ -27,8 +27,9 @@ class LedgerReads(ABC):
         """The rows of a query that gives few, by its name."""
 
     @abstractmethod
-    def _stream(self, query: str, values: Values) -> Iterator[Any]:
-        """The rows of a query that gives many, as of the moment when the first is asked for."""
+    def stream(self, query: str, values: Values = ()) -> Iterator[Any]:
+        """The rows of a query that gives many, by its name, as of the moment when the first is
+        asked for."""
 
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
@@ -41,11 +42,21 @@ class LedgerReads(ABC):
 
     def usage_of_run(self, run: str) -> Iterator[Usage]:
         """The rows of all calls of a run, by their start."""
-        return map(usage_of, map(_entry, self._stream("select_run", {"run": run})))
+        return map(usage_of, map(_entry, self.stream("select_run", {"run": run})))
 
     def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
         """The intervals that started in [start_us, end_us), by their start."""
         return map(interval_of, self._between("select_intervals", start_us, end_us))
+
+    def heads(self) -> dict[int, int]:
+        """The number of the last row of each chain of the journal."""
+        return {chain: seq for chain, seq, _ in self._read("select_heads", ())}
+
+    def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain whose numbers are in (after, until] and that are calls, or take one
+        back: the first `limit` of them in their order, with their numbers."""
+        wanted = {"chain": chain, "after": after, "until": until, "limit": limit}
+        return [(n, _entry(values)) for n, *values in self._read("select_calls_in", wanted)]
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
@@ -62,7 +73,7 @@ class LedgerReads(ABC):
     def crossing(self, selection: Selection) -> Iterator[Crossing]:
         """The rows of calls that have a part in a stretch of time and do not lie in it whole,
         or not in one day."""
-        return usage_sums.crossing(self._stream, selection)
+        return usage_sums.crossing(self.stream, selection)
 
     def months(self) -> list[str]:
         """The months in which something is billed, in order."""
@@ -110,10 +121,10 @@ class LedgerReads(ABC):
         return self._read("select_checkpoints", {"after": after, "limit": limit})
 
     def _between(self, query: str, start_us: int, end_us: int) -> Iterator[Entry]:
-        return map(_entry, self._stream(query, {"start_us": start_us, "end_us": end_us}))
+        return map(_entry, self.stream(query, {"start_us": start_us, "end_us": end_us}))
 
 
-def _entry(values: tuple[Any, ...]) -> Entry:
+def _entry(values: Sequence[Any]) -> Entry:
     """The entry in a row of the table: after its number and chain, before its hash."""
     return Entry._make(values[2:-1])
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +15,11 @@ from dsfn.billing.chain_check import Checked, check
 from dsfn.billing.queries import QUERIES
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, storage_errors
 from dsfn.billing.sqlite_journal import CHAIN
+from dsfn.billing.stretches import Stretch, check_all
 from dsfn.billing.verify import hash_before
 from dsfn.functions.errors import UsageError
 
-# Processes take a moment to start.
-_MIN_STRETCHES = 10
 _CHECKPOINTS_AT_ONCE = 1000
-_Stretch = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +44,11 @@ class SqliteBooks:
         with storage_errors(self.path), closing(self._reader()) as connection:
             yield from connection.execute(QUERIES["select_rows"], (first, last))
 
-    def check(self, stretches: Iterable[_Stretch]) -> Iterator[Checked]:
+    def check(self, stretches: Iterable[Stretch]) -> Iterator[Checked]:
         """What came of checking stretches, in their order."""
-        stretches = list(stretches)
-        if self.processes == 1 or len(stretches) < _MIN_STRETCHES:
-            yield from map(self.check_stretch, stretches)
-            return
-        # Threads may be running here, so the others do not begin as copies of this process.
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.processes, spawn) as processes:
-            yield from processes.map(self.check_stretch, stretches)
+        return check_all(self.check_stretch, stretches, self.processes)
 
-    def check_stretch(self, stretch: _Stretch) -> Checked:
+    def check_stretch(self, stretch: Stretch) -> Checked:
         """What came of checking one stretch."""
         chain, first, last = stretch
         before = hash_before(self, chain, first)
@@ -71,11 +59,6 @@ class SqliteBooks:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("PRAGMA query_only=ON")
         return connection
-
-
-def all_processes() -> int:
-    """How many processes check the fastest."""
-    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)

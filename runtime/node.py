@@ -14,7 +14,6 @@ import uvicorn
 import uvloop
 
 from dsfn.billing.sqlite import Checkpointer, connect
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.assembly import assemble
 from dsfn.runtime.clock import SystemClock, rfc3339
@@ -22,6 +21,7 @@ from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
 from dsfn.runtime.gateway.protocol import protocol_for
+from dsfn.runtime.ledgers import open_ledger
 from dsfn.runtime.services import Services
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 
@@ -75,7 +75,8 @@ async def _serve(
 
         def ready() -> None:
             services.life.accepts_calls = True
-            directory.announce(url, rfc3339(services.life.started_at_us))
+            started_at = rfc3339(services.life.started_at_us)
+            directory.announce(url, started_at, services.access.local_key)
             on_ready(url)
 
         # What lives now lives for ever: the collector need not look at it again.
@@ -90,32 +91,38 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
     database = settings.data_dir / "node.db"
     connection = connect(database, "")
     checkpointer = Checkpointer(database)
-    ledger = SqliteLedger(settings.data_dir / "ledger.db")
+    ledger = open_ledger(settings)
     try:
         services = assemble(settings, url, SystemClock(), connection, ledger)
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
+        services.meter.start()
         services.pools.start()
         services.runs.start_serving()
         # All that the node before this one owed is in the ledger.
         ledger.close_leases()
+        services.budgets.start()
         services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
+        services.outbox.start()
         try:
             yield services
         finally:
             services.life.accepts_calls = False
+            await services.outbox.close()
             await services.sweeper.close()
             await services.schedules.close()
             await services.dispatcher.close()
             await services.runs.close()
             await services.tiers.close()
             await services.pools.close()
+            await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
+            services.budgets.close()
             await services.notary.close()
     finally:
         ledger.close()

@@ -7,11 +7,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from dsfn.billing.sqlite import connect, load_queries, transaction
+from dsfn.billing.queries import QUERIES, SCHEMA
+from dsfn.billing.sqlite import connect, transaction
 
 Source = Literal["configuration", "set"]
-
-_QUERIES = load_queries("dsfn.billing", "sql/rates.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,12 @@ class SqliteCards:
 
     def rows(self) -> list[CardRow]:
         """All of them, by their numbers."""
-        with closing(connect(self._path, _QUERIES["schema"])) as connection:
-            found: Any = connection.execute(_QUERIES["select_cards"])
+        with closing(connect(self._path, SCHEMA)) as connection:
+            found: Any = connection.execute(QUERIES["select_cards"])
             return [CardRow(*values) for values in found]
 
     def append(self, row: CardRow) -> None:
         """Keeps one more. Raises `StorageFull`."""
-        with closing(connect(self._path, _QUERIES["schema"])) as connection:
+        with closing(connect(self._path, SCHEMA)) as connection:
             with transaction(connection):
-                connection.execute(_QUERIES["insert_card"], astuple(row))
+                connection.execute(QUERIES["insert_card"], astuple(row))

@@ -100,6 +100,9 @@ SELECT coalesce(max(end_us), 0) FROM closed_months;
 -- name: select_month
 SELECT month, end_us, closed_at_us, document, sha256 FROM closed_months WHERE month = ?;
 
+-- name: select_all_months
+SELECT month, end_us, closed_at_us, document, sha256 FROM closed_months ORDER BY end_us;
+
 -- name: insert_document
 INSERT INTO documents (
     number, kind, month, tenant, total_minor, issued_at_us, reverses, idempotency_key, document,
@@ -132,6 +135,12 @@ FROM documents
 WHERE (:month = '' OR month = :month) AND (:tenant = '' OR tenant = :tenant)
 ORDER BY month, number;
 
+-- name: select_all_documents
+SELECT number, kind, month, tenant, total_minor, issued_at_us, reverses, idempotency_key, document,
+    sha256, public_key, signature
+FROM documents
+ORDER BY number;
+
 -- name: count_numbered
 SELECT count(*) FROM documents WHERE substr(number, 1, length(:prefix)) = :prefix;
 
@@ -140,6 +149,9 @@ SELECT amount FROM entries WHERE id = ? AND source = 'document' AND tenant = ?;
 
 -- name: insert_print
 INSERT INTO prints (number, format, content) VALUES (?, ?, ?);
+
+-- name: select_all_prints
+SELECT number, format, content FROM prints ORDER BY number, format;
 
 -- name: select_print
 SELECT content FROM prints WHERE number = ? AND format = ?;

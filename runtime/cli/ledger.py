@@ -1,7 +1,13 @@
-"""`dsfn ledger verify`."""
+"""`dsfn ledger verify|migrate`."""
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated
+
+import typer
+
+from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.options import JsonOption
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
 from dsfn.runtime.cli.place import data_dir
@@ -30,3 +36,38 @@ def verify(json_output: JsonOption = False) -> int:
     if not found.ok:
         complain(f"The ledger is not right: {len(found.problems)} problems.")
     return 0 if found.ok else 1
+
+
+def migrate(
+    to: Annotated[str, typer.Option(metavar="URL", help="postgresql://USER@HOST:PORT/DATABASE")],
+    json_output: JsonOption = False,
+) -> None:
+    """Copy the ledger of a node that is stopped to PostgreSQL, and prove that both are the same."""
+    from dsfn.runtime.ledgers import FILE_NAME, require_psycopg
+    from dsfn.runtime.notary.checking import evidence_of
+
+    require_psycopg()
+    from dsfn.billing.moving import move
+
+    settings = load_settings(data_dir=data_dir())
+    path = settings.data_dir / FILE_NAME
+    if not path.exists():
+        raise UsageError(f"There is no {FILE_NAME} in {settings.data_dir}.")
+    moved = move(path, to, evidence_of(settings), _progress)
+    if json_output:
+        print_json(moved.to_document())
+        return
+    say(
+        f"Both ledgers have the same {moved.rows} rows, hashes, sums and balances,"
+        f" {moved.checkpoints} checkpoints, {moved.cards} rate cards, {moved.months} closed months"
+        f" and {moved.documents} documents, and the check finds nothing wrong in either."
+    )
+    say("To use the new one, set `ledger` in [billing] of config.toml to its URL.")
+
+
+def _progress(rows: int, of_rows: int) -> None:
+    """Tells a person who watches how far it is."""
+    if sys.stderr.isatty():
+        end = "\n" if rows == of_rows else ""
+        sys.stderr.write(f"\r{rows} of {of_rows} rows{end}")
+        sys.stderr.flush()

@@ -8,37 +8,34 @@ import apsw
 
 from dsfn.billing.evidence import Evidence
 from dsfn.billing.signing import FILE_NAME, SigningKey
-from dsfn.billing.sqlite_verify import SqliteBooks, all_processes
 from dsfn.billing.verification import Problem, Verification
 from dsfn.billing.verify import Books, verify
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.config import Settings
+from dsfn.runtime.ledgers import open_books
 from dsfn.runtime.notary.places import open_place
 
 
 def check_ledger(settings: Settings) -> Verification:
     """What the check finds; of a file that cannot be read, that.
 
-    Raises `UsageError` when there is no ledger.
+    Raises `UsageError` when there is no ledger, `StoreUnavailable`.
     """
-    books = _books(settings)
-    try:
-        return verify(books, _evidence(settings))
-    # What a damaged file holds may be anything: numbers for texts, bytes that are no UTF-8.
-    except (UsageError, apsw.Error, ValueError, TypeError, AttributeError, struct.error) as error:
-        problem = Problem(None, "unreadable", str(error))
-        return Verification(ok=False, rows=0, checkpoints=0, problems=(problem,))
+    with open_books(settings) as books:
+        return _check(books, evidence_of(settings))
 
 
-def _books(settings: Settings) -> Books:
-    path = settings.data_dir / "ledger.db"
-    if not path.exists():
-        raise UsageError(f"There is no ledger in {settings.data_dir}.")
-    return SqliteBooks(path, processes=all_processes())
-
-
-def _evidence(settings: Settings) -> Evidence:
+def evidence_of(settings: Settings) -> Evidence:
     """The node's own key, if it has one, and the places that its checkpoints are put to."""
     path = settings.data_dir / FILE_NAME
     keys = {SigningKey.open(path).public_key} if path.exists() else ()
     return Evidence(frozenset(keys), tuple(map(open_place, settings.checkpoints)))
+
+
+def _check(books: Books, evidence: Evidence) -> Verification:
+    try:
+        return verify(books, evidence)
+    # What a damaged file holds may be anything: numbers for texts, bytes that are no UTF-8.
+    except (UsageError, apsw.Error, ValueError, TypeError, AttributeError, struct.error) as error:
+        problem = Problem(None, "unreadable", str(error))
+        return Verification(ok=False, rows=0, checkpoints=0, problems=(problem,))

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 
-from dsfn.billing.ledger import RecentCall
+from dsfn.billing.ledger import Ledger, RecentCall
 from dsfn.billing.rates import Rate, RateCard
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.workflow.planning.model import UNMEASURED_US, Estimate, Offer, Plan, Request
 from dsfn.functions.workflow.planning.plan import AUTO, make_plan
 from dsfn.runtime.registry import Registry
@@ -34,7 +33,7 @@ class Planner:
     registry: Registry
     workflows: WorkflowRegistry
     linker: Linker
-    ledger: SqliteLedger
+    ledger: Ledger
     in_force: Callable[[], RateCard]
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _used: dict[str, None] = field(default_factory=dict)
