@@ -48,6 +48,7 @@ async def status(request: Request) -> Response:
             "replicas": dict(replicas),
             "device_class": services.gpus.device_class(),
             "memory": await _memory(services),
+            "memory_fault": services.gpus.why_no_owner(),
             "events": {
                 "queued": services.queue.queued_count(),
                 "dead": services.queue.dead_count(),

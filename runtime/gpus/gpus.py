@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -32,6 +33,7 @@ _RESTART_S = 0.1
 _RESTART_MAX_S = 30.0
 _OWNER_S = 60.0
 _MAX_KNOWN = 10_000
+_LOG = logging.getLogger("dsfn.gpus")
 
 
 @dataclass(eq=False)
@@ -265,8 +267,17 @@ class Gpus:
         control = self._running()
         if control is None:
             return None
-        account = await control.account()
+        try:
+            account = await control.account()
+        except OwnerLost:
+            return None
         return {**account.to_document(), "pid": control.pid, "restarts": self.restarts}
+
+    def why_no_owner(self) -> str | None:
+        """Why a node with GPUs has no memory owner now; None where it has one, and without GPUs."""
+        if not self or self._running() is not None:
+            return None
+        return "It is being started." if self._fault is None else self._fault.message
 
     def _running(self) -> OwnerControl | None:
         owner = self._owner
@@ -295,7 +306,6 @@ class Gpus:
             try:
                 control = await OwnerControl.start(self._start_message())
             except DsfnError as fault:
-                self._fault = fault
                 self._refuse(fault)
                 await asyncio.sleep(pause_s)
                 pause_s = min(_RESTART_MAX_S, 2 * pause_s)
@@ -303,10 +313,15 @@ class Gpus:
             pause_s = _RESTART_S
             try:
                 self._announce(control)
-                await asyncio.shield(control.lost)
+                reason = await asyncio.shield(control.lost)
             finally:
                 self._owner = asyncio.get_running_loop().create_future()
                 await control.stop()
+            _LOG.warning(
+                "The memory owner, process %d, is lost: %s. Another is started.",
+                control.pid,
+                reason,
+            )
             self.restarts += 1
             self._tell_holders()
 
@@ -344,12 +359,19 @@ class Gpus:
 
     def _announce(self, control: OwnerControl) -> None:
         assert self._owner is not None
+        if self.restarts or self._fault is not None:
+            _LOG.warning("The memory owner runs as process %d.", control.pid)
         self._fault = None
         self._arena.start_over()
         self._owner.set_result(control)
 
     def _refuse(self, fault: DsfnError) -> None:
-        """Whoever waits for an owner hears why there is none."""
+        """Whoever waits for an owner hears why there is none; the log hears it once."""
+        if self._fault is None or self._fault.message != fault.message:
+            _LOG.warning(
+                "The memory owner cannot be started, and is tried again: %s", fault.message
+            )
+        self._fault = fault
         waiting, self._owner = self._owner, asyncio.get_running_loop().create_future()
         if waiting is not None and not waiting.done():
             waiting.set_exception(fault)
