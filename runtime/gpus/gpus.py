@@ -32,6 +32,11 @@ from dsfn.snapshots.reading import read_manifest
 _RESTART_S = 0.1
 _RESTART_MAX_S = 30.0
 _OWNER_S = 60.0
+# Its loop answers at once whatever its threads read, copy or freeze: one that leaves two questions
+# in a row unanswered hangs.
+_ASK_EVERY_S = 2.0
+_ANSWER_S = 5.0
+_MAX_UNANSWERED = 2
 _MAX_KNOWN = 10_000
 _LOG = logging.getLogger("dsfn.gpus")
 
@@ -311,10 +316,13 @@ class Gpus:
                 pause_s = min(_RESTART_MAX_S, 2 * pause_s)
                 continue
             pause_s = _RESTART_S
+            watch = asyncio.create_task(_watch(control))
             try:
                 self._announce(control)
                 reason = await asyncio.shield(control.lost)
             finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
                 self._owner = asyncio.get_running_loop().create_future()
                 await control.stop()
             _LOG.warning(
@@ -405,3 +413,16 @@ class Gpus:
 def _gone_while_it_waited() -> ReplicaLost:
     reason = "its process ended while it waited for room"
     return ReplicaLost(f"The replica has gone: {reason}.", reason=reason, retry_after_s=1)
+
+
+async def _watch(control: OwnerControl) -> None:
+    """Ends an owner that hangs."""
+    unanswered = 0
+    while unanswered < _MAX_UNANSWERED:
+        await asyncio.sleep(_ASK_EVERY_S)
+        try:
+            await control.account(_ANSWER_S)
+            unanswered = 0
+        except OwnerLost:
+            unanswered += 1
+    control.kill(f"it did not answer {_MAX_UNANSWERED} times, {_ANSWER_S:g} s each")

@@ -176,6 +176,15 @@ def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
     assert f"The memory owner runs as process {memory(slow)['pid']}." in slow.log
 
 
+def test_an_owner_that_hangs_is_replaced(slow: LiveNode) -> None:
+    first = memory(slow)["pid"]
+    os.kill(first, signal.SIGSTOP)
+    eventually(lambda: f"process {first}, is lost: it did not answer" in slow.log, "its end")
+    assert slow.value("alpha", number=6) == expected(6)
+    assert memory(slow)["restarts"] == 1
+    assert_nothing_leaked(slow)
+
+
 def park(node: LiveNode) -> None:
     answer = node.http.post("/functions/alpha/park", json={"to": "parked"})
     assert answer.status_code == 200, answer.text

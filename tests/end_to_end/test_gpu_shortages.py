@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_who_needs_the_arena_waits_for_what_is_on_its_way_from_there(start: Star
         calls = {}
         for count, name in enumerate(("alpha", "beta"), 1):
             calls[name] = threads.submit(node.value, name, number=1)
-            eventually(lambda many=count: memory(node)["mappings"] == many, "a copy")
+            eventually(partial(is_copying, node, count), "a copy")
         assert node.value("gamma", number=1) == expected("gamma", 1)
         for name, answer in calls.items():
             assert answer.result() == expected(name, 1)
@@ -184,6 +185,10 @@ def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
     with pytest.raises(DeployFailed, match="replicas of hot, which always keep their memory"):
         node.deploy(greedy)
     assert node.value("hot") == 1 << 20
+
+
+def is_copying(node: LiveNode, count: int) -> bool:
+    return bool(memory(node)["mappings"] == count)
 
 
 def rest(node: LiveNode, name: str) -> None:
