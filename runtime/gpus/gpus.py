@@ -338,11 +338,12 @@ class Gpus:
         a hundred megabytes take to arrive, so what was read once is kept."""
         slabs = self._slabs.get(directory)
         if slabs is None:
-            _, manifest = read_manifest(directory)
+            digest, manifest = read_manifest(directory)
             slabs = tuple(slab for slab in manifest.slabs if slab.device != CPU)
             if len(self._slabs) >= _MAX_KNOWN:
                 self._slabs.clear()
-            self._slabs[directory] = slabs
+            # What a deployment tries out lies beside where it is published under its digest.
+            self._slabs[directory] = self._slabs[directory.with_name(digest)] = slabs
         return slabs
 
     async def _settle(self, holding: Holding) -> None:

@@ -104,6 +104,13 @@ def test_what_is_pinned_leaves_the_arena_last_but_keeps_nobody_out(start: StartN
         assert node.value(name, number=2) == expected(name, 2)
 
 
+def test_what_is_in_the_arena_after_a_deployment_is_listed_there(start: StartNode) -> None:
+    node = start(gpu=ONE_FITS)
+    node.deploy(APPS / "one_gpu.py")
+    (found,) = node.http.get("/snapshots").json()["snapshots"]
+    assert found["tiers"] == ["arena", "disk"]
+
+
 def test_a_slab_that_no_arena_could_hold_has_nothing_leave_it(
     start: StartNode, tmp_path: Path
 ) -> None:
