@@ -268,7 +268,7 @@ class Gpus:
         return str(classes[0]) if classes else "cpu"
 
     async def report(self) -> dict[str, Any] | None:
-        """Where every byte of the owner's memory is; None without a running owner."""
+        """Where every byte of the owner's memory is; None without an owner that answers."""
         control = self._running()
         if control is None:
             return None
@@ -279,9 +279,11 @@ class Gpus:
         return {**account.to_document(), "pid": control.pid, "restarts": self.restarts}
 
     def why_no_owner(self) -> str | None:
-        """Why a node with GPUs has no memory owner now; None where it has one, and without GPUs."""
-        if not self or self._running() is not None:
+        """Why `report` gives nothing; None without GPUs."""
+        if not self:
             return None
+        if self._running() is not None:
+            return "It does not answer."
         return "It is being started." if self._fault is None else self._fault.message
 
     def _running(self) -> OwnerControl | None:

@@ -179,6 +179,7 @@ def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
 def test_an_owner_that_hangs_is_replaced(slow: LiveNode) -> None:
     first = memory(slow)["pid"]
     os.kill(first, signal.SIGSTOP)
+    assert slow.http.get("/status").json()["memory_fault"] == "It does not answer."
     eventually(lambda: f"process {first}, is lost: it did not answer" in slow.log, "its end")
     assert slow.value("alpha", number=6) == expected(6)
     assert memory(slow)["restarts"] == 1
