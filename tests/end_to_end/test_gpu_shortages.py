@@ -156,18 +156,20 @@ def greedy(tmp_path: Path) -> Path:
 def test_a_setup_that_wants_a_gpu_alone_leaves_it_to_calls_until_it_can_have_it(
     start: StartNode, greedy: Path
 ) -> None:
-    node = start(gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"]}, setup_timeout_s=3)
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"]}, setup_timeout_s=5)
     node.deploy(APPS / "gpus.py")
-    with ThreadPoolExecutor(2) as threads:
-        busy = threads.submit(node.value, "alpha", number=1, seconds=8)
-        eventually(lambda: node.states("alpha") == ["busy"], "alpha to run")
+    busy = node.begin("alpha", number=1, seconds=60)
+    eventually(lambda: node.states("alpha") == ["busy"], "alpha to run")
+    with ThreadPoolExecutor(1) as threads:
         deployment = threads.submit(node.deploy, greedy)
         while not deployment.done():
             for name in ("beta", "gamma"):
                 assert node.value(name, number=1) == expected(name, 1)
         with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: .*alpha.* not at rest"):
             deployment.result()
-        assert busy.result() == expected("alpha", 1)
+    assert node.states("alpha") == ["busy"]
+    busy.close()
+    eventually(lambda: node.states("alpha") != ["busy"], "alpha to be at rest")
     with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: (?!.*alone)"):
         node.deploy(greedy)
     assert node.value("alpha", number=2) == expected("alpha", 2)
