@@ -83,6 +83,7 @@ SCOPES: Mapping[tuple[str, str], frozenset[Scope] | None] = {
     ("POST", "/snapshots/{name}/unpin"): DEPLOY,
     ("GET", "/bill"): BILLING,
     ("POST", "/months/{month}/close"): ADMIN,
+    ("POST", "/usage/{id}/correction"): ADMIN,
     ("GET", "/invoices"): BILLING,
     ("GET", "/invoices/{number}"): BILLING,
     ("GET", "/invoices/{number}/verify"): BILLING,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,12 @@ def rows_by(house: House, tenant: Tenant, function: str) -> list[Any]:
     return rows
 
 
+def _ended_runs(tenant: Tenant, workflow: str) -> list[Any]:
+    """A tenant's runs of a workflow that came to an end."""
+    runs: list[Any] = tenant.get("/runs", workflow=workflow, state="succeeded")["runs"]
+    return runs
+
+
 def test_without_a_valid_key_nothing_is_answered_but_health(house: House) -> None:
     with httpx.Client(base_url=house.node.url, trust_env=False) as nobody:
         assert nobody.get("/health/readiness").status_code == 200
@@ -244,11 +251,8 @@ def test_they_go_with_an_event_to_all_that_follows_from_it(house: House) -> None
         )
         assert answer.json() == {"events": 1, "deliveries": 2}
     for tenant in (house.acme, house.zoo):
-        eventually(lambda t=tenant: rows_by(house, t, "after-number"), "the event's follower")
-        eventually(
-            lambda t=tenant: t.get("/runs", workflow="counted", state="succeeded")["runs"],
-            "the run",
-        )
+        eventually(partial(rows_by, house, tenant, "after-number"), "the event's follower")
+        eventually(partial(_ended_runs, tenant, "counted"), "the run")
         assert len(rows_by(house, tenant, "on-number")) == 1
     double = [row for row in house.node.rows("double") if "/double/" in row.caller]
     assert {row.tenant for row in double} >= {"acme", "zoo"}
