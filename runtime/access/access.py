@@ -8,14 +8,15 @@ from hmac import compare_digest
 
 from dsfn.functions.errors import Unauthenticated
 from dsfn.runtime.access.identity import Identity, Scope
-from dsfn.runtime.access.keys import Keys, digest_of
+from dsfn.runtime.access.keys import Keys, digest_of, not_valid
 
 _BEARER = b"bearer "
+_LOCAL = b"dsfn_local_"
 _SECRET_BYTES = 32
 
 
 def _local_key() -> str:
-    return f"dsfn_local_{secrets.token_hex(_SECRET_BYTES)}"
+    return f"{_LOCAL.decode()}{secrets.token_hex(_SECRET_BYTES)}"
 
 
 @dataclass(eq=False, slots=True)
@@ -40,11 +41,13 @@ class Access:
 
     def identify(self, authorization: bytes | None) -> Identity:
         """Who makes a request with this header. Raises `Unauthenticated`."""
-        if authorization is None or not authorization[: len(_BEARER)].lower() == _BEARER:
+        if authorization is None or authorization[: len(_BEARER)].lower() != _BEARER:
             if self.required:
                 raise Unauthenticated("This needs an API key: `Authorization: Bearer KEY`.")
             return self._owner
         token = authorization[len(_BEARER) :].strip()
-        if compare_digest(digest_of(token), self._local_digest):
-            return self._owner
+        if token.startswith(_LOCAL):
+            if compare_digest(digest_of(token), self._local_digest):
+                return self._owner
+            raise not_valid()
         return self.keys.identify(token)

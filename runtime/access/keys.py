@@ -8,7 +8,6 @@ it is of.
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +32,8 @@ MAX_TENANT_CHARS = 63
 _PREFIX = "dsfn"
 _ID_BYTES = 8
 _SECRET_BYTES = 32
-_TOKEN = re.compile(rb"dsfn_([0-9a-f]{16})_[0-9a-f]{64}")
+# Where the id is in a key. All else of it is checked by its digest.
+_ID = slice(len(_PREFIX) + 1, len(_PREFIX) + 1 + 2 * _ID_BYTES)
 # What a key that is not there is compared with, so that it takes as long as one that is.
 _NO_DIGEST = bytes(32)
 _QUERIES = load_queries("dsfn.runtime.access", "sql/keys.sql")
@@ -161,8 +161,7 @@ class Keys:
         """Who has this key. Raises `Unauthenticated` for one that is unknown, revoked or expired,
         after as much work as for a valid one."""
         digest = digest_of(token)
-        found = _TOKEN.fullmatch(token)
-        kept = None if found is None else self._kept.get(found[1].decode())
+        kept = self._kept.get(token[_ID].decode("latin-1"))
         is_right = compare_digest(digest, _NO_DIGEST if kept is None else kept.digest)
         now_us = self._clock.now_us()
         if not is_right or kept is None or not kept.key.is_valid(now_us):
