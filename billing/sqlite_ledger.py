@@ -114,11 +114,6 @@ class SqliteLedger(LedgerReads):
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
 
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
-
-    @property
     def unsigned_rows(self) -> int:
         """How many rows have come since the last checkpoint."""
         with self._turn:
