@@ -92,10 +92,6 @@ class SqliteLedger(LedgerReads):
             until_us = self._billed_from_us
             self._journal.append(correction_of(invocation_id, first, replacement, until_us))
 
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
-
     def start_closing(self, end_us: int) -> None:
         """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
         a later one, as if those before were closed already."""
