@@ -88,6 +88,10 @@ def usage_lines(stretch: Priced, by: By) -> Iterator[Line]:
         yield from _divided(about, invoiced[about], stretch, by)
 
 
+# What was taken back whole leaves nothing of these, and no line.
+_COUNTED = ("requests", "quantity_us", "busy_us", "held_us", "restore_us")
+
+
 def _divided(about: _Invoiced, sums: Sequence[UsageSum], stretch: Priced, by: By) -> Iterator[Line]:
     groups: dict[_Parts, list[UsageSum]] = defaultdict(list)
     for each in sums:
@@ -97,8 +101,9 @@ def _divided(about: _Invoiced, sums: Sequence[UsageSum], stretch: Priced, by: By
     for parts in sorted(groups):
         own: dict[str, Any] = dict(parts)
         line = replace(_usage_line(about, groups[parts], stretch), **own)
-        lines.append(line)
-        exact.append(rate.amount_atto(line.quantity_us, line.requests))
+        if any(getattr(line, name) for name in _COUNTED):
+            lines.append(line)
+            exact.append(rate.amount_atto(line.quantity_us, line.requests))
     minor = apportioned(exact, atto_per_minor(stretch.card.exponent))
     nano = apportioned(exact, ATTO_PER_NANO)
     for line, amount_minor, amount_nano in zip(lines, minor, nano, strict=True):

@@ -35,7 +35,7 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Months:
-    """The months of a ledger.
+    """The months of a ledger. `sign` has the ledger sign what it has come to.
 
     Reads may run in any thread. `start_closing`, `issue`, `credit` and `correct` belong to the
     thread that posts to the ledger.
@@ -45,6 +45,7 @@ class Months:
     book: Callable[[], RateBook]
     parties: Parties
     key: SigningKey
+    sign: Callable[[], None]
 
     def report(self, month: str, by: str, tenant: str, now_us: int) -> Statement:
         """The bill of a month; of a closed one by function, the one that was made then."""
@@ -131,11 +132,11 @@ class Months:
             closed,
         )
 
-    def issue(self, issue: Issue, now_us: int) -> None:
+    def issue(self, issue: Issue) -> None:
         """Keeps documents for ever, and signs what the ledger has come to with them. Raises
         `Conflict`, `StorageFull`."""
         self.ledger.issue(issue)
-        self.ledger.checkpoint(self.key, now_us)
+        self.sign()
 
     def closed(self, month: str) -> tuple[ClosedMonth, list[Issued]]:
         """A month that is closed, and its invoices. Raises `NotFound`."""
@@ -181,7 +182,7 @@ class Months:
             now_us,
         )
         issued = self._issued(note, now_us, key)
-        self.issue(Issue((issued,), (_charge(note, period, now_us),)), now_us)
+        self.issue(Issue((issued,), (_charge(note, period, now_us),)))
         return issued
 
     def correct(self, invocation_id: str, correction: Correction) -> Usage:

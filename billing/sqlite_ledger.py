@@ -148,17 +148,14 @@ class SqliteLedger(LedgerReads):
 
     def close_leases(self) -> None:
         """Closes the leases of a writer that was killed: no replica outlives it. For when all
-        the rows that it owed are posted. Raises `StorageFull`."""
-        found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
-        intervals = [
-            interval
-            for balance, *values in found
-            for interval in closing_of(Entry._make(values[2:-1]), balance)
-        ]
-        if intervals:
-            self._journal.append(
-                [e for interval in intervals for e in entries_of(interval, self._billed_from_us)]
-            )
+        the rows that it owed are posted. Raises as `post`."""
+        self.post(
+            [
+                interval
+                for balance, *values in self._read("select_open_leases", ())
+                for interval in closing_of(Entry._make(values[2:-1]), balance)
+            ]
+        )
 
     def _read(self, query: str, values: Values) -> list[Any]:
         return list(self.stream(query, values))

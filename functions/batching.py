@@ -10,6 +10,22 @@ from dsfn.functions.errors import DefinitionError
 from dsfn.functions.shape import call_of
 from dsfn.functions.signature import Signature
 
+# What one item may weigh: the sums of a batch then stay far inside 64 bits.
+MAX_WEIGHT = 2**32
+
+
+def check_weight(weight: object, max_batch: int) -> None:
+    """Refuses a `weight` that is not a function, and one without batches to divide.
+
+    Raises `DefinitionError`.
+    """
+    if not callable(weight):
+        raise DefinitionError(
+            "weight must be a function from one item of the list to a whole number, such as len."
+        )
+    if max_batch == 1:
+        raise DefinitionError("weight is for functions with max_batch: it divides a batch's time.")
+
 
 def check_batches(name: str, target: Callable[..., Any], signature: Signature) -> None:
     """Refuses `max_batch` on what is no plain function from one list to a list.

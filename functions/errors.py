@@ -10,6 +10,8 @@
     │   ├── HeadTooLarge             the head of an HTTP request is over the limit
     │   ├── NotFound                 no such function, revision, invocation, ...
     │   ├── NoPlan                   no deployed functions lead from the inputs to the output
+    │   ├── Unauthenticated          no API key, or none that is valid
+    │   ├── Forbidden                the API key may not do this
     │   ├── Conflict                 the request does not fit the state of what it names
     │   └── IdempotencyMismatch      the same key again with another body
     ├── DeployError                  the author's mistake, found while deploying (see `traceback`)
@@ -30,12 +32,13 @@
     │   └── RunCancelled             somebody called it off
     ├── Unavailable                  cannot be served now (`retry_after_s` says when to try again)
     │   ├── QueueFull                too many calls wait already
+    │   ├── BudgetReserved           what is left of a budget is set aside for calls under way
     │   ├── QueueTimeout             no replica came before the deadline
     │   ├── ReplicaStartFailed       a replica could not be started
     │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
-    │   ├── StoreUnavailable         a store (snapshots, blobs, the ledger) cannot be reached, or refuses
+    │   ├── StoreUnavailable         a store (of snapshots, the ledger) is away, or refuses
     │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
     ├── CorruptBlob                  a stored input or result is not what was put
@@ -114,6 +117,14 @@ class NoPlan(RequestError):
     be called, and that give the output)."""
 
 
+class Unauthenticated(RequestError):
+    """No API key, or none that is valid: which of the two, and why, is not told."""
+
+
+class Forbidden(RequestError):
+    """The API key is valid and may not do this."""
+
+
 class Conflict(RequestError):
     """The request does not fit the state of what it names."""
 
@@ -175,7 +186,9 @@ class RunError(DsfnError):
 
 
 class BudgetExceeded(RunError):
-    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run" or "step")."""
+    """Going on would have cost more than it may. Fields: `budget_nano`, `of` ("run", "step",
+    "tenant", "key" or "function"); of the last three `budget` (its id), `spent_nano`,
+    `reserved_nano` and `resets_at`, too."""
 
 
 class RunTimedOut(RunError):
@@ -192,6 +205,11 @@ class Unavailable(DsfnError):
 
 class QueueFull(Unavailable):
     """Too many calls wait already. Fields: `max_queue`, `retry_after_s`."""
+
+
+class BudgetReserved(Unavailable):
+    """What is left of a budget is set aside for calls under way, which will not use all of it.
+    Fields: those of `BudgetExceeded`, `retry_after_s`."""
 
 
 class QueueTimeout(Unavailable):

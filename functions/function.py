@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
-from dsfn.functions.batching import check_batches
+from dsfn.functions.batching import check_batches, check_weight
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface, Kind
@@ -30,6 +30,8 @@ class Function(Triggered, Callee[P, R]):
     body of a workflow it becomes a step.
 
     `target` is what was decorated; a class is instantiated (and set up) at the first call.
+    `weight`: how much an item counts when the time of a batch is divided among its calls, None
+    for all the same.
     """
 
     __name__: str
@@ -37,12 +39,17 @@ class Function(Triggered, Callee[P, R]):
     __wrapped__: Callable[P, R]
 
     def __init__(
-        self, target: Callable[P, R], options: Options, triggers: tuple[Filter, ...] = ()
+        self,
+        target: Callable[P, R],
+        options: Options,
+        triggers: tuple[Filter, ...] = (),
+        weight: Callable[[Any], int] | None = None,
     ) -> None:
         update_wrapper(self, target, updated=())
         self.target = target
         self.options = options
         self.triggers = triggers
+        self.weight = weight
         self._lock = threading.Lock()
         self._instance: Callable[P, R] | None = None
 
@@ -127,6 +134,7 @@ def function(
     timeout: float | str = 300.0,
     max_queue: int = 1000,
     max_batch: int = 1,
+    weight: Callable[[Any], int] | None = None,
     precision: Literal["int8", "fp8"] | None = None,
     env: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
@@ -141,19 +149,23 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     or a fraction), `memory` (bytes or "2GiB"), `concurrency`, `min_replicas`,
     `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
     `max_queue`, `max_batch` (items that are run as one, for a function from one list to
-    a list as long), `precision` ("int8" or "fp8", of a model's weights in the snapshot),
-    `env`, `requirements`, `tags` (words that say what it is for). A class may have
-    `setup()`, `after_restore()` and `sample()`, and must have `__call__`. Raises
-    `DefinitionError`.
+    a list as long), `weight` (a function from one item to a whole number: how much it
+    counts when the time of a batch is divided; without one all count the same),
+    `precision` ("int8" or "fp8", of a model's weights in the snapshot), `env`,
+    `requirements`, `tags` (words that say what it is for). A class may have `setup()`,
+    `after_restore()` and `sample()`, and must have `__call__`. Raises `DefinitionError`.
     """
     if target is not None and options:
         raise DefinitionError("@function takes its options by name, and nothing else.")
     if target is not None:
         return _make(target, {})
-    return lambda decorated: _make(decorated, options)
+    weight = options.pop("weight", None)
+    return lambda decorated: _make(decorated, options, weight)
 
 
-def _make(target: Any, options: Mapping[str, Any]) -> Function[..., Any]:
+def _make(
+    target: Any, given: Mapping[str, Any], weight: Callable[[Any], int] | None = None
+) -> Function[..., Any]:
     if isinstance(target, Function):
         raise DefinitionError(f"'{target.__name__}' is decorated with @function twice.")
     if not isinstance(target, type) and not inspect.isroutine(target):
@@ -165,7 +177,10 @@ def _make(target: Any, options: Mapping[str, Any]) -> Function[..., Any]:
     else:
         found = inspect.signature(target)
         check_shape(target.__name__, list(found.parameters.values()), found.return_annotation)
-    return Function(target, options_of(target.__name__, **options), triggers_of(target))
+    options = options_of(target.__name__, **given)
+    if weight is not None:
+        check_weight(weight, options.max_batch)
+    return Function(target, options, triggers_of(target), weight)
 
 
 def _check_class(target: type) -> None:

@@ -12,10 +12,16 @@ from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
+from dsfn.runtime.access import Access, Keys
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
+from dsfn.runtime.budgets import Budgets
+from dsfn.runtime.budgets.alerts import Alerts
+from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -32,10 +38,13 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.found import find_gpus
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.notary.places import open_place
+from dsfn.runtime.outbox.cursors import Cursors
+from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -57,7 +66,7 @@ from dsfn.runtime.workflows.engine import Engine
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.pins import Pins
 from dsfn.runtime.workflows.planner import Planner
-from dsfn.runtime.workflows.prices import prices_of
+from dsfn.runtime.workflows.prices import Prices, prices_of
 from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.runtime.workflows.schedules import Schedules
 from dsfn.runtime.workflows.starter import Starter
@@ -76,17 +85,20 @@ def assemble(
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
     card = configured_card(settings.billing)
+    places = [open_place(each) for each in settings.checkpoints]
     key = SigningKey.open(data_dir / KEY_FILE)
+    notary = Notary(ledger, key, places, clock, data_dir)
     rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
     parties = read_parties(settings.invoices)
-    months = Months(ledger, lambda: rates.book, parties, key)
-    places = [open_place(each) for each in settings.checkpoints]
+    months = Months(ledger, lambda: rates.book, parties, key, notary.sign)
     in_force = _in_force(rates, clock)
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
-    gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
+    found, patience_s = find_gpus(settings.gpu.devices), settings.limits.queue_timeout_s
+    gpus = Gpus(found, settings.gpu, settings.tenant, patience_s)
     launcher = Launcher(settings.limits.spares, bool(gpus))
+    leases = Leases(clock, new_call_id, gpus.class_of)
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
     tiers.promote = gpus.promote
     tiers.above = lambda digest: gpus.tiers_of(data_dir / "snapshots" / digest)
@@ -94,15 +106,23 @@ def assemble(
     soundness = Soundness(data_dir / "snapshots", environments)
     quarantine = Quarantine(registry, settings.limits.max_failed_restores, tiers.refetch)
     replicas = ReplicaStarter(
-        settings, clock, environments, launcher, gpus, tiers, logs, soundness, quarantine
+        settings, leases, environments, launcher, gpus, tiers, logs, soundness, quarantine
     )
     pools = Pools(settings, clock, registry, replicas)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
+    queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
+    workflows = WorkflowRegistry(connection, clock)
+    subscriptions, owners = Subscriptions(registry, workflows), BlobOwners(connection, clock)
+    router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
+    prices = prices_of(in_force, settings.limits, gpus.device_class)
+    budgets = _budgets(connection, clock, ledger, rates, prices, router, settings.tenant)
+    meter = Meter(budgets, leases)
     invoker = Invoker(
         registry,
         pools,
         blobs,
-        Meter(ledger),
+        meter,
+        budgets,
         in_force,
         answers,
         metrics,
@@ -110,10 +130,6 @@ def assemble(
         clock,
         settings.limits,
     )
-    queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
-    workflows = WorkflowRegistry(connection, clock)
-    subscriptions = Subscriptions(registry, workflows)
-    router = _router(settings, clock, connection, subscriptions, blobs, queue)
     runs = Engine(
         Surroundings(
             connection,
@@ -124,8 +140,8 @@ def assemble(
             invoker.run,
             registry.revision,
             workflows.revision,
-            ledger.post,
-            prices_of(in_force, settings.limits, gpus.device_class),
+            meter.post_kept,
+            prices,
             new_call_id,
             settings.limits.max_body_bytes,
         )
@@ -134,14 +150,24 @@ def assemble(
     starter = Starter(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
-    metrics.watch(lambda: _gauges(pools, queue, runs))
+    outbox = _outbox(settings, connection, ledger)
+    metrics.watch(lambda: _gauges(pools, queue, runs, outbox))
     return Services(
         settings=settings,
         clock=clock,
         life=Life(url, clock.now_us()),
+        access=Access(Keys(connection, clock), settings.tenant, settings.auth.required),
         registry=registry,
         pipeline=_pipeline(
-            settings, clock, registry, workflows, environments, launcher, gpus, tiers, soundness
+            settings,
+            clock,
+            registry,
+            workflows,
+            environments,
+            Jobs(launcher, gpus, leases),
+            gpus,
+            tiers,
+            soundness,
         ),
         gpus=gpus,
         tiers=tiers,
@@ -151,6 +177,7 @@ def assemble(
         invoker=invoker,
         bodies=BodyReader(settings.limits),
         blobs=blobs,
+        owners=owners,
         sweeper=Sweeper(blobs, data_dir / "node.db", BLOB_OWNERS),
         logs=logs,
         queue=queue,
@@ -171,6 +198,7 @@ def assemble(
                 results.prune,
                 runs.store.prune,
                 workflows.prune,
+                owners.prune,
                 pools.release,
             ),
         ),
@@ -182,13 +210,22 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
-        notary=Notary(ledger, key, places, clock, data_dir),
+        meter=meter,
+        notary=notary,
         rates=rates,
+        budgets=budgets,
+        outbox=outbox,
+        adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
         months=months,
-        closer=Closer(months, clock, invoker.meter.flush),
+        closer=Closer(months, clock, meter.flush),
         metrics=metrics,
         timelines=timelines,
     )
+
+
+def _outbox(settings: Settings, connection: apsw.Connection, ledger: Ledger) -> Outbox:
+    cursors = Cursors(connection)
+    return Outbox([Sender(sink, ledger, cursors) for sink in settings.outbox])
 
 
 def _in_force(rates: RateStore, clock: Clock) -> Callable[[], RateCard]:
@@ -211,6 +248,20 @@ def _tiers(
     return SnapshotTiers(disk, records, pruner, clock, copies)
 
 
+def _budgets(
+    connection: apsw.Connection,
+    clock: Clock,
+    ledger: Ledger,
+    rates: RateStore,
+    prices: Prices,
+    router: Router,
+    tenant: str,
+) -> Budgets:
+    store = BudgetStore(connection)
+    alerts = Alerts(connection, store, router, clock, tenant, prices.currency)
+    return Budgets(store, ledger, lambda: rates.book, prices.at_most, alerts, clock)
+
+
 def _router(
     settings: Settings,
     clock: Clock,
@@ -218,6 +269,7 @@ def _router(
     subscriptions: Subscriptions,
     blobs: BlobStore,
     queue: Queue,
+    owners: BlobOwners,
 ) -> Router:
     return Router(
         connection,
@@ -228,6 +280,7 @@ def _router(
         new_call_id,
         settings.tenant,
         settings.limits.max_body_bytes,
+        owners.add,
     )
 
 
@@ -237,7 +290,7 @@ def _pipeline(
     registry: Registry,
     workflows: WorkflowRegistry,
     environments: Environments,
-    launcher: Launcher,
+    jobs: Jobs,
     gpus: Gpus,
     tiers: SnapshotTiers,
     soundness: Soundness,
@@ -247,7 +300,7 @@ def _pipeline(
         tiers,
         environments,
         registry,
-        Jobs(launcher, gpus),
+        jobs,
         gpus,
         soundness,
         clock,
@@ -257,7 +310,7 @@ def _pipeline(
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
@@ -267,4 +320,6 @@ def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
         runs_under_way=runs.under_way(),
         steps_under_way=runs.calls_under_way(),
         runs_ended=runs.ended(),
+        outbox_pending={each.sink.name: each.pending for each in outbox.senders},
+        outbox_failures={each.sink.name: each.failures for each in outbox.senders},
     )

@@ -30,5 +30,5 @@ class Closer:
             now_us = self.clock.now_us()
             if self.months.start_closing(month, now_us):
                 issue = await asyncio.to_thread(self.months.prepare, month, now_us)
-                self.months.issue(issue, now_us)
+                self.months.issue(issue)
         return await asyncio.to_thread(self.months.closed, month)

@@ -13,12 +13,13 @@ from typing import Any
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
 from dsfn.runtime.notary.settings import PlaceSettings, read_places
+from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
 _NAMES = ("host", "port", "tenant")
-_TABLES = ("limits", "gpu", "snapshots", "blobs", "billing", "invoices")
+_TABLES = ("limits", "gpu", "snapshots", "blobs", "auth", "billing", "invoices")
 _BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
 _STORE = re.compile(rf"{_BUCKET}|file:///.+")
 
@@ -129,11 +130,19 @@ class BlobSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """The `[auth]` table. `required`: whether a request needs an API key. Where none is needed,
+    one without a key is the configured tenant's and may do everything."""
+
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `checkpoints`, the places that these are put to, and `ledger`, the URL
-    of its PostgreSQL database, "" for the file in the data directory. `invoices` is the raw
-    `[invoices]` table."""
+    what is not about rates: `checkpoints`, the places that these are put to, `ledger`, the URL of
+    its PostgreSQL database, "" for the file in the data directory, and `outbox`, the receivers of
+    usage. `invoices` is the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -143,10 +152,12 @@ class Settings:
     gpu: GpuSettings = GpuSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     blobs: BlobSettings = BlobSettings()
+    auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
-    invoices: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: tuple[PlaceSettings, ...] = ()
     ledger: str = field(default="", repr=False)
+    outbox: tuple[SinkSettings, ...] = ()
+    invoices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def default_data_dir() -> Path:
@@ -172,6 +183,7 @@ def load_settings(
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
     billing = dict(_table(table, "billing"))
     checkpoints = read_places(billing.pop("checkpoints", []))
+    outbox = read_sinks(billing.pop("outbox", {}))
     ledger = billing.pop("ledger", "")
     if not isinstance(ledger, str):
         raise UsageError("billing.ledger must be a text: postgresql://USER@HOST:PORT/DATABASE.")
@@ -184,10 +196,12 @@ def load_settings(
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
-        invoices=_table(table, "invoices"),
+        auth=_auth(_table(table, "auth")),
         billing=billing,
         checkpoints=checkpoints,
         ledger=ledger,
+        outbox=outbox,
+        invoices=_table(table, "invoices"),
     )
 
 
@@ -242,6 +256,15 @@ def _snapshots(table: Mapping[str, Any]) -> SnapshotSettings:
 def _blobs(table: Mapping[str, Any]) -> BlobSettings:
     texts = {name: _text(BlobSettings, f"blobs.{name}", value) for name, value in table.items()}
     return BlobSettings(**texts)
+
+
+def _auth(table: Mapping[str, Any]) -> AuthSettings:
+    for name, value in table.items():
+        if name != "required":
+            raise UsageError(f"config.toml has an unknown entry auth.{name}.")
+        if not isinstance(value, bool):
+            raise UsageError("auth.required must be true or false.")
+    return AuthSettings(**table)
 
 
 def _text(settings: type[Any], entry: str, value: object) -> str:

@@ -44,15 +44,24 @@ class DataDirectory:
             ) from None
         return cls(path, lock)
 
-    def announce(self, url: str, started_at: str) -> None:
-        """Writes `node.json`, by which the command line finds the node."""
+    def announce(self, url: str, started_at: str, local_key: str) -> None:
+        """Writes `node.json`, by which the command line finds the node, and `node.key`, by which
+        the node knows that it is its owner's."""
+        self._write("node.key", local_key)
         document = {"url": url, "pid": os.getpid(), "started_at": started_at}
-        temporary = self.path / ".node.json"
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(self.path / "node.json")
+        self._write("node.json", json.dumps(document))
+
+    def _write(self, name: str, text: str) -> None:
+        """A file that nobody sees half written, and nobody but its owner at all."""
+        temporary = self.path / f".{name}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(self.path / name)
 
     def release(self) -> None:
-        """Takes `node.json` away and unlocks the directory."""
-        with suppress(FileNotFoundError):
-            (self.path / "node.json").unlink()
+        """Takes both away and unlocks the directory."""
+        for name in ("node.json", "node.key"):
+            with suppress(FileNotFoundError):
+                (self.path / name).unlink()
         os.close(self._lock)

@@ -17,16 +17,19 @@ from dsfn.functions.errors import (
     CorruptBlob,
     DsfnError,
     FunctionError,
+    HandlerCrashed,
     OutputTooLarge,
     RequestError,
 )
 from dsfn.runtime.answers import Answers, Claim
 from dsfn.runtime.blobs import BlobStore, references_in
+from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
+from dsfn.runtime.leases.lease import Held
 from dsfn.runtime.metering import Meter
-from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
+from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
@@ -35,6 +38,7 @@ from dsfn.runtime.timelines import Timelines
 
 _NODE_NONCE = urandom(5).hex()
 _CALL_NUMBERS = count()
+_NO_ORIGIN = Origin("", "", "")
 
 
 def new_call_id(now_us: int) -> str:
@@ -53,6 +57,7 @@ class Invoker:
     pools: Pools
     blobs: BlobStore
     meter: Meter
+    budgets: Budgets
     in_force: Callable[[], RateCard]
     answers: Answers
     metrics: Metrics
@@ -66,13 +71,18 @@ class Invoker:
         A call with an idempotency key runs once: a repeat gets the first answer, or the
         error that the function itself gave. Raises the tree's errors.
         """
-        revision = self._revision(call)
-        if call.idempotency_key is not None:
-            return await self._invoke_once(call, revision)
-        answer, usage = await self._run(call, revision, self.meter.post)
-        if answer.stream is None:
-            await self.meter.post(usage)
-        return answer
+        revision, goes_on = self._revision(call), False
+        try:
+            if call.idempotency_key is not None:
+                return await self._invoke_once(call, revision)
+            answer, usage = await self._run(call, revision, self.meter.post)
+            goes_on = answer.stream is not None
+            if not goes_on:
+                await self.meter.post(usage)
+            return answer
+        finally:
+            if not goes_on:
+                self.budgets.release(call.id)
 
     async def run(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
         """The answer to a call whose usage row its caller keeps, to post it later: it is given to
@@ -81,12 +91,19 @@ class Invoker:
         The caller sees to it that a call is not made again whose answer it has.
         """
 
+        billed: list[Usage] = []
+
         async def post(usage: Usage) -> None:
+            billed.append(usage)
             bill(usage)
 
-        answer, usage = await self._run(call, self._revision(call), post, whole=True)
-        bill(usage)
-        return answer
+        try:
+            answer, usage = await self._run(call, self._revision(call), post, whole=True)
+            await post(usage)
+            return answer
+        finally:
+            if not billed:
+                self.budgets.release(call.id)
 
     async def _invoke_once(self, call: Call, revision: Revision) -> Answer:
         """A call with a key: the first answer is stored with its usage before the ledger has
@@ -104,12 +121,16 @@ class Invoker:
         except BaseException:
             self.answers.release(claim)
             raise
-        await self.answers.complete(claim, answer, usage)
+        try:
+            await self.answers.complete(claim, answer, usage)
+        except DsfnError:
+            self.meter.lost(usage)
+            raise
         await self._post_first(claim, usage)
         return answer
 
     async def _post_first(self, claim: Claim, usage: Usage) -> None:
-        await self.meter.post(usage)
+        await self.meter.post(usage, kept=True)
         self.answers.posted([claim.key])
 
     def _revision(self, call: Call) -> Revision:
@@ -126,6 +147,7 @@ class Invoker:
         stream, posted when the stream ends.
         """
         try:
+            call = self.budgets.reserve(call, revision)
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
@@ -133,10 +155,12 @@ class Invoker:
             # Nothing ran: there is nothing for the books, but it must be seen.
             self.metrics.failed(call.function, type(error).__name__, "rejected")
             raise
+        if lease.restore_us:
+            lease.slot.lease.restored_for(call.tenant)
         limit_us = self._limit_us(call, lease)
         if limit_us is not None and limit_us <= 0:
             lease.replica.unreserve(lease.slot)
-            raise _too_dear(call)
+            raise self._too_dear(call)
         try:
             if limit_us is None:
                 reply = await self._reply(call, lease, whole)
@@ -150,15 +174,15 @@ class Invoker:
                 await self.blobs.discard(str(error.fields["blob"]))
             raise
         if stream is not None:
-            usage = self._usage(call, lease, 0)
+            usage = self._usage(call, lease, lease.slot.so_far(), 0)
             charges: list[Charge] = []
             answer = replace(
                 self._answer(lease, reply, usage),
-                stream=self._metered(stream, call, lease, charges),
+                stream=self._metered(stream, call, lease, charges, limit_us),
                 settled=lambda: charges[0].to_document(),
             )
             return answer, usage
-        usage = self._usage(call, lease, reply.busy_us)
+        usage = self._settled(call, lease, reply.busy_us)
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
@@ -177,15 +201,23 @@ class Invoker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise _too_dear(call) from None
+            raise self._too_dear(call) from None
+
+    def _too_dear(self, call: Call) -> BudgetExceeded:
+        """The error of a call that was cut off, or not begun, for want of money."""
+        return self.budgets.exceeded(call) or BudgetExceeded(
+            f"The call would cost more than {call.max_cost_nano} nano-units.",
+            budget_nano=call.max_cost_nano,
+        )
 
     def _limit_us(self, call: Call, lease: Lease) -> int | None:
         """How long a call may hold its replica, None for as long as it likes."""
-        ready = lease.replica.ready
-        if call.max_cost_nano is None or ready is None:
+        if call.max_cost_nano is None:
             return None
-        rate = self.in_force().rate(ready.device_class)
-        return rate.affordable_us(call.max_cost_nano, lease.restore_us)
+        devices = lease.slot.lease.subject
+        rate = self.in_force().rate(devices.device_class)
+        limit_us = rate.affordable_us(call.max_cost_nano, lease.restore_us * devices.devices)
+        return None if limit_us is None else limit_us // devices.devices
 
     async def _collect(self, reply: Reply) -> None:
         """Turns a streaming reply into one with a body, within the limit of results."""
@@ -205,20 +237,47 @@ class Invoker:
         reply.body = b"".join(chunks)
 
     async def _metered(
-        self, stream: Stream, call: Call, lease: Lease, charges: list[Charge]
+        self,
+        stream: Stream,
+        call: Call,
+        lease: Lease,
+        charges: list[Charge],
+        limit_us: int | None,
     ) -> AsyncGenerator[bytes, None]:
         """Passes a stream on; its row is committed, and its charge known, before its end."""
+        until_s = None if limit_us is None else lease.granted_ns / 1e9 + limit_us / 1e6
         try:
-            async with aclosing(stream.chunks) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except BaseException as error:
-            await self._post_failure(call, lease, error, self.meter.post)
-            raise
-        usage = self._usage(call, lease, stream.reply.busy_us)
-        self._answered(call, self._answer(lease, stream.reply, usage))
-        await self.meter.post(usage)
-        charges.append(self._charge(usage))
+            try:
+                async with aclosing(stream.chunks) as chunks:
+                    async for chunk in self._in_time(chunks, call, until_s):
+                        yield chunk
+            except BaseException as error:
+                await self._post_failure(call, lease, error, self.meter.post)
+                raise
+            usage = self._settled(call, lease, stream.reply.busy_us)
+            self._answered(call, self._answer(lease, stream.reply, usage))
+            await self.meter.post(usage)
+            charges.append(self._charge(usage))
+        finally:
+            self.budgets.release(call.id)
+
+    async def _in_time(
+        self, chunks: AsyncGenerator[bytes, None], call: Call, until_s: float | None
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks that come before the monotonic clock says `until_s`. Raises
+        `BudgetExceeded` when it does."""
+        while True:
+            left_s = None if until_s is None else until_s - self.clock.monotonic_ns() / 1e9
+            try:
+                async with asyncio.timeout(left_s) as limit:
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise self._too_dear(call) from None
+            if chunk is None:
+                return
+            yield chunk
 
     def _answered(self, call: Call, answer: Answer) -> None:
         self.metrics.answered(call.function, answer)
@@ -228,9 +287,10 @@ class Invoker:
         self, call: Call, lease: Lease, error: BaseException, post: Post
     ) -> None:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
-        kind = type(error) if isinstance(error, DsfnError) else CallCancelled
-        usage = self._usage(call, lease, busy_us=None)
-        usage = replace(usage, status=_status(kind), error=kind.__name__)
+        cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
+        status = _status(cause)
+        usage = self._settled(call, lease, None, ran=status != "rejected")
+        usage = replace(usage, status=status, error=type(cause).__name__)
         self.metrics.failed(call.function, usage.error, usage.status)
         if isinstance(error, DsfnError):
             charge = self._charge(usage)
@@ -238,29 +298,35 @@ class Invoker:
             error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
         await post(usage)
 
-    def _usage(self, call: Call, lease: Lease, busy_us: int | None) -> Usage:
+    def _settled(self, call: Call, lease: Lease, busy_us: int | None, ran: bool = True) -> Usage:
+        """The row of a call that is over for its caller. That it was cut off a little late, or
+        came to a replica only to be refused, is not the caller's to pay."""
+        held = lease.slot.settle(self._limit_us(call, lease) if ran else 0)
+        return self._usage(call, lease, held, busy_us)
+
+    def _usage(self, call: Call, lease: Lease, held: Held, busy_us: int | None) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
-        ready = lease.replica.ready
-        assert ready is not None
-        now_ns = self.clock.monotonic_ns()
-        held_us = lease.slot.held_us(now_ns)
-        limit_us = self._limit_us(call, lease)
-        if limit_us is not None:
-            # That it was cut off a little late is not the caller's to pay.
-            held_us = min(held_us, limit_us)
+        devices, origin = lease.slot.lease.subject, call.origin or _NO_ORIGIN
         return Usage(
             invocation_id=call.id,
             tenant=call.tenant,
             caller=call.caller,
             function=call.function,
-            revision=lease.replica.revision.id,
-            device_class=ready.device_class,
-            started_at_us=self.clock.now_us() - (now_ns - lease.granted_ns) // 1000,
-            busy_us=held_us if busy_us is None else min(busy_us, held_us),
-            held_us=held_us,
+            revision=devices.revision,
+            device_class=devices.device_class,
+            started_at_us=held.started_at_us,
+            busy_us=held.held_us if busy_us is None else min(busy_us, held.held_us),
+            held_us=held.held_us,
             restore_us=lease.restore_us,
             status="succeeded",
             idempotency_key=call.idempotency_key or "",
+            key_id=call.key_id,
+            device=devices.device,
+            lease=devices.lease,
+            devices=devices.devices,
+            workflow=origin.workflow,
+            run=origin.run,
+            step=origin.step,
         )
 
     def _answer(self, lease: Lease, reply: Reply, usage: Usage) -> Answer:
@@ -316,16 +382,11 @@ async def _rest(
             yield chunk
 
 
-def _too_dear(call: Call) -> BudgetExceeded:
-    return BudgetExceeded(
-        f"The call would cost more than {call.max_cost_nano} nano-units.",
-        budget_nano=call.max_cost_nano,
-    )
-
-
-def _status(kind: type[DsfnError]) -> Status:
-    if issubclass(kind, RequestError):
+def _status(error: DsfnError) -> Status:
+    if isinstance(error, RequestError):
         return "rejected"
-    if issubclass(kind, CallCancelled | BudgetExceeded):
+    if isinstance(error, CallCancelled | BudgetExceeded):
         return "cancelled"
-    return "failed" if issubclass(kind, FunctionError) else "platform"
+    if isinstance(error, HandlerCrashed) and error.fields.get("signal") == "SIGKILL":
+        return "platform"  # no code of a function ends that way: the kernel or somebody ended it
+    return "failed" if isinstance(error, FunctionError) else "platform"

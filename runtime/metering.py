@@ -3,63 +3,159 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from dsfn.billing.ledger import Ledger
+from dsfn.billing.interval import Interval
+from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.runtime.leases.leases import Leases
+
+# How long the time of devices goes unwritten at most.
+FLUSH_EVERY_S = 60.0
+# Rows of devices are in no hurry: most find a call's commit to go with.
+_SOON_S = 0.1
+_LOG = logging.getLogger("dsfn.meter")
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """A row that waits. `kept`: whoever posts it will do so again if this fails."""
+
+    row: Usage
+    committed: asyncio.Future[None]
+    kept: bool
+
+
+class Poster(Protocol):
+    """Who has rows written to the ledger."""
+
+    def post(self, rows: Sequence[Posting]) -> None:
+        """Writes all of `rows` or none, as a ledger does."""
 
 
 @dataclass(eq=False)
 class Meter:
-    """Posts usage rows. All rows that come up in one turn of the event loop share one commit,
-    so a busy node commits once for many calls and an idle one without delay."""
+    """Posts the rows of calls and of devices. All rows of calls that come up in one turn of the
+    event loop share one commit, so a busy node commits once for many calls and an idle one
+    without delay. Rows of devices go along with them, or are posted a little later."""
 
-    ledger: Ledger
-    _waiting: list[tuple[Usage, asyncio.Future[None]]] = field(default_factory=list)
+    ledger: Poster
+    leases: Leases
+    _waiting: list[_Entry] = field(default_factory=list)
+    _soon: asyncio.TimerHandle | None = None
+    _ticker: asyncio.Task[None] | None = None
 
-    async def post(self, row: Usage) -> None:
-        """Returns when the row is committed. Raises `StorageFull`, `Conflict`."""
+    def __post_init__(self) -> None:
+        self.leases.waiting = self._commit_soon
+
+    def start(self) -> None:
+        """Has the time of devices written down now and then."""
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def close(self) -> None:
+        """Ends all leases and writes down what there is."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        self.leases.close()
+        self._commit()
+        if self._soon is not None:
+            self._soon.cancel()
+
+    async def post(self, row: Usage, kept: bool = False) -> None:
+        """Returns when the row is committed. `kept`: where it could not be, its caller will post
+        it again. Raises `StorageFull`, `Conflict`."""
         loop = asyncio.get_running_loop()
         committed: asyncio.Future[None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._commit)
-        self._waiting.append((row, committed))
+        self._waiting.append(_Entry(row, committed, kept))
         await committed
 
+    def post_kept(self, rows: Sequence[Usage]) -> None:
+        """Posts rows at once, all or none, that their caller will post again where they could not
+        be. Raises `StorageFull`, `Conflict`."""
+        self.ledger.post(rows)
+        self.leases.posted(rows)
+
+    def lost(self, row: Usage) -> None:
+        """A call's row that came to be, and will not be posted: its time is the platform's."""
+        self.leases.lost(row)
+
     def flush(self) -> None:
-        """Writes down what was used up to now."""
+        """Writes down the time of devices up to now."""
+        self.leases.flush()
+        self._commit()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            self.flush()
+
+    def _commit_soon(self) -> None:
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(_SOON_S, self._commit_later)
+
+    def _commit_later(self) -> None:
+        self._soon = None
         self._commit()
 
     def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
+        intervals = self.leases.taken()
+        if not waiting and not intervals:
+            return
         try:
-            self.ledger.post([row for row, _ in waiting])
+            self.ledger.post([*(entry.row for entry in waiting), *intervals])
         except Conflict:
             # One row of the group is refused: the others must not suffer for it.
             for entry in waiting:
-                self._commit_one(*entry)
+                self._commit_one(entry)
+            self._commit_intervals(intervals)
         except DsfnError as error:
-            for _, committed in waiting:
-                _fail(committed, error)
+            self._keep(intervals, error)
+            for entry in waiting:
+                self._fail(entry, error)
         else:
-            for _, committed in waiting:
-                _succeed(committed)
+            for entry in waiting:
+                self._succeed(entry)
 
-    def _commit_one(self, row: Usage, committed: asyncio.Future[None]) -> None:
+    def _commit_one(self, entry: _Entry) -> None:
         try:
-            self.ledger.post([row])
+            self.ledger.post([entry.row])
         except DsfnError as error:
-            _fail(committed, error)
+            self._fail(entry, error)
         else:
-            _succeed(committed)
+            self._succeed(entry)
 
+    def _commit_intervals(self, rows: Sequence[Interval]) -> None:
+        """Rows of which one may be there already, closing a lease that others have closed."""
+        for number, row in enumerate(rows):
+            try:
+                self.ledger.post([row])
+            except Conflict as error:
+                _LOG.error("The ledger refuses a row of a device: %s", error.message)
+            except DsfnError as error:
+                self._keep(rows[number:], error)
+                return
 
-def _succeed(committed: asyncio.Future[None]) -> None:
-    if not committed.done():
-        committed.set_result(None)
+    def _keep(self, rows: Sequence[Interval], error: DsfnError) -> None:
+        """They are posted with what comes next: every minute something does."""
+        if rows:
+            _LOG.warning("The ledger cannot be written now: %s", error.message)
+            self.leases.give_back(rows)
 
+    def _succeed(self, entry: _Entry) -> None:
+        self.leases.posted((entry.row,))
+        if not entry.committed.done():
+            entry.committed.set_result(None)
 
-def _fail(committed: asyncio.Future[None], error: DsfnError) -> None:
-    if not committed.done():
-        committed.set_exception(error)
+    def _fail(self, entry: _Entry, error: DsfnError) -> None:
+        if not entry.kept:
+            self.leases.lost(entry.row)
+        if not entry.committed.done():
+            entry.committed.set_exception(error)

@@ -34,12 +34,31 @@ def shown_key(key: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The step of a workflow's run that makes a call."""
+
+    workflow: str
+    run: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """On whose account something is done. `key_id`: of the API key it was asked for with, "" for
+    none."""
+
+    tenant: str
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request to a function, whoever made it.
 
+    `tenant`: on whose account; `key_id`: of the API key that it came with, "" for none.
     `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
     microseconds since the epoch (for the books). A call is cut off before it costs more than
-    `max_cost_nano`.
+    `max_cost_nano`. `origin`: the step that makes it, if one does.
     """
 
     id: str
@@ -48,12 +67,14 @@ class Call:
     content_type: str
     accept: str = "*/*"
     tenant: str = "default"
+    key_id: str = ""
     caller: str = ""
     idempotency_key: str | None = None
     revision: str | None = None
     received_at_us: int = 0
     received_ns: int = 0
     max_cost_nano: int | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

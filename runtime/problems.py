@@ -25,6 +25,8 @@ _STATUS: dict[type[DsfnError], int] = {
     errors.HeadTooLarge: 431,
     errors.NotFound: 404,
     errors.NoPlan: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
     errors.Conflict: 409,
     errors.IdempotencyMismatch: 422,
     errors.RequestError: 400,
@@ -37,6 +39,7 @@ _STATUS: dict[type[DsfnError], int] = {
     errors.RunTimedOut: 504,
     errors.RunCancelled: 409,
     errors.RunError: 500,
+    errors.BudgetReserved: 429,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
     errors.UsageError: 400,
@@ -81,6 +84,8 @@ def problem_response(error: DsfnError, instance: str = "", status: int | None = 
     retry_after_s = document.get("retry_after_s")
     if isinstance(retry_after_s, (int, float)):
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     if instance:
         headers["Dsfn-Invocation-Id"] = instance
     headers.update(_usage_headers(error))

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
+from dsfn.runtime.access import Access
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
+from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -25,7 +29,9 @@ from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
+from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.outbox.outbox import Outbox
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -55,6 +61,7 @@ class Services:
     settings: Settings
     clock: Clock
     life: Life
+    access: Access
     registry: Registry
     pipeline: Pipeline
     gpus: Gpus
@@ -65,6 +72,7 @@ class Services:
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore
+    owners: BlobOwners
     sweeper: Sweeper
     logs: LogStore
     queue: Queue
@@ -80,8 +88,12 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: Ledger
+    meter: Meter
     notary: Notary
     rates: RateStore
+    budgets: Budgets
+    outbox: Outbox
+    adviser: Adviser
     months: Months
     closer: Closer
     metrics: Metrics

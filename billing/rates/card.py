@@ -54,11 +54,15 @@ class RateCard:
         An estimate for the answer's header: the bill adds up exact amounts, knows the month's
         tiers and allowances, and rounds once for each line.
         """
+        return self.cost_atto(usage) // ATTO_PER_NANO
+
+    def cost_atto(self, usage: Usage) -> int:
+        """The same exactly, in atto-currency."""
         if usage.status not in self.billed:
             return 0
-        return self.rate(usage.device_class).cost_nano(
-            usage.busy_us, usage.held_us, usage.restore_us
-        )
+        rate, devices = self.rate(usage.device_class), usage.devices
+        times_us = (usage.busy_us * devices, usage.held_us * devices, usage.restore_us * devices)
+        return rate.amount_atto(rate.quantity_us(*times_us), requests=1)
 
     def most_nano(self, device_class: str, held_us: int, restore_us: int) -> int:
         """The most that one invocation of this length can cost by the list, rounded up."""

@@ -109,7 +109,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     commodity TEXT NOT NULL,
     balance   INTEGER NOT NULL,
     closed    INTEGER NOT NULL,
-    first_seq INTEGER NOT NULL, -- the first row about it
+    first_seq INTEGER NOT NULL, -- the first row about it came with this one
     PRIMARY KEY (account, commodity)
 ) STRICT, WITHOUT ROWID;
 
@@ -228,7 +228,12 @@ WHERE tenant = ? AND function = ? AND idempotency_key = ?
 -- name: select_open_leases
 -- With the balance, and the first row of each.
 SELECT a.balance, e.*
-FROM accounts AS a JOIN entries AS e ON e.seq = a.first_seq
+FROM accounts AS a JOIN entries AS e ON e.seq = (
+    SELECT seq FROM entries
+    WHERE seq >= a.first_seq AND lease = substr(a.account, 7)
+    ORDER BY seq
+    LIMIT 1
+)
 WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
 
 -- name: select_call
@@ -251,6 +256,18 @@ WHERE run = :run AND run <> '' AND kind = 'usage'
         SELECT 1 FROM entries
         WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant)
 ORDER BY started_at_us, seq;
+
+-- name: select_heads
+-- One chain, one row.
+SELECT 0, seq, hash FROM entries ORDER BY seq DESC LIMIT 1;
+
+-- name: select_calls_in
+-- The number first, and then all columns.
+SELECT seq, e.* FROM entries AS e
+WHERE chain = :chain AND seq > :after AND seq <= :until
+    AND (kind = 'usage' OR kind = 'reversal')
+ORDER BY seq
+LIMIT :limit;
 
 -- name: select_intervals
 SELECT * FROM entries

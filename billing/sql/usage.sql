@@ -1,17 +1,21 @@
 -- What was used: sums for bills, from roll-ups where these can tell.
+--
+-- `part` is what the calls of a sum have in common beside tenant, function, device class and
+-- status; of runs and steps the workflow is another part.
 
 -- name: sum_days
--- Rows of calls in whole days, by roll-ups, less those that ran over a midnight. Columns are in
--- the order of the fields of `UsageSum`.
-SELECT tenant, function, revision, device_class, status, day,
-    sum(requests), sum(busy_us), sum(held_us), sum(restore_us), 0,
-    workflow, '' AS run, '' AS step, key_id
+-- Rows of calls in whole days, by roll-ups, less those that ran over a midnight.
+SELECT tenant, function, device_class, status, part, '' AS flow,
+    sum(requests), sum(busy_us), sum(held_us), sum(restore_us)
 FROM (
     SELECT tenant, function, device_class, status,
-        CASE WHEN :by = 'revision' THEN revision ELSE '' END AS revision,
-        CASE WHEN :by = 'day' THEN day ELSE 0 END AS day,
-        CASE WHEN :by = 'workflow' THEN workflow ELSE '' END AS workflow,
-        CASE WHEN :by = 'key' THEN key_id ELSE '' END AS key_id,
+        CASE
+            WHEN :by = 'revision' THEN revision
+            WHEN :by = 'day' THEN CAST(day AS TEXT)
+            WHEN :by = 'key' THEN key_id
+            WHEN :by = 'workflow' THEN workflow
+            ELSE ''
+        END AS part,
         rows AS requests, busy_us, held_us, restore_us
     FROM rollups
     WHERE kind = 'usage'
@@ -20,14 +24,18 @@ FROM (
         AND (:tenant = '' OR tenant = :tenant)
     UNION ALL
     SELECT tenant, function, device_class, status,
-        CASE WHEN :by = 'revision' THEN revision ELSE '' END,
-        CASE WHEN :by = 'day' THEN started_at_us / 86400000000 ELSE 0 END,
-        CASE WHEN :by = 'workflow' THEN workflow ELSE '' END,
-        CASE WHEN :by = 'key' THEN key_id ELSE '' END,
-        -count, -busy_us * devices * count, -held_us * devices * count,
-        -restore_us * devices * count
+        CASE
+            WHEN :by = 'revision' THEN revision
+            WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
+            WHEN :by = 'key' THEN key_id
+            WHEN :by = 'workflow' THEN workflow
+            WHEN :by = 'run' THEN run
+            WHEN :by = 'step' THEN step
+            ELSE ''
+        END,
+        -sign, -busy_us * devices * sign, -held_us * devices * sign, -restore_us * devices * sign
     FROM (
-        SELECT *, CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS count
+        SELECT *, CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign
         FROM entries
         WHERE device_class <> ''
             AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
@@ -37,25 +45,28 @@ FROM (
             AND (:tenant = '' OR tenant = :tenant)
     ) AS over_midnight
 ) AS found
-GROUP BY tenant, function, device_class, status, revision, day, workflow, key_id
-ORDER BY tenant, function, device_class, status, revision, day, workflow, key_id;
+GROUP BY tenant, function, device_class, status, part
+HAVING sum(requests) <> 0 OR sum(busy_us) <> 0 OR sum(held_us) <> 0 OR sum(restore_us) <> 0
+ORDER BY tenant, function, device_class, status, part;
 
 -- name: sum_rows
 -- Rows of calls that lie within a stretch of time and within one day, UTC; `most` sums of them.
-SELECT tenant, function, revision, device_class, status, day,
-    sum(count), sum(busy_us * devices * count), sum(held_us * devices * count),
-    sum(restore_us * devices * count), 0,
-    workflow, run, step, key_id
+SELECT tenant, function, device_class, status, part, flow,
+    sum(sign), sum(busy_us * devices * sign), sum(held_us * devices * sign),
+    sum(restore_us * devices * sign)
 FROM (
     SELECT tenant, function, device_class, status, busy_us, held_us, restore_us, devices,
-        CASE WHEN :by = 'revision' THEN revision ELSE '' END AS revision,
-        CASE WHEN :by = 'day' THEN started_at_us / 86400000000 ELSE 0 END AS day,
-        CASE WHEN :by = 'workflow' OR :by = 'run' OR :by = 'step' THEN workflow ELSE '' END
-            AS workflow,
-        CASE WHEN :by = 'run' THEN run ELSE '' END AS run,
-        CASE WHEN :by = 'step' THEN step ELSE '' END AS step,
-        CASE WHEN :by = 'key' THEN key_id ELSE '' END AS key_id,
-        CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS count
+        CASE
+            WHEN :by = 'revision' THEN revision
+            WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
+            WHEN :by = 'key' THEN key_id
+            WHEN :by = 'workflow' THEN workflow
+            WHEN :by = 'run' THEN run
+            WHEN :by = 'step' THEN step
+            ELSE ''
+        END AS part,
+        CASE WHEN :by = 'run' OR :by = 'step' THEN workflow ELSE '' END AS flow,
+        CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign
     FROM entries
     WHERE device_class <> ''
         AND (kind = 'usage' OR kind = 'reversal')
@@ -65,25 +76,27 @@ FROM (
         AND period >= :first AND period <= :last
         AND (:tenant = '' OR tenant = :tenant)
 ) AS found
-GROUP BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id
-ORDER BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id
+GROUP BY tenant, function, device_class, status, part, flow
+ORDER BY tenant, function, device_class, status, part, flow
 LIMIT :most;
 
 -- name: sum_padding
 -- What is added to the time of each row of `sum_rows` when it is rounded up to increments.
-SELECT tenant, function, revision, device_class, status, day, 0, 0, 0, 0,
-    sum((:increment_us - time_us % :increment_us) % :increment_us * count),
-    workflow, run, step, key_id
+SELECT tenant, function, device_class, status, part, flow, 0, 0, 0, 0,
+    sum((:increment_us - time_us % :increment_us) % :increment_us * sign)
 FROM (
     SELECT tenant, function, device_class, status,
-        CASE WHEN :by = 'revision' THEN revision ELSE '' END AS revision,
-        CASE WHEN :by = 'day' THEN started_at_us / 86400000000 ELSE 0 END AS day,
-        CASE WHEN :by = 'workflow' OR :by = 'run' OR :by = 'step' THEN workflow ELSE '' END
-            AS workflow,
-        CASE WHEN :by = 'run' THEN run ELSE '' END AS run,
-        CASE WHEN :by = 'step' THEN step ELSE '' END AS step,
-        CASE WHEN :by = 'key' THEN key_id ELSE '' END AS key_id,
-        CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS count,
+        CASE
+            WHEN :by = 'revision' THEN revision
+            WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
+            WHEN :by = 'key' THEN key_id
+            WHEN :by = 'workflow' THEN workflow
+            WHEN :by = 'run' THEN run
+            WHEN :by = 'step' THEN step
+            ELSE ''
+        END AS part,
+        CASE WHEN :by = 'run' OR :by = 'step' THEN workflow ELSE '' END AS flow,
+        CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign,
         devices * CASE
             WHEN :basis = 'busy' THEN busy_us
             WHEN :basis = 'held' THEN held_us
@@ -98,8 +111,8 @@ FROM (
         AND period >= :first AND period <= :last
         AND (:tenant = '' OR tenant = :tenant)
 ) AS found
-GROUP BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id
-ORDER BY tenant, function, device_class, status, revision, day, workflow, run, step, key_id;
+GROUP BY tenant, function, device_class, status, part, flow
+ORDER BY tenant, function, device_class, status, part, flow;
 
 -- name: select_crossing
 -- Rows that have a part in a stretch of time and are cut: at a midnight, where it begins, or,

@@ -8,6 +8,7 @@ error. Modules that take long to import are imported by the command that needs t
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +20,8 @@ import dsfn
 from dsfn.functions.errors import DeployError, DsfnError, HandlerRaised, UsageError
 from dsfn.runtime.cli import (
     bill,
+    budgets,
+    cost,
     deadletters,
     deploy,
     doctor,
@@ -26,6 +29,7 @@ from dsfn.runtime.cli import (
     init,
     invoices,
     invoke,
+    keys,
     ledger,
     logs,
     node,
@@ -48,7 +52,8 @@ READER_GONE = 141
 app = typer.Typer(
     name="dsfn",
     help="Run AI functions that cost nothing while nobody calls them.",
-    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_URL the node.",
+    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_URL the node, and"
+    " DSFN_API_KEY is the key to it.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -94,6 +99,7 @@ workflows.command("delete")(workflow.delete)
 runs_of_workflows = _group("runs", "Runs of workflows: what they are at and what came of them.")
 runs_of_workflows.command("list")(runs.list_runs)
 runs_of_workflows.command("show")(runs.show)
+runs_of_workflows.command("cost")(runs.cost)
 runs_of_workflows.command("cancel")(runs.cancel)
 runs_of_workflows.command("retry")(runs.retry)
 runs_of_workflows.command("logs")(runs.logs)
@@ -109,6 +115,8 @@ bills.command("show")(invoices.show)
 bills.command("verify")(invoices.verify)
 bills.command("credit")(invoices.credit)
 bills.command("correct")(invoices.correct)
+costs = _group("cost", "What would have cost less.")
+costs.command("advise")(cost.advise)
 cards = _group("rates", "What usage costs, and from when on.")
 cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)
@@ -117,6 +125,14 @@ cards.command("check")(rates.check)
 ledgers = _group("ledger", "The books: everything that was used, and proof of it.")
 ledgers.command("verify")(ledger.verify)
 ledgers.command("migrate")(ledger.migrate)
+money = _group("budgets", "How much may be used, and what happens when it has been.")
+money.command("set")(budgets.set_budget)
+money.command("list")(budgets.list_budgets)
+money.command("remove")(budgets.remove)
+api_keys = _group("keys", "API keys: who may use the node, for what, and on whose account.")
+api_keys.command("create")(keys.create)
+api_keys.command("list")(keys.list_keys)
+api_keys.command("revoke")(keys.revoke)
 snapshots = _group("snapshot", "The memory of loaded functions, and where it is kept.")
 snapshots.command("list")(snapshot.list_snapshots)
 snapshots.command("show")(snapshot.show)
@@ -145,8 +161,14 @@ def options(
             "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
         ),
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="An API key, instead of DSFN_API_KEY."),
+    ] = None,
 ) -> None:
     """Options of `dsfn` itself."""
+    if key is not None:
+        os.environ["DSFN_API_KEY"] = key
 
 
 def main() -> None:

@@ -10,10 +10,13 @@ from urllib.parse import quote
 
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.cli.documents import (
+    BudgetDocument,
     CopiedDocument,
     FunctionDocument,
     InvocationDocument,
+    KeyDocument,
     LogDocument,
+    NewKeyDocument,
     PinnedDocument,
     PrefetchedDocument,
     PrunedDocument,
@@ -190,6 +193,36 @@ class Client(Transport):
         """Adds a rate card."""
         card: RatesShowDocument = self._json("POST", "/rates", body=document)
         return card
+
+    def budgets(self, tenant: str | None) -> list[BudgetDocument]:
+        """The budgets of all tenants, or of one."""
+        params = {} if tenant is None else {"tenant": tenant}
+        budgets: list[BudgetDocument] = self._json("GET", "/budgets", params=params)["budgets"]
+        return budgets
+
+    def set_budget(self, document: Mapping[str, Any]) -> BudgetDocument:
+        """Sets a budget."""
+        budget: BudgetDocument = self._json("POST", "/budgets", body=document)
+        return budget
+
+    def remove_budget(self, budget_id: str) -> None:
+        """Takes a budget back."""
+        self._json("DELETE", f"/budgets/{quote(budget_id, safe='')}")
+
+    def keys(self) -> list[KeyDocument]:
+        """Every API key, the oldest first."""
+        keys: list[KeyDocument] = self._json("GET", "/keys")["keys"]
+        return keys
+
+    def create_key(self, document: Mapping[str, Any]) -> NewKeyDocument:
+        """Makes an API key."""
+        key: NewKeyDocument = self._json("POST", "/keys", body=document)
+        return key
+
+    def revoke_key(self, key_id: str) -> KeyDocument:
+        """Takes an API key back."""
+        key: KeyDocument = self._json("DELETE", f"/keys/{quote(key_id, safe='')}")
+        return key
 
     @contextmanager
     def call(self, name: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Reply]:

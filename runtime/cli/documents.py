@@ -297,6 +297,50 @@ class RateCardDocument(TypedDict):
     minimum_minor: int
 
 
+class BudgetDocument(TypedDict):
+    """A budget in `dsfn budgets set` and `list`. `key_id` and `function` are null where it is for
+    all; `resets_at` is null where it never does."""
+
+    id: str
+    tenant: str
+    key_id: str | None
+    function: str | None
+    period: str
+    current_period: str
+    currency: str
+    amount_nano: int
+    spent_nano: int
+    reserved_nano: int
+    left_nano: int
+    hard: bool
+    alerts: list[int]
+    alerted: list[int]
+    resets_at: str | None
+    set_at: str
+
+
+class KeyDocument(TypedDict):
+    """An API key in `dsfn keys list` and `revoke`. `state`: "active", "expired" or "revoked";
+    `last_used`: the day."""
+
+    id: str
+    name: str
+    tenant: str
+    scopes: list[str]
+    functions: list[str]
+    state: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used: str | None
+
+
+class NewKeyDocument(KeyDocument):
+    """`dsfn keys create`; `key` is the key itself."""
+
+    key: str
+
+
 class RatesRowDocument(TypedDict):
     """One rate card of `dsfn rates list`. `source`: "configuration" or "set"; `sha256`: of the
     card's canonical JSON."""

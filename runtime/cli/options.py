@@ -11,23 +11,29 @@ import typer
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.bill_client import BillClient
 from dsfn.runtime.cli.client import Client
-from dsfn.runtime.cli.place import node_url
+from dsfn.runtime.cli.cost_client import CostClient
+from dsfn.runtime.cli.place import api_key, node_url
 from dsfn.runtime.cli.workflow_client import WorkflowClient
 
 
 def connect() -> Client:
     """A client of the chosen node."""
-    return Client(node_url())
+    return Client(node_url(), api_key())
 
 
 def connect_bills() -> BillClient:
     """The same for bills and invoices."""
-    return BillClient(node_url())
+    return BillClient(node_url(), api_key())
 
 
 def connect_workflows() -> WorkflowClient:
     """The same for workflows and runs."""
-    return WorkflowClient(node_url())
+    return WorkflowClient(node_url(), api_key())
+
+
+def connect_costs() -> CostClient:
+    """The same for costs."""
+    return CostClient(node_url(), api_key())
 
 
 def deployed_names(incomplete: str) -> list[str]:

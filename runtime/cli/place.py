@@ -39,3 +39,16 @@ def node_url() -> str:
         return chosen.rstrip("/")
     node = read_node_file(data_dir())
     return node.url if node is not None else f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+
+
+def api_key(url: str | None = None) -> str | None:
+    """`DSFN_API_KEY`, or the key that the data directory's node wrote for its owner, which no
+    other node gets: neither one at a given `url` nor that of `DSFN_URL`."""
+    if chosen := os.environ.get("DSFN_API_KEY"):
+        return chosen
+    if url is not None or os.environ.get("DSFN_URL"):
+        return None
+    try:
+        return (data_dir() / "node.key").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -24,13 +24,14 @@ class Transport:
     """The connection to one node. Every method raises the `DsfnError` that the node answered
     with, and `Unavailable` when no node answers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str | None = None) -> None:
         import httpx
 
         parts = _parts(url)
         self._url = url
         self._http = httpx.Client(
             base_url=url,
+            headers={} if api_key is None else {"Authorization": _bearer(api_key)},
             timeout=httpx.Timeout(ADMIN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             # Loading the certificates takes longer than most answers of a local node.
             verify=parts.scheme == "https",
@@ -121,6 +122,13 @@ def _refusal(status: int, body: bytes) -> DsfnError:
     if isinstance(problem, dict) and "detail" in problem:
         return problem_error(problem)
     return DsfnError(f"The server answered with HTTP status {status}; is it a dsfn node?")
+
+
+def _bearer(api_key: str) -> str:
+    """The header's value. Raises `UsageError` for a key that no header can have."""
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise UsageError("The API key is no API key: it has characters that none has.")
+    return f"Bearer {api_key}"
 
 
 def _parts(url: str) -> SplitResult:

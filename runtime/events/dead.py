@@ -31,6 +31,7 @@ class DeadLetter:
 
     seq: int
     id: str
+    tenant: str
     name: str
     revision: str | None
     attempts: int
@@ -50,9 +51,11 @@ class DeadLetters:
         self._blobs = blobs
         self._clock = clock
 
-    def list(self, limit: int, before: int = _NEWEST) -> list[DeadLetter]:
-        """Those that came last first, of those before a place."""
-        rows = self._connection.execute(_QUERIES["list"], (before, limit))
+    def list(
+        self, limit: int, before: int = _NEWEST, tenant: str | None = None
+    ) -> list[DeadLetter]:
+        """Those that came last first, of those before a place; of all tenants or of one."""
+        rows = self._connection.execute(_QUERIES["list"], (before, tenant, limit))
         return [_letter(row) for row in rows]
 
     def get(self, id: str) -> DeadLetter:
@@ -62,7 +65,7 @@ class DeadLetters:
     async def event(self, id: str) -> Event:
         """The event itself. Raises `NotFound`."""
         row = self._row(id)
-        return event_of_body(await load_body(self._blobs, StoredBody(row[8], row[9])))
+        return event_of_body(await load_body(self._blobs, StoredBody(row[9], row[10])))
 
     def replay(self, id: str) -> None:
         """Queues it again, with as many attempts as a new one. Raises `NotFound`, `Unavailable`
@@ -73,13 +76,13 @@ class DeadLetters:
             connection.execute(_QUERIES["remember"], (id, now_us))
             connection.execute(_QUERIES["replay"], (id, now_us))
             if not connection.changes():
-                raise _no_such_letter(id)
+                raise no_such_letter(id)
         self._queue.arrived.set()
 
     def _row(self, id: str) -> Row:
         row: Row | None = self._connection.execute(_QUERIES["get"], (id,)).fetchone()
         if row is None:
-            raise _no_such_letter(id)
+            raise no_such_letter(id)
         return row
 
 
@@ -87,14 +90,16 @@ def _letter(row: Row) -> DeadLetter:
     return DeadLetter(
         seq=row[0],
         id=row[1],
-        name=row[2],
-        revision=row[3],
-        attempts=row[4],
-        created_at_us=row[5],
-        died_at_us=row[6],
-        error=json.loads(row[7]),
+        tenant=row[2],
+        name=row[3],
+        revision=row[4],
+        attempts=row[5],
+        created_at_us=row[6],
+        died_at_us=row[7],
+        error=json.loads(row[8]),
     )
 
 
-def _no_such_letter(id: str) -> NotFound:
+def no_such_letter(id: str) -> NotFound:
+    """The error for an id that no dead letter has."""
     return NotFound(f"There is no dead letter {id!r}.", kind="dead letter", name=id)

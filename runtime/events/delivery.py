@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.events.stored import StoredBody
-from dsfn.runtime.model import Call
+from dsfn.runtime.model import Call, Payer
 
 MAX_BACKOFF_S = 3600.0
 MAX_POSTPONED_S = 24 * 3600
@@ -46,7 +46,7 @@ class NewDelivery:
     kind: DeliveryKind
     function: str
     revision: str | None
-    tenant: str
+    payer: Payer
     caller: str
     idempotency_key: str
     content_type: str
@@ -69,7 +69,7 @@ class Delivery:
     kind: DeliveryKind
     function: str
     revision: str | None
-    tenant: str
+    payer: Payer
     caller: str
     idempotency_key: str
     content_type: str
@@ -96,7 +96,8 @@ class Delivery:
             body=body,
             content_type=self.content_type,
             accept=self.accept,
-            tenant=self.tenant,
+            tenant=self.payer.tenant,
+            key_id=self.payer.key_id,
             caller=self.caller,
             idempotency_key=key,
             revision=self.revision,
@@ -110,6 +111,7 @@ class Invocation:
     """What may be known about a delivery from outside. `error` is an error's document."""
 
     id: str
+    tenant: str
     function: str
     revision: str | None
     state: DeliveryState
@@ -155,7 +157,9 @@ def verdict(delivery: Delivery, error: DsfnError, policy: RetryPolicy, now_us: i
         waited_us = now_us - delivery.queued_at_us
         return Verdict.FINAL if waited_us >= MAX_POSTPONED_S * 1_000_000 else Verdict.POSTPONE
     attempts = delivery.attempts - delivery.attempts_before
-    if isinstance(error, errors.RequestError) or attempts >= policy.retry:
+    # Nothing is left of a budget so soon: who wants to may have it delivered again.
+    final = isinstance(error, errors.RequestError | errors.BudgetExceeded)
+    if final or attempts >= policy.retry:
         return Verdict.FINAL
     if delivery.kind is not DeliveryKind.CALL or not isinstance(error, _FUNCTIONS_OWN):
         return Verdict.RETRY

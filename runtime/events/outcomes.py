@@ -115,7 +115,9 @@ class Outcomes:
             await self._cause(delivery),
             rfc3339(self._clock.now_us()),
         )
-        return await self._router.prepare(event) if self._router.subscribers(event) else None
+        if not self._router.subscribers(event):
+            return None
+        return await self._router.prepare(event, delivery.payer)
 
     async def _complaint(self, delivery: Delivery, error: DsfnError) -> Routed | None:
         try:
@@ -123,7 +125,9 @@ class Outcomes:
             cause = await self._cause(delivery)
             told = failed_event if delivery.kind is DeliveryKind.EVENT else refused_event
             event = told(delivery.function, delivery.id, error, cause, time)
-            return await self._router.prepare(event) if self._router.subscribers(event) else None
+            if not self._router.subscribers(event):
+                return None
+            return await self._router.prepare(event, delivery.payer)
         except RequestError as reason:
             # The delivery has failed anyway: that nobody can be told must not keep it alive.
             _LOG.warning("The failure of %s is not published: %s", delivery.id, reason.message)

@@ -16,6 +16,7 @@ from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import DsfnError, IdempotencyMismatch, NotFound, Unavailable
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.columns import add_column
 from dsfn.runtime.events.delivery import (
     Delivery,
     DeliveryKind,
@@ -32,7 +33,7 @@ from dsfn.runtime.events.stored import (
     request_digest,
     store_body,
 )
-from dsfn.runtime.model import Answer, Call, shown_key
+from dsfn.runtime.model import Answer, Call, Payer, shown_key
 
 MAX_QUEUED = 100_000
 KEEP_RESULTS_S = 24 * 3600
@@ -60,6 +61,7 @@ class Queue:
         self.arrived = asyncio.Event()
         with transaction(connection):
             connection.execute(_QUERIES["schema"])
+            add_column(connection, "deliveries", "key_id", "TEXT NOT NULL DEFAULT ''")
 
     async def put(self, call: Call) -> str:
         """Stores an asynchronous call and gives its invocation id.
@@ -72,7 +74,7 @@ class Queue:
             kind=DeliveryKind.CALL,
             function=call.function,
             revision=call.revision,
-            tenant=call.tenant,
+            payer=Payer(call.tenant, call.key_id),
             caller=call.caller,
             idempotency_key=call.idempotency_key or f"async:{call.id}",
             content_type=call.content_type,
@@ -97,7 +99,8 @@ class Queue:
                 delivery.kind,
                 delivery.function,
                 delivery.revision,
-                delivery.tenant,
+                delivery.payer.tenant,
+                delivery.payer.key_id,
                 delivery.caller,
                 delivery.idempotency_key,
                 delivery.content_type,
@@ -141,16 +144,16 @@ class Queue:
             kind=DeliveryKind(row[1]),
             function=row[2],
             revision=row[3],
-            tenant=row[4],
-            caller=row[5],
-            idempotency_key=row[6],
-            content_type=row[7],
-            accept=row[8],
-            body=StoredBody(row[9], row[10]),
-            tries=row[11],
-            attempts=row[12],
-            queued_at_us=row[13],
-            attempts_before=row[14],
+            payer=Payer(row[4], row[5]),
+            caller=row[6],
+            idempotency_key=row[7],
+            content_type=row[8],
+            accept=row[9],
+            body=StoredBody(row[10], row[11]),
+            tries=row[12],
+            attempts=row[13],
+            queued_at_us=row[14],
+            attempts_before=row[15],
         )
 
     def requeue(self, id: str, after_us: int, error: DsfnError | None) -> None:
@@ -195,24 +198,25 @@ class Queue:
         """What is known of an invocation. Raises `NotFound`."""
         row = self._connection.execute(_QUERIES["get"], (id,)).fetchone()
         if row is None:
-            raise _no_such_invocation(id)
-        answer = json.loads(row[8]) if row[8] else None
+            raise no_such_invocation(id)
+        answer = json.loads(row[9]) if row[9] else None
         return Invocation(
             id=row[0],
-            function=row[1],
-            revision=answer["revision"] if answer else row[2],
-            state=DeliveryState(row[3]),
-            attempts=row[4],
-            created_at_us=row[5],
-            finished_at_us=row[6],
-            error=json.loads(row[7]) if row[7] else None,
+            tenant=row[1],
+            function=row[2],
+            revision=answer["revision"] if answer else row[3],
+            state=DeliveryState(row[4]),
+            attempts=row[5],
+            created_at_us=row[6],
+            finished_at_us=row[7],
+            error=json.loads(row[8]) if row[8] else None,
         )
 
     async def result(self, id: str) -> Answer:
         """The answer of an invocation that succeeded. Raises `NotFound`."""
         row = self._connection.execute(_QUERIES["result"], (id,)).fetchone()
         if row is None:
-            raise _no_such_invocation(id, "result")
+            raise no_such_invocation(id, "result")
         body = await load_body(self._blobs, StoredBody(row[1], row[2]))
         return read_answer(json.loads(row[0]), body)
 
@@ -235,7 +239,7 @@ class Queue:
             return connection.changes()
 
     def _first(self, delivery: NewDelivery) -> str | None:
-        key = (delivery.tenant, delivery.function, delivery.idempotency_key)
+        key = (delivery.payer.tenant, delivery.function, delivery.idempotency_key)
         row = self._connection.execute(_QUERIES["by_key"], key).fetchone()
         if row is None:
             return None
@@ -256,5 +260,6 @@ def blobs_of_deliveries(connection: apsw.Connection) -> Iterator[str | bytes]:
     return (text for (text,) in connection.execute(_QUERIES["references"]))
 
 
-def _no_such_invocation(id: str, kind: str = "invocation") -> NotFound:
+def no_such_invocation(id: str, kind: str = "invocation") -> NotFound:
+    """The error for an id that no invocation has."""
     return NotFound(f"There is no {kind} {id!r}.", kind=kind, name=id)

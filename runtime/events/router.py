@@ -12,7 +12,7 @@ from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, FilterInterface
-from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs import BlobStore, digest_of
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
 from dsfn.runtime.events.queue import Queue
@@ -24,6 +24,7 @@ from dsfn.runtime.events.stored import (
     request_digest,
     store_body,
 )
+from dsfn.runtime.model import Payer
 from dsfn.runtime.registry import Subscription, TargetKind
 
 # As long as first answers are kept: two months, of which the later may still be open.
@@ -46,9 +47,10 @@ class Routed:
     """An event with what it goes to, ready to be stored.
 
     `body` is the event in structured mode, with large data by reference; neither is kept when
-    nobody subscribed.
+    nobody subscribed. `payer`: on whose account what follows from it is.
     """
 
+    payer: Payer
     event: Event
     targets: tuple[Target, ...]
     digest: bytes
@@ -68,31 +70,36 @@ class Router:
         new_id: Callable[[int], str],
         tenant: str,
         max_body_bytes: int,
+        note_owner: Callable[[str, str], None],
     ) -> None:
-        """`new_id` makes an invocation id from the time in microseconds."""
+        """`new_id` makes an invocation id from the time in microseconds. `tenant`: on whose account
+        events are for which nobody says so. `note_owner` is told of a tenant and the digest of a
+        blob that holds data of its event."""
         self._connection = connection
         self._queue = queue
         self._blobs = blobs
         self._clock = clock
         self._subscriptions = subscriptions
         self._new_id = new_id
-        self._tenant = tenant
+        self._payer = Payer(tenant)
         self._max_body_bytes = max_body_bytes
+        self._note_owner = note_owner
         # Which types of events the subscriptions at a time may match.
         self._expecting: Sequence[Subscription] = ()
         self._expected: dict[str, bool] = {}
         with transaction(connection):
             connection.execute(_QUERIES["schema"])
+            self._take_over_old_events()
 
-    async def accept(self, events: Sequence[Event]) -> int:
+    async def accept(self, events: Sequence[Event], payer: Payer | None = None) -> int:
         """Stores events that came from outside, all or none, and gives the number of deliveries.
 
-        An event that was accepted before makes none. When this returns, the
+        An event that was accepted before from the same tenant makes none. When this returns, the
         deliveries survive `kill -9`. Raises `Conflict` when an event has the source and id
         of an earlier one and says something else, `Unavailable` when the queue is
         full, `PayloadTooLarge`, `InvalidInput`, `StorageFull`.
         """
-        routed = [await self.prepare(event) for event in events]
+        routed = [await self.prepare(event, payer) for event in events]
         with transaction(self._connection):
             self._queue.require_room(sum(len(one.targets) for one in routed))
             return sum(self._store_first(one) for one in routed)
@@ -118,41 +125,44 @@ class Router:
             self._expected[type_] = known
         return known
 
-    def store_small(self, event: Event) -> int:
+    def store_small(self, event: Event, payer: Payer | None = None) -> int:
         """Stores an event small enough for a row, and its deliveries, inside the caller's
         transaction; gives their number, 0 when its source and id are known."""
         targets = self.subscribers(event)
         body = event_body(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
-        return self.store(Routed(event, targets, digest, StoredBody(body)))
+        return self.store(Routed(payer or self._payer, event, targets, digest, StoredBody(body)))
 
-    async def prepare(self, event: Event) -> Routed:
+    async def prepare(self, event: Event, payer: Payer | None = None) -> Routed:
         """Finds an event's subscribers and keeps its body, so that `store` need not wait. Data that
         are too large for a row are kept beside it, and the event refers to them.
 
         Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
         """
+        payer = payer or self._payer
         targets = self.subscribers(event)
         told, body = await self._encode(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
         if targets:
             if told is not event:
-                await self._blobs.save(event.data, event.datacontenttype or JSON_CONTENT_TYPE)
+                media = event.datacontenttype or JSON_CONTENT_TYPE
+                ref = await self._blobs.save(event.data, media)
+                self._note_owner(payer.tenant, digest_of(ref))
             stored = await store_body(self._blobs, body, EVENT_CONTENT_TYPE)
-        return Routed(told, targets, digest, stored)
+        return Routed(payer, told, targets, digest, stored)
 
     def store(self, routed: Routed) -> int:
         """Stores an event and its deliveries inside the caller's transaction; gives their number.
 
         0 when its source and id are known: of events with the same ones, the first is kept.
         """
-        event = routed.event
-        if self._known(event) is not None:
+        if self._known(routed) is not None:
             return 0
-        now_us = self._clock.now_us()
+        now_us, event = self._clock.now_us(), routed.event
         self._connection.execute(
-            _QUERIES["insert"], (event.source, event.id, routed.digest, now_us)
+            _QUERIES["insert"],
+            (routed.payer.tenant, event.source, event.id, routed.digest, now_us),
         )
         return sum(self._deliver(routed, target, now_us) for target in routed.targets)
 
@@ -170,7 +180,7 @@ class Router:
             kind=DeliveryKind.EVENT if target.kind == "function" else DeliveryKind.RUN,
             function=target.name,
             revision=None,
-            tenant=self._tenant,
+            payer=routed.payer,
             caller=event.source[:_MAX_CALLER_CHARS],
             idempotency_key=event_key(event, target.name),
             content_type=EVENT_CONTENT_TYPE,
@@ -188,12 +198,13 @@ class Router:
             self._queue.bury(delivery.id, reason, attempts=0)
         return is_new
 
-    def _known(self, event: Event) -> bytes | None:
-        row = self._connection.execute(_QUERIES["digest"], (event.source, event.id)).fetchone()
+    def _known(self, routed: Routed) -> bytes | None:
+        key = (routed.payer.tenant, routed.event.source, routed.event.id)
+        row = self._connection.execute(_QUERIES["digest"], key).fetchone()
         return None if row is None else bytes(row[0])
 
     def _store_first(self, routed: Routed) -> int:
-        known = self._known(routed.event)
+        known = self._known(routed)
         if known is not None and known != routed.digest:
             raise Conflict(
                 f"Another event {routed.event.id!r} of {routed.event.source!r} came before.",
@@ -202,6 +213,12 @@ class Router:
                 id=routed.event.id,
             )
         return self.store(routed)
+
+    def _take_over_old_events(self) -> None:
+        """Moves what an older node kept, when there was one tenant, into the table of today."""
+        if self._connection.execute(_QUERIES["old_table"]).fetchone() is not None:
+            self._connection.execute(_QUERIES["take_over"], (self._payer.tenant,))
+            self._connection.execute(_QUERIES["drop_old_table"])
 
     async def _encode(self, event: Event) -> tuple[Event, bytes]:
         """The event as it is told, its data by reference if they are large, and its bytes."""

@@ -14,12 +14,15 @@ from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.runtime.gateway import (
     auto,
     bill,
+    budgets,
+    cost_advice,
     deadletters,
     deployments,
     events,
     functions_admin,
     invocations,
     invoices,
+    keys,
     plans,
     rates,
     runs,
@@ -27,6 +30,7 @@ from dsfn.runtime.gateway import (
     status,
     workflows,
 )
+from dsfn.runtime.gateway.access import guarded
 from dsfn.runtime.gateway.functions import FunctionsEndpoint
 from dsfn.runtime.gateway.request import ClientGone
 from dsfn.runtime.problems import problem_response
@@ -57,25 +61,32 @@ class Gateway:
         await self.rest(scope, receive, send)
 
 
+# All routes but that of calls, which is served without them.
+ROUTES = [
+    *events.ROUTES,
+    *invocations.ROUTES,
+    *functions_admin.ROUTES,
+    *workflows.ROUTES,
+    *runs.ROUTES,
+    *deadletters.ROUTES,
+    *deployments.ROUTES,
+    *snapshots.ROUTES,
+    *bill.ROUTES,
+    *cost_advice.ROUTES,
+    *invoices.ROUTES,
+    *rates.ROUTES,
+    *budgets.ROUTES,
+    *keys.ROUTES,
+    *plans.ROUTES,
+    *auto.ROUTES,
+    *status.ROUTES,
+]
+
+
 def build_app(services: Services) -> Gateway:
     """The application over a node's parts."""
     app = Starlette(
-        routes=[
-            *events.ROUTES,
-            *invocations.ROUTES,
-            *functions_admin.ROUTES,
-            *workflows.ROUTES,
-            *runs.ROUTES,
-            *deadletters.ROUTES,
-            *deployments.ROUTES,
-            *snapshots.ROUTES,
-            *bill.ROUTES,
-            *invoices.ROUTES,
-            *rates.ROUTES,
-            *plans.ROUTES,
-            *auto.ROUTES,
-            *status.ROUTES,
-        ],
+        routes=guarded(ROUTES),
         exception_handlers={
             DsfnError: _known_error,
             ClientGone: _nobody,

@@ -21,6 +21,7 @@ from dsfn.functions.workflow.dag import MAX_ITEMS
 from dsfn.functions.workflow.planning.asking import request_of
 from dsfn.functions.workflow.planning.plan import AUTO
 from dsfn.functions.workflow.planning.types import kind_of
+from dsfn.runtime.gateway.access import identity_of, require_own_blobs
 from dsfn.runtime.gateway.functions import idempotency_key
 from dsfn.runtime.gateway.request import headers_of
 from dsfn.runtime.gateway.server_sent import EVENT_STREAM
@@ -45,9 +46,11 @@ async def auto(request: Request) -> Response:
     """POST /auto?output=TYPE&want=WORDS&optimise=cost|latency. The body is the input, a form for
     several. What is wanted may be said in `Accept`, too."""
     services: Services = request.app.state.services
-    headers = headers_of(request.scope)
+    identity, headers = identity_of(request), headers_of(request.scope)
+    identity.require_unlimited()
     body = await services.bodies.read(headers, request.receive)
     try:
+        require_own_blobs(services, identity, body)
         came = _came(request.headers.get("content-type", ""), body)
         started, plan = await _start(services, request, came)
     finally:
@@ -60,7 +63,7 @@ async def auto(request: Request) -> Response:
 async def _start(
     services: Services, request: Request, came: _Came
 ) -> tuple[Started, WorkflowRevision]:
-    tenant = services.settings.tenant
+    payer = identity_of(request).payer
     given = request.headers.get("idempotency-key")
     key = None if given is None else idempotency_key(given)
     plan = await _plan(services, request, came, key)
@@ -68,7 +71,8 @@ async def _start(
         plan.workflow,
         came.content_type,
         came.body,
-        tenant=tenant,
+        tenant=payer.tenant,
+        key_id=payer.key_id,
         caller=request.client.host if request.client else "",
         idempotency_key=key,
         traceparent=request.headers.get("traceparent"),
@@ -83,7 +87,7 @@ async def _plan(
 ) -> WorkflowRevision:
     """The workflow that is run. A repeat runs that of its first time, whatever is best now."""
     if key is not None:
-        run = services.runs.store.of_key(services.settings.tenant, f"{AUTO}-", key)
+        run = services.runs.store.of_key(identity_of(request).tenant, f"{AUTO}-", key)
         if run is not None:
             return services.planner.keep(services.workflows.revision(run.revision))
     asked = request.query_params

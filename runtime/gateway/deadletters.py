@@ -13,7 +13,8 @@ from starlette.routing import Route
 from dsfn.functions.errors import InvalidInput, from_document
 from dsfn.functions.event import to_document
 from dsfn.runtime.clock import rfc3339
-from dsfn.runtime.events.dead import DeadLetter
+from dsfn.runtime.events.dead import DeadLetter, no_such_letter
+from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.run_documents import run_summary
 from dsfn.runtime.gateway.runs import DEFAULT_RUNS_LISTED, MAX_RUNS_LISTED, number, retried
 from dsfn.runtime.problems import problem_document
@@ -24,15 +25,16 @@ Document = dict[str, Any]
 
 
 async def list_deadletters(request: Request) -> Response:
-    """GET /deadletters?limit=N&before=CURSOR: those that came or started last first.
+    """GET /deadletters?tenant=T&limit=N&before=CURSOR: those that came or started last first.
 
     `next` is the `before` of the next page, null when there is none.
     """
     services: Services = request.app.state.services
     limit = number(request, "limit", DEFAULT_RUNS_LISTED, 1, MAX_RUNS_LISTED)
     cursor = _Cursor.read(request.query_params.get("before"))
-    events = services.dead.list(limit + 1, **cursor.events)
-    runs = services.runs.store.dead(limit + 1, cursor.run)
+    tenant = tenant_asked_for(request)
+    events = services.dead.list(limit + 1, tenant=tenant, **cursor.events)
+    runs = services.runs.store.dead(limit + 1, cursor.run, tenant)
     found: list[DeadLetter | RunRecord] = [*events, *runs]
     found.sort(key=_time, reverse=True)
     shown = found[:limit]
@@ -43,12 +45,11 @@ async def list_deadletters(request: Request) -> Response:
 async def show_deadletter(request: Request) -> Response:
     """GET /deadletters/{id}: why it was given up, with the event or the run that it is."""
     services: Services = request.app.state.services
-    id_ = request.path_params["id"]
-    found = _find(services, id_)
+    found = _find(request)
     if isinstance(found, RunRecord):
         more = {"event": None, "run": run_summary(found, services.rates.book.currency)}
     else:
-        more = {"event": to_document(await services.dead.event(id_)), "run": None}
+        more = {"event": to_document(await services.dead.event(found.id)), "run": None}
     return JSONResponse({**_summary(found), **more})
 
 
@@ -56,7 +57,8 @@ async def replay(request: Request) -> Response:
     """POST /deadletters/{id}/replay: 202 with where to look for what becomes of it. An event is
     delivered again, a run goes on from the step that failed, as a new run."""
     services: Services = request.app.state.services
-    found = _find(services, request.path_params["id"])
+    found = _find(request)
+    identity_of(request).require_callable(_name(found))
     if isinstance(found, RunRecord):
         location = f"/runs/{await retried(services, found.id)}"
     else:
@@ -99,29 +101,38 @@ class _Cursor:
         return _Cursor(event, run)
 
 
-def _find(services: Services, id_: str) -> DeadLetter | RunRecord:
-    """Raises `NotFound`."""
-    if services.runs.store.is_dead(id_):
-        return services.runs.store.get(id_)
-    return services.dead.get(id_)
+def _find(request: Request) -> DeadLetter | RunRecord:
+    """Raises `NotFound`, for one of another tenant, too."""
+    services: Services = request.app.state.services
+    found: DeadLetter | RunRecord
+    id_ = request.path_params["id"]
+    is_run = services.runs.store.is_dead(id_)
+    found = services.runs.store.get(id_) if is_run else services.dead.get(id_)
+    if not identity_of(request).sees(found.tenant):
+        raise no_such_letter(id_)
+    return found
 
 
 def _summary(found: DeadLetter | RunRecord) -> Document:
     if isinstance(found, RunRecord):
-        name, attempts, died_at_us = found.workflow, None, found.finished_at_us
+        attempts, died_at_us = None, found.finished_at_us
     else:
-        name, attempts, died_at_us = found.name, found.attempts, found.died_at_us
+        attempts, died_at_us = found.attempts, found.died_at_us
     assert found.error is not None and died_at_us is not None
     return {
         "id": found.id,
         "kind": _kind(found),
-        "name": name,
+        "name": _name(found),
         "revision": found.revision,
         "attempts": attempts,
         "created_at": rfc3339(_time(found)),
         "died_at": rfc3339(died_at_us),
         "error": problem_document(from_document(found.error)),
     }
+
+
+def _name(found: DeadLetter | RunRecord) -> str:
+    return found.workflow if isinstance(found, RunRecord) else found.name
 
 
 def _time(found: DeadLetter | RunRecord) -> int:

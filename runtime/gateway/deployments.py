@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dsfn.functions.errors import DsfnError, InvalidInput, UnsupportedMediaType
-from dsfn.runtime.blobs import DEFAULT_CONTENT_TYPE
+from dsfn.runtime.blobs import DEFAULT_CONTENT_TYPE, digest_of
+from dsfn.runtime.blobs.files import no_blob
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, MAX_TAR_BYTES
 from dsfn.runtime.deploy.pipeline import Deployed, DeployedWorkflow, Progress
+from dsfn.runtime.gateway.access import identity_of
 from dsfn.runtime.gateway.admin_documents import function_url, snapshot_document, workflow_url
 from dsfn.runtime.gateway.ndjson import NdjsonResponse, ndjson_line
 from dsfn.runtime.gateway.request import BodyReader, headers_of
@@ -50,10 +52,12 @@ async def deploy(request: Request) -> Response:
 async def put_blob(request: Request) -> Response:
     """POST /blobs: keeps the body and answers with its reference."""
     services: Services = request.app.state.services
+    tenant = identity_of(request).tenant
     data = await services.bodies.read(headers_of(request.scope), request.receive)
     content_type = request.headers.get("content-type", DEFAULT_CONTENT_TYPE)
     try:
         ref = await services.blobs.save(data, content_type)
+        services.owners.add(tenant, digest_of(ref))
     finally:
         services.bodies.release(data)
     return JSONResponse({"ref": ref, "bytes": len(data)}, status_code=201)
@@ -62,7 +66,10 @@ async def put_blob(request: Request) -> Response:
 async def get_blob(request: Request) -> Response:
     """GET /blobs/{digest}: the bytes with the content type they came with."""
     services: Services = request.app.state.services
-    data, content_type = await services.blobs.load(request.path_params["digest"])
+    identity, digest = identity_of(request), request.path_params["digest"]
+    if not identity.is_admin and not services.owners.owns(identity.tenant, digest):
+        raise no_blob(digest)
+    data, content_type = await services.blobs.load(digest)
     # Whoever put a blob chose its type; a browser must not make a page of it by guessing.
     headers = {"Content-Type": content_type, "X-Content-Type-Options": "nosniff"}
     return Response(data, headers=headers)

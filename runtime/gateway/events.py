@@ -14,6 +14,7 @@ from dsfn.functions.errors import MalformedBody
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.invalid import invalid
 from dsfn.runtime.events.binding import events_of_request
+from dsfn.runtime.gateway.access import identity_of, require_own_blobs
 from dsfn.runtime.gateway.admin_documents import subscription_document
 from dsfn.runtime.gateway.request import BodyReader, headers_of
 from dsfn.runtime.services import Services
@@ -25,11 +26,13 @@ _DIALECTS = ("exact", "prefix", "suffix")
 async def accept(request: Request) -> Response:
     """POST /events: 202 once the events are stored with their deliveries, whose number it gives."""
     services: Services = request.app.state.services
-    headers = headers_of(request.scope)
+    identity, headers = identity_of(request), headers_of(request.scope)
+    identity.require_unlimited()
     body = await services.bodies.read(headers, request.receive)
     try:
+        require_own_blobs(services, identity, body)
         events = events_of_request(headers, body)
-        deliveries = await services.router.accept(events)
+        deliveries = await services.router.accept(events, identity.payer)
     finally:
         services.bodies.release(body)
     return JSONResponse({"events": len(events), "deliveries": deliveries}, status_code=202)

@@ -17,11 +17,13 @@ from starlette.types import Receive, Scope, Send
 from dsfn.functions.errors import DsfnError, InvalidInput
 from dsfn.functions.event import Event
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
+from dsfn.runtime.access import Identity
 from dsfn.runtime.events.binding import answer_event, event_of_request
 from dsfn.runtime.events.results import event_body, event_key
+from dsfn.runtime.gateway.access import INVOKE, require_own_blobs
 from dsfn.runtime.gateway.request import ClientGone, headers_of
 from dsfn.runtime.invoke import new_call_id
-from dsfn.runtime.model import CLIENT_KEY, Answer, Call
+from dsfn.runtime.model import CLIENT_KEY, Answer, Call, Payer
 from dsfn.runtime.problems import problem_document, problem_response
 from dsfn.runtime.services import Services
 
@@ -53,10 +55,14 @@ class FunctionsEndpoint:
         self, call_id: str, name: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         headers = headers_of(scope)
+        identity = self.services.access.identify(headers.get(b"authorization"))
+        identity.require(INVOKE)
+        identity.require_callable(name)
         body = await self.services.bodies.read(headers, receive)
         try:
+            require_own_blobs(self.services, identity, body)
             event = event_of_request(headers, body)
-            call = self._call(call_id, name, scope, headers, body, event)
+            call = self._call(call_id, name, identity, scope, headers, body, event)
             if b"prefer" in headers and prefers_async(scope):
                 await self._accept(call, send)
             elif call.idempotency_key is not None:
@@ -86,6 +92,7 @@ class FunctionsEndpoint:
         self,
         call_id: str,
         function: str,
+        identity: Identity,
         scope: Scope,
         headers: dict[bytes, bytes],
         body: bytes,
@@ -105,7 +112,8 @@ class FunctionsEndpoint:
             body=body,
             content_type=content_type,
             accept=_text(headers.get(b"accept", b"*/*")),
-            tenant=self.services.settings.tenant,
+            tenant=identity.tenant,
+            key_id=identity.key_id,
             caller=client[0] if client else "",
             idempotency_key=own_key,
             received_at_us=self.services.clock.now_us(),
@@ -114,6 +122,7 @@ class FunctionsEndpoint:
     async def _accept(self, call: Call, send: Send) -> None:
         """Stores a call for later and says where its answer will be."""
         revision = self.services.registry.route(call.function)
+        self.services.budgets.require_left(Payer(call.tenant, call.key_id), call.function)
         call_id = await self.services.queue.put(call)
         self.services.dispatcher.wake()
         headers = [

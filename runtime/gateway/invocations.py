@@ -11,6 +11,8 @@ from starlette.routing import Route
 from dsfn.functions.errors import Conflict, from_document
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.events.delivery import DeliveryState, Invocation
+from dsfn.runtime.events.queue import no_such_invocation
+from dsfn.runtime.gateway.access import identity_of
 from dsfn.runtime.gateway.functions import answer_headers
 from dsfn.runtime.problems import problem_document
 from dsfn.runtime.services import Services
@@ -20,14 +22,13 @@ _SHOWN = {DeliveryState.DEAD: DeliveryState.FAILED}
 
 async def invocation(request: Request) -> Response:
     """GET /invocations/{id}: its state."""
-    services: Services = request.app.state.services
-    return JSONResponse(_document(services.queue.get(request.path_params["id"])))
+    return JSONResponse(_document(_found(request)))
 
 
 async def result(request: Request) -> Response:
     """GET /invocations/{id}/result: the answer itself, or the error that came instead."""
     services: Services = request.app.state.services
-    found = services.queue.get(request.path_params["id"])
+    found = _found(request)
     if found.finished_at_us is None:
         raise Conflict(f"Invocation {found.id} has not ended yet; it is {found.state}.")
     if found.error is not None:
@@ -36,6 +37,15 @@ async def result(request: Request) -> Response:
     response = Response(answer.body, headers={"Content-Type": answer.content_type})
     response.raw_headers.extend(answer_headers(answer))
     return response
+
+
+def _found(request: Request) -> Invocation:
+    """The invocation that a path names. Raises `NotFound` for one of another tenant, too."""
+    services: Services = request.app.state.services
+    found = services.queue.get(request.path_params["id"])
+    if not identity_of(request).sees(found.tenant):
+        raise no_such_invocation(found.id)
+    return found
 
 
 def _document(found: Invocation) -> dict[str, Any]:

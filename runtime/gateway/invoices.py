@@ -16,8 +16,11 @@ from dsfn.billing.months import invoice_in
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.replacement import Correction
 from dsfn.billing.statement import Statement
-from dsfn.functions.errors import InvalidInput, UsageError
+from dsfn.functions.errors import InvalidInput, NotFound, UsageError
+from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
+from dsfn.runtime.gateway.formats import HTML, JSON, PDF, format_of, printed
 from dsfn.runtime.gateway.request import read_object
+from dsfn.runtime.printing import Printer
 from dsfn.runtime.services import Services
 
 Document = dict[str, Any]
@@ -35,7 +38,7 @@ async def close_month(request: Request) -> Response:
 async def list_invoices(request: Request) -> Response:
     """GET /invoices: invoices and credit notes, of `?month=` and `?tenant=` alone with these."""
     services: Services = request.app.state.services
-    month, tenant = request.query_params.get("month", ""), request.query_params.get("tenant", "")
+    month, tenant = request.query_params.get("month", ""), tenant_asked_for(request) or ""
     if month:
         Month.parse(month)
     found = await asyncio.to_thread(services.ledger.documents.all, month, tenant)
@@ -43,15 +46,22 @@ async def list_invoices(request: Request) -> Response:
 
 
 async def show_invoice(request: Request) -> Response:
-    """GET /invoices/{number}: the bytes that were signed."""
+    """GET /invoices/{number}: the bytes that were signed, or the document on paper."""
     services: Services = request.app.state.services
-    return _document(services.months.issued(request.path_params["number"]))
+    number, format = _own_number(request), format_of(request, (JSON, HTML, PDF))
+    match format:
+        case "html" | "pdf":
+            printer = Printer(services.months)
+            content = await asyncio.to_thread(printer.document, number, format)
+            return printed(content, format, number)
+        case _:
+            return _document(services.months.issued(number))
 
 
 async def verify_invoice(request: Request) -> Response:
     """GET /invoices/{number}/verify: whether it is what was issued and follows from the journal."""
     services: Services = request.app.state.services
-    number = request.path_params["number"]
+    number = _own_number(request)
     check = await asyncio.to_thread(services.months.verify, number)
     return JSONResponse(check.to_document())
 
@@ -100,6 +110,15 @@ async def correct_usage(request: Request) -> Response:
     except UsageError as error:
         raise InvalidInput(error.message) from error
     return JSONResponse({"corrects": invocation_id, **asdict(usage)}, status_code=201)
+
+
+def _own_number(request: Request) -> str:
+    """The number of a document that whoever asks may see. Raises `NotFound` for all others."""
+    services: Services = request.app.state.services
+    number: str = request.path_params["number"]
+    if not identity_of(request).sees(services.months.issued(number).tenant):
+        raise NotFound(f"There is no document {number}.")
+    return number
 
 
 def _invalid(field: str, fault: str) -> InvalidInput:

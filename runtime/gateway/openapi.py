@@ -14,6 +14,12 @@ from dsfn.functions.interface import (
 )
 from dsfn.functions.options import Options
 from dsfn.functions.workflow.dag import Dag
+from dsfn.runtime.gateway.openapi_access import (
+    ACCESS_PATHS,
+    ACCESS_SCHEMAS,
+    SECURITY_SCHEME,
+    SECURITY_SCHEMES,
+)
 from dsfn.runtime.gateway.openapi_base import (
     ANSWER_HEADERS,
     ERRORS,
@@ -25,6 +31,7 @@ from dsfn.runtime.gateway.openapi_base import (
     components,
     content,
 )
+from dsfn.runtime.gateway.openapi_costs import COST_PATHS, COST_SCHEMAS
 from dsfn.runtime.gateway.openapi_plans import PLAN_PATHS
 from dsfn.runtime.gateway.openapi_schemas import embedded_schema, hoist, part_schema
 from dsfn.runtime.gateway.openapi_workflows import WORKFLOW_SCHEMAS, workflow_paths
@@ -49,9 +56,11 @@ def openapi_document(
     version: str,
     url: str,
     workflows: Sequence[Dag] = (),
+    needs_key: bool = False,
 ) -> Document:
-    """The description of a node at `url` that serves `functions` and `workflows`."""
-    schemas: Document = dict(WORKFLOW_SCHEMAS)
+    """The description of a node at `url` that serves `functions` and `workflows`, and to use which
+    one `needs_key`."""
+    schemas: Document = {**WORKFLOW_SCHEMAS, **ACCESS_SCHEMAS, **COST_SCHEMAS}
     paths = {
         f"/functions/{options.name}": {"post": _operation(options.name, interface, schemas)}
         for options, interface in functions
@@ -60,8 +69,16 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {"title": "dsfn", "version": version},
         "servers": [{"url": url}],
-        "paths": {**paths, **workflow_paths(workflows, schemas), **PLAN_PATHS, **common_paths()},
-        "components": components(schemas),
+        "security": [{SECURITY_SCHEME: []}] if needs_key else [{}, {SECURITY_SCHEME: []}],
+        "paths": {
+            **paths,
+            **workflow_paths(workflows, schemas),
+            **PLAN_PATHS,
+            **ACCESS_PATHS,
+            **COST_PATHS,
+            **common_paths(),
+        },
+        "components": {**components(schemas), "securitySchemes": SECURITY_SCHEMES},
     }
 
 

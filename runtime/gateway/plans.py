@@ -11,6 +11,7 @@ from starlette.routing import Route
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.invalid import invalid
 from dsfn.functions.workflow.planning.asking import request_of
+from dsfn.runtime.gateway.access import DEPLOY, identity_of
 from dsfn.runtime.gateway.request import read_object
 from dsfn.runtime.services import Services
 
@@ -24,6 +25,8 @@ async def plan(request: Request) -> Response:
     wanted = request_of(
         asked["inputs"], asked["output"], asked.get("want", ""), asked.get("optimise", "latency")
     )
+    if "save" in asked:
+        identity_of(request).require(DEPLOY)
     found = await services.planner.plan(wanted, asked.get("save"))
     saved = None
     if "save" in asked:

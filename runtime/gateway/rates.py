@@ -11,6 +11,7 @@ from starlette.routing import Route
 from dsfn.billing.periods import moment_text
 from dsfn.billing.rates import StoredCard, card_document, read_card
 from dsfn.functions.errors import InvalidInput, NotFound, UsageError
+from dsfn.runtime.gateway.access import identity_of
 from dsfn.runtime.gateway.request import read_object
 from dsfn.runtime.services import Services
 
@@ -29,7 +30,9 @@ async def show_rates(request: Request) -> Response:
     number = request.path_params["n"]
     if not (number.isascii() and number.isdigit()) or len(number) > 9:
         raise NotFound(f"There is no rate card {number}.", kind="rate card", name=number)
-    return JSONResponse(_shown(services, services.rates.get(int(number))))
+    shown = _shown(services, services.rates.get(int(number)))
+    tenant = identity_of(request).only_tenant
+    return JSONResponse(shown if tenant is None else _as_seen_by(tenant, shown))
 
 
 async def set_rates(request: Request) -> Response:
@@ -58,6 +61,14 @@ def _invalid(sentence: str) -> InvalidInput:
 
 def _shown(services: Services, stored: StoredCard) -> Document:
     return {**_summary(services, stored), "card": card_document(stored.card)}
+
+
+def _as_seen_by(tenant: str, shown: Document) -> Document:
+    """A card without what it says of other tenants."""
+    card = dict(shown["card"])
+    for name in ("discounts", "taxes"):
+        card[name] = {who: points for who, points in card[name].items() if who == tenant}
+    return {**shown, "card": card}
 
 
 def _summary(services: Services, stored: StoredCard) -> Document:

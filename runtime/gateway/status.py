@@ -76,7 +76,8 @@ async def openapi(request: Request) -> Response:
     pairs = [(revision.options, revision.interface) for revision in serving]
     workflows = [revision.dag for revision in services.workflows.all()]
     url = services.life.url
-    return JSONResponse(openapi_document(pairs, dsfn.__version__, url, workflows))
+    needs_key = services.settings.auth.required
+    return JSONResponse(openapi_document(pairs, dsfn.__version__, url, workflows, needs_key))
 
 
 ROUTES = [

@@ -18,6 +18,7 @@ from dsfn.functions.negotiation import choose
 from dsfn.runtime.events.binding import encode_event, event_of_request
 from dsfn.runtime.events.results import follow
 from dsfn.runtime.events.stored import StoredBody, load_body
+from dsfn.runtime.gateway.access import identity_of, require_own_blobs
 from dsfn.runtime.gateway.functions import (
     ClientWatch,
     idempotency_key,
@@ -122,9 +123,11 @@ class Started:
 
 async def _start(services: Services, request: Request) -> Started:
     """Starts the run that a request asks for; when this returns, it is durable."""
-    headers = headers_of(request.scope)
+    identity, headers = identity_of(request), headers_of(request.scope)
+    identity.require_callable(request.path_params["name"])
     body = await services.bodies.read(headers, request.receive)
     try:
+        require_own_blobs(services, identity, body)
         event = event_of_request(headers, body)
         new = await _new_run(services, request, body, event)
         accept = headers.get(b"accept", b"*/*").decode("latin-1")
@@ -150,15 +153,18 @@ async def started_run(
 async def _new_run(
     services: Services, request: Request, body: bytes, event: Event | None
 ) -> NewRun:
-    name, tenant = request.path_params["name"], services.settings.tenant
+    name, payer = request.path_params["name"], identity_of(request).payer
     if event is not None:
-        return await services.starter.from_event(name, event, tenant=tenant)
+        return await services.starter.from_event(
+            name, event, tenant=payer.tenant, key_id=payer.key_id
+        )
     key = request.headers.get("idempotency-key")
     return await services.starter.from_request(
         name,
         request.headers.get("content-type", JSON_CONTENT_TYPE),
         body,
-        tenant=tenant,
+        tenant=payer.tenant,
+        key_id=payer.key_id,
         caller=request.client.host if request.client else "",
         idempotency_key=None if key is None else idempotency_key(key),
         traceparent=request.headers.get("traceparent"),

@@ -50,7 +50,7 @@ class Notary:
 
     def start(self) -> None:
         """Begins. Raises `UsageError` when another key signed the ledger's checkpoints."""
-        self._sign()
+        self.sign()
         for depositor in self._depositors:
             depositor.start()
         self._tasks = [
@@ -65,7 +65,7 @@ class Notary:
         if self._tasks:
             await asyncio.wait(self._tasks)
         try:
-            self._sign()
+            self.sign()
         except DsfnError as error:
             _LOG.warning("The ledger could not be signed: %s", error.message)
         closing = [
@@ -78,7 +78,7 @@ class Notary:
             await asyncio.sleep(EVERY_S)
             try:
                 if self._is_due():
-                    self._sign()
+                    self.sign()
             except DsfnError as error:
                 _LOG.warning("The ledger could not be signed: %s", error.message)
 
@@ -90,7 +90,8 @@ class Notary:
         since_ns = self._unsigned_since_ns = self._unsigned_since_ns or now_ns
         return rows >= MAX_UNSIGNED_ROWS or now_ns - since_ns >= MAX_UNSIGNED_S * 1e9
 
-    def _sign(self) -> None:
+    def sign(self) -> None:
+        """Signs what has come, and has that brought elsewhere. Raises `StorageFull`."""
         if self._ledger.checkpoint(self._key, self._clock.now_us()) is not None:
             for depositor in self._depositors:
                 depositor.wake()

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from dsfn.functions.errors import DsfnError, from_document
 from dsfn.runtime.coalescing import CoalescingTransport
-from dsfn.runtime.replicas.occupancy import Slot
+from dsfn.runtime.leases import Slot
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 
@@ -52,14 +52,17 @@ class PendingCall:
 
 @dataclass(eq=False)
 class Channel(asyncio.Protocol):
-    """The connection to one worker. `lost` runs once when the worker's end has closed."""
+    """The connection to one worker. `lost` runs once when the worker's end has closed;
+    `restoring` since the worker has come to the snapshot that it starts from."""
 
     lost: Callable[[], None] = lambda: None
+    restoring: bool = False
     pending: dict[int, PendingCall] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _reader: FrameReader = field(default_factory=FrameReader)
     _transport: CoalescingTransport | None = None
     _control: asyncio.Future[Any] | None = None
+    _batch: list[Slot] = field(default_factory=list)
 
     @classmethod
     async def open(cls, connection: socket.socket) -> Channel:
@@ -153,6 +156,10 @@ class Channel(asyncio.Protocol):
             self._on_result(frame)
         elif frame.call:
             self._on_call_frame(frame)
+        elif frame.kind is Kind.BATCH:
+            self._on_batch(frame)
+        elif frame.kind is Kind.RESTORING:
+            self.restoring = True
         elif self._control is not None and not self._control.done():
             if frame.kind is Kind.FAILED:
                 self._control.set_exception(from_document(frame.json()))
@@ -175,6 +182,17 @@ class Channel(asyncio.Protocol):
             call.reply.set_result(reply)
         if not result.streaming:
             call.finished(call)
+
+    def _on_batch(self, frame: Frame) -> None:
+        """The replica is at these calls now, whatever others it has been sent."""
+        for slot in self._batch:
+            slot.weigh(0)
+        self._batch.clear()
+        for number, weight in frames.decode_batch(frame.payload):
+            call = self.pending.get(number)
+            if call is not None:
+                call.slot.weigh(weight)
+                self._batch.append(call.slot)
 
     def _on_call_frame(self, frame: Frame) -> None:
         call = self.pending.get(frame.call)

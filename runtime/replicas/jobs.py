@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dsfn.functions.errors import DsfnError, HandlerCrashed, HandlerTimedOut
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
 from dsfn.runtime.gpus.gpus import Gpus
+from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.replicas.channel import Channel
 from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.replicas.launcher import Launcher
@@ -30,6 +32,7 @@ class Jobs:
 
     launcher: Launcher
     gpus: Gpus
+    leases: Leases
 
     async def run(
         self,
@@ -44,7 +47,7 @@ class Jobs:
         `traceback`, where the job could still tell), `HandlerCrashed` when its process
         ended; both with `output`, the last that it printed.
         """
-        with self.launcher.hold(environment.digest):
+        with self.launcher.hold(environment.digest), self._leased(job, gpus):
             nursery = self.launcher.nursery(environment.digest, environment.python)
             worker = await nursery.adopt()
             try:
@@ -55,6 +58,20 @@ class Jobs:
                 worker.close()
                 raise
             return await self._run(worker, job, timeout_s)
+
+    @contextmanager
+    def _leased(self, job: Message, gpus: Sequence[Gpu]) -> Iterator[None]:
+        """A job of one function holds its devices; it counts as part of the function's start."""
+        function = getattr(job, "function", None)
+        if function is None:
+            yield
+            return
+        lease = self.leases.begin(function, "", gpus)
+        try:
+            yield
+            lease.ready(0)
+        finally:
+            lease.end()
 
     async def _run(self, worker: WorkerProcess, job: Message, timeout_s: float) -> JobResult:
         output = OutputTail(worker.output)

@@ -18,8 +18,8 @@ from dsfn.functions.errors import (
 from dsfn.runtime.brought_back import Parts
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.cpus import CpuShares
+from dsfn.runtime.leases import Slot
 from dsfn.runtime.model import ReplicaState, Revision
-from dsfn.runtime.replicas.occupancy import Slot
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import STABLE_WINDOW_S, ConcurrencyMeter, Scaler
 
@@ -62,7 +62,8 @@ class _Preparation:
 class Pool:
     """Hands out replicas, waits while there is none, and grows and shrinks their number.
 
-    `launch` makes a loaded replica, `spawn_task` owns the pool's background work. A
+    `launch` makes a loaded replica, `spawn_task` owns the pool's background work. `keeper`: the
+    tenant that pays for replicas which are there because `min_replicas` says so. A
     `retired` pool serves the calls that it has and keeps no replica beyond them.
     """
 
@@ -72,6 +73,7 @@ class Pool:
     spawn_task: Callable[[Coroutine[None, None, None]], None]
     queue_timeout_s: float
     shares: CpuShares
+    keeper: str
     replicas: list[Replica] = field(default_factory=list)
     retired: bool = False
     _starting: int = 0
@@ -131,7 +133,7 @@ class Pool:
     def ended(self, replica: Replica) -> None:
         """A replica's process has gone."""
         if replica in self.replicas:
-            self.replicas.remove(replica)
+            self._remove(replica)
         self._fresh.pop(replica, None)
         if self._waiting:
             self._grow()
@@ -159,8 +161,7 @@ class Pool:
 
     def shrink(self, now_s: float) -> None:
         """Parks and removes replicas that have idled for as long as their options say."""
-        options = self.revision.options
-        keep = 0 if self.retired else options.min_replicas
+        options, keep = self.revision.options, self._keep_count
         idle = [r for r in self.replicas if r.state in _AT_REST]
         idle.sort(key=lambda r: r.used_at_s)
         spare_count = len(self.replicas) - keep
@@ -169,18 +170,24 @@ class Pool:
             surplus = len(self.replicas) > max(self._wanted, 1) and idle_s >= STABLE_WINDOW_S
             unused = self.retired and not self._waiting
             if unused or surplus or idle_s >= options.remove_after_s:
-                self.replicas.remove(replica)
+                self._remove(replica)
                 self.spawn_task(replica.stop())
             elif replica.state is ReplicaState.READY and idle_s >= options.park_after_s:
                 replica.state = ReplicaState.STARTING
                 self.spawn_task(replica.park())
+
+    def note_kept(self) -> None:
+        """Tells each replica whether `min_replicas` is why it is there: so many of them, those
+        that have been there for longest, are the keeper's to pay for when nobody calls."""
+        for number, replica in enumerate(self.replicas):
+            replica.keep_warm(self.keeper if number < self._keep_count else "")
 
     async def rest(self, to: ReplicaState) -> int:
         """Parks, freezes or removes the replicas that are idle; how many it were."""
         resting = [r for r in self.replicas if r.state in _AT_REST]
         if to is ReplicaState.ABSENT:
             for replica in resting:
-                self.replicas.remove(replica)
+                self._remove(replica)
             await asyncio.gather(*(replica.stop() for replica in resting))
             return len(resting)
         for replica in resting:
@@ -202,6 +209,15 @@ class Pool:
         self._refuse(error)
         for replica in self.replicas:
             replica.cut_off(error)
+
+    @property
+    def _keep_count(self) -> int:
+        return 0 if self.retired else self.revision.options.min_replicas
+
+    def _remove(self, replica: Replica) -> None:
+        self.replicas.remove(replica)
+        replica.keep_warm("")
+        self.note_kept()
 
     def _free_replica(self) -> Replica | None:
         """The least loaded replica with a free slot, the most recently used among equals,
@@ -266,7 +282,7 @@ class Pool:
         The scaler looks back over minutes; while nobody calls, its wish must not bring
         back what was parked or removed.
         """
-        wanted = 0 if self.retired else self.revision.options.min_replicas
+        wanted = self._keep_count
         if self._meter.value > 0:
             wanted = max(wanted, self._wanted)
         wanted = max(wanted, 1 if self._waiting else 0)
@@ -301,6 +317,7 @@ class Pool:
         start_us = max(0, took_us - back.restore_us - back.room_us)
         self._fresh[replica] = _Preparation(start_us, back.restore_us, back.parts)
         self.replicas.append(replica)
+        self.note_kept()
         self.serve_waiting()
 
     async def _unpark(self, replica: Replica) -> None:

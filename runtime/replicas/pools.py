@@ -115,6 +115,7 @@ class Pools:
             known = self.registry.find(revision_id)
             if known is not None:  # its snapshot may have been made anew
                 pool.revision = known
+            pool.note_kept()
         self._keep_minimums()
 
     def release(self) -> int:
@@ -157,7 +158,13 @@ class Pools:
         if pool is None:
             queue_timeout_s = self.settings.limits.queue_timeout_s
             pool = Pool(
-                revision, self.clock, self._launch, self._spawn, queue_timeout_s, self.shares
+                revision,
+                self.clock,
+                self._launch,
+                self._spawn,
+                queue_timeout_s,
+                self.shares,
+                self.settings.tenant,
             )
             pool.retired = revision.id not in self._needed()
             self._pools[revision.id] = pool

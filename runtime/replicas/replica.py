@@ -21,17 +21,18 @@ from dsfn.functions.errors import (
     ReplicaLost,
     ReplicaStartFailed,
     SnapshotError,
+    Unavailable,
 )
 from dsfn.runtime.brought_back import BroughtBack, Stages
-from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gpus.grip import Grip
 from dsfn.runtime.heat import Heat
+from dsfn.runtime.leases import DeviceLease, Slot
+from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore, Pump
 from dsfn.runtime.model import Call, ReplicaState, Revision
 from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
 from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
-from dsfn.runtime.replicas.occupancy import Occupancy, Slot
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Load, Ready
 from dsfn.snapshots.owner.errors import owner_lost
@@ -40,19 +41,20 @@ PARK_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 5.0
 # Others may take the room that was made, or the weights leave the arena, before they are mapped.
 UNPARK_ATTEMPTS = 3
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(eq=False)
 class Replica:
-    """A worker that became a replica, with what it has of the GPUs in its `grip`. `released` runs
-    whenever it has finished a call, `parked` when it has given its memory up, `ended` once, when
-    its process has gone."""
+    """A worker that became a replica, with what it has of the GPUs in its `grip`, and the `lease`
+    that accounts for the time for which it has it. `released` runs whenever it has finished a
+    call, `parked` when it has given its memory up, `ended` once, when its process has gone."""
 
     revision: Revision
     worker: WorkerProcess
     grip: Grip
+    leases: Leases
     limits: Limits
-    clock: Clock
     released: Callable[[Replica], None]
     parked: Callable[[Replica], None]
     ended: Callable[[Replica], None]
@@ -62,13 +64,17 @@ class Replica:
     ready: Ready | None = None
     brought_back: BroughtBack = field(default_factory=BroughtBack)
     wants_room: bool = False
+    lease: DeviceLease = field(init=False)
+    _keeper: str = ""
     _frozen: bool = False
     _heat: Heat = field(default_factory=Heat)
-    _occupancy: Occupancy = field(default_factory=Occupancy)
     _channel: Channel = field(init=False)
     _pump: Pump = field(init=False)
     _doom: DsfnError | None = None
     _funeral: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._begin_lease()
 
     async def load(self, logs: LogStore, load: Load, stages: Stages) -> Ready:
         """Makes the worker a replica; its grip has room for it, which took the `stages` so far.
@@ -97,12 +103,16 @@ class Replica:
             raise
         except (DsfnError, TimeoutError, ConnectionError) as error:
             ended_with_owner = isinstance(self._doom, ReplicaLost)
+            restore_failed = self._channel.restoring and self._is_to_blame(error)
             self.kill()
             if ended_with_owner:
                 raise owner_lost("it ended while a replica started") from error
+            if restore_failed:
+                raise self._restore_failed(error) from error
             raise self._start_failed(error) from error
         self.ready = Ready.from_document(document)
         self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
+        self.lease.ready(self.ready.restore_us if load.snapshot else 0)
         self._become_free()
         return self.ready
 
@@ -122,11 +132,17 @@ class Replica:
         self.in_flight += 1
         self.state = ReplicaState.BUSY
         self._heat.use(asyncio.get_running_loop().time())
-        return Slot(self._occupancy, self._occupancy.enter(self.clock.monotonic_ns()))
+        return self.lease.enter()
 
     def unreserve(self, slot: Slot) -> None:
         """Gives a slot back that was reserved and not used."""
+        slot.discard()
         self._release(slot)
+
+    def keep_warm(self, tenant: str) -> None:
+        """Has this tenant, "" for nobody, pay for the replica being there when no call runs."""
+        self._keeper = tenant
+        self.lease.keep(tenant)
 
     async def call(self, call: Call, slot: Slot, threads: int) -> Reply:
         """Runs a call in a slot that was reserved.
@@ -136,6 +152,9 @@ class Replica:
         finished, which may be after the caller has gone.
         """
         loop = asyncio.get_running_loop()
+        if not self._channel.is_open:
+            self._release(slot)
+            raise _replica_lost("it ended before the call began")
         self._pump.mark(call.id if self.in_flight == 1 else None)
         pending = self._channel.begin_call(
             threads, call.content_type, call.accept, call.body, slot, self._finished
@@ -160,7 +179,7 @@ class Replica:
             self.kill()
             return
         self.state = ReplicaState.PARKED
-        self.grip.let_go()
+        self._let_go()
         self.parked(self)
 
     async def freeze(self) -> None:
@@ -191,9 +210,12 @@ class Replica:
             try:
                 await self._unpark()
                 return
-            except (MemoryFull, NotFound):
+            except (MemoryFull, NotFound) as error:
+                if isinstance(error, NotFound) and not attempts:
+                    self.kill()  # it is better started anew
+                    raise self._start_failed(error) from error
                 self.state = ReplicaState.FROZEN if self._frozen else ReplicaState.PARKED
-                self.grip.let_go()
+                self._let_go()
                 if not attempts:
                     raise
             except (DsfnError, TimeoutError, ConnectionError) as error:
@@ -202,14 +224,16 @@ class Replica:
 
     async def _unpark(self) -> None:
         stages = Stages()
-        await self.grip.take(self.limits.queue_timeout_s, stages)
-        self.wants_room = False
-        if self._frozen:
-            await self.grip.thaw(self.worker.pid)
-            self._frozen = False
-            stages.ended("restore.thaw")
-        document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
+        async with self.grip.taken(self.limits.queue_timeout_s, stages):
+            self._begin_lease()
+            self.wants_room = False
+            if self._frozen:
+                await self.grip.thaw(self.worker.pid)
+                self._frozen = False
+                stages.ended("restore.thaw")
+            document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
         self.brought_back = stages.answered(document["restore_us"], document["parts"])
+        self.lease.ready()
         self._become_free()
 
     # As a holder of GPU memory.
@@ -219,10 +243,19 @@ class Replica:
         """See `Holder`."""
         return self._heat.read(asyncio.get_running_loop().time())
 
-    def can_give_up(self) -> bool:
+    @property
+    def function(self) -> str:
+        """See `Holder`."""
+        return self.revision.function
+
+    def always_stays(self) -> bool:
         """See `Holder`. Replicas that must always be there keep their memory."""
+        return self.revision.options.min_replicas > 0
+
+    def can_give_up(self) -> bool:
+        """See `Holder`."""
         resting = self.state is ReplicaState.READY and self._doom is None
-        return resting and not self.revision.options.min_replicas
+        return resting and not self.always_stays()
 
     def can_freeze(self) -> bool:
         """See `Holder`."""
@@ -269,6 +302,15 @@ class Replica:
         if self._funeral is not None:
             await self._funeral
 
+    def _begin_lease(self) -> None:
+        revision = self.revision
+        self.lease = self.leases.begin(revision.function, revision.id, self.grip.devices)
+        self.lease.keep(self._keeper)
+
+    def _let_go(self) -> None:
+        self.grip.let_go()
+        self.lease.end()
+
     def _become_free(self) -> None:
         self.state = ReplicaState.READY
         self.used_at_s = asyncio.get_running_loop().time()
@@ -288,7 +330,7 @@ class Replica:
         self._release(pending.slot)
 
     def _release(self, slot: Slot) -> None:
-        slot.release(self.clock.monotonic_ns())
+        slot.release()
         self.in_flight -= 1
         if self.in_flight == 0 and self.state is ReplicaState.BUSY:
             self._become_free()
@@ -346,6 +388,7 @@ class Replica:
         self._channel.fail(self._blame(self._doom or self._crash()))
         self._pump.close()
         self.grip.forget()
+        self.lease.end()
         self.ended(self)
 
     def _blame(self, error: DsfnError) -> DsfnError:
@@ -369,6 +412,22 @@ class Replica:
             f"The function's process was killed by {name} while it ran the call{hint}.",
             signal=name,
         )
+
+    def _is_to_blame(self, error: Exception) -> bool:
+        """Whether code that it runs failed or hung, or ended it: whoever ends a process from
+        outside sends one of a few signals, which code that crashes does not."""
+        if not isinstance(error, ConnectionError):
+            return not isinstance(error, Unavailable)
+        exited = self.worker.exited
+        return self._doom is None and exited.done() and -exited.result() not in _FROM_OUTSIDE
+
+    def _restore_failed(self, error: Exception) -> SnapshotError:
+        reason = str(self._start_failed(error).fields["reason"])
+        if isinstance(error, ConnectionError):
+            code = self.worker.exited.result()
+            how = f"with exit code {code}" if code >= 0 else f"by {signal_name(code)}"
+            reason = f"its process was ended {how} while it restored"
+        return SnapshotError(f"The snapshot did not restore: {reason}.", reason=reason)
 
     def _start_failed(self, error: Exception) -> ReplicaStartFailed:
         traceback = None

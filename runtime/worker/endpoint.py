@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 from dsfn.functions.codec import (
     Encoded,
@@ -26,6 +25,7 @@ from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.faults import call_fault
 from dsfn.runtime.worker.frames import CallFrame
 from dsfn.runtime.worker.interrupts import Interrupt
+from dsfn.runtime.worker.stopwatch import NoWaits, Stopwatch, Waits
 
 _local = threading.local()
 
@@ -38,48 +38,7 @@ class Answer:
     fatal: bool = False
 
 
-class Waits(Protocol):
-    """What a call had to wait for, beside its own work."""
-
-    @property
-    def waited_us(self) -> int:
-        """How long, so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoWaits:
-    """Nothing."""
-
-    waited_us: int = 0
-
-
 Gate = Callable[[], AbstractContextManager[Waits]]
-
-
-class Stopwatch:
-    """Adds up the time that a call keeps this process busy, in microseconds; `waits` is not
-    part of it."""
-
-    __slots__ = ("_began_ns", "_total_ns", "waits")
-
-    def __init__(self) -> None:
-        self.waits: Waits = NoWaits()
-        self._total_ns = 0
-        self._began_ns = perf_counter_ns()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What happens inside is waiting."""
-        self._total_ns += perf_counter_ns() - self._began_ns
-        try:
-            yield
-        finally:
-            self._began_ns = perf_counter_ns()
-
-    def read_us(self) -> int:
-        """The time so far."""
-        so_far_us = (self._total_ns + perf_counter_ns() - self._began_ns) // 1000
-        return so_far_us - self.waits.waited_us
 
 
 def no_gate() -> AbstractContextManager[Waits]:
@@ -92,6 +51,8 @@ class Endpoint:
     """A loaded function: what turns a CALL into an answer.
 
     A call runs inside `gate`, which has it wait for weights that are still on their way.
+    `weight`: how much an item counts when a batch's time is divided. `stopwatch`: makes what
+    measures a call.
     """
 
     handler: Callable[..., Any]
@@ -102,13 +63,15 @@ class Endpoint:
     max_result_bytes: int
     memory_bytes: int | None
     gate: Gate = no_gate
+    weight: Callable[[Any], int] | None = None
+    stopwatch: Callable[[], Stopwatch] = Stopwatch
 
     def run(self, number: int, call: CallFrame, interrupt: Interrupt) -> Answer:
         """Runs a call to its end, in this thread."""
-        watch = Stopwatch()
+        watch = self.stopwatch()
         try:
             with self.gate() as watch.waits:
-                encoded = self._encoded(call, interrupt)
+                encoded = self._encoded(call, interrupt, watch)
         except BaseException as error:  # noqa: BLE001  whatever user code raises, sys.exit() too
             return self.fault(number, watch, error)
         return self.result(number, watch, encoded)
@@ -145,12 +108,14 @@ class Endpoint:
         frame = frames.encode_error(number, watch.read_us(), fault.to_document())
         return Answer(frame, fatal=isinstance(fault, OutOfMemory | ReplicaLost))
 
-    def _encoded(self, call: CallFrame, interrupt: Interrupt) -> Encoded:
+    def _encoded(self, call: CallFrame, interrupt: Interrupt, watch: Stopwatch) -> Encoded:
         try:
             interrupt.begin()
             arguments = self.decode(call)
+            watch.computes()
             interrupt.arm()
             value = self.handler(**arguments)
+            watch.computed()
         finally:
             interrupt.disarm()
         return self.encode(value, call.accept)

@@ -5,6 +5,7 @@
     RESULT  = busy_us:u64  flags:u8  type_len:u16  content_type  body
     CHUNK   = bytes of a stream         END = busy_us:u64        ACK = count:u32 (bytes consumed)
     ERROR   = busy_us:u64  JSON document of the error
+    BATCH   = (call:u64  weight:u64) for each call of it
     others  = JSON document
 
 `call` numbers the calls of one connection; it is 0 in frames that concern the
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -31,6 +32,7 @@ _CALL = struct.Struct("!HHH")
 _RESULT = struct.Struct("!QBH")
 _BUSY = struct.Struct("!Q")
 _COUNT = struct.Struct("!I")
+_MEMBER = struct.Struct("!QQ")
 _HEAD_AFTER_LENGTH = _HEAD.size - 4
 
 
@@ -57,6 +59,8 @@ class Kind(IntEnum):
     PARKED = 39
     UNPARKED = 40  # {"restore_us": int, "parts": {str: int}}, as `messages.Ready`
     WARMED = 41
+    BATCH = 42  # these calls are run as one now; what comes next waits
+    RESTORING = 43  # LOAD has come to the snapshot; what ends the process now is the restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,16 @@ def encode_error(call: int, busy_us: int, document: Mapping[str, object]) -> byt
 def decode_error(payload: memoryview) -> tuple[int, dict[str, Any]]:
     """The `busy_us` and error document of an ERROR frame."""
     return _BUSY.unpack_from(payload)[0], json.loads(bytes(payload[_BUSY.size :]))
+
+
+def encode_batch(members: Iterable[tuple[int, int]]) -> bytes:
+    """A BATCH frame: the numbers of its calls with their weights."""
+    return _join(Kind.BATCH, 0, *(_MEMBER.pack(*member) for member in members))
+
+
+def decode_batch(payload: memoryview) -> Iterator[tuple[int, int]]:
+    """The calls and weights of a BATCH frame."""
+    return _MEMBER.iter_unpack(payload)
 
 
 def encode_ack(call: int, count: int) -> bytes:

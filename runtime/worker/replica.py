@@ -22,6 +22,7 @@ from dsfn.runtime.worker.linux import give_memory_back
 from dsfn.runtime.worker.messages import Load, Ready
 from dsfn.runtime.worker.runner_choice import runs_inline
 from dsfn.runtime.worker.source import Source, import_source
+from dsfn.runtime.worker.stopwatch import CudaStopwatch, Stopwatch
 
 if TYPE_CHECKING:
     from dsfn.snapshots.memory import Slab
@@ -71,8 +72,11 @@ class Replica:
         }
 
 
-def load(request: Load, owner: socket.socket | None = None) -> Replica:
-    """Brings a function up in this process; GPU memory comes through the socket `owner`.
+def load(
+    request: Load, owner: socket.socket | None, tell_of_restore: Callable[[], None]
+) -> Replica:
+    """Brings a function up in this process; GPU memory comes through the socket `owner`. Before
+    anything of a snapshot is restored it calls `tell_of_restore`.
 
     Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`, `MemoryFull`, `OwnerLost`,
     `ReplicaLost`.
@@ -89,6 +93,7 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
     streams = request.streams and may_stream(function, request.concurrency, request.max_batch)
     if request.snapshot is not None:
         snapshot = Path(request.snapshot)
+        tell_of_restore()
         instance, slabs = restore_instance(function, source, snapshot, devices, streams)
     else:
         instance = set_up(function, bundle)
@@ -107,6 +112,8 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
         max_result_bytes=request.max_result_bytes,
         memory_bytes=request.memory_bytes,
         gate=gate,
+        weight=function.weight,
+        stopwatch=CudaStopwatch if devices.on_cuda else Stopwatch,
     )
     parts = {
         "start.import": import_us,

@@ -16,9 +16,10 @@ from functools import partial
 
 from dsfn.functions.errors import CallCancelled
 from dsfn.runtime.cpus import available_cpus
-from dsfn.runtime.worker.endpoint import Answer, Endpoint, Stopwatch, use_threads
+from dsfn.runtime.worker.endpoint import Answer, Endpoint, use_threads
 from dsfn.runtime.worker.frames import CallFrame
 from dsfn.runtime.worker.interrupts import Interrupted, SignalInterrupt, ThreadInterrupt
+from dsfn.runtime.worker.stopwatch import Stopwatch
 from dsfn.runtime.worker.streams import TaskStream, ThreadStream
 
 # `$ref` or an event's `dataref`: what has to be fetched may hold up other calls.
@@ -181,15 +182,17 @@ class TaskRunner(Runner):
         task.add_done_callback(partial(self._forget, number))
 
     async def _run(self, number: int, call: CallFrame) -> Answer:
-        watch = Stopwatch()
+        watch = self.endpoint.stopwatch()
         try:
             arguments = await self._decode(call)
+            watch.computes()
             value = self.endpoint.handler(**arguments)
             if inspect.isawaitable(value):
                 value = await value
             if self.endpoint.signature.result.streaming:
                 stream = self._streams[number] = TaskStream(self.endpoint, number, self.send)
                 return await stream.pass_on(value, watch)
+            watch.computed()
             encoded = self.endpoint.encode(value, call.accept)
         except BaseException as error:  # noqa: BLE001  as in Endpoint.run
             if isinstance(error, asyncio.CancelledError) and self._was_cancelled():

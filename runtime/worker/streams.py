@@ -8,9 +8,10 @@ from typing import Any
 
 from dsfn.functions.codec import stream_content_type
 from dsfn.runtime.worker import frames
-from dsfn.runtime.worker.endpoint import Answer, Endpoint, Stopwatch
+from dsfn.runtime.worker.endpoint import Answer, Endpoint
 from dsfn.runtime.worker.frames import STREAM_WINDOW_BYTES, CallFrame, Kind
 from dsfn.runtime.worker.interrupts import Interrupted, ThreadInterrupt
+from dsfn.runtime.worker.stopwatch import Stopwatch
 
 Send = Callable[[bytes], object]
 _END = object()
@@ -34,11 +35,12 @@ class ThreadStream:
 
     def run(self, call: CallFrame) -> Answer:
         """Runs the call to its end, in this thread."""
-        watch = Stopwatch()
+        watch = self._endpoint.stopwatch()
         try:
             try:
                 self.interrupt.begin()
                 arguments = self._endpoint.decode(call)
+                watch.computes()
                 self.interrupt.arm()
                 items = iter(self._endpoint.handler(**arguments))
             finally:
@@ -60,12 +62,14 @@ class ThreadStream:
                 item = next(items, _END)
             finally:
                 self.interrupt.disarm()
+            watch.computed()
             if item is _END:
                 return
             chunk = self._endpoint.encode_item(item)
             with watch.paused():
                 self._take_room(len(chunk))
             self._send(frames.encode(Kind.CHUNK, self._number, chunk))
+            watch.computes()
 
     def _take_room(self, count: int) -> None:
         with self.interrupt.changed:
@@ -98,6 +102,7 @@ class TaskStream:
         self._send(_head(self._endpoint, self._number))
         try:
             async for item in items:
+                watch.computed()
                 chunk = self._endpoint.encode_item(item)
                 with watch.paused():
                     await self._has_room.wait()
@@ -105,6 +110,8 @@ class TaskStream:
                 if self._unread_bytes >= STREAM_WINDOW_BYTES:
                     self._has_room.clear()
                 self._send(frames.encode(Kind.CHUNK, self._number, chunk))
+                watch.computes()
+            watch.computed()
         finally:
             if close := getattr(items, "aclose", None):
                 await close()

@@ -60,6 +60,7 @@ class ActiveRun:
     workflow: str
     revision: str
     tenant: str
+    key_id: str
     caller: str
     traceparent: str | None
     cause: Cause | None

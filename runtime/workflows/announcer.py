@@ -15,6 +15,7 @@ from dsfn.runtime.clock import Clock, rfc3339
 from dsfn.runtime.events.results import CAUSATION, CORRELATION, HOPS
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.events.stored import INLINE_BYTES
+from dsfn.runtime.model import Payer
 from dsfn.runtime.problems import problem_document
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
 from dsfn.runtime.workflows.journal import StepResult
@@ -142,7 +143,7 @@ class Announcer:
                 data=_fitting(data),
                 extensions=extensions,
             )
-            self.router.store_small(event)
+            self.router.store_small(event, Payer(run.tenant, run.key_id))
         except InvalidInput as error:
             # A run goes on although nobody can be told.
             _LOG.warning("An event of run %s is not published: %s", run.id, error.message)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Protocol
 
 from dsfn.billing.usage import Usage
@@ -15,7 +16,7 @@ from dsfn.functions.workflow.streams import whole_stream
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES, request_digest
-from dsfn.runtime.model import Answer, Call, Revision
+from dsfn.runtime.model import Answer, Call, Origin, Revision
 from dsfn.runtime.workflows.active import ActiveRun, Allowance, Attempt
 from dsfn.runtime.workflows.amounts import money
 from dsfn.runtime.workflows.bodies import Body
@@ -103,20 +104,23 @@ class Attempts:
         body = await self.evaluation.body(run, instance, interface)
         digest = None
         if step.options.cache:
-            digest = await _digest(body)
+            digest = await _digest(run.tenant, body)
             if (known := self.cache.get(attempt.revision, digest)) is not None:
                 return Succeeded(known, digest, cached=True)
         call = self._call(run, instance, attempt, body)
         try:
             answer = await self._answer(call, step.options.timeout_s, usages)
-        except BudgetExceeded:
+        except BudgetExceeded as error:
+            if "budget" in error.fields:
+                # It is the tenant's, not the run's.
+                raise
             assert attempt.allowance is not None
             raise over_budget(attempt.allowance) from None
         try:
             return Succeeded(await self._kept(answer, interface.result), digest)
         except BaseException:
             # It ran and gave what cannot be kept, so it has to run again: that is not charged.
-            usages.clear()
+            usages[:] = [replace(usage, status="platform") for usage in usages]
             raise
 
     async def _answer(self, call: Call, timeout_s: float | None, usages: list[Usage]) -> Answer:
@@ -150,19 +154,24 @@ class Attempts:
             body=body.data,
             content_type=body.content_type,
             tenant=run.tenant,
+            key_id=run.key_id,
             caller=f"run:{place}",
             idempotency_key=f"run:{place}",
             revision=attempt.revision,
             received_at_us=self.clock.now_us(),
             received_ns=self.clock.monotonic_ns(),
             max_cost_nano=None if attempt.allowance is None else attempt.allowance.nano,
+            origin=Origin(run.workflow, run.id, step),
         )
 
 
-async def _digest(body: Body) -> bytes:
+async def _digest(tenant: str, body: Body) -> bytes:
+    """Under what a result is kept for others of the same tenant."""
     if len(body.data) <= INLINE_BYTES:
-        return request_digest(body.content_type, body.data)
-    return await asyncio.to_thread(request_digest, body.content_type, body.data)
+        of_request = request_digest(body.content_type, body.data)
+    else:
+        of_request = await asyncio.to_thread(request_digest, body.content_type, body.data)
+    return sha256(of_request + tenant.encode()).digest()
 
 
 def function_of(run: ActiveRun, instance: Instance) -> str:

@@ -164,6 +164,7 @@ class Engine:
                 inputs=first.inputs,
                 pins=first.pins,
                 tenant=first.tenant,
+                key_id=first.key_id,
                 caller=first.caller,
                 traceparent=first.traceparent,
                 cause=first.cause,
@@ -190,6 +191,10 @@ class Engine:
         if run is not None and (record := self.store.get(run)).state is not RunState.RUNNING:
             self._machine.watchers.publish(Change(run, ended=record))
         return watching
+
+    def settle(self) -> None:
+        """Posts the usage rows that the ledger has not yet, if it can be written."""
+        self._machine.books.settle()
 
     def under_way(self) -> int:
         """How many runs have not ended."""

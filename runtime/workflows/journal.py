@@ -13,6 +13,7 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
+from dsfn.runtime.columns import add_column
 from dsfn.runtime.events.stored import error_text
 from dsfn.runtime.workflows.model import Blob, NewRun, RunState, StepState
 from dsfn.runtime.workflows.progress import Instance
@@ -45,6 +46,7 @@ class Journal:
         self._connection = connection
         with transaction(connection):
             connection.execute(QUERIES["schema"])
+            add_column(connection, "runs", "key_id", "TEXT NOT NULL DEFAULT ''")
 
     def first(self, run: NewRun) -> tuple[str, bytes] | None:
         """The id and the digest of the first run with this one's idempotency key."""
@@ -63,6 +65,7 @@ class Journal:
                 run.revision.workflow,
                 run.revision.id,
                 run.tenant,
+                run.key_id,
                 run.caller,
                 run.idempotency_key,
                 digest,

@@ -50,13 +50,14 @@ class Loader:
             workflow=row[2],
             revision=row[3],
             tenant=row[4],
-            caller=row[5],
-            traceparent=row[6],
-            cause=None if row[7] is None else Cause(**json.loads(row[7])),
-            retry_of=row[8],
-            pins=pins_of(row[9]),
-            inputs={name: value_of(value) for name, value in json.loads(row[10]).items()},
-            started_at_us=row[12],
+            key_id=row[5],
+            caller=row[6],
+            traceparent=row[7],
+            cause=None if row[8] is None else Cause(**json.loads(row[8])),
+            retry_of=row[9],
+            pins=pins_of(row[10]),
+            inputs={name: value_of(value) for name, value in json.loads(row[11]).items()},
+            started_at_us=row[13],
             plan=plan,
             progress=Progress(plan),
         )
@@ -70,8 +71,8 @@ class Loader:
         # Steps that wait to be tried again become ready below, and get new ones.
         for waiting in [instance for instance in run.timers if instance is not None]:
             run.timers.pop(waiting).cancel()
-        run.held_us, run.cost_nano = row[13], row[14]
-        run.ending = RunCancelled("The run was cancelled.") if row[11] else ending
+        run.held_us, run.cost_nano = row[14], row[15]
+        run.ending = RunCancelled("The run was cancelled.") if row[12] else ending
         rows = self.connection.execute(QUERIES["settled"], (run.seq,))
         run.progress = restored(run.plan, {(s, unpacked(p)): outcome for s, p, outcome in rows})
         busy = run.attempts.keys() | run.resolving.keys()

@@ -70,7 +70,8 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be started. `caller` is who asked; `cause` the event that did, if one did.
+    """A run to be started. `caller` is who asked, `key_id` with which API key ("" for none);
+    `cause` the event that did, if one did.
     `pins` says which revision of each function it keeps to. The steps that the run `retry_of`
     has finished are taken over."""
 
@@ -79,6 +80,7 @@ class NewRun:
     inputs: Mapping[str, Value]
     pins: Mapping[str, str]
     tenant: str = "default"
+    key_id: str = ""
     caller: str = ""
     idempotency_key: str | None = None
     traceparent: str | None = None

@@ -31,8 +31,10 @@ def prices_of(
     restore_us = int(limits.start_timeout_s * 1_000_000)
 
     def at_most(revision: Revision) -> int:
-        device_class = gpu_class() if revision.options.gpu else _CPU
-        held_us = int(revision.options.timeout_s * 1_000_000)
-        return in_force().most_nano(device_class, held_us, restore_us)
+        options = revision.options
+        device_class, devices = gpu_class() if options.gpu else _CPU, max(1, int(options.gpu))
+        # Code that is told to stop is given some time for it.
+        held_us = int((options.timeout_s + limits.cancel_grace_s) * 1_000_000)
+        return in_force().most_nano(device_class, held_us * devices, restore_us * devices)
 
     return Prices(in_force().currency, lambda usage: in_force().cost_nano(usage), at_most)

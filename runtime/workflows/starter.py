@@ -54,6 +54,7 @@ class Starter:
         body: bytes,
         *,
         tenant: str,
+        key_id: str = "",
         caller: str = "",
         idempotency_key: str | None = None,
         traceparent: str | None = None,
@@ -74,12 +75,15 @@ class Starter:
             inputs,
             pins,
             tenant,
+            key_id=key_id,
             caller=caller,
             idempotency_key=idempotency_key,
             traceparent=valid_traceparent(traceparent),
         )
 
-    async def from_event(self, workflow: str, event: Event, *, tenant: str) -> NewRun:
+    async def from_event(
+        self, workflow: str, event: Event, *, tenant: str, key_id: str = ""
+    ) -> NewRun:
         """The run that an event starts; the same event starts the same run."""
         revision = self.workflows.find(workflow)
         inputs = await self._inputs(revision, await self._bound_event(revision, event))
@@ -91,6 +95,7 @@ class Starter:
             inputs,
             pins,
             tenant,
+            key_id=key_id,
             caller=event.source[:_MAX_CALLER_CHARS],
             idempotency_key=event_key(event, workflow),
             traceparent=event.attribute(TRACEPARENT),

@@ -65,6 +65,7 @@ def insert(prepared: Prepared, plan: Plan, journal: Journal, now_us: int) -> Act
         workflow=new.revision.workflow,
         revision=new.revision.id,
         tenant=new.tenant,
+        key_id=new.key_id,
         caller=new.caller,
         traceparent=new.traceparent,
         cause=new.cause,

@@ -20,6 +20,7 @@ from dsfn.runtime.workflows.rows import run_of, step_of
 KEEP_RUNS_S = 62 * 24 * 3600
 _PRUNE_ROWS = 1000
 _NEWEST = 2**63 - 1
+_NOT_TRIED_AGAIN = "NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.retry_of = runs.id)"
 _REFERENCE = re.compile(r"blob:sha256:[0-9a-f]{64}")
 
 
@@ -60,27 +61,24 @@ class RunStore:
         state: RunState | None = None,
         limit: int = 100,
         before: str | None = None,
+        tenant: str | None = None,
     ) -> builtins.list[RunRecord]:
         """Runs, those that started last first; `before` is the last id of the page before.
 
         Raises `NotFound` when there is no such run.
         """
-        newest = _NEWEST if before is None else self._seq(before)
-        name = "list"
-        name += "" if workflow is None else "_of_workflow"
-        name += "" if state is None else "_in_state"
-        chosen = [value for value in (workflow, state) if value is not None]
-        return [
-            run_of(r) for r in self._connection.execute(QUERIES[name], (newest, limit, *chosen))
-        ]
+        chosen = {"workflow": workflow, "state": state, "tenant": tenant}
+        return self._list(chosen, limit, before)
 
-    def dead(self, limit: int = 100, before: str | None = None) -> builtins.list[RunRecord]:
+    def dead(
+        self, limit: int = 100, before: str | None = None, tenant: str | None = None
+    ) -> builtins.list[RunRecord]:
         """Runs that failed and were not tried again, in the order and pages of `list`.
 
         Raises `NotFound` when there is no run `before`.
         """
-        newest = _NEWEST if before is None else self._seq(before)
-        return [run_of(r) for r in self._connection.execute(QUERIES["dead"], (newest, limit))]
+        chosen = {"state": RunState.FAILED, "tenant": tenant}
+        return self._list(chosen, limit, before, f" AND {_NOT_TRIED_AGAIN}")
 
     def is_dead(self, run: str) -> bool:
         """Whether a run failed and was not tried again."""
@@ -121,6 +119,17 @@ class RunStore:
                 return gone
             connection.execute(QUERIES["prune_run"], row)
             return connection.changes()
+
+    def _list(
+        self, chosen: Mapping[str, str | None], limit: int, before: str | None, more: str = ""
+    ) -> builtins.list[RunRecord]:
+        """The runs with these values in these columns, where they are not None."""
+        newest = _NEWEST if before is None else self._seq(before)
+        equal = {column: value for column, value in chosen.items() if value is not None}
+        conditions = "".join(f" AND {column} = ?" for column in equal)
+        query = f"{QUERIES['list']}{conditions}{more} ORDER BY seq DESC LIMIT ?"
+        rows = self._connection.execute(query, (newest, *equal.values(), limit))
+        return [run_of(row) for row in rows]
 
     def _seq(self, run: str) -> int:
         row = self._connection.execute(QUERIES["seq"], (run,)).fetchone()

@@ -28,7 +28,10 @@ class Triggers:
         The answer names it and costs nothing. Raises what keeps the run from being started.
         """
         event = event_of_body(body)
-        run = await self.starter.from_event(delivery.function, event, tenant=delivery.tenant)
+        payer = delivery.payer
+        run = await self.starter.from_event(
+            delivery.function, event, tenant=payer.tenant, key_id=payer.key_id
+        )
         id_ = await self.engine.start(run)
         return Answer(
             call_id=id_,

@@ -29,7 +29,7 @@ def open_months(
     ledger = SqliteLedger(directory / "ledger.db")
     key = SigningKey.open(directory / "key.pem")
     try:
-        yield Months(ledger, lambda: book, parties or Parties(), key)
+        yield Months(ledger, lambda: book, parties or Parties(), key, lambda: None)
     finally:
         ledger.close()
 
@@ -38,5 +38,5 @@ def close_month(months: Months, month: str, now_us: int | None = None) -> list[I
     """Closes a month, a day after its end if no moment is given, as a node does."""
     now_us = Month.parse(month).end_us + DAY_US if now_us is None else now_us
     if months.start_closing(month, now_us):
-        months.issue(months.prepare(month, now_us), now_us)
+        months.issue(months.prepare(month, now_us))
     return months.closed(month)[1]

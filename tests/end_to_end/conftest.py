@@ -52,6 +52,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         gpu: Table | None = None,
         snapshots: Table | None = None,
         blobs: Table | None = None,
+        auth: Table | None = None,
         billing: Table | None = None,
         **limits: float,
     ) -> LiveNode:
@@ -60,6 +61,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
             gpu=gpu,
             snapshots=snapshots,
             blobs=blobs,
+            auth=auth,
             billing=billing,
             **{**LIMITS, **limits},
         )

@@ -68,6 +68,13 @@ class LiveNode:
 
     # What a client does.
 
+    def client(self, key: str) -> httpx.Client:
+        """A client of its own with an API key."""
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(
+            base_url=self.url, timeout=CALL_TIMEOUT_S, trust_env=False, headers=headers
+        )
+
     def deploy(self, path: Path) -> dict[str, Document]:
         """Deploys a file or directory; the functions by name. Raises `DeployFailed`."""
         last = self.deploy_steps(path)[-1]
@@ -143,6 +150,11 @@ class LiveNode:
 
     # What only this machine's owner sees.
 
+    def be_owner(self) -> None:
+        """Has `http` send the key that the node wrote for its owner."""
+        key = (self.data / "node.key").read_text(encoding="utf-8")
+        self.http.headers["Authorization"] = f"Bearer {key}"
+
     def rows(self, function: str = "") -> list[Usage]:
         """The rows of the ledger, of one function or of all, in the order of posting."""
         with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
@@ -216,6 +228,7 @@ class StartNode(Protocol):
         gpu: Table | None = None,
         snapshots: Table | None = None,
         blobs: Table | None = None,
+        auth: Table | None = None,
         billing: Table | None = None,
         **limits: float,
     ) -> LiveNode: ...
@@ -228,12 +241,20 @@ def start_node(
     gpu: Table | None = None,
     snapshots: Table | None = None,
     blobs: Table | None = None,
+    auth: Table | None = None,
     billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
     node = launch(
-        place, port=port, gpu=gpu, snapshots=snapshots, blobs=blobs, billing=billing, **limits
+        place,
+        port=port,
+        gpu=gpu,
+        snapshots=snapshots,
+        blobs=blobs,
+        auth=auth,
+        billing=billing,
+        **limits,
     )
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
@@ -250,11 +271,12 @@ def launch(
     gpu: Table | None = None,
     snapshots: Table | None = None,
     blobs: Table | None = None,
+    auth: Table | None = None,
     billing: Table | None = None,
     **limits: float,
 ) -> LiveNode:
-    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `billing`: what these tables
-    say; without the first it uses no GPU."""
+    """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
+    tables say; without the first it uses no GPU."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -263,6 +285,7 @@ def launch(
         "gpu": gpu or {"devices": []},
         "snapshots": snapshots or {},
         "blobs": blobs or {},
+        "auth": auth or {},
         "billing": billing or {},
     }
     lines = [

@@ -24,6 +24,7 @@ from dsfn.functions.event import Event
 from dsfn.functions.interface import FilterInterface
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.clock import Clock, SystemClock
 from dsfn.runtime.events.delivery import Delivery, RetryPolicy
 from dsfn.runtime.events.dispatcher import Dispatcher
@@ -115,6 +116,7 @@ class EventNode:
             new_id,
             "default",
             1 << 20,
+            BlobOwners(self.connection, clock).add,
         )
         policy = RetryPolicy(retry=3, backoff_delay_s=1.0)
         self.outcomes = Outcomes(

@@ -20,7 +20,7 @@ def test_a_directory_belongs_to_one_node_at_a_time(tmp_path: Path) -> None:
 
 def test_the_announcement_tells_where_the_node_is_and_goes_with_it(tmp_path: Path) -> None:
     directory = DataDirectory.lock(tmp_path / "data")
-    directory.announce("http://127.0.0.1:1", "2026-01-01T00:00:00+00:00")
+    directory.announce("http://127.0.0.1:1", "2026-01-01T00:00:00+00:00", "dsfn_local_0")
     document = json.loads((tmp_path / "data" / "node.json").read_text())
     assert (document["url"], document["pid"]) == ("http://127.0.0.1:1", os.getpid())
     directory.release()

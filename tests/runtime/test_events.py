@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from trusted import trusted
 
 from dsfn.functions.errors import (
     Conflict,
@@ -603,7 +604,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
     app = Starlette(
-        routes=[*events_routes.ROUTES, *invocations_routes.ROUTES],
+        routes=trusted([*events_routes.ROUTES, *invocations_routes.ROUTES]),
         exception_handlers={DsfnError: _problem},
     )
     app.state.services = SimpleNamespace(
@@ -744,7 +745,9 @@ def _check_books(root: Path, accepted: int) -> None:
     node = EventNode(root, ManualClock(), never)
     squares = node.states("square")
     # Events that were stored and not yet acknowledged when the node was killed count, too.
-    stored = node.connection.execute("SELECT count(*) FROM events WHERE source = '/numbers'")
+    stored = node.connection.execute(
+        "SELECT count(*) FROM accepted_events WHERE source = '/numbers'"
+    )
     row = stored.fetchone()
     assert row is not None and isinstance(row[0], int) and row[0] >= accepted
     assert squares == ["succeeded"] * row[0]

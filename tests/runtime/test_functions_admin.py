@@ -15,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
 from starlette.types import Message
+from trusted import trusted
 
 from dsfn.billing.sqlite import connect
 from dsfn.functions.errors import DsfnError, SourceError
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE
@@ -85,6 +87,7 @@ def services(tmp_path: Path) -> Iterator[SimpleNamespace]:
         pipeline=Scripted(),
         bodies=BodyReader(Settings(tmp_path).limits),
         blobs=BlobStore(tmp_path / "blobs"),
+        owners=BlobOwners(connection, SystemClock()),
         logs=LogStore(tmp_path / "logs"),
         pools=OneReplica(),
     )
@@ -97,7 +100,7 @@ def client(services: SimpleNamespace) -> TestClient:
         assert isinstance(error, DsfnError)
         return problem_response(error)
 
-    routes = [*functions_admin.ROUTES, *deployments.ROUTES]
+    routes = trusted([*functions_admin.ROUTES, *deployments.ROUTES])
     app = Starlette(routes=routes, exception_handlers={DsfnError: problem})
     app.state.services = services
     return TestClient(app, base_url="http://node:1")

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from no_leases import no_leases
 
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
@@ -34,7 +35,7 @@ def test_rows_that_come_up_together_are_all_in_the_ledger_when_their_posts_retur
     ledger = SqliteLedger(tmp_path / "ledger.db")
 
     async def post_many() -> None:
-        meter = Meter(ledger)
+        meter = Meter(ledger, no_leases())
         await asyncio.gather(*(meter.post(row(n)) for n in range(100)))
 
     asyncio.run(post_many())
@@ -47,7 +48,7 @@ def test_a_row_that_is_refused_does_not_take_its_group_with_it(tmp_path: Path) -
     ledger = SqliteLedger(tmp_path / "ledger.db")
 
     async def post_with_conflict() -> list[object]:
-        meter = Meter(ledger)
+        meter = Meter(ledger, no_leases())
         await meter.post(row(0, key="k"))
         rows = [row(1), row(2, key="k"), row(3)]
         return await asyncio.gather(*(meter.post(r) for r in rows), return_exceptions=True)
@@ -63,7 +64,7 @@ def test_a_caller_that_goes_away_does_not_undo_its_row(tmp_path: Path) -> None:
     ledger = SqliteLedger(tmp_path / "ledger.db")
 
     async def post_and_leave() -> None:
-        meter = Meter(ledger)
+        meter = Meter(ledger, no_leases())
         task = asyncio.create_task(meter.post(row(1)))
         await asyncio.sleep(0)
         task.cancel()

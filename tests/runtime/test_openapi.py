@@ -70,11 +70,17 @@ def test_a_node_without_functions_is_described() -> None:
         "/runs",
         "/runs/{id}",
         "/runs/{id}/output",
+        "/runs/{id}/cost",
         "/runs/{id}/events",
         "/runs/{id}/cancel",
         "/runs/{id}/retry",
         "/plans",
         "/auto",
+        "/keys",
+        "/keys/{id}",
+        "/budgets",
+        "/budgets/{id}",
+        "/cost/advice",
         "/events",
         "/invocations/{id}",
         "/invocations/{id}/result",
@@ -241,6 +247,17 @@ def test_a_workflow_with_one_part_takes_its_bytes() -> None:
     body = document["paths"]["/workflows/listen"]["post"]["requestBody"]
     assert "audio/*" in body["content"]
     assert body["required"]
+
+
+@pytest.mark.parametrize("needs_key", [True, False])
+def test_keys_and_budgets_are_described_and_whether_one_needs_a_key(needs_key: bool) -> None:
+    document = openapi_document([], "1.2.3", URL, [], needs_key)
+    OpenAPIV31SpecValidator(document).validate()
+    assert ({} in document["security"]) is not needs_key
+    assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
+    asked = document["paths"]["/keys"]["post"]["requestBody"]["content"]["application/json"]
+    assert asked["schema"]["required"] == ["name", "scopes"]
+    assert set(document["paths"]["/budgets/{id}"]) == {"parameters", "get", "delete"}
 
 
 def test_planning_is_described() -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from no_leases import no_leases
 from node_tiers import make_tiers
 from revisions import make_revision
 from torch.nn import functional
@@ -70,7 +71,7 @@ class Scale:
 """
 
 
-NO_GPUS = Gpus(Found((), "it is a test's"), GpuSettings(), "default")
+NO_GPUS = Gpus(Found((), "it is a test's"), GpuSettings(), "default", 30)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def loop() -> Iterator[asyncio.Runner]:
 def jobs(loop: asyncio.Runner) -> Iterator[WorkerJobs]:
     """Real workers; one fork server serves all tests, since it has torch to import."""
     launcher = Launcher(spares=0)
-    yield WorkerJobs(launcher, NO_GPUS)
+    yield WorkerJobs(launcher, NO_GPUS, no_leases())
     loop.run(launcher.close())
 
 

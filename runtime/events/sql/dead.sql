@@ -1,11 +1,13 @@
 -- Deliveries that were given up: events that no function took and that started no run.
 
 -- name: list
-SELECT seq, id, function, revision, attempts, created_at_us, finished_at_us, error
-FROM deliveries WHERE state = 'dead' AND seq < ? ORDER BY seq DESC LIMIT ?;
+SELECT seq, id, tenant, function, revision, attempts, created_at_us, finished_at_us, error
+FROM deliveries WHERE state = 'dead' AND seq < ?1 AND (?2 IS NULL OR tenant = ?2)
+ORDER BY seq DESC LIMIT ?3;
 
 -- name: get
-SELECT seq, id, function, revision, attempts, created_at_us, finished_at_us, error, body, body_ref
+SELECT seq, id, tenant, function, revision, attempts, created_at_us, finished_at_us, error, body,
+    body_ref
 FROM deliveries WHERE state = 'dead' AND id = ?;
 
 -- name: remember

@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     function        TEXT NOT NULL, -- or workflow, of a run
     revision        TEXT,
     tenant          TEXT NOT NULL,
+    key_id          TEXT NOT NULL DEFAULT '', -- of the API key; '' for none
     caller          TEXT NOT NULL,
     idempotency_key TEXT NOT NULL,
     content_type    TEXT NOT NULL,
@@ -76,9 +77,9 @@ END;
 
 -- name: insert
 INSERT INTO deliveries (
-    id, kind, function, revision, tenant, caller, idempotency_key, content_type, accept,
+    id, kind, function, revision, tenant, key_id, caller, idempotency_key, content_type, accept,
     digest, body, body_ref, state, not_before_us, created_at_us
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)
 ON CONFLICT (tenant, function, idempotency_key) DO NOTHING;
 
 -- name: by_key
@@ -108,8 +109,8 @@ WHERE seq = (
     WHERE state = 'queued' AND function = ? AND not_before_us <= ?
     ORDER BY not_before_us, seq LIMIT 1
 )
-RETURNING id, kind, function, revision, tenant, caller, idempotency_key, content_type, accept,
-    body, body_ref, tries, attempts,
+RETURNING id, kind, function, revision, tenant, key_id, caller, idempotency_key, content_type,
+    accept, body, body_ref, tries, attempts,
     coalesce((SELECT at_us FROM delivery_replays r WHERE r.seq = deliveries.seq), created_at_us),
     coalesce((SELECT r.attempts FROM delivery_replays r WHERE r.seq = deliveries.seq), 0);
 
@@ -141,7 +142,7 @@ WHERE id = ?1 AND state <> 'dead';
 SELECT id FROM deliveries WHERE state = 'running';
 
 -- name: get
-SELECT id, function, revision, state, attempts, created_at_us, finished_at_us, error, answer
+SELECT id, tenant, function, revision, state, attempts, created_at_us, finished_at_us, error, answer
 FROM deliveries WHERE id = ?;
 
 -- name: result

@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS runs (
         CHECK (state IN ('running', 'succeeded', 'failed', 'cancelled')),
     called_off      INTEGER NOT NULL DEFAULT 0, -- 1: somebody wants it cancelled
     tenant          TEXT NOT NULL,
+    key_id          TEXT NOT NULL DEFAULT '',   -- of the API key; '' for none
     caller          TEXT NOT NULL,
     idempotency_key TEXT,
     digest          BLOB NOT NULL,              -- of the inputs
@@ -36,6 +37,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS runs_by_key
 CREATE INDEX IF NOT EXISTS runs_under_way ON runs (seq) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS runs_by_workflow ON runs (workflow, seq);
 CREATE INDEX IF NOT EXISTS runs_by_workflow_and_state ON runs (workflow, state, seq);
+CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, seq);
 CREATE INDEX IF NOT EXISTS runs_by_revision ON runs (revision);
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state, seq);
 CREATE INDEX IF NOT EXISTS runs_by_retry ON runs (retry_of) WHERE retry_of IS NOT NULL;
@@ -71,6 +73,10 @@ CREATE TABLE IF NOT EXISTS steps (
     UNIQUE (run, step, path)
 ) STRICT;
 
+-- Whose a large result is.
+CREATE INDEX IF NOT EXISTS steps_by_blob ON steps (body_ref) WHERE body_ref IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_by_blob ON runs (body_ref) WHERE body_ref IS NOT NULL;
+
 CREATE TABLE IF NOT EXISTS run_usage (
     seq   INTEGER PRIMARY KEY,
     usage TEXT NOT NULL                        -- a row that the ledger may not have yet
@@ -78,9 +84,9 @@ CREATE TABLE IF NOT EXISTS run_usage (
 
 -- name: insert_run
 INSERT INTO runs (
-    id, workflow, revision, state, tenant, caller, idempotency_key, digest, traceparent, cause,
-    retry_of, pins, inputs, started_at_us
-) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    id, workflow, revision, state, tenant, key_id, caller, idempotency_key, digest, traceparent,
+    cause, retry_of, pins, inputs, started_at_us
+) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: by_key
 SELECT id, digest FROM runs WHERE tenant = ? AND workflow = ? AND idempotency_key = ?;
@@ -95,8 +101,8 @@ ORDER BY seq LIMIT 1;
 SELECT id FROM runs WHERE state = 'running' ORDER BY seq;
 
 -- name: to_resume
-SELECT seq, id, workflow, revision, tenant, caller, traceparent, cause, retry_of, pins, inputs,
-    called_off, started_at_us, held_us, cost_nano
+SELECT seq, id, workflow, revision, tenant, key_id, caller, traceparent, cause, retry_of, pins,
+    inputs, called_off, started_at_us, held_us, cost_nano
 FROM runs WHERE id = ?;
 
 -- name: call_off
@@ -169,34 +175,13 @@ SELECT seq FROM runs WHERE id = ?;
 SELECT inputs FROM runs WHERE id = ?;
 
 -- name: list
+-- Conditions, an order and a limit go on from here.
 SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
     cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
-FROM runs WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2;
-
--- name: list_of_workflow
-SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
-    cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
-FROM runs WHERE seq < ?1 AND workflow = ?3 ORDER BY seq DESC LIMIT ?2;
-
--- name: list_in_state
-SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
-    cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
-FROM runs WHERE seq < ?1 AND state = ?3 ORDER BY seq DESC LIMIT ?2;
-
--- name: list_of_workflow_in_state
-SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
-    cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
-FROM runs WHERE seq < ?1 AND workflow = ?3 AND state = ?4 ORDER BY seq DESC LIMIT ?2;
-
--- name: dead
--- Those that failed and were not tried again.
-SELECT id, workflow, revision, state, tenant, caller, started_at_us, finished_at_us, held_us,
-    cost_nano, content_type, size_bytes, body, body_ref, name, error, retry_of
-FROM runs WHERE seq < ?1 AND state = 'failed'
-    AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.retry_of = runs.id)
-ORDER BY seq DESC LIMIT ?2;
+FROM runs WHERE seq < ?
 
 -- name: is_dead
+-- One that failed and was not tried again.
 SELECT 1 FROM runs WHERE id = ?1 AND state = 'failed'
     AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.retry_of = ?1);
 

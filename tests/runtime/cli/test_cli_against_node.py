@@ -377,6 +377,51 @@ def test_a_rate_card_that_does_not_fit_the_others_is_refused_in_a_sentence(dsfn:
     assert dsfn("rates", "show", "77").err == "There is no rate card 77.\n"
 
 
+def test_keys_are_made_listed_used_and_revoked(dsfn: Dsfn) -> None:
+    made = dsfn("keys", "create", "ci", "--tenant", "acme", "--expires", "90d", "--json").json()
+    assert_shape(made, documented("dsfn keys create"))
+    assert (made["tenant"], made["scopes"]) == ("acme", ["invoke", "read"])
+    theirs = dsfn.given(DSFN_API_KEY=made["key"])
+    assert theirs("invoke", "greet").out == '"hello, you"\n'
+    refused = theirs("keys", "list")
+    assert (refused.code, refused.err) == (1, "The API key may not do this.\n")
+    assert dsfn("--key", "dsfn_wrong", "list").err == "The API key is not valid.\n"
+    listed = dsfn("keys", "list", "--json").json()
+    assert_shape(listed, documented("dsfn keys list"))
+    assert listed["keys"][-1]["last_used"] is not None
+    assert made["key"] not in dsfn("keys", "list").out
+    limited = ("--scope", "invoke", "--function", "greet")
+    shown = dsfn("keys", "create", "greeter", *limited).out
+    assert "scopes: invoke (greet)" in shown and "expires: never" in shown
+    revoked = dsfn("keys", "revoke", made["id"], "--json").json()
+    assert_shape(revoked, documented("dsfn keys revoke"))
+    assert theirs("list").err == "The API key is not valid.\n"
+    assert "is revoked" in dsfn("keys", "revoke", made["id"]).out
+    assert dsfn("keys", "revoke", "none").err == "There is no API key 'none'.\n"
+    assert dsfn("keys", "create", "late", "--expires", "2001-01-01T00:00:00Z").code == 1
+    assert dsfn("keys", "create", "late", "--expires", "soon").code == 2
+    assert dsfn.given(DSFN_API_KEY="grün")("list").code == 2
+
+
+def test_budgets_are_set_listed_and_removed(dsfn: Dsfn) -> None:
+    scope = ("--tenant", "acme", "--function", "greet")
+    made = dsfn("budgets", "set", "0.5", *scope, "--alert", "75", "--json").json()
+    assert_shape(made, documented("dsfn budgets set"))
+    assert (made["amount_nano"], made["alerts"]) == (500_000_000, [75])
+    listed = dsfn("budgets", "list", "--json").json()
+    assert_shape(listed, documented("dsfn budgets list"))
+    assert "0.5 USD" in dsfn("budgets", "list", "--tenant", "acme").out
+    assert dsfn("budgets", "list", "--tenant", "zoo").out == "There are no budgets.\n"
+    told = dsfn("budgets", "set", "250", *scope, "--alert-only", "--total").out
+    assert "stops: no" in told and "resets: never" in told and "amount: 250 USD" in told
+    for each in dsfn("budgets", "list", "--json").json()["budgets"]:
+        removed = dsfn("budgets", "remove", each["id"], "--json").json()
+        assert_shape(removed, documented("dsfn budgets remove"))
+    assert dsfn("budgets", "remove", made["id"]).code == 1
+    for amount in ("-1", "much", "0.0000000001", "nan", "inf"):
+        assert dsfn("budgets", "set", "--", amount).code == 2
+
+
 def test_a_deleted_function_is_gone(dsfn: Dsfn) -> None:
     (dsfn.directory / "gone.py").write_text(
         "import dsfn\n\n\n@dsfn.function\ndef gone() -> int:\n    return 1\n"

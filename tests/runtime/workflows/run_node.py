@@ -39,6 +39,7 @@ from dsfn.functions.workflow.dag import (
 )
 from dsfn.functions.workflow.document import digest_of
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.clock import Clock, SystemClock
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
@@ -167,6 +168,7 @@ class RunNode:
             new_id,
             "default",
             1 << 20,
+            BlobOwners(self.connection, self.clock).add,
         )
         self.engine = Engine(
             Surroundings(

@@ -87,7 +87,7 @@ def check(root: Path) -> None:
         assert sorted(map(str, outputs)) == sorted(str(killable.expected(n)) for n in range(RUNS))
         billed = Counter(u.caller for u in node.billed() if u.status == "succeeded")
         assert billed == Counter(finished(root))
-        ids = [id_ for (id_,) in node.connection.execute("SELECT id FROM events")]
+        ids = [id_ for (id_,) in node.connection.execute("SELECT id FROM accepted_events")]
         assert Counter(ids) == Counter(
             f"{run.id}.{what}" for run in runs for what in ("started", "ended")
         )

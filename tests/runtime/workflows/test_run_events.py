@@ -63,7 +63,7 @@ def test_nothing_is_stored_when_nobody_subscribed_to_it(on_node: OnNode) -> None
     async def scenario(node: RunNode) -> None:
         await node.run(chain(2), n=1)
         assert words(node) == ["run.succeeded"]
-        ((count,),) = node.connection.execute("SELECT count(*) FROM events").fetchall()
+        ((count,),) = node.connection.execute("SELECT count(*) FROM accepted_events").fetchall()
         assert count == 1
 
     on_node(scenario, subscriptions=heard("dev.dsfn.run.succ"))

@@ -1,0 +1,50 @@
+"""From a request's `Authorization` header to who makes it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from hmac import compare_digest
+
+from dsfn.functions.errors import Unauthenticated
+from dsfn.runtime.access.identity import Identity, Scope
+from dsfn.runtime.access.keys import Keys, digest_of
+
+_BEARER = b"bearer "
+_SECRET_BYTES = 32
+
+
+def _local_key() -> str:
+    return f"dsfn_local_{secrets.token_hex(_SECRET_BYTES)}"
+
+
+@dataclass(eq=False, slots=True)
+class Access:
+    """Finds out who makes a request (RFC 6750: `Authorization: Bearer KEY`).
+
+    `local_key` is made anew at each start, for whoever may read the node's data directory: it
+    stands for the configured `tenant` and may do everything, and so does a request without a key
+    where none is `required`. A key that is given is always checked.
+    """
+
+    keys: Keys
+    tenant: str
+    required: bool
+    local_key: str = field(default_factory=_local_key)
+    _local_digest: bytes = b""
+    _owner: Identity = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._local_digest = digest_of(self.local_key.encode())
+        self._owner = Identity(self.tenant, "", frozenset(Scope))
+
+    def identify(self, authorization: bytes | None) -> Identity:
+        """Who makes a request with this header. Raises `Unauthenticated`."""
+        if authorization is None or not authorization[: len(_BEARER)].lower() == _BEARER:
+            if self.required:
+                raise Unauthenticated("This needs an API key: `Authorization: Bearer KEY`.")
+            return self._owner
+        token = authorization[len(_BEARER) :].strip()
+        if compare_digest(digest_of(token), self._local_digest):
+            return self._owner
+        return self.keys.identify(token)

@@ -1,0 +1,155 @@
+"""Whatever becomes of replicas and calls: requests + restore + idle = held, in the ledger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import apsw
+import pytest
+from deadlines import eventually
+from live_node import APPS, LiveNode, StartNode
+from load import Load
+
+
+@dataclass
+class Lease:
+    """What the journal says of one holding of devices: microseconds by kind and reason or
+    status, and by who has it on the account."""
+
+    function: str = ""
+    held_us: int = 0
+    is_closed: bool = False
+    parts: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    accounts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+_ROWS = "SELECT lease, function, kind, status, error, debit, amount FROM entries WHERE lease <> ''"
+
+
+def leases(node: LiveNode) -> dict[str, Lease]:
+    """All leases by id."""
+    found: dict[str, Lease] = defaultdict(Lease)
+    with closing(apsw.Connection(str(node.data / "ledger.db"))) as connection:
+        connection.execute("PRAGMA query_only=ON")
+        for lease, function, kind, status, error, debit, amount in connection.execute(_ROWS):
+            one = found[str(lease)]
+            one.function = str(function)
+            if kind == "held":
+                one.held_us += int(str(amount))
+                one.is_closed = one.is_closed or status == "closed"
+            else:
+                label = status if kind == "usage" else error
+                one.parts[str(kind), str(label)] += int(str(amount))
+                one.accounts[str(debit)] += int(str(amount))
+    return found
+
+
+def of(node: LiveNode, function: str) -> list[Lease]:
+    return [lease for lease in leases(node).values() if lease.function == function]
+
+
+def total(node: LiveNode, function: str, kind: str, label: str) -> int:
+    return sum(lease.parts[kind, label] for lease in of(node, function))
+
+
+def assert_all_is_accounted_for(node: LiveNode) -> None:
+    """Of a node that has ended: all leases are closed, and nothing is left over in any."""
+    found = leases(node)
+    assert found
+    for name, lease in found.items():
+        assert lease.is_closed, (name, lease)
+        assert sum(lease.parts.values()) == lease.held_us, (name, lease)
+
+
+@pytest.fixture
+def node(start: StartNode) -> Iterator[LiveNode]:
+    node = start()
+    node.deploy(APPS / "device_time.py")
+    yield node
+
+
+def test_every_microsecond_of_every_replica_is_somebodys(node: LiveNode) -> None:
+    with ThreadPoolExecutor(40) as pool:
+        calls = [pool.submit(node.call, "together", seconds=0.01 * (n % 7)) for n in range(200)]
+        calls += [pool.submit(node.call, "joined", texts=["x" * n] * (n % 3)) for n in range(60)]
+        for call in calls:
+            assert call.result().status_code == 200
+    assert node.call("together", seconds="soon").status_code == 422
+    for _ in range(3):
+        node.value("sleeper")
+        eventually(lambda: node.states("sleeper") == ["parked"], "the replica to park")
+    caller = node.begin("deaf", seconds=0.3)
+    eventually(lambda: "busy" in node.states("deaf"), "the call to run")
+    caller.close()
+    eventually(lambda: "busy" not in node.states("deaf"), "the code to end")
+    crashed = [node.begin("together", seconds=20.0) for _ in range(3)]
+    eventually(lambda: "busy" in node.states("together"), "the calls to run")
+    (pid,) = node.pids("together")
+    os.kill(pid, signal.SIGKILL)
+    for connection in crashed:
+        assert b" 50" in connection.recv(1 << 16)[:12]
+        connection.close()
+    assert node.value("together", seconds=0.0) != pid
+    assert node.stop() == 0
+    assert_all_is_accounted_for(node)
+    assert total(node, "together", "usage", "succeeded") > 0
+    assert len(of(node, "sleeper")) >= 3 + 2  # and two jobs of its deployment
+    assert total(node, "sleeper", "restore", "restore") > 0
+    assert total(node, "deaf", "idle", "fault") > 100_000
+    for lease in of(node, "together"):
+        assert lease.parts["usage", "failed"] == 0
+
+
+def test_kill_9_under_load_leaves_no_microsecond_open(start: StartNode, node: LiveNode) -> None:
+    for _ in range(3):
+        with Load(node, "together", {"seconds": 0.02}, clients=8) as load:
+            load.go_on(30)
+            node.kill()
+        assert {answer.status_code for answer in load.answers} == {200}
+        node = start()
+    assert node.stop() == 0
+    assert_all_is_accounted_for(node)
+
+
+def test_what_is_kept_warm_is_its_tenants_to_pay(node: LiveNode) -> None:
+    eventually(lambda: node.states("standby") == ["ready"], "the replica that must be there")
+    node.value("standby")
+    node.value("together", seconds=0)
+    time.sleep(1)
+    assert node.stop() == 0
+    assert total(node, "standby", "idle", "keep-warm") > 900_000
+    assert total(node, "together", "idle", "idle") > 900_000
+    accounts = [lease.accounts for lease in of(node, "standby")]
+    assert sum(one["tenant/default"] for one in accounts) > 900_000
+    assert_all_is_accounted_for(node)
+
+
+def test_a_batch_is_divided_by_weight_and_those_that_wait_pay_nothing(node: LiveNode) -> None:
+    node.value("joined", texts=[])
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(node.call, "joined", texts=["x"])
+        time.sleep(0.1)  # which runs now; the others wait for it
+        light = pool.submit(node.call, "joined", texts=["x", "yz"])
+        heavy = pool.submit(node.call, "joined", texts=["x" * 9])
+        rows = [node.row(one.result()) for one in (first, light, heavy)]
+    for row, seconds in zip(rows, (0.3, 0.075, 0.225), strict=True):
+        assert row.held_us == pytest.approx(seconds * 1e6, rel=0.15)
+        assert row.busy_us == pytest.approx(seconds * 1e6, rel=0.15)
+
+
+def test_rows_say_where_a_call_ran_and_for_which_step(node: LiveNode) -> None:
+    answer = node.http.post("/workflows/twice", json={"number": 3}, headers={"prefer": "wait"})
+    assert answer.status_code in (200, 202), answer.text
+    rows = eventually(lambda: r if len(r := node.rows("double")) == 2 else None, "the rows")
+    for row in rows:
+        assert (row.workflow, row.device, row.devices) == ("twice", "cpu", 1)
+        assert row.run and row.lease
+    assert len({row.step for row in rows}) == 2
+    assert len({row.run for row in rows}) == 1
