@@ -25,7 +25,7 @@ WHERE chain = :chain AND seq >= :first AND seq <= :last
 ORDER BY seq;
 
 -- name: select_balance
-SELECT sum(balance) FROM accounts WHERE account = :account AND commodity = :commodity;
+SELECT coalesce(sum(balance), 0) FROM accounts WHERE account = :account AND commodity = :commodity;
 
 -- name: select_open_leases
 -- With the balance, and the first row of each.
