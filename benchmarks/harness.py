@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ class Machine:
             kernel=platform.release(),
             python=platform.python_version(),
             torch=_version("torch"),
-            dsfn=_version("dsfn"),
+            dsfn=_commit(),
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -127,3 +128,14 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+def _commit() -> str:
+    """What of dsfn is measured; a copy without its history is told by `DSFN_COMMIT`."""
+    command = ("git", "describe", "--always", "--dirty")
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
+    except OSError:
+        done = None
+    found = done.stdout.strip() if done is not None else ""
+    return found or os.environ.get("DSFN_COMMIT", "unknown")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from dsfn.billing.checkpoints import Checkpoint
+from dsfn.billing.entry import Entry
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
@@ -157,6 +158,13 @@ class Ledger(Protocol):
     def recent(self, functions: Iterable[str], limit: int) -> dict[str, list[RecentCall]]:
         """The last calls of each function that ran and were not called off, newest first, at most
         `limit` of each."""
+
+    def heads(self) -> dict[int, int]:
+        """The number of the last row of each chain of the journal."""
+
+    def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain whose numbers are in (after, until] and that are calls, or take one
+        back: the first `limit` of them in their order, with their numbers."""
 
     def balance(self, account: str, commodity: str) -> int:
         """What an account has: all that was debited to it less all that was credited."""

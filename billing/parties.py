@@ -11,6 +11,7 @@ from dsfn.functions.errors import UsageError
 MAX_TEXT_LENGTH = 200
 MAX_ADDRESS_LINES = 6
 MAX_DUE_DAYS = 365
+MAX_FONTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class Parties:
     """The sender of all bills, the customers by tenant, and how the bills are to be paid.
 
     `due_days`: after the day of issue. `terms`: what else an invoice says, such as a bank account.
+    `fonts`: files that PDFs take characters from which their own font has not.
     """
 
     issuer: Party = Party("dsfn")
     customers: Mapping[str, Party] = field(default_factory=dict)
     due_days: int = 30
     terms: str = ""
+    fonts: tuple[str, ...] = ()
 
     def customer(self, tenant: str) -> Party:
         """The customer of a tenant: without an entry, the tenant's own name."""
@@ -52,7 +55,7 @@ class Parties:
 def read_parties(table: Mapping[str, Any]) -> Parties:
     """The parties of the configuration's `[invoices]` table. Raises `UsageError` that names the
     key."""
-    _known(table, "invoices", {"issuer", "customers", "due_days", "terms"})
+    _known(table, "invoices", {"issuer", "customers", "due_days", "terms", "fonts"})
     standard = Parties()
     due_days = table.get("due_days", standard.due_days)
     if type(due_days) is not int or not 0 <= due_days <= MAX_DUE_DAYS:
@@ -64,24 +67,28 @@ def read_parties(table: Mapping[str, Any]) -> Parties:
         customers={n: _party(each, f"invoices.customers.{n}") for n, each in customers.items()},
         due_days=due_days,
         terms=_text(table.get("terms", ""), "invoices.terms"),
+        fonts=_lines(table.get("fonts", []), "invoices.fonts", MAX_FONTS),
     )
 
 
 def _party(value: object, key: str) -> Party:
     table = _table(value, key)
     _known(table, key, {each.name for each in fields(Party)})
-    address = table.get("address", [])
-    if not isinstance(address, list) or len(address) > MAX_ADDRESS_LINES:
-        raise UsageError(f"{key}.address must be a list of at most {MAX_ADDRESS_LINES} texts.")
     name = _text(table.get("name", ""), f"{key}.name")
     if not name:
         raise UsageError(f"{key}.name must be there.")
     return Party(
         name=name,
-        address=tuple(_text(line, f"{key}.address") for line in address),
+        address=_lines(table.get("address", []), f"{key}.address", MAX_ADDRESS_LINES),
         tax_id=_text(table.get("tax_id", ""), f"{key}.tax_id"),
         email=_text(table.get("email", ""), f"{key}.email"),
     )
+
+
+def _lines(value: object, key: str, limit: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > limit:
+        raise UsageError(f"{key} must be a list of at most {limit} texts.")
+    return tuple(_text(line, key) for line in value)
 
 
 def _text(value: object, key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dsfn.billing import usage_sums
@@ -47,6 +47,16 @@ class LedgerReads(ABC):
     def intervals(self, start_us: int, end_us: int) -> Iterator[Interval]:
         """The intervals that started in [start_us, end_us), by their start."""
         return map(interval_of, self._between("select_intervals", start_us, end_us))
+
+    def heads(self) -> dict[int, int]:
+        """The number of the last row of each chain of the journal."""
+        return {chain: seq for chain, seq, _ in self._read("select_heads", ())}
+
+    def calls_in(self, chain: int, after: int, until: int, limit: int) -> list[tuple[int, Entry]]:
+        """The rows of a chain whose numbers are in (after, until] and that are calls, or take one
+        back: the first `limit` of them in their order, with their numbers."""
+        wanted = {"chain": chain, "after": after, "until": until, "limit": limit}
+        return [(n, _entry(values)) for n, *values in self._read("select_calls_in", wanted)]
 
     def sums(self, selection: Selection) -> list[UsageSum]:
         """The rows of calls that lie in a stretch of time and in one day, UTC, added up; the
@@ -114,7 +124,7 @@ class LedgerReads(ABC):
         return map(_entry, self.stream(query, {"start_us": start_us, "end_us": end_us}))
 
 
-def _entry(values: tuple[Any, ...]) -> Entry:
+def _entry(values: Sequence[Any]) -> Entry:
     """The entry in a row of the table: after its number and chain, before its hash."""
     return Entry._make(values[2:-1])
 

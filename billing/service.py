@@ -30,11 +30,13 @@ def used_in(
         if rate.increment_us > 1:
             yield from ledger.paddings(selection, device_class, rate.basis, rate.increment_us)
     for row, sign in ledger.crossing(selection):
-        for part in _parts(row, book, card, selection):
+        for part in parts_of(row, book, card, selection):
             yield part if sign > 0 else _taken_back(part)
 
 
-def _parts(row: Usage, book: RateBook, card: RateCard, selection: Selection) -> Iterator[UsageSum]:
+def parts_of(
+    row: Usage, book: RateBook, card: RateCard, selection: Selection
+) -> Iterator[UsageSum]:
     """The parts of a row that lie in the stretch."""
     cuts = list(at_boundaries(row.started_at_us, row.held_us, _boundaries(row, book, selection)))
     busy = by_weight(row.busy_us, [held_us for _, held_us in cuts])

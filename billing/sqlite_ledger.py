@@ -92,10 +92,6 @@ class SqliteLedger(LedgerReads):
             until_us = self._billed_from_us
             self._journal.append(correction_of(invocation_id, first, replacement, until_us))
 
-    def cards(self) -> SqliteCards:
-        """Where the rate cards are kept."""
-        return SqliteCards(self._path)
-
     def start_closing(self, end_us: int) -> None:
         """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in
         a later one, as if those before were closed already."""
@@ -135,6 +131,10 @@ class SqliteLedger(LedgerReads):
         for a file that is damaged."""
         return verify(self.books(), evidence)
 
+    def cards(self) -> SqliteCards:
+        """Where the rate cards are kept."""
+        return SqliteCards(self._path)
+
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
         self._connection.close()
@@ -148,17 +148,14 @@ class SqliteLedger(LedgerReads):
 
     def close_leases(self) -> None:
         """Closes the leases of a writer that was killed: no replica outlives it. For when all
-        the rows that it owed are posted. Raises `StorageFull`."""
-        found: list[Any] = self._connection.execute(QUERIES["select_open_leases"]).fetchall()
-        intervals = [
-            interval
-            for balance, *values in found
-            for interval in closing_of(Entry._make(values[2:-1]), balance)
-        ]
-        if intervals:
-            self._journal.append(
-                [e for interval in intervals for e in entries_of(interval, self._billed_from_us)]
-            )
+        the rows that it owed are posted. Raises as `post`."""
+        self.post(
+            [
+                interval
+                for balance, *values in self._read("select_open_leases", ())
+                for interval in closing_of(Entry._make(values[2:-1]), balance)
+            ]
+        )
 
     def _read(self, query: str, values: Values) -> list[Any]:
         return list(self.stream(query, values))

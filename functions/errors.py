@@ -38,7 +38,7 @@
     │   ├── ReplicaLost              the replica ended while it ran this call among others
     │   ├── ShuttingDown             the node is draining
     │   ├── MemoryFull               a device or the arena has no room: nothing was taken
-    │   ├── StoreUnavailable         a store (snapshots, blobs, ledger) is not reached, or refuses
+    │   ├── StoreUnavailable         a store (of snapshots, the ledger) is away, or refuses
     │   └── OwnerLost                the memory owner has gone or does not answer
     ├── StorageFull                  the disk has no room: nothing was done
     ├── CorruptBlob                  a stored input or result is not what was put

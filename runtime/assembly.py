@@ -13,6 +13,7 @@ from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
 from dsfn.runtime.access import Access, Keys
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
@@ -42,6 +43,8 @@ from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.notary.places import open_place
+from dsfn.runtime.outbox.cursors import Cursors
+from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
@@ -92,7 +95,8 @@ def assemble(
     blobs, logs = open_blobs(settings), LogStore(data_dir / "logs")
     registry = Registry(connection, clock)
     environments = Environments(data_dir / "environments")
-    gpus = Gpus(find_gpus(settings.gpu.devices), settings.gpu, settings.tenant)
+    found, patience_s = find_gpus(settings.gpu.devices), settings.limits.queue_timeout_s
+    gpus = Gpus(found, settings.gpu, settings.tenant, patience_s)
     launcher = Launcher(settings.limits.spares, bool(gpus))
     leases = Leases(clock, new_call_id, gpus.class_of)
     tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
@@ -146,7 +150,8 @@ def assemble(
     starter = Starter(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
-    metrics.watch(lambda: _gauges(pools, queue, runs))
+    outbox = _outbox(settings, connection, ledger)
+    metrics.watch(lambda: _gauges(pools, queue, runs, outbox))
     return Services(
         settings=settings,
         clock=clock,
@@ -209,11 +214,18 @@ def assemble(
         notary=notary,
         rates=rates,
         budgets=budgets,
+        outbox=outbox,
+        adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
         months=months,
-        closer=Closer(months, clock, invoker.meter.flush),
+        closer=Closer(months, clock, meter.flush),
         metrics=metrics,
         timelines=timelines,
     )
+
+
+def _outbox(settings: Settings, connection: apsw.Connection, ledger: Ledger) -> Outbox:
+    cursors = Cursors(connection)
+    return Outbox([Sender(sink, ledger, cursors) for sink in settings.outbox])
 
 
 def _in_force(rates: RateStore, clock: Clock) -> Callable[[], RateCard]:
@@ -298,7 +310,7 @@ def _pipeline(
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
@@ -308,4 +320,6 @@ def _gauges(pools: Pools, queue: Queue, runs: Engine) -> Gauges:
         runs_under_way=runs.under_way(),
         steps_under_way=runs.calls_under_way(),
         runs_ended=runs.ended(),
+        outbox_pending={each.sink.name: each.pending for each in outbox.senders},
+        outbox_failures={each.sink.name: each.failures for each in outbox.senders},
     )

@@ -13,6 +13,7 @@ from typing import Any
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
 from dsfn.runtime.notary.settings import PlaceSettings, read_places
+from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
@@ -139,9 +140,9 @@ class AuthSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
-    what is not about rates: `checkpoints`, the places that these are put to, and `ledger`, the URL
-    of its PostgreSQL database, "" for the file in the data directory. `invoices` is the raw
-    `[invoices]` table."""
+    what is not about rates: `checkpoints`, the places that these are put to, `ledger`, the URL of
+    its PostgreSQL database, "" for the file in the data directory, and `outbox`, the receivers of
+    usage. `invoices` is the raw `[invoices]` table."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
@@ -153,9 +154,10 @@ class Settings:
     blobs: BlobSettings = BlobSettings()
     auth: AuthSettings = AuthSettings()
     billing: Mapping[str, Any] = field(default_factory=dict)
-    invoices: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: tuple[PlaceSettings, ...] = ()
     ledger: str = field(default="", repr=False)
+    outbox: tuple[SinkSettings, ...] = ()
+    invoices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def default_data_dir() -> Path:
@@ -181,6 +183,7 @@ def load_settings(
         raise UsageError(f"{chosen_port!r} is not a port; choose one from 0 to 65535.")
     billing = dict(_table(table, "billing"))
     checkpoints = read_places(billing.pop("checkpoints", []))
+    outbox = read_sinks(billing.pop("outbox", {}))
     ledger = billing.pop("ledger", "")
     if not isinstance(ledger, str):
         raise UsageError("billing.ledger must be a text: postgresql://USER@HOST:PORT/DATABASE.")
@@ -194,10 +197,11 @@ def load_settings(
         snapshots=_snapshots(_table(table, "snapshots")),
         blobs=_blobs(_table(table, "blobs")),
         auth=_auth(_table(table, "auth")),
-        invoices=_table(table, "invoices"),
         billing=billing,
         checkpoints=checkpoints,
         ledger=ledger,
+        outbox=outbox,
+        invoices=_table(table, "invoices"),
     )
 
 

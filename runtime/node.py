@@ -107,10 +107,12 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         services.schedules.start()
         services.dispatcher.start()
         services.sweeper.start()
+        services.outbox.start()
         try:
             yield services
         finally:
             services.life.accepts_calls = False
+            await services.outbox.close()
             await services.sweeper.close()
             await services.schedules.close()
             await services.dispatcher.close()

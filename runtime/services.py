@@ -8,6 +8,7 @@ from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
 from dsfn.runtime.access import Access
+from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
@@ -30,6 +31,7 @@ from dsfn.runtime.invoke import Invoker
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
+from dsfn.runtime.outbox.outbox import Outbox
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.tiers.catalogue import Catalogue
@@ -90,6 +92,8 @@ class Services:
     notary: Notary
     rates: RateStore
     budgets: Budgets
+    outbox: Outbox
+    adviser: Adviser
     months: Months
     closer: Closer
     metrics: Metrics

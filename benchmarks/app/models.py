@@ -1,7 +1,7 @@
-"""Three functions over networks of real architectures with random weights.
+"""Functions over networks of real architectures with random weights.
 
 The weights follow from a seed: a network that is built twice on the same kind of device is the
-same, byte for byte. `DSFN_BENCH_TINY=1` makes all three so small that a CPU runs them in no time.
+same, byte for byte. `DSFN_BENCH_TINY=1` makes all so small that a CPU runs them in no time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing_extensions import TypedDict
 import dsfn
 
 PROMPT = (1, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
+# A long one: its forward pass takes about as long as the weights' way to the GPU.
+ESSAY = tuple(n % 251 for n in range(4096))
 
 
 class Answer(TypedDict):
@@ -203,14 +205,16 @@ def empty(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 class Forward:
-    """A network's forward pass: the first as it is, all others as the replay of a CUDA graph.
+    """A network's forward pass: the first as it is, all others, if it `records`, as the replay of
+    a CUDA graph.
 
     A replica that has just come up has one call to answer, and recording a graph takes longer
     than that. Parking leaves the graph as it is.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, records: bool = True) -> None:
         self._network = network
+        self._records = records
         self._device = next(network.parameters()).device
         self._run: Callable[[Tensor], Tensor] = self._essence
         self._calls = 0
@@ -219,7 +223,7 @@ class Forward:
     def __call__(self, given: Tensor) -> Answer:
         """Runs the network on something of the CPU's."""
         self._calls += 1
-        if self._calls == 2 and self._device.type == "cuda":
+        if self._records and self._calls == 2 and self._device.type == "cuda":
             self._run = recorded(self._essence, given.to(self._device))
         began_ns = perf_counter_ns()
         strongest, total = self._run(given.to(self._device)).tolist()
@@ -271,14 +275,15 @@ class Model:
 
     network: nn.Module
     forward: Forward | None = None
+    records = True
 
     def after_restore(self) -> None:
         """Once in a replica's life: what it has recorded outlives being parked."""
-        self.forward = self.forward or Forward(self.network)
+        self.forward = self.forward or Forward(self.network, self.records)
 
     def answer(self, given: Tensor) -> Answer:
         """Runs the network."""
-        return (self.forward or Forward(self.network))(given)
+        return (self.forward or Forward(self.network, self.records))(given)
 
 
 @dsfn.function(name="image", gpu=0.1, max_replicas=1, park_after="1h", remove_after="1h")
@@ -330,6 +335,36 @@ class Decoder(Model):
     def __call__(self, tokens: list[int]) -> Answer:
         """Finds it."""
         return self.answer(torch.tensor(tokens))
+
+
+class Essay(Model):
+    """The text network on a long prompt, operation by operation, as without a CUDA graph."""
+
+    records = False
+
+    def setup(self) -> None:
+        """Builds the network."""
+        self.network = built(make_text, seed=2)
+
+    def sample(self) -> dict[str, object]:
+        """The benchmark's long prompt."""
+        return {"tokens": list(ESSAY)}
+
+    def __call__(self, tokens: list[int]) -> Answer:
+        """Finds the token that follows."""
+        return self.answer(torch.tensor(tokens))
+
+
+@dsfn.function(name="overlapped", gpu=0.1, max_replicas=1, park_after="1h", remove_after="1h")
+class Overlapped(Essay):
+    """It computes while its weights are on their way."""
+
+
+@dsfn.function(
+    name="awaited", gpu=0.1, max_replicas=1, park_after="1h", remove_after="1h", concurrency=2
+)
+class Awaited(Essay):
+    """It waits for all of them, as whatever takes two calls at a time does."""
 
 
 def pixels() -> Tensor:

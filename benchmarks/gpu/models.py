@@ -49,8 +49,17 @@ def prompt() -> torch.Tensor:
     return torch.tensor(models.PROMPT)
 
 
+def essay() -> torch.Tensor:
+    """The tokens of the long prompt."""
+    return torch.tensor(models.ESSAY)
+
+
 MODELS: Mapping[str, Model] = {
     "image": Model(models.Image, models.make_image, models.pixels),
     "text": Model(models.Text, models.make_text, prompt),
     "decoder": Model(models.Decoder, models.make_decoder, prompt),
+    "overlapped": Model(models.Overlapped, models.make_text, essay),
+    "awaited": Model(models.Awaited, models.make_text, essay),
 }
+# Those that peers and all states are compared on; the others are there for their parked state.
+COMPARED_MODELS = ("image", "text", "decoder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from benchmarks.processes import request
 from benchmarks.systems import deploy, node
 
 LAST_LINES = 20
-CODED_S = 60.0
+PATIENCE_S = 60.0
 _APP = ROOT / "benchmarks" / "app" / "models.py"
 
 
@@ -81,10 +81,18 @@ class Node:
 
     def wait_until_coded(self, slabs: int) -> None:
         """Raises `RuntimeError` when so many slabs are not coded in time."""
-        deadline_s = time.monotonic() + CODED_S
-        while self.memory()["coded_slabs"] < slabs:
+        self._wait(lambda memory: memory["coded_slabs"] >= slabs, f"{slabs} slabs are not coded")
+
+    def wait_until_warm(self) -> None:
+        """Until the first GPU has a worker with a context again: what makes one takes processors
+        and bus. Raises `RuntimeError`."""
+        self._wait(lambda memory: memory["warm"][0] > 0, "there is no warm worker")
+
+    def _wait(self, holds: Callable[[Mapping[str, Any]], bool], lack: str) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not holds(self.memory()):
             if time.monotonic() > deadline_s:
-                raise RuntimeError(f"{slabs} slabs are not coded after {CODED_S:g} s")
+                raise RuntimeError(f"{lack} after {PATIENCE_S:g} s")
             time.sleep(0.1)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.gpu.links import Gpus
+from benchmarks.gpu.models import COMPARED_MODELS
 from benchmarks.harness import Spread, console, show
 
 # What may come on top of the bus: HTTP, the node, mapping, the forward pass.
@@ -98,7 +99,7 @@ def aims(rows: Sequence[Row], gpus: Gpus) -> list[Aim]:
     found = []
     for row in rows:
         if row.system == "dsfn" and row.answer is not None:
-            limit_ms = _limit_ms(row, gpus)
+            limit_ms = _limit_ms(row, gpus) if row.model in COMPARED_MODELS else None
             if limit_ms is not None:
                 what = f"{row.model}, {row.state}, {row.setup}"
                 found.append(Aim.at_most(what, limit_ms, row.answer.p50))

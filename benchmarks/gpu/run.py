@@ -34,6 +34,8 @@ ROUNDS: Mapping[str, Rounds] = {
     "image": Rounds(50, 5, 10),
     "text": Rounds(50, 5, 10),
     "decoder": Rounds(10, 3, 3),
+    "overlapped": Rounds(30, 5, 10),
+    "awaited": Rounds(30, 5, 10),
 }
 TINY_ROUNDS = Rounds(3, 2, 2)
 

@@ -36,6 +36,7 @@ class Setup:
     lines: tuple[str, ...] = ()
     compressed: bool = False
     crowded: bool = False
+    has_warm_pool: bool = True
 
     def config(self, models: Sequence[str]) -> list[str]:
         """The lines of config.toml. A codec needs room for both forms of a slab."""
@@ -49,7 +50,7 @@ def setups(devices: Sequence[str], states: Sequence[str], has_codec: bool) -> li
     one, two = devices[:1], devices[:2]
     known = [
         Setup("one link", one, ("resident", "parked", "deep", "warm")),
-        Setup("no warm pool", one, ("fork",), ("warm = 0",)),
+        Setup("no warm pool", one, ("fork",), ("warm = 0",), has_warm_pool=False),
         Setup("one link, compressed", one, ("parked",), compressed=True),
         Setup("two links", two, ("parked",), crowded=True),
         Setup("two links, compressed", two, ("parked",), compressed=True, crowded=True),

@@ -15,8 +15,8 @@ from benchmarks.gpu.run import Run
 from benchmarks.gpu.setups import CODED_MODELS, PARKED_AS, SLOW_STATES, Setup
 
 WARM_UP = 3
-# For the node to make the next spare workers, or to bring a slab to a neighbour.
-SETTLED_STATES = ("neighbour", "warm", "fork")
+# For the node to fork the next worker, or to bring a slab to a neighbour.
+SETTLED_STATES = ("neighbour", "fork")
 SETTLE_S = 1.5
 # What is free of a GPU's memory that keeps nothing for its neighbours: they leave it a quarter.
 CROWDED = 0.2
@@ -48,6 +48,8 @@ def _serve_model(run: Run, node: Node, setup: Setup, model: str, number: int) ->
     node.call(model)
     if setup.compressed:
         node.wait_until_coded(number)
+    if setup.has_warm_pool:
+        node.wait_until_warm()
     for state in setup.states:
         run.add(_in_state(run, node, setup, model, state))
     node.park(model, "absent")
@@ -64,6 +66,8 @@ def _in_state(run: Run, node: Node, setup: Setup, model: str, state: str) -> Mea
             node.call(model)
         for _ in range(count):
             calls.append(_round(run, node, model, state))
+            if state == "warm":
+                node.wait_until_warm()
     except Exception as error:  # noqa: BLE001  whatever it was stands in the table
         failed = f"{type(error).__name__}: {error}"
     return Measured(

@@ -257,6 +257,18 @@ WHERE run = :run AND run <> '' AND kind = 'usage'
         WHERE id = e.id AND source = 'reversal' AND tenant = e.tenant)
 ORDER BY started_at_us, seq;
 
+-- name: select_heads
+-- One chain, one row.
+SELECT 0, seq, hash FROM entries ORDER BY seq DESC LIMIT 1;
+
+-- name: select_calls_in
+-- The number first, and then all columns.
+SELECT seq, e.* FROM entries AS e
+WHERE chain = :chain AND seq > :after AND seq <= :until
+    AND (kind = 'usage' OR kind = 'reversal')
+ORDER BY seq
+LIMIT :limit;
+
 -- name: select_intervals
 SELECT * FROM entries
 WHERE source = 'interval' AND device_class <> ''

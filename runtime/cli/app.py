@@ -21,6 +21,7 @@ from dsfn.functions.errors import DeployError, DsfnError, HandlerRaised, UsageEr
 from dsfn.runtime.cli import (
     bill,
     budgets,
+    cost,
     deadletters,
     deploy,
     doctor,
@@ -98,6 +99,7 @@ workflows.command("delete")(workflow.delete)
 runs_of_workflows = _group("runs", "Runs of workflows: what they are at and what came of them.")
 runs_of_workflows.command("list")(runs.list_runs)
 runs_of_workflows.command("show")(runs.show)
+runs_of_workflows.command("cost")(runs.cost)
 runs_of_workflows.command("cancel")(runs.cancel)
 runs_of_workflows.command("retry")(runs.retry)
 runs_of_workflows.command("logs")(runs.logs)
@@ -113,6 +115,8 @@ bills.command("show")(invoices.show)
 bills.command("verify")(invoices.verify)
 bills.command("credit")(invoices.credit)
 bills.command("correct")(invoices.correct)
+costs = _group("cost", "What would have cost less.")
+costs.command("advise")(cost.advise)
 cards = _group("rates", "What usage costs, and from when on.")
 cards.command("list")(rates.list_rates)
 cards.command("show")(rates.show)

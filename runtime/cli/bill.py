@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -12,7 +11,15 @@ from dsfn.billing.money import minor_text
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.bill_documents import BillLineDocument, StatementDocument
 from dsfn.runtime.cli.options import JsonOption, TenantOption, connect_bills
-from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
+from dsfn.runtime.cli.output import (
+    Column,
+    complain,
+    on_terminal,
+    print_bytes,
+    print_json,
+    print_table,
+    say,
+)
 
 _NANO_EXPONENT = 9
 
@@ -27,6 +34,20 @@ class Grouping(StrEnum):
     STEP = "step"
     DAY = "day"
     KEY = "key"
+
+
+HtmlOption = Annotated[bool, typer.Option("--html", help="Print it as a page.")]
+PdfOption = Annotated[bool, typer.Option("--pdf", help="Print it as a PDF, into a file.")]
+
+
+def chosen_format(**chosen: bool) -> str:
+    """The one format that is chosen, "" for none. Raises `UsageError`."""
+    names = [name for name, is_chosen in chosen.items() if is_chosen]
+    if len(names) > 1:
+        raise UsageError(f"Choose one of {' and '.join(f'--{name}' for name in names)}.")
+    if names == ["pdf"] and on_terminal():
+        raise UsageError("A terminal shows no PDF: add `> bill.pdf`.")
+    return names[0] if names else ""
 
 
 def report(
@@ -46,17 +67,21 @@ def report(
     tenant: TenantOption = None,
     by: Annotated[Grouping, typer.Option(help="What one line stands for.")] = Grouping.FUNCTION,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    focus: Annotated[
+        bool, typer.Option("--focus", help="Print it as FOCUS has costs (CSV).")
+    ] = False,
+    html: HtmlOption = False,
+    pdf: PdfOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Show what was used and what it costs."""
-    if csv and json_output:
-        raise UsageError("Choose one of --csv and --json.")
+    format = chosen_format(csv=csv, focus=focus, html=html, pdf=pdf, json=json_output)
     given = {"month": month, "for": words, "start": start, "end": end, "tenant": tenant}
     query = {name: value for name, value in given.items() if value is not None}
     query["by"] = by.value
     with connect_bills() as client:
-        if csv:
-            sys.stdout.write(client.bill_csv(query))
+        if format not in ("", "json"):
+            print_bytes(client.bill_as(query, format))
             return
         statement = client.bill(query)
     if json_output:

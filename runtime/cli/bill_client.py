@@ -25,13 +25,11 @@ class BillClient(Transport):
             statement: StatementDocument = json.loads(response.read())
             return statement
 
-    def bill_csv(self, query: Mapping[str, str]) -> str:
-        """The same as comma-separated values."""
-        headers = {"Accept": "text/csv"}
-        with self._open(
-            "GET", "/bill", params=query, headers=headers, timeout_s=CALL_TIMEOUT_S
-        ) as response:
-            return response.read().decode()
+    def bill_as(self, query: Mapping[str, str], format: str) -> bytes:
+        """The same in another format."""
+        given = {**query, "format": format}
+        with self._open("GET", "/bill", params=given, timeout_s=CALL_TIMEOUT_S) as response:
+            return response.read()
 
     def close_month(self, month: str) -> ClosedDocument:
         """Closes a month, or finds it closed."""
@@ -47,9 +45,10 @@ class BillClient(Transport):
         found: list[InvoiceRowDocument] = self._json("GET", "/invoices", params=query)["invoices"]
         return found
 
-    def invoice(self, number: str) -> bytes:
-        """A document's own bytes."""
-        with self._open("GET", _path(number)) as response:
+    def invoice(self, number: str, format: str = "json") -> bytes:
+        """A document's own bytes, or those of it in another format."""
+        query = {"format": format}
+        with self._open("GET", _path(number), params=query, timeout_s=CALL_TIMEOUT_S) as response:
             return response.read()
 
     def verify_invoice(self, number: str) -> InvoiceCheckDocument:

@@ -10,10 +10,26 @@ from typing import Annotated, cast
 import typer
 
 from dsfn.billing.money import minor_text
-from dsfn.runtime.cli.bill import Grouping, print_lines
+from dsfn.functions.errors import UsageError
+from dsfn.runtime.cli.bill import (
+    Grouping,
+    HtmlOption,
+    PdfOption,
+    chosen_format,
+    print_lines,
+)
+from dsfn.runtime.cli.bill_client import BillClient
 from dsfn.runtime.cli.bill_documents import InvoiceDocument, InvoiceRowDocument, PartyDocument
 from dsfn.runtime.cli.options import JsonOption, TenantOption, connect_bills
-from dsfn.runtime.cli.output import Column, local_time, print_fields, print_json, print_table, say
+from dsfn.runtime.cli.output import (
+    Column,
+    local_time,
+    print_bytes,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
 
 _MONTH = re.compile("[0-9]{4}-[0-9]{2}")
 
@@ -56,14 +72,20 @@ def show(
         str, typer.Argument(metavar="NUMBER|MONTH", help="One document, or all of a closed month.")
     ],
     tenant: TenantOption = None,
+    html: HtmlOption = False,
+    pdf: PdfOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Show an invoice or a credit note; with --json the very bytes that were signed."""
+    format = chosen_format(html=html, pdf=pdf, json=json_output)
     with connect_bills() as client:
         if not _MONTH.fullmatch(name):
-            _print(client.invoice(name), json_output)
+            _show_one(client, name, format)
             return
         numbers = [row["number"] for row in client.invoices(name, tenant or "")]
+        if format in ("html", "pdf"):
+            _show_one(client, _only(numbers, name), format)
+            return
         contents = [client.invoice(number).decode() for number in numbers]
     if json_output:
         say(f'{{"month":"{name}","invoices":[{",".join(contents)}]}}')
@@ -128,6 +150,24 @@ def correct(
         print_json(row)
     else:
         say(f"{row['invocation_id']} stands in for {invocation}: {row['error']}")
+
+
+def _show_one(client: BillClient, number: str, format: str) -> None:
+    if format in ("html", "pdf"):
+        print_bytes(client.invoice(number, format))
+    else:
+        _print(client.invoice(number), format == "json")
+
+
+def _only(numbers: list[str], month: str) -> str:
+    """The one document of a month: a file has one."""
+    match numbers:
+        case []:
+            raise UsageError(f"There are no invoices of {month}.")
+        case [number]:
+            return number
+        case _:
+            raise UsageError(f"{month} has {len(numbers)} documents: name one, or a --tenant.")
 
 
 def _print(content: bytes, json_output: bool) -> None:

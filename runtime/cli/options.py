@@ -11,6 +11,7 @@ import typer
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.bill_client import BillClient
 from dsfn.runtime.cli.client import Client
+from dsfn.runtime.cli.cost_client import CostClient
 from dsfn.runtime.cli.place import api_key, node_url
 from dsfn.runtime.cli.workflow_client import WorkflowClient
 
@@ -22,12 +23,17 @@ def connect() -> Client:
 
 def connect_bills() -> BillClient:
     """The same for bills and invoices."""
-    return BillClient(node_url())
+    return BillClient(node_url(), api_key())
 
 
 def connect_workflows() -> WorkflowClient:
     """The same for workflows and runs."""
     return WorkflowClient(node_url(), api_key())
+
+
+def connect_costs() -> CostClient:
+    """The same for costs."""
+    return CostClient(node_url(), api_key())
 
 
 def deployed_names(incomplete: str) -> list[str]:

@@ -124,6 +124,12 @@ def say(text: str = "", end: str = "\n", flush: bool = False) -> None:
         sys.stdout.flush()
 
 
+def print_bytes(content: bytes) -> None:
+    """A file's content on standard output."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+
+
 def complain(sentence: str) -> None:
     """A sentence for the person, on standard error."""
     sys.stderr.write(sentence + "\n")

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import DsfnError, UsageError
-from dsfn.runtime.cli.options import JsonOption, connect_workflows, workflow_names
+from dsfn.runtime.cli.cost import print_run_cost
+from dsfn.runtime.cli.options import JsonOption, connect_costs, connect_workflows, workflow_names
 from dsfn.runtime.cli.output import (
     Column,
     item_words,
@@ -123,6 +124,17 @@ def show(
                 follow_live(client, dag, run, sys.stdout) if follow else client.run_document(run)
             )
             print_run(dag, document)
+            _print_cost(run)
+
+
+def cost(run: RunArgument, json_output: JsonOption = False) -> None:
+    """Show what a run cost, by step, retries included."""
+    with connect_costs() as client:
+        found = client.run_cost(run)
+    if json_output:
+        print_json(found)
+    else:
+        print_run_cost(found)
 
 
 def cancel(run: RunArgument, json_output: JsonOption = False) -> None:
@@ -163,6 +175,15 @@ def logs(
         for line in lines:
             text = json.dumps(line, ensure_ascii=False) if json_output else _line(line)
             say(text, flush=follow)
+
+
+def _print_cost(run: str) -> None:
+    """Below the picture of a run: what its calls cost, once there were some."""
+    with connect_costs() as client:
+        found = client.run_cost(run)
+    if found["requests"]:
+        say()
+        print_run_cost(found)
 
 
 def _print_change(change: Change) -> None:

@@ -282,7 +282,7 @@ class Pipeline:
         lost = "" if known is None else f"{known.snapshot_reason or _GONE} "
         words = f"{lost}Running setup() of {name} and capturing its memory."
         report(Progress("setup", name, words))
-        captured = await self._capture(stages, source, options, staging)
+        captured = await self._capture(stages, source, options, staging, report)
         if captured.why_no_golden is not None:
             report(Progress("setup", name, f"{_NO_GOLDEN} {captured.why_no_golden}."))
         if captured.precision is not None:
@@ -317,16 +317,23 @@ class Pipeline:
         return await asyncio.to_thread(platform_of, path, device_class)
 
     async def _capture(
-        self, stages: Stages, source: Source, options: Options, staging: Path
+        self, stages: Stages, source: Source, options: Options, staging: Path, report: Report
     ) -> Captured:
         """What `setup()` needs of a GPU nobody knows: it runs beside others, and alone if it
-        finds too little."""
+        finds too little. Raises `DeployError`, and `MemoryFull` when alone, too, it finds too
+        little or the GPU cannot be had alone."""
         gpus = self.gpus.places(options.gpu)
         try:
             return await stages.capture(source, options, staging, gpus)
         except MemoryFull:
-            async with self.gpus.borrow(gpus):
+            words = "Too little memory is free on the GPU: waiting until all there are at rest."
+            report(Progress("setup", options.name, words))
+        try:
+            async with self.gpus.borrow(gpus, self.setup_timeout_s):
                 return await stages.capture(source, options, staging, gpus)
+        except MemoryFull as error:
+            message = f"setup() of {options.name}: {error.message}"
+            raise MemoryFull(message, **error.fields) from error
 
     async def _verify(
         self,

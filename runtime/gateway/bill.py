@@ -1,9 +1,9 @@
-"""GET /bill: what was used and what it costs, as JSON or CSV."""
+"""GET /bill: what was used and what it costs, in every format."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,38 +12,59 @@ from starlette.routing import Route
 from dsfn.billing.csv import to_csv
 from dsfn.billing.periods import Month
 from dsfn.billing.ranges import Range, between, named
-from dsfn.billing.statement import Statement, range_statement
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
+from dsfn.runtime.gateway.formats import CSV, FOCUS, HTML, JSON, PDF, format_of, printed
+from dsfn.runtime.printing import Printer
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
+
+FORMATS = (JSON, CSV, FOCUS, HTML, PDF)
 
 
 async def bill(request: Request) -> Response:
     """The statement of `?month=YYYY-MM`, of `?for=last+month`, or from `?start=` to `?end=`, by
     `?by=`; of this month by function without them. `?tenant=` is for one tenant alone."""
     services: Services = request.app.state.services
-    query = {**request.query_params, "tenant": tenant_asked_for(request) or ""}
+    tenant = tenant_asked_for(request) or ""
     try:
-        services.invoker.meter.flush()
-        found = await asyncio.to_thread(_statement, services, query)
+        wanted = _Wanted(
+            stretch=_stretch(dict(request.query_params), services.clock.now_us()),
+            by=request.query_params.get("by", "function"),
+            tenant=tenant,
+            shows_devices=identity_of(request).only_tenant is None,
+        )
+        format = format_of(request, FORMATS)
+        services.meter.flush()
+        return await asyncio.to_thread(_bill, services, wanted, format)
     except DsfnError as error:
         return problem_response(error)
-    if not identity_of(request).is_admin:
-        # What devices were held for, whoever paid, is not a tenant's to see.
-        found = replace(found, devices=())
-    if "text/csv" in request.headers.get("accept", ""):
-        return Response(to_csv(found), media_type="text/csv")
-    return JSONResponse(found.to_document())
 
 
-def _statement(services: Services, query: dict[str, str]) -> Statement:
-    now_us, tenant = services.clock.now_us(), query["tenant"]
-    by = query.get("by", "function")
-    stretch = _stretch(query, now_us)
-    if stretch.month is not None:
-        return services.months.report(stretch.month.text, by, tenant, now_us)
-    return range_statement(services.ledger, services.rates.book, stretch, by, tenant)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which bill. What devices were held for is no single tenant's to see."""
+
+    stretch: Range
+    by: str
+    tenant: str
+    shows_devices: bool
+
+
+def _bill(services: Services, wanted: _Wanted, format: str) -> Response:
+    printer = Printer(services.months)
+    which = (wanted.stretch, wanted.by, wanted.tenant, services.clock.now_us())
+    match format:
+        case "html" | "pdf":
+            return printed(printer.bill(*which, format), format, "bill")
+        case "focus":
+            return Response(printer.focus(*which), media_type="text/csv")
+        case "csv":
+            return Response(to_csv(printer.statement(*which)), media_type="text/csv")
+    found = printer.statement(*which)
+    return JSONResponse(
+        (found if wanted.shows_devices else replace(found, devices=())).to_document()
+    )
 
 
 def _stretch(query: dict[str, str], now_us: int) -> Range:

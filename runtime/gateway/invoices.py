@@ -18,7 +18,9 @@ from dsfn.billing.replacement import Correction
 from dsfn.billing.statement import Statement
 from dsfn.functions.errors import InvalidInput, NotFound, UsageError
 from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
+from dsfn.runtime.gateway.formats import HTML, JSON, PDF, format_of, printed
 from dsfn.runtime.gateway.request import read_object
+from dsfn.runtime.printing import Printer
 from dsfn.runtime.services import Services
 
 Document = dict[str, Any]
@@ -44,14 +46,23 @@ async def list_invoices(request: Request) -> Response:
 
 
 async def show_invoice(request: Request) -> Response:
-    """GET /invoices/{number}: the bytes that were signed."""
-    return _document(_issued(request))
+    """GET /invoices/{number}: the bytes that were signed, or the document on paper."""
+    services: Services = request.app.state.services
+    number, format = _own_number(request), format_of(request, (JSON, HTML, PDF))
+    match format:
+        case "html" | "pdf":
+            printer = Printer(services.months)
+            content = await asyncio.to_thread(printer.document, number, format)
+            return printed(content, format, number)
+        case _:
+            return _document(services.months.issued(number))
 
 
 async def verify_invoice(request: Request) -> Response:
     """GET /invoices/{number}/verify: whether it is what was issued and follows from the journal."""
     services: Services = request.app.state.services
-    check = await asyncio.to_thread(services.months.verify, _issued(request).number)
+    number = _own_number(request)
+    check = await asyncio.to_thread(services.months.verify, number)
     return JSONResponse(check.to_document())
 
 
@@ -96,19 +107,19 @@ async def correct_usage(request: Request) -> Response:
     invocation_id = request.path_params["id"]
     try:
         usage = services.months.correct(invocation_id, Correction(**given))
+        services.budgets.recount(usage.tenant)
     except UsageError as error:
         raise InvalidInput(error.message) from error
     return JSONResponse({"corrects": invocation_id, **asdict(usage)}, status_code=201)
 
 
-def _issued(request: Request) -> Issued:
-    """The document that a path names. Raises `NotFound`, for one of another tenant, too."""
+def _own_number(request: Request) -> str:
+    """The number of a document that whoever asks may see. Raises `NotFound` for all others."""
     services: Services = request.app.state.services
-    number = request.path_params["number"]
-    issued = services.months.issued(number)
-    if not identity_of(request).sees(issued.tenant):
-        raise NotFound(f"There is no document {number}.", kind="document", name=number)
-    return issued
+    number: str = request.path_params["number"]
+    if not identity_of(request).sees(services.months.issued(number).tenant):
+        raise NotFound(f"There is no document {number}.")
+    return number
 
 
 def _invalid(field: str, fault: str) -> InvalidInput:

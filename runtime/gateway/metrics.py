@@ -7,9 +7,10 @@
     faas.init_duration    dsfn_restore_duration_seconds{function}, of cold starts
 
 The gauges `dsfn_replicas{function,state}`, `dsfn_queue_depth{function}`,
-`dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way` and `dsfn_steps_under_way`, and
-the counters `dsfn_failed_restores_total{function}` and `dsfn_runs_total{workflow,state}`, are
-read when they are asked for.
+`dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way`, `dsfn_steps_under_way` and
+`dsfn_outbox_pending{receiver}`, and the counters `dsfn_failed_restores_total{function}`,
+`dsfn_runs_total{workflow,state}` and `dsfn_outbox_failures_total{receiver}`, are read when they are
+asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _RESTORE_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 class Gauges:
     """What a node holds at one instant. `replicas` by function and state, `queued_calls`
     (waiting for a replica) and `failed_restores` (since the node's start) by function.
-    `runs_ended`: since the node's start, by workflow and last state."""
+    `runs_ended`: since the node's start, by workflow and last state. `outbox_pending`: rows of the
+    journal that have not been sent, `outbox_failures`: since the node's start, by receiver."""
 
     replicas: Mapping[tuple[str, str], int]
     queued_calls: Mapping[str, int]
@@ -42,6 +44,8 @@ class Gauges:
     runs_under_way: int
     steps_under_way: int
     runs_ended: Mapping[tuple[str, str], int]
+    outbox_pending: Mapping[str, int]
+    outbox_failures: Mapping[str, int]
 
 
 class Metrics:
@@ -150,7 +154,7 @@ class _GaugeCollector(Collector):
         )
         for function, number in sorted(gauges.failed_restores.items()):
             failed.add_metric([function], number)
-        return (replicas, queue, failed, queued, dead, *_of_runs(gauges))
+        return (replicas, queue, failed, queued, dead, *_of_runs(gauges), *_of_outbox(gauges))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the gauges of a node that is not complete yet."""
@@ -170,3 +174,17 @@ def _of_runs(gauges: Gauges) -> Iterable[Metric]:
         "dsfn_steps_under_way", "Calls that runs are waiting for.", value=gauges.steps_under_way
     )
     return (ended, under_way, steps)
+
+
+def _of_outbox(gauges: Gauges) -> Iterable[Metric]:
+    pending = GaugeMetricFamily(
+        "dsfn_outbox_pending", "Rows of the journal that were not sent yet.", labels=["receiver"]
+    )
+    for receiver, number in sorted(gauges.outbox_pending.items()):
+        pending.add_metric([receiver], number)
+    failures = CounterMetricFamily(
+        "dsfn_outbox_failures", "Requests with usage that failed.", labels=["receiver"]
+    )
+    for receiver, number in sorted(gauges.outbox_failures.items()):
+        failures.add_metric([receiver], number)
+    return (pending, failures)

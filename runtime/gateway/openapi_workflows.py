@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dsfn.billing.usage import STATUSES
 from dsfn.functions.interface import (
     CONTENT_TYPES,
     EVENT_CONTENT_TYPE,
@@ -98,6 +99,11 @@ _PROGRESS: Document = {
     "cached": {"type": "integer"},
 }
 
+_SPENT: Document = {
+    name: {"type": "integer"}
+    for name in ("requests", "quantity_us", "busy_us", "held_us", "restore_us", "amount_nano")
+}
+
 
 def _object(properties: Document) -> Document:
     return {"type": "object", "required": list(properties), "properties": properties}
@@ -116,6 +122,39 @@ WORKFLOW_SCHEMAS: Document = {
             "steps_total": {"type": "integer"},
             "steps_next": {"type": ["integer", "null"]},
             "progress": {"type": "array", "items": component("schemas", "RunProgress")},
+        }
+    ),
+    "RunCost": _object(
+        {
+            "run": {"type": "string"},
+            "workflow": {"type": "string"},
+            "revision": {"type": "string"},
+            "state": {"enum": [state.value for state in RunState]},
+            "retry_of": {"type": ["string", "null"]},
+            "currency": {"type": "string"},
+            **_SPENT,
+            "steps": {"type": "array", "items": component("schemas", "StepCost")},
+        }
+    ),
+    "StepCost": _object(
+        {
+            "id": {"type": "string"},
+            "items": {"type": "integer"},
+            "retries": {"type": "integer"},
+            "cached": {"type": "integer"},
+            "taken_over": {"type": "integer"},
+            **_SPENT,
+            "attempts": {"type": "array", "items": component("schemas", "AttemptCost")},
+            "note": {"type": "string"},
+        }
+    ),
+    "AttemptCost": _object(
+        {
+            "attempt": {"type": "integer"},
+            "status": {"enum": list(STATUSES)},
+            "function": {"type": "string"},
+            "device_class": {"type": "string"},
+            **_SPENT,
         }
     ),
 }
@@ -226,6 +265,11 @@ _RUN_PATHS: Document = {
     ),
     "/runs/{id}/output": _of_a_run(
         "The result of a run", "get_run_output", _answer("The result.", "*/*", {})
+    ),
+    "/runs/{id}/cost": _of_a_run(
+        "What a run cost, by step and attempt",
+        "get_run_cost",
+        _answer("Its cost.", JSON_CONTENT_TYPE, component("schemas", "RunCost")),
     ),
     "/runs/{id}/events": _of_a_run(
         "How a run goes, until it has ended",

@@ -15,6 +15,7 @@ from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.functions_admin import follows
 from dsfn.runtime.gateway.ndjson import NdjsonResponse
 from dsfn.runtime.gateway.pictures import picture
+from dsfn.runtime.gateway.run_costs import cost_of
 from dsfn.runtime.gateway.run_documents import (
     MAX_STEPS_SHOWN,
     all_steps,
@@ -69,13 +70,13 @@ async def show_run(request: Request) -> Response:
     limit = number(request, "limit", MAX_STEPS_SHOWN, 0, MAX_STEPS_SHOWN)
     after = number(request, "after", 0, 0, 1 << 31)
     page = slice(after, after + limit)
-    return JSONResponse(await described(services, _run(request), page))
+    return JSONResponse(await described(services, run_of(request), page))
 
 
 async def output(request: Request) -> Response:
     """GET /runs/{id}/output: the result itself, or the error that came instead."""
     services: Services = request.app.state.services
-    run = _run(request)
+    run = run_of(request)
     if not has_ended(run):
         raise Conflict(f"Run {run.id} has not ended yet; it is {run.state}.", run=run.id)
     if run.output is None:
@@ -86,10 +87,16 @@ async def output(request: Request) -> Response:
     return Response(data, headers=headers)
 
 
+async def cost(request: Request) -> Response:
+    """GET /runs/{id}/cost: what it cost, by step and attempt."""
+    services: Services = request.app.state.services
+    return JSONResponse(await cost_of(services, run_of(request)))
+
+
 async def graph(request: Request) -> Response:
     """GET /runs/{id}/graph?format=mermaid|svg: a picture with states, times and costs."""
     services: Services = request.app.state.services
-    run = _run(request)
+    run = run_of(request)
     workflow = services.workflows.revision(run.revision).dag
     steps = await all_steps(services.runs, run.id)
     now_us = services.clock.now_us()
@@ -100,20 +107,20 @@ async def graph(request: Request) -> Response:
 async def dag(request: Request) -> Response:
     """GET /runs/{id}/dag: the workflow that it goes through, whatever is deployed now."""
     services: Services = request.app.state.services
-    revision = services.workflows.revision(_run(request).revision)
+    revision = services.workflows.revision(run_of(request).revision)
     return JSONResponse({"revision": revision.id, "dag": to_document(revision.dag)})
 
 
 async def events(request: Request) -> Response:
     """GET /runs/{id}/events: server-sent events until the run has ended."""
     services: Services = request.app.state.services
-    return EventStreamResponse(run_events(services, _run(request).id))
+    return EventStreamResponse(run_events(services, run_of(request).id))
 
 
 async def logs(request: Request) -> Response:
     """GET /runs/{id}/logs?follow=true: what its calls printed, a line of JSON each."""
     services: Services = request.app.state.services
-    return NdjsonResponse(run_logs(services, _run(request), follows(request)))
+    return NdjsonResponse(run_logs(services, run_of(request), follows(request)))
 
 
 async def cancel(request: Request) -> Response:
@@ -158,7 +165,7 @@ def number(request: Request, name: str, default: int, least: int, most: int) -> 
     return value
 
 
-def _run(request: Request) -> RunRecord:
+def run_of(request: Request) -> RunRecord:
     """The run that a path names. Raises `NotFound` for one of another tenant, too."""
     services: Services = request.app.state.services
     run = services.runs.store.get(request.path_params["id"])
@@ -169,7 +176,7 @@ def _run(request: Request) -> RunRecord:
 
 def _own_run(request: Request) -> RunRecord:
     """The same to change something about it. Raises `Forbidden`, too."""
-    run = _run(request)
+    run = run_of(request)
     identity_of(request).require_callable(run.workflow)
     return run
 
@@ -188,6 +195,7 @@ ROUTES = [
     Route("/runs", list_runs, methods=["GET"]),
     Route("/runs/{id}", show_run, methods=["GET"]),
     Route("/runs/{id}/output", output, methods=["GET"]),
+    Route("/runs/{id}/cost", cost, methods=["GET"]),
     Route("/runs/{id}/dag", dag, methods=["GET"]),
     Route("/runs/{id}/graph", graph, methods=["GET"]),
     Route("/runs/{id}/events", events, methods=["GET"]),

@@ -11,12 +11,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost
+from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost, ReplicaLost
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.holding import Holding
-from dsfn.runtime.gpus.room import Room
+from dsfn.runtime.gpus.room import Room, occupied
 from dsfn.runtime.model import Revision
 from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.format import CPU, SlabEntry
@@ -36,11 +36,13 @@ _MAX_KNOWN = 10_000
 
 @dataclass(eq=False)
 class Gpus:
-    """The GPUs of a node; one without any has an empty one of these."""
+    """The GPUs of a node; one without any has an empty one of these. `patience_s`: how long a
+    snapshot waits for room in the arena."""
 
     found: Found
     settings: GpuSettings
     tenant: str
+    patience_s: float
     rooms: list[Room] = field(init=False)
     restarts: int = 0
     _arena: ArenaRoom = field(default_factory=ArenaRoom)
@@ -88,11 +90,25 @@ class Gpus:
     async def bring(self, directory: Path) -> dict[str, int]:
         """Has the arena hold the weights of the snapshot in `directory`: bytes by device name.
 
-        Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small), `OwnerLost`.
+        Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small, or all in it on its way to
+        a GPU for `patience_s`), `OwnerLost`.
         """
         owner, slabs = await self.owner(), self._slabs_of(directory)
-        await self._arena.load(owner, self.tenant, directory, slabs)
+        await self._arena.load(owner, self.tenant, directory, slabs, self.patience_s)
         return {slab.device: slab.data_bytes for slab in slabs}
+
+    @asynccontextmanager
+    async def in_arena(self, directory: Path | None) -> AsyncIterator[None]:
+        """The weights of a snapshot, if there is one, do not leave the arena inside the block.
+
+        Raises as `bring`.
+        """
+        if directory is None:
+            yield
+            return
+        owner, slabs = await self.owner(), self._slabs_of(directory)
+        async with self._arena.hold(owner, self.tenant, directory, slabs, self.patience_s):
+            yield
 
     async def promote(self, revision: Revision, directory: Path) -> None:
         """Brings a snapshot up from the disk ahead of its use, if it is for a GPU.
@@ -111,7 +127,7 @@ class Gpus:
         return (*(("gpu",) if on_gpu else ()), *(("arena",) if in_arena else ()))
 
     def keep(self, pinned: Callable[[], frozenset[str]]) -> None:
-        """Never lets the snapshots of these digests leave the arena."""
+        """Has the snapshots of these digests leave the arena last."""
         self._arena.pinned = pinned
 
     async def holding(self, gpu: float, snapshot: Path | None, workspace_bytes: int = 0) -> Holding:
@@ -125,14 +141,17 @@ class Gpus:
     async def take(self, holding: Holding, timeout_s: float) -> None:
         """Makes room for all that the holding still needs, and counts it as held.
 
-        Raises `MemoryFull` when that does not come to be in time, `OwnerLost`.
+        Raises `MemoryFull` when that does not come to be in time, `OwnerLost`, and `ReplicaLost`
+        when its process has gone meanwhile.
         """
         rooms = [self.rooms[gpu.index] for gpu in holding.gpus]
         try:
             async with asyncio.timeout(timeout_s), self._in_turn(rooms):
                 for room in rooms:
                     needed_bytes = holding.needed_bytes(room.index)
-                    await room.make(needed_bytes, holding.workspace_bytes)
+                    await room.make(needed_bytes, holding.workspace_bytes, lambda: holding.over)
+                if holding.over:
+                    raise _gone_while_it_waited()
                 for room in rooms:
                     room.holdings.add(holding)
                 holding.present = holding.started = True
@@ -178,8 +197,9 @@ class Gpus:
             await owner.thaw(pid, gpu.index)
 
     def forget(self, holding: Holding) -> None:
-        """The holding's process has gone."""
+        """The holding's process has gone, or it never got one."""
         holding.present = holding.started = False
+        holding.over = True
         self.at_rest(holding)
         for gpu in holding.gpus:
             self.rooms[gpu.index].holdings.discard(holding)
@@ -204,20 +224,37 @@ class Gpus:
         holding = await self.holding(gpu, snapshot, workspace_bytes)
         await self.take(holding, timeout_s)
         try:
-            yield holding.gpus
+            async with self.in_arena(snapshot):
+                yield holding.gpus
         finally:
             self.forget(holding)
 
     @asynccontextmanager
-    async def borrow(self, gpus: Sequence[Gpu]) -> AsyncIterator[None]:
+    async def borrow(self, gpus: Sequence[Gpu], timeout_s: float) -> AsyncIterator[None]:
         """Nobody else holds memory of these GPUs inside the block, for work that takes what it
-        needs from the driver. Raises `OwnerLost`."""
+        needs from the driver. Until they can be had, calls go on there.
+
+        Raises `MemoryFull` when that is not so in time or can never be, `OwnerLost`.
+        """
         owner, rooms = await self.owner(), [self.rooms[each.index] for each in gpus]
-        async with self._in_turn(rooms):
-            for room in rooms:
-                await room.empty()
+        async with AsyncExitStack() as turns:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while not await self._emptied(rooms, turns):
+                        await turns.aclose()
+            except TimeoutError:
+                present = [holding for room in rooms for holding in room.present()]
+                raise occupied(present, "which were not at rest in time") from None
             await owner.trim()
             yield
+
+    async def _emptied(self, rooms: Sequence[Room], turns: AsyncExitStack) -> bool:
+        """Waits until all there are at rest, takes the rooms' turns, and has them leave: whether
+        nobody became busy meanwhile."""
+        for room in rooms:
+            await room.at_rest()
+        await turns.enter_async_context(self._in_turn(rooms))
+        return all([await room.empty() for room in rooms])
 
     def device_class(self) -> str:
         """What this node's devices are billed as: its first GPU's name, or "cpu"."""
@@ -251,6 +288,8 @@ class Gpus:
     async def owner(self) -> OwnerControl:
         """The running owner. Raises why there is none: `OwnerLost`, `MemoryFull`, ..."""
         assert self._owner is not None, "a node without GPUs has no owner"
+        if self._owner.done():
+            return self._owner.result()
         try:
             return await asyncio.wait_for(asyncio.shield(self._owner), _OWNER_S)
         except TimeoutError:
@@ -346,3 +385,8 @@ class Gpus:
         if index >= len(account.devices):
             raise OwnerLost("The memory owner has lost a device.", reason="device")
         return account.devices[index]
+
+
+def _gone_while_it_waited() -> ReplicaLost:
+    reason = "its process ended while it waited for room"
+    return ReplicaLost(f"The replica has gone: {reason}.", reason=reason, retry_after_s=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from dsfn.runtime.brought_back import Stages
@@ -34,25 +36,32 @@ class Grip:
             self.holding.holder = holder
             await self.gpus.attach(owner, self.devices)
 
-    async def take(self, timeout_s: float, stages: Stages) -> None:
-        """Has room for the weights, and the weights in reach.
+    @asynccontextmanager
+    async def taken(self, timeout_s: float, stages: Stages) -> AsyncIterator[None]:
+        """It has room for the weights, and inside the block, in which they are mapped, the arena
+        has them.
 
-        Raises `MemoryFull`, `OwnerLost`, `CorruptSnapshot`.
+        Raises `MemoryFull`, `OwnerLost`, `CorruptSnapshot`, `ReplicaLost` (see `Gpus.take`).
         """
         if not self.devices:
+            yield
             return
         if self.holding.snapshot is not None:
             await self.gpus.bring(self.holding.snapshot)  # it may have had to leave the arena
         stages.ended("restore.arena")
         await self.gpus.take(self.holding, timeout_s)
         stages.ended("queue.room")
+        # While it waited for room, others had a use for that in the arena.
+        async with self.gpus.in_arena(self.holding.snapshot):
+            stages.ended("restore.arena")
+            yield
 
     async def freeze(self, pid: int) -> None:
         """Takes the process's context. Raises `DeviceFault`, `OwnerLost`."""
         await self.gpus.freeze(self.holding, pid)
 
     async def thaw(self, pid: int) -> None:
-        """Gives it back; after `take`. Raises `DeviceFault`, `OwnerLost`."""
+        """Gives it back; inside of `taken`. Raises `DeviceFault`, `OwnerLost`."""
         await self.gpus.thaw(self.holding, pid)
 
     def found_too_little(self) -> None:

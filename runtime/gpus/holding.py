@@ -19,6 +19,13 @@ class Holder(Protocol):
     def heat(self) -> float:
         """How much it was used of late; the coldest gives its memory up first."""
 
+    @property
+    def function(self) -> str:
+        """Whose replica it is; "" for none's."""
+
+    def always_stays(self) -> bool:
+        """Whether it never gives its memory up for others."""
+
     def can_give_up(self) -> bool:
         """Whether it is at rest and may lose its memory."""
 
@@ -44,7 +51,8 @@ class Holding:
     number, while they are `present`. `start_bytes`: what its process takes beside them
     while it is `started`: its context. `workspace_bytes`: what its calls allocate for as long as
     they run, for which there has to be room but which is not held. `snapshot`: where its weights
-    come from, None for a function that has none."""
+    come from, None for a function that has none. One that is `over` gets nothing any more: its
+    process has gone."""
 
     gpus: tuple[Gpu, ...]
     slab_bytes: Mapping[int, int]
@@ -54,6 +62,7 @@ class Holding:
     holder: Holder | None = None
     present: bool = False
     started: bool = False
+    over: bool = False
 
     def needed_bytes(self, index: int) -> int:
         """What it still has to get of the GPU number `index`."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dsfn.functions.errors import MemoryFull
 from dsfn.runtime.gpus.holding import Holding
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.errors import memory_full
@@ -40,15 +42,17 @@ class Room:
         """Memory was given back, or a replica came to rest."""
         self._changed.set()
 
-    async def make(self, needed_bytes: int, spare_bytes: int = 0) -> None:
+    async def make(
+        self, needed_bytes: int, spare_bytes: int = 0, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         """Returns when so much is free, and as much of `spare_bytes` as the GPU has beside it,
-        having parked replicas at rest, the coldest first.
+        having parked replicas at rest, the coldest first; or when whom it is for `is_over`.
 
         Waits for those that are busy. Raises `MemoryFull` for what could never fit, `OwnerLost`.
         """
         if self._fits_by_far(needed_bytes + spare_bytes):
             return
-        while True:
+        while not is_over():
             self._changed.clear()
             account = await self._look()
             free_bytes = self._free_bytes(account)
@@ -60,10 +64,8 @@ class Room:
             if (victim := self._coldest()) is not None:
                 await victim()
                 continue
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
-            except TimeoutError:
-                continue
 
     async def settle(self) -> None:
         """Freezes the coldest of those parked while their contexts add up to too much."""
@@ -78,14 +80,29 @@ class Room:
                 return
             await min(holders, key=lambda holder: holder.heat).freeze()
 
-    async def empty(self) -> None:
-        """Returns when no replica holds any of it."""
-        while any(holding.present for holding in self.holdings):
-            self._changed.clear()
-            if (victim := self._coldest()) is not None:
-                await victim()
-            else:
-                await self._changed.wait()
+    async def at_rest(self) -> None:
+        """Returns when all that have weights here may give them up. Raises `MemoryFull` when one
+        of them never does."""
+        while busy := [h for h in self.present() if not _can_give_up(h)]:
+            if staying := [h for h in busy if h.holder is not None and h.holder.always_stays()]:
+                raise occupied(staying, "which always keep their memory")
+            await self._wait_for_change()
+
+    async def empty(self) -> bool:
+        """Parks all that have weights here and may give them up; whether nobody has any then."""
+        for holding in self.present():
+            if holding.holder is not None and holding.holder.can_give_up():
+                await holding.holder.give_up()
+        return not self.present()
+
+    def present(self) -> list[Holding]:
+        """Those that have weights here."""
+        return [holding for holding in self.holdings if holding.present]
+
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
 
     async def _look(self) -> DeviceAccount:
         self._seen = await self.account(self.index)
@@ -118,3 +135,18 @@ class Room:
             return min(resting, key=lambda holder: holder.heat).give_up
         parked = [holder for holder in holders if holder.can_freeze()]
         return min(parked, key=lambda holder: holder.heat).leave if parked else None
+
+
+def _can_give_up(holding: Holding) -> bool:
+    return holding.holder is not None and holding.holder.can_give_up()
+
+
+def occupied(holdings: Iterable[Holding], why: str) -> MemoryFull:
+    """The error that says that no GPU can be had alone, and because of whom."""
+    names = sorted({h.holder.function for h in holdings if h.holder is not None} - {""})
+    who = f"replicas of {', '.join(names)}" if names else "the weights of others"
+    return MemoryFull(
+        f"Too little of the GPU's memory is free, and it cannot be had alone: it has {who}, {why}.",
+        what="device",
+        retry_after_s=60,
+    )

@@ -52,9 +52,11 @@ class PendingCall:
 
 @dataclass(eq=False)
 class Channel(asyncio.Protocol):
-    """The connection to one worker. `lost` runs once when the worker's end has closed."""
+    """The connection to one worker. `lost` runs once when the worker's end has closed;
+    `restoring` since the worker has come to the snapshot that it starts from."""
 
     lost: Callable[[], None] = lambda: None
+    restoring: bool = False
     pending: dict[int, PendingCall] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _reader: FrameReader = field(default_factory=FrameReader)
@@ -156,6 +158,8 @@ class Channel(asyncio.Protocol):
             self._on_call_frame(frame)
         elif frame.kind is Kind.BATCH:
             self._on_batch(frame)
+        elif frame.kind is Kind.RESTORING:
+            self.restoring = True
         elif self._control is not None and not self._control.done():
             if frame.kind is Kind.FAILED:
                 self._control.set_exception(from_document(frame.json()))

@@ -21,6 +21,7 @@ from dsfn.functions.errors import (
     ReplicaLost,
     ReplicaStartFailed,
     SnapshotError,
+    Unavailable,
 )
 from dsfn.runtime.brought_back import BroughtBack, Stages
 from dsfn.runtime.config import Limits
@@ -40,6 +41,7 @@ PARK_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 5.0
 # Others may take the room that was made, or the weights leave the arena, before they are mapped.
 UNPARK_ATTEMPTS = 3
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(eq=False)
@@ -101,9 +103,12 @@ class Replica:
             raise
         except (DsfnError, TimeoutError, ConnectionError) as error:
             ended_with_owner = isinstance(self._doom, ReplicaLost)
+            restore_failed = self._channel.restoring and self._is_to_blame(error)
             self.kill()
             if ended_with_owner:
                 raise owner_lost("it ended while a replica started") from error
+            if restore_failed:
+                raise self._restore_failed(error) from error
             raise self._start_failed(error) from error
         self.ready = Ready.from_document(document)
         self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
@@ -205,7 +210,10 @@ class Replica:
             try:
                 await self._unpark()
                 return
-            except (MemoryFull, NotFound):
+            except (MemoryFull, NotFound) as error:
+                if isinstance(error, NotFound) and not attempts:
+                    self.kill()  # it is better started anew
+                    raise self._start_failed(error) from error
                 self.state = ReplicaState.FROZEN if self._frozen else ReplicaState.PARKED
                 self._let_go()
                 if not attempts:
@@ -216,14 +224,14 @@ class Replica:
 
     async def _unpark(self) -> None:
         stages = Stages()
-        await self.grip.take(self.limits.queue_timeout_s, stages)
-        self._begin_lease()
-        self.wants_room = False
-        if self._frozen:
-            await self.grip.thaw(self.worker.pid)
-            self._frozen = False
-            stages.ended("restore.thaw")
-        document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
+        async with self.grip.taken(self.limits.queue_timeout_s, stages):
+            self._begin_lease()
+            self.wants_room = False
+            if self._frozen:
+                await self.grip.thaw(self.worker.pid)
+                self._frozen = False
+                stages.ended("restore.thaw")
+            document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
         self.brought_back = stages.answered(document["restore_us"], document["parts"])
         self.lease.ready()
         self._become_free()
@@ -235,10 +243,19 @@ class Replica:
         """See `Holder`."""
         return self._heat.read(asyncio.get_running_loop().time())
 
-    def can_give_up(self) -> bool:
+    @property
+    def function(self) -> str:
+        """See `Holder`."""
+        return self.revision.function
+
+    def always_stays(self) -> bool:
         """See `Holder`. Replicas that must always be there keep their memory."""
+        return self.revision.options.min_replicas > 0
+
+    def can_give_up(self) -> bool:
+        """See `Holder`."""
         resting = self.state is ReplicaState.READY and self._doom is None
-        return resting and not self.revision.options.min_replicas
+        return resting and not self.always_stays()
 
     def can_freeze(self) -> bool:
         """See `Holder`."""
@@ -395,6 +412,22 @@ class Replica:
             f"The function's process was killed by {name} while it ran the call{hint}.",
             signal=name,
         )
+
+    def _is_to_blame(self, error: Exception) -> bool:
+        """Whether code that it runs failed or hung, or ended it: whoever ends a process from
+        outside sends one of a few signals, which code that crashes does not."""
+        if not isinstance(error, ConnectionError):
+            return not isinstance(error, Unavailable)
+        exited = self.worker.exited
+        return self._doom is None and exited.done() and -exited.result() not in _FROM_OUTSIDE
+
+    def _restore_failed(self, error: Exception) -> SnapshotError:
+        reason = str(self._start_failed(error).fields["reason"])
+        if isinstance(error, ConnectionError):
+            code = self.worker.exited.result()
+            how = f"with exit code {code}" if code >= 0 else f"by {signal_name(code)}"
+            reason = f"its process was ended {how} while it restored"
+        return SnapshotError(f"The snapshot did not restore: {reason}.", reason=reason)
 
     def _start_failed(self, error: Exception) -> ReplicaStartFailed:
         traceback = None

@@ -2,7 +2,8 @@
 
 Concurrency (calls running and waiting) is averaged over a stable window and over
 a panic window a tenth as long. Desired = average / target, where target is
-`TARGET_UTILISATION` of what a replica takes. When the panic window asks for
+`TARGET_UTILISATION` of what a replica takes, but at least one call: whoever makes one call after
+the other needs one replica, and no second copy of a model's weights. When the panic window asks for
 `PANIC_THRESHOLD` times what there is, it rules, and nothing shrinks, until a
 stable window has passed without that.
 https://knative.dev/docs/serving/autoscaling/kpa-specific/
@@ -78,7 +79,8 @@ class Scaler:
     def _wanted(self, ticks: int) -> int:
         recent = list(self._averages)[-ticks:]
         average = sum(recent) / len(recent)
-        return math.ceil(average / (self.concurrency * TARGET_UTILISATION) - 1e-9)
+        target = max(1.0, self.concurrency * TARGET_UTILISATION)
+        return math.ceil(average / target - 1e-9)
 
     def _clip(self, wanted: int) -> int:
         return min(max(wanted, self.min_replicas), self.max_replicas)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsfn.functions.errors import MemoryFull, NotFound, OwnerLost, SnapshotError
+from dsfn.functions.errors import (
+    MemoryFull,
+    NotFound,
+    OwnerLost,
+    ReplicaStartFailed,
+    SnapshotError,
+)
 from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -16,6 +23,7 @@ from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import Revision
+from dsfn.runtime.replicas.forkserver import WorkerProcess
 from dsfn.runtime.replicas.launcher import Launcher, Nursery
 from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
@@ -84,9 +92,12 @@ class Starter:
             attempts -= 1
             try:
                 return await self._try(revision, watch, snapshot)
-            except (MemoryFull, NotFound, OwnerLost):  # as for `Replica.unpark`
+            except (MemoryFull, OwnerLost):  # as for `Replica.unpark`
                 if not attempts:
                     raise
+            except NotFound as error:
+                if not attempts:
+                    raise _snapshot_gone(revision, error) from error
 
     async def _try(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
         stages = Stages()
@@ -95,18 +106,28 @@ class Starter:
         worker = self.warm.adopt(grip.devices) if not revision.environment else None
         grip.holding.started = worker is not None
         stages.ended("start.worker")
-        try:
-            await grip.take(self.settings.limits.queue_timeout_s, stages)
-            if worker is None:
-                worker = await self.nursery(revision.environment).adopt()
-                stages.ended("start.worker")
-        except BaseException:  # it goes on; what was taken must not stay behind
-            grip.forget()
-            if worker is not None:
-                worker.kill()
-                worker.close()
-            raise
-        replica = Replica(
+        async with AsyncExitStack() as ready:
+            try:
+                taken = grip.taken(self.settings.limits.queue_timeout_s, stages)
+                await ready.enter_async_context(taken)
+                if worker is None:
+                    worker = await self.nursery(revision.environment).adopt()
+                    stages.ended("start.worker")
+            except BaseException:  # it goes on; what was taken must not stay behind
+                grip.forget()
+                if worker is not None:
+                    worker.kill()
+                    worker.close()
+                raise
+            replica = self._replica(revision, worker, grip, watch)
+            message = self._load_message(revision, snapshot, grip.devices)
+            await replica.load(self.logs, message, stages)
+        return replica
+
+    def _replica(
+        self, revision: Revision, worker: WorkerProcess, grip: Grip, watch: Watch
+    ) -> Replica:
+        return Replica(
             revision,
             worker,
             grip,
@@ -116,9 +137,6 @@ class Starter:
             parked=watch.parked,
             ended=watch.ended,
         )
-        message = self._load_message(revision, snapshot, grip.devices)
-        await replica.load(self.logs, message, stages)
-        return replica
 
     async def _grip(self, revision: Revision, snapshot: Path | None) -> Grip:
         gpu, known = revision.options.gpu, revision.snapshot
@@ -148,3 +166,9 @@ class Starter:
             gpus=gpus,
             streams=revision.snapshot is not None and revision.snapshot.streams,
         )
+
+
+def _snapshot_gone(revision: Revision, error: NotFound) -> ReplicaStartFailed:
+    reason = f"what it starts from has gone: {error.message}"
+    message = f"A replica of {revision.id} could not be started: {reason}"
+    return ReplicaStartFailed(message, reason=reason, retry_after_s=1)

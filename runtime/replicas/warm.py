@@ -28,12 +28,17 @@ class Spare:
     worker: WorkerProcess
     holding: Holding
     heat: float = -1.0
+    function: str = ""
     ready: bool = False
 
     def is_ready(self) -> bool:
         """Whether it has its context."""
         self.ready = self.ready or self.worker.hear(len(_WARMED)) == _WARMED
         return self.ready and not self.worker.exited.done()
+
+    def always_stays(self) -> bool:
+        """See `Holder`."""
+        return False
 
     def can_give_up(self) -> bool:
         """See `Holder`."""

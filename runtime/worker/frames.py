@@ -60,6 +60,7 @@ class Kind(IntEnum):
     UNPARKED = 40  # {"restore_us": int, "parts": {str: int}}, as `messages.Ready`
     WARMED = 41
     BATCH = 42  # these calls are run as one now; what comes next waits
+    RESTORING = 43  # LOAD has come to the snapshot; what ends the process now is the restore
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,11 @@ class Replica:
         }
 
 
-def load(request: Load, owner: socket.socket | None = None) -> Replica:
-    """Brings a function up in this process; GPU memory comes through the socket `owner`.
+def load(
+    request: Load, owner: socket.socket | None, tell_of_restore: Callable[[], None]
+) -> Replica:
+    """Brings a function up in this process; GPU memory comes through the socket `owner`. Before
+    anything of a snapshot is restored it calls `tell_of_restore`.
 
     Raises `SourceError`, `SetupError`, `SnapshotError`, `NotFound`, `MemoryFull`, `OwnerLost`,
     `ReplicaLost`.
@@ -90,6 +93,7 @@ def load(request: Load, owner: socket.socket | None = None) -> Replica:
     streams = request.streams and may_stream(function, request.concurrency, request.max_batch)
     if request.snapshot is not None:
         snapshot = Path(request.snapshot)
+        tell_of_restore()
         instance, slabs = restore_instance(function, source, snapshot, devices, streams)
     else:
         instance = set_up(function, bundle)

@@ -71,7 +71,7 @@ class Server(asyncio.Protocol):
         request = Load.from_document(frame.json())
         try:
             with outside(self._loop):
-                self._replica = load(request, self._owner)
+                self._replica = load(request, self._owner, self._tell_of_restore)
         except DsfnError as error:
             self._fail(error)
             return
@@ -88,6 +88,11 @@ class Server(asyncio.Protocol):
         if request.memory_bytes is not None:
             limit_memory(request.memory_bytes, self._runner.threads)
         self._send(Kind.READY, self._replica.ready.to_document())
+
+    def _tell_of_restore(self) -> None:
+        """At once: the loop does not turn before the restore has ended, if it ever does."""
+        connection = self._transport.get_extra_info("socket").fileno()
+        os.write(connection, frames.encode(Kind.RESTORING, 0))
 
     def _on_job(self, frame: Frame) -> None:
         gc.enable()

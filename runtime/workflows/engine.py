@@ -192,6 +192,10 @@ class Engine:
             self._machine.watchers.publish(Change(run, ended=record))
         return watching
 
+    def settle(self) -> None:
+        """Posts the usage rows that the ledger has not yet, if it can be written."""
+        self._machine.books.settle()
+
     def under_way(self) -> int:
         """How many runs have not ended."""
         return len(self._machine.runs) + len(self._resuming)

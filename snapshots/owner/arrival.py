@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic, sleep
 
 from dsfn.functions.errors import DsfnError, SnapshotError
@@ -45,43 +46,47 @@ class OwnedArrival:
         for _ in range(_SPINS):
             if (arrived := self._progress.arrived_bytes) >= end_bytes:
                 return arrived
-        return self._wait_long(end_bytes)
+        self._stand_by(lambda: self._progress.arrived_bytes >= end_bytes or self._has_failed())
+        if (arrived := self._progress.arrived_bytes) < end_bytes:
+            with self._client.lock:
+                self.finish()
+        return arrived
 
     def call_off(self) -> None:
         """Nothing comes any more; whoever waits hears it."""
         self._failure = self._failure or SnapshotError("The slab was parked while it came.")
 
     def finish(self) -> int:
-        """Waits for the owner's word that all is there; microseconds that the copy took.
+        """Waits until all is there; microseconds that the copy took.
 
         For whoever holds the client's lock. Raises as `wait`.
         """
         if self._failure is not None:
             raise self._failure
-        try:
-            return self._client.wait_copied(self._number)
-        except DsfnError as error:
-            self._failure = error
-            raise
+        self._stand_by(lambda: self._progress.state is not State.RUNNING)
+        if self._has_failed():
+            self._failure = self._client.failure(self._number)
+            raise self._failure
+        self._client.arrived(self._number)
+        return self._progress.copy_us
 
-    def _wait_long(self, end_bytes: int) -> int:
+    def _has_failed(self) -> bool:
+        return self._progress.state is State.FAILED
+
+    def _stand_by(self, is_over: Callable[[], bool]) -> None:
         before, pause_s = -1, _FIRST_PAUSE_S
-        while (arrived := self._progress.arrived_bytes) < end_bytes:
+        while not is_over():
             now_s = monotonic()
-            if arrived > before:
+            if (arrived := self._progress.arrived_bytes) > before:
                 before, moved_s, look_s = arrived, now_s, now_s + _LOOK_EVERY_S
             elif now_s >= look_s:
                 look_s = now_s + _LOOK_EVERY_S
                 self._check(now_s - moved_s)
             sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
-        return arrived
 
     def _check(self, standing_s: float) -> None:
         """Raises if nothing more will come, or nothing has for too long."""
-        if self._failure is None and self._progress.state is State.FAILED:
-            with self._client.lock:
-                self.finish()
         if self._failure is None:
             try:
                 self._client.check_alive(standing_s)

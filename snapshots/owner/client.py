@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 
-from dsfn.functions.errors import BadMessage, from_document
+from dsfn.functions.errors import BadMessage, DsfnError, from_document
 from dsfn.snapshots.owner.errors import owner_lost
 from dsfn.snapshots.owner.messages import (
     Check,
     Checked,
-    Copied,
     Failed,
     Granules,
     Map,
@@ -60,7 +59,7 @@ class OwnerClient:
         self._patience_s = patience_s
         self._last = 0
         self._arriving: set[int] = set()
-        self._ended: dict[int, Copied | Failed] = {}
+        self._ended: dict[int, Failed] = {}
         self._lost = ""
 
     @contextmanager
@@ -93,19 +92,19 @@ class OwnerClient:
         finally:
             close_all(descriptors + progress)
 
-    def wait_copied(self, number: int) -> int:
-        """Waits until the slab is in the mapping; microseconds that the copy took.
+    def arrived(self, number: int) -> None:
+        """The page of a mapping says that all of the slab is there: no word of it follows."""
+        self._arriving.discard(number)
 
-        Raises `OwnerLost`, `DeviceFault`; then the mapping still has to be released.
-        """
+    def failure(self, number: int) -> DsfnError:
+        """Why the slab of a mapping does not come, of which its page says so. The mapping still
+        has to be released. Raises `OwnerLost`."""
         message, received = self._answer(number)
         close_all(received)
         self._arriving.discard(number)
-        if isinstance(message, Failed):
-            raise from_document(message.error)
-        if not isinstance(message, Copied):
+        if not isinstance(message, Failed):
             raise self._lose(f"it answered {type(message).__name__}")
-        return message.copy_us
+        return from_document(message.error)
 
     def check_alive(self, standing_s: float) -> None:
         """Raises `OwnerLost` if the owner has ended, or if `standing_s`, for which nothing has
@@ -151,8 +150,8 @@ class OwnerClient:
             message, received = self._answer(number)
             close_all(received)
             released = isinstance(message, Released)
-            # The copy may have ended, or failed, before it was called off.
-            if not isinstance(message, Copied | Failed | Released):
+            # The copy may have failed before it was called off.
+            if not isinstance(message, Failed | Released):
                 raise self._lose(f"it answered {type(message).__name__}")
         self._arriving.discard(number)
 
@@ -173,7 +172,7 @@ class OwnerClient:
             if message.id == number:
                 return message, received
             close_all(received)
-            if message.id not in self._arriving or not isinstance(message, Copied | Failed):
+            if message.id not in self._arriving or not isinstance(message, Failed):
                 raise self._lose(f"it spoke of mapping {message.id}")
             self._ended[message.id] = message
 

@@ -11,11 +11,13 @@ multiple of `ALIGNMENT_BYTES`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from threading import Condition
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from dsfn.snapshots.owner.device import Granule
 
@@ -23,7 +25,51 @@ from dsfn.snapshots.owner.device import Granule
 CHUNK_BYTES = 128 << 10
 ALIGNMENT_BYTES = 16
 
-Chunks: TypeAlias = "array[int]"  # "I": how many bytes each chunk has when coded
+_WORD_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """A coded piece's chunks: how many bytes each has, how many the piece has with what lies
+    between them, and where each begins in it. A device is told of hundreds of pieces in a tenth of
+    a second: what it is told lies ready, as words of 64 bits."""
+
+    sizes: array[int]  # "Q"
+    coded_bytes: int = field(init=False)
+    _starts: int = field(init=False)  # all of them, as one number
+
+    def __post_init__(self) -> None:
+        ends = list(accumulate(map(aligned, self.sizes)))
+        object.__setattr__(self, "coded_bytes", ends[-1])
+        object.__setattr__(self, "_starts", _number([0, *ends[:-1]]))
+
+    def places(self, start: int) -> memoryview:
+        """Where each chunk begins in a piece at the address `start`, as words."""
+        return _words(self._starts + start * _ones(len(self.sizes)), len(self.sizes))
+
+
+def steps(start: int, step: int, count: int) -> memoryview:
+    """So many addresses from `start` on, as words."""
+    return _words(_multiples(step, count) + start * _ones(count), count)
+
+
+def _number(words: Iterable[int]) -> int:
+    """Words as one number: adding to each is one addition then, as long as none overflows."""
+    return int.from_bytes(array("Q", words).tobytes(), "little")
+
+
+def _words(number: int, count: int) -> memoryview:
+    return memoryview(number.to_bytes(_WORD_BYTES * count, "little")).cast("Q")
+
+
+@cache
+def _ones(count: int) -> int:
+    return _number([1] * count)
+
+
+@cache
+def _multiples(step: int, count: int) -> int:
+    return _number(range(0, step * count, step))
 
 
 class Slot(Protocol):
@@ -114,13 +160,3 @@ class Slots(Generic[AnySlot]):
 def aligned(size_bytes: int) -> int:
     """Where the next chunk can begin after so many bytes."""
     return size_bytes + -size_bytes % ALIGNMENT_BYTES
-
-
-def coded_bytes(chunks: Chunks) -> int:
-    """How many bytes a coded piece has."""
-    return sum(map(aligned, chunks))
-
-
-def places(start: int, chunks: Chunks) -> Iterator[int]:
-    """Where each chunk of a coded piece at `start` begins."""
-    return accumulate(map(aligned, chunks[:-1]), initial=start)

@@ -106,11 +106,12 @@ class Copy:
         self._waiting.clear()
 
     def end(self) -> None:
-        """Tells whoever waits for it."""
+        """Tells whoever waits for it: the page last, since who reads it may act at once."""
+        ended_ns = perf_counter_ns()
+        copy_us = (ended_ns - (self._began_ns or ended_ns)) // 1000
+        self._done(copy_us, self._fault)
         if self._page is not None:
-            self._page.end(State.FAILED if self._stopped else State.DONE)
-        began_ns = self._began_ns or perf_counter_ns()
-        self._done((perf_counter_ns() - began_ns) // 1000, self._fault)
+            self._page.end(State.FAILED if self._stopped else State.DONE, copy_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,11 @@ class Copier:
         with self._changed:
             copy.stop()
             self._end_if_over(copy)
+
+    def let_end(self) -> None:
+        """Returns when every copy that has called `done` has told its page as well."""
+        with self._changed:
+            return
 
     def take(self, device: int, peers: Collection[int], under_way: int) -> Task | None:
         """The next piece for the link of `device`, which can carry for `peers` too and has

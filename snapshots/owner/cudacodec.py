@@ -17,8 +17,7 @@ from dsfn.snapshots.owner.codec import (
     Slot,
     Slots,
     aligned,
-    coded_bytes,
-    places,
+    steps,
 )
 from dsfn.snapshots.owner.cuda import CudaDevice
 from dsfn.snapshots.owner.device import Granule, whole_granules
@@ -43,7 +42,7 @@ class _Table:
         self._count = 0
 
     def fill(
-        self, coded: array[int], coded_sizes: array[int], plain: int, size_bytes: int
+        self, coded: memoryview, coded_sizes: array[int], plain: int, size_bytes: int
     ) -> Batch:
         """A batch of the chunks of `size_bytes` at `plain`, rounded up to whole values; where
         they are coded, and in how many bytes, if that is known."""
@@ -53,7 +52,7 @@ class _Table:
         plain_sizes[-1] = size_bytes - CHUNK_BYTES * (count - 1)
         self._put(0, coded)
         self._put(1, coded_sizes)
-        self._put(2, array("Q", range(plain, plain + size_bytes, CHUNK_BYTES)))
+        self._put(2, steps(plain, CHUNK_BYTES, count))
         self._put(3, plain_sizes)
         self._put(5, array("Q", [_UNTOUCHED]) * count)
         row_bytes = _WORD_BYTES * self._most
@@ -61,7 +60,7 @@ class _Table:
 
     def coded_sizes(self) -> Chunks:
         """What coding left of each chunk."""
-        return array("I", self._row(1))
+        return Chunks(array("Q", self._row(1)))
 
     def check_encoded(self) -> None:
         """Raises `DeviceFault` unless all chunks went well."""
@@ -86,7 +85,7 @@ class _Table:
     def _row(self, row: int) -> memoryview:
         return self._words[row * self._most : row * self._most + self._count]
 
-    def _put(self, row: int, values: array[int]) -> None:
+    def _put(self, row: int, values: array[int] | memoryview) -> None:
         self._words[row * self._most : row * self._most + len(values)] = values
 
 
@@ -134,8 +133,8 @@ class CudaCodec:
         """See `Codec`."""
         assert isinstance(slot, _CudaSlot)
         self._device.use()
-        coded = array("Q", places(slot.address, chunks))
-        batch = slot.table.fill(coded, array("Q", chunks), target, size_bytes)
+        coded = chunks.places(slot.address)
+        batch = slot.table.fill(coded, chunks.sizes, target, size_bytes)
         call(driver.cuStreamWaitEvent, slot.stream, arrived, 0)
         self._ans.decode(batch, slot.room, self._room_bytes, int(slot.stream))
         call(driver.cuEventRecord, slot.decoded, slot.stream)
@@ -215,7 +214,7 @@ class _CudaEncoder:
     def encode(self, source: int, size_bytes: int, target: int, room_bytes: int) -> Chunks | None:
         """See `Encoder`."""
         at, count = self._at, -(-size_bytes // CHUNK_BYTES)
-        coded = array("Q", range(at.coded, at.coded + count * at.stride, at.stride))
+        coded = steps(at.coded, at.stride, count)
         batch = self._table.fill(coded, array("Q"), at.plain, size_bytes)
         call(driver.cuMemsetD8Async, at.plain + size_bytes, 0, size_bytes % 2, self._stream)
         call(driver.cuMemcpyHtoDAsync, at.plain, source, size_bytes, self._stream)
@@ -223,9 +222,9 @@ class _CudaEncoder:
         call(driver.cuStreamSynchronize, self._stream)
         self._table.check_encoded()
         chunks = self._table.coded_sizes()
-        if coded_bytes(chunks) > room_bytes:
+        if chunks.coded_bytes > room_bytes:
             return None
-        for start, end, size in zip(coded, places(target, chunks), chunks, strict=True):
+        for start, end, size in zip(coded, chunks.places(target), chunks.sizes, strict=True):
             call(driver.cuMemcpyDtoHAsync, end, start, size, self._stream)
         call(driver.cuStreamSynchronize, self._stream)
         return chunks

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dsfn.functions.errors import DeviceFault
-from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, Encoder, Slot, Slots, aligned, places
+from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, Encoder, Slot, Slots, aligned
 from dsfn.snapshots.owner.device import Granule, whole_granules
 from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.linux import same_memory
@@ -83,7 +83,7 @@ class _HostEncoder:
 
     def encode(self, source: int, size_bytes: int, target: int, room_bytes: int) -> Chunks | None:
         """See `Encoder`."""
-        chunks, used_bytes = array("I"), 0
+        sizes, used_bytes = array("Q"), 0
         for start in range(0, size_bytes, CHUNK_BYTES):
             plain = ctypes.string_at(source + start, min(CHUNK_BYTES, size_bytes - start))
             coded = plain[::2] + zlib.compress(plain[1::2], 1)
@@ -91,8 +91,8 @@ class _HostEncoder:
                 return None
             ctypes.memmove(target + used_bytes, coded, len(coded))
             used_bytes += aligned(len(coded))
-            chunks.append(len(coded))
-        return chunks
+            sizes.append(len(coded))
+        return Chunks(sizes)
 
     def same(self, address: int, source: int, size_bytes: int) -> bool:
         """See `Encoder`."""
@@ -103,7 +103,9 @@ def _decode(
     start: int, arrived: Future[None], chunks: Chunks, target: int, size_bytes: int
 ) -> None:
     arrived.result()
-    for number, (place, coded_bytes) in enumerate(zip(places(start, chunks), chunks, strict=True)):
+    for number, (place, coded_bytes) in enumerate(
+        zip(chunks.places(start), chunks.sizes, strict=True)
+    ):
         at = number * CHUNK_BYTES
         plain = bytearray(min(CHUNK_BYTES, size_bytes - at))
         middle = (len(plain) + 1) // 2

@@ -4,7 +4,7 @@
                       Slabs, Inspect
     owner -> node     Done, Failed
     worker -> owner   Map, Check, Release
-    owner -> worker   Granules (+ their descriptors), Copied, Checked, Released, Failed
+    owner -> worker   Granules (+ their descriptors), Checked, Released, Failed
 
 All sockets are Unix sockets of SOCK_SEQPACKET. `id` is the sender's number for the request,
 or for the mapping that the worker asks for, and comes back in every answer to it.
@@ -151,13 +151,6 @@ class Granules(Message):
     sizes: list[int]
     more: bool
     progress: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Copied(Message):
-    """All of the slab's data is in the mapping; the copy took `copy_us`."""
-
-    copy_us: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """How far a copy has come: a page of shared memory that the owner writes and a worker reads.
 
-It begins with two little-endian numbers of 64 bits: how many bytes of the slab's data have
-arrived, in order from its start, and the copy's `State`.
+It begins with three little-endian numbers of 64 bits: how many bytes of the slab's data have
+arrived, in order from its start, the copy's `State`, and, once it has ended, the microseconds that
+it took.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class ProgressPage:
         """So much is there. Each number is stored whole: a reader sees the old or the new one."""
         self._numbers[0] = arrived_bytes
 
-    def end(self, state: State) -> None:
+    def end(self, state: State, copy_us: int) -> None:
         """The copy has ended; what `advance` was told is seen before."""
+        self._numbers[2] = copy_us
         self._numbers[1] = state
 
     def close(self) -> None:
@@ -79,6 +81,11 @@ class ProgressReader:
     def state(self) -> State:
         """Whether the copy still runs."""
         return State(self._numbers[1])
+
+    @property
+    def copy_us(self) -> int:
+        """How long the copy took that has ended."""
+        return self._numbers[2]
 
     def close(self) -> None:
         """Ends it; nothing can be read any more."""

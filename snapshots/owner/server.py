@@ -9,6 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from dsfn.snapshots.owner.messages import (
     send,
 )
 from dsfn.snapshots.owner.neighbours import NeighbourTier
+from dsfn.snapshots.owner.progress import ProgressPage
 from dsfn.snapshots.owner.start import Parts, start
 from dsfn.snapshots.owner.worker import Worker
 
@@ -58,6 +60,7 @@ class Owner:
         self._loader = ThreadPoolExecutor(1, "dsfn-loader")
         self._freezing = ThreadPoolExecutor(1, "dsfn-freezer")
         self._checker = Checker()
+        self._page: ProgressPage | None = None
         self._loading: dict[Key, list[int]] = {}
         self._workers: set[Worker] = set()
         self._parts: Parts
@@ -69,11 +72,14 @@ class Owner:
         """Works until the node's socket ends; so does the process then, all memory with it."""
         if not self._begin():
             os._exit(1)
-        self._selector.register(self._bell, selectors.EVENT_READ, self._run_posted)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
         self._selector.register(self._node, selectors.EVENT_READ, self._from_node)
         while True:
             for key, _ in self._selector.select():
+                # A worker may act on what threads have done before they could ring.
+                self._run_posted()
                 key.data()
+            self._prepare_page()
             if self._coding is not None:
                 self._coding.go_on()  # there may be more room than before
 
@@ -81,6 +87,11 @@ class Owner:
         """Has the loop run `action`; any thread may call this."""
         self._posted.append(action)
         os.eventfd_write(self._bell, 1)
+
+    def new_page(self) -> ProgressPage:
+        """A page for one copy, made before somebody waited for it. Raises `OSError`."""
+        page, self._page = self._page, None
+        return page or ProgressPage()
 
     @property
     def arena(self) -> Arena:
@@ -125,8 +136,16 @@ class Owner:
         self._answer(Done(message.id, self._parts.to_document()))
         return True
 
-    def _run_posted(self) -> None:
+    def _prepare_page(self) -> None:
+        if self._page is None:
+            with suppress(OSError):  # whoever needs one finds out
+                self._page = ProgressPage()
+
+    def _answer_bell(self) -> None:
         os.eventfd_read(self._bell)
+        self._run_posted()
+
+    def _run_posted(self) -> None:
         while self._posted:
             self._posted.popleft()()
 

@@ -17,7 +17,6 @@ from dsfn.snapshots.owner.messages import (
     MAX_DESCRIPTORS,
     Check,
     Checked,
-    Copied,
     Failed,
     Granules,
     Map,
@@ -42,6 +41,9 @@ class Host(Protocol):
 
     def post(self, action: Callable[[], None]) -> None:
         """Has the loop run `action`."""
+
+    def new_page(self) -> ProgressPage:
+        """A page for one copy. Raises `OSError`."""
 
     @property
     def neighbours(self) -> NeighbourTier:
@@ -127,7 +129,7 @@ class Worker:
             raise BadMessage(f"There is a mapping {message.id} already.")
         if message.device not in self._pools:
             raise BadMessage(f"The device {message.device} is not this worker's.")
-        page, again = ProgressPage(), partial(self._map_again, message)
+        page, again = self._host.new_page(), partial(self._map_again, message)
         try:
             slab = self._host.arena.find((self._tenant, message.digest))
             granules = self._pools[message.device].take(self._tenant, slab.data_bytes)
@@ -190,17 +192,18 @@ class Worker:
     ) -> None:
         """Runs in any thread."""
         self._host.post(partial(self._end_copy, form, kept))
-        self._host.post(partial(self._copied, number, copy_us, fault))
+        self._host.post(partial(self._copied, number, fault))
 
     def _end_copy(self, form: Form, kept: Kept | None) -> None:
         self._host.arena.end_read(form)
         if kept is not None:
             self._host.neighbours.end_read(kept)
 
-    def _copied(self, number: int, copy_us: int, fault: DsfnError | None) -> None:
+    def _copied(self, number: int, fault: DsfnError | None) -> None:
+        """The worker sees on the page that all is there; what went wrong it has to be told."""
+        self._copier.let_end()  # the page may be closed now
         self._mappings[number].copy = None
-        failed = None if fault is None else Failed(number, fault.to_document())
-        self._answer(number, failed or Copied(number, copy_us))
+        self._answer(number, None if fault is None else Failed(number, fault.to_document()))
 
     def _check(self, message: Check) -> None:
         mapping = self._mappings.get(message.id)
@@ -216,13 +219,13 @@ class Worker:
         failed = None if fault is None else Failed(number, fault.to_document())
         self._answer(number, failed or Checked(number, is_intact))
 
-    def _answer(self, number: int, message: Message) -> None:
+    def _answer(self, number: int, message: Message | None) -> None:
         """What a mapping was busy with has ended; ends the mapping too, if that was asked."""
         if self._lost:
             self._discard(number)
         elif self._mappings[number].releasing:
             self._give(number)
-        else:
+        elif message is not None:
             self._send(message)
 
     def _release(self, message: Release) -> None:

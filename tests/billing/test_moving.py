@@ -78,10 +78,12 @@ def test_all_that_a_ledger_holds_is_the_same_in_the_database(
         rows = connection.execute("SELECT * FROM entries ORDER BY seq").fetchall()
     with psycopg.connect(database) as other:
         assert other.execute("SELECT * FROM dsfn.entries ORDER BY seq").fetchall() == rows
-    assert rows[-1][-1].hex() == found.head
+    head = rows[-1][-1]
+    assert isinstance(head, bytes)
+    assert head.hex() == found.head
     with closing(SqliteLedger(path)) as old, closing(PostgresLedger(database)) as new:
         for by in ("function", "revision", "day", "run"):
-            everything = Selection(0, 2**60, by)  # type: ignore[arg-type]
+            everything = Selection(0, 2**60, by)
             assert new.sums(everything) == old.sums(everything)
         assert new.device_times(0, 2**60) == old.device_times(0, 2**60)
         assert list(new.between(0, 2**60)) == list(old.between(0, 2**60))

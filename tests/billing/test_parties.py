@@ -40,6 +40,7 @@ def test_the_documented_settings_are_read_and_others_have_their_defaults() -> No
         ({"due_days": 366}, "invoices.due_days must be a whole number from 0 to 365"),
         ({"due_days": True}, "invoices.due_days must be a whole number"),
         ({"terms": 5}, "invoices.terms must be a text"),
+        ({"fonts": ["f.ttf"] * 9}, "invoices.fonts must be a list of at most 8"),
     ],
 )
 def test_a_wrong_setting_of_invoices_is_named(table: dict[str, Any], setting: str) -> None:

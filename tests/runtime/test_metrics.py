@@ -75,6 +75,8 @@ def test_gauges_are_read_at_each_exposition_and_not_before() -> None:
             runs_under_way=8,
             steps_under_way=9,
             runs_ended={("album", "failed"): 2},
+            outbox_pending={"openmeter": 10},
+            outbox_failures={"openmeter": 11},
         )
 
     metrics.watch(read)
@@ -88,6 +90,8 @@ def test_gauges_are_read_at_each_exposition_and_not_before() -> None:
     assert found[("dsfn_runs_under_way",)] == 8
     assert found[("dsfn_steps_under_way",)] == 9
     assert found["dsfn_runs_total", "failed", "album"] == 2
+    assert found["dsfn_outbox_pending", "openmeter"] == 10
+    assert found["dsfn_outbox_failures_total", "openmeter"] == 11
 
 
 def test_two_nodes_of_one_process_count_apart() -> None:

@@ -71,7 +71,7 @@ class Scale:
 """
 
 
-NO_GPUS = Gpus(Found((), "it is a test's"), GpuSettings(), "default")
+NO_GPUS = Gpus(Found((), "it is a test's"), GpuSettings(), "default", 30)
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def false_owner(arrived_bytes: int) -> Iterator[OwnedMemory]:
     page, granule = ProgressPage(), os.memfd_create("granule")
     os.ftruncate(granule, 8 * MIB)
     page.advance(arrived_bytes)
-    page.end(State.FAILED)
+    page.end(State.FAILED, 0)
     fault = DeviceFault("Over there the bus broke.", operation="copy", code=1)
     said: Sequence[tuple[Message, Sequence[int]]] = (
         (Granules(1, [8 * MIB], more=False, progress=True), [granule, page.descriptor]),

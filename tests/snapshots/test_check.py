@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.memory import OwnedSlab
 from dsfn.snapshots.owner.messages import Check, Map, encode
+from dsfn.snapshots.owner.progress import ProgressReader, State
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 
@@ -56,6 +58,12 @@ def test_a_slab_that_the_arena_has_no_more_is_still_known(tmp_path: Path) -> Non
     run(scenario)
 
 
+def wait_for(page: ProgressReader) -> None:
+    while page.state is State.RUNNING:
+        time.sleep(0.001)
+    page.close()
+
+
 def test_a_worker_that_goes_while_its_memory_is_checked_leaves_nothing(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a", 40 * MIB)
     digest = read_manifest(directory)[1].slabs[0].digest
@@ -67,7 +75,7 @@ def test_a_worker_that_goes_while_its_memory_is_checked_leaves_nothing(tmp_path:
                 connection = await control.connect(TENANT)
                 client = OwnerClient(connection, patience_s=10)
                 with client.map(digest, 0) as mapped:
-                    client.wait_copied(mapped.number)
+                    wait_for(ProgressReader(mapped.progress))
                 for message in last_words:
                     connection.send(encode(message))
                 if len(last_words) == 1:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsfn.functions.errors import DeviceFault
-from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, aligned, coded_bytes, places
+from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, aligned, steps
 from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.hostcodec import HostCodec
 
@@ -66,7 +66,7 @@ class Bench:
         slot = self.codec.take(wait=False)
         assert slot is not None
         source = ctypes.addressof(self.coded)
-        arrived = self.device.upload(slot.address, source, coded_bytes(chunks))
+        arrived = self.device.upload(slot.address, source, chunks.coded_bytes)
         self.codec.decode(slot, arrived, chunks, self.target, size_bytes)
         self.codec.finish(slot)
         return ctypes.string_at(self.target, size_bytes)
@@ -89,14 +89,17 @@ def test_weights_of_two_bytes_get_smaller_and_noise_does_not(bench: Bench) -> No
     for weights in (bf16(200_000), fp16(200_000)):
         chunks = bench.encode(weights)
         assert chunks is not None
-        assert coded_bytes(chunks) < 0.9 * len(weights)
+        assert chunks.coded_bytes < 0.9 * len(weights)
     assert bench.encode(RANDOM.randbytes(400_000), 400_000) is None
 
 
 def test_chunks_begin_where_a_device_can_read_them(bench: Bench) -> None:
-    chunks = array("I", [1, 16, 17, 5])
-    assert list(places(32, chunks)) == [32, 48, 64, 96]
-    assert coded_bytes(chunks) == 16 + 16 + 32 + 16
+    chunks = Chunks(array("Q", [1, 16, 17, 5]))
+    assert list(chunks.places(32)) == [32, 48, 64, 96]
+    high = (1 << 47) - (1 << 21)
+    assert list(chunks.places(high)) == [high, high + 16, high + 32, high + 64]
+    assert list(steps(high, 5, 3)) == [high, high + 5, high + 10]
+    assert chunks.coded_bytes == 16 + 16 + 32 + 16
     assert aligned(0) == 0
 
 
@@ -104,7 +107,8 @@ def test_damage_to_what_is_coded_is_noticed(bench: Bench) -> None:
     plain = bf16(100_000)
     chunks = bench.encode(plain)
     assert chunks is not None
-    bench.coded[chunks[0] - 20] = bytes([bench.coded[chunks[0] - 20][0] ^ 1])
+    at = chunks.sizes[0] - 20
+    bench.coded[at] = bytes([bench.coded[at][0] ^ 1])
     with pytest.raises(DeviceFault):
         bench.decode(chunks, len(plain))
     assert bench.encode(plain) == chunks

@@ -23,7 +23,7 @@ from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cuda import CudaMemory
 from dsfn.snapshots.memory import Memory
 from dsfn.snapshots.owner.client import OwnerClient
-from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, coded_bytes
+from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks
 from dsfn.snapshots.owner.cuda import CudaDevice
 from dsfn.snapshots.owner.cudacodec import CudaCodec
 from dsfn.snapshots.reading import read_manifest
@@ -70,7 +70,7 @@ class Bench:
         """Whether what is coded comes out as what it was coded from."""
         slot = self.codec.take(wait=False)
         assert slot is not None
-        arrived = self.device.upload(slot.address, self.coded, coded_bytes(chunks))
+        arrived = self.device.upload(slot.address, self.coded, chunks.coded_bytes)
         try:
             self.codec.decode(slot, arrived, chunks, self.target, size_bytes)
         finally:
@@ -110,7 +110,7 @@ def test_whatever_is_coded_comes_out_as_it_went_in(bench: Bench, name: str) -> N
 def test_weights_take_two_thirds_and_noise_finds_no_room(bench: Bench) -> None:
     chunks = bench.encode(PLAIN["bf16"]())
     assert chunks is not None
-    assert coded_bytes(chunks) < 0.68 * PIECE_BYTES
+    assert chunks.coded_bytes < 0.68 * PIECE_BYTES
     noise = torch.randint(-128, 127, (PIECE_BYTES,), dtype=torch.int8)
     assert bench.encode(bits(noise)) is None
 
@@ -125,7 +125,7 @@ def test_a_piece_that_does_not_decode_is_said_to_and_the_next_one_is_right(bench
             bench.decode(chunks, len(plain))
     again = bench.encode(plain)
     assert again == chunks
-    assert bench.decode(array("I", chunks), len(plain))
+    assert bench.decode(Chunks(array("Q", chunks.sizes)), len(plain))
 
 
 def test_a_slab_on_the_gpu_is_coded_when_that_is_faster(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_reader_sees_what_the_owner_writes_until_it_closes() -> None:
     reader = ProgressReader(page.descriptor)
     assert (reader.arrived_bytes, reader.state) == (0, State.RUNNING)
     page.advance((1 << 40) + 5)
-    page.end(State.FAILED)
+    page.end(State.FAILED, 7)
     page.close()
     assert (reader.arrived_bytes, reader.state) == ((1 << 40) + 5, State.FAILED)
     reader.close()
@@ -67,7 +67,7 @@ def test_a_worker_sees_its_copy_come_and_the_page_ends_with_the_mapping(tmp_path
             assert reader.state is State.DONE
             assert reader.arrived_bytes == slab.data_bytes
             assert len(seen) > 4
-            client.wait_copied(mapped.number)
+            client.arrived(mapped.number)
             client.release(mapped.number)
             reader.close()
             await control.trim()

@@ -49,6 +49,11 @@ class Replica:
     heat: float
     resting: bool
     left: bool = False
+    stays: bool = False
+    function: str = "echo"
+
+    def always_stays(self) -> bool:
+        return self.stays
 
     def can_give_up(self) -> bool:
         return self.resting and self.holding.present

@@ -47,7 +47,8 @@ class Worker:
             data = self.socket.recv(1 << 18)
             if not data:
                 raise EOFError
-            self._frames.extend(self._reader.feed(data))
+            found = self._reader.feed(data)
+            self._frames.extend(frame for frame in found if frame.kind is not Kind.RESTORING)
         return self._frames.popleft()
 
     def load(self, bundle: Path, function: str, **changes: Any) -> Frame:

@@ -1,0 +1,207 @@
+"""Functions that share too little memory, of a GPU or of the arena, and what happens to those that
+wait for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from apps import gpus
+from deadlines import eventually
+from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table
+
+MIB = 1 << 20
+SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+# One of the models, 16 MiB each, fits the GPU, and all fit the arena.
+ONE_FITS: Table = {
+    "devices": [f"host:{20 * MIB}:0"],
+    "arena": f"{96 * MIB}B",
+    "reserve": "0B",
+    "context": "0B",
+    "warm": 0,
+}
+
+
+def expected(name: str, number: float) -> list[float]:
+    return gpus.answer(gpus.layers(SEEDS[name]), number)
+
+
+@pytest.mark.parametrize("victim", ["worker", "owner"])
+def test_a_replica_that_ends_while_it_waits_for_room_takes_none_with_it(
+    start: StartNode, victim: str
+) -> None:
+    node = start(gpu=ONE_FITS, queue_timeout_s=20)
+    node.deploy(APPS / "gpus.py")
+    for name in ("alpha", "beta"):  # alpha is parked for beta
+        assert node.value(name, number=0) == expected(name, 0)
+    (waits,) = node.pids("alpha")
+    with ThreadPoolExecutor(2) as threads:
+        busy = threads.submit(node.value, "beta", number=1, seconds=1.5)
+        eventually(lambda: node.states("beta") == ["busy"], "beta to run")
+        waiting = threads.submit(node.value, "alpha", number=1)
+        eventually(lambda: node.states("alpha") == ["starting"], "alpha to wait for room")
+        os.kill(waits if victim == "worker" else memory(node)["pid"], signal.SIGKILL)
+        assert busy.result() == expected("beta", 1)
+        assert waiting.result() == expected("alpha", 1)
+    for number, name in enumerate(("alpha", "beta") * 2):
+        assert node.value(name, number=number) == expected(name, number)
+    assert memory(node)["devices"][0]["resident_bytes"] == 16 * MIB
+    assert_no_traceback(node)
+
+
+def test_weights_that_somebody_waits_for_do_not_leave_the_arena(start: StartNode) -> None:
+    # Two fit the GPU, and two the arena.
+    node = start(
+        gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"], "arena": f"{40 * MIB}B"},
+        queue_timeout_s=30,
+    )
+    node.deploy(APPS / "gpus.py")
+
+    def call(number: int) -> bool:
+        name = list(SEEDS)[number % 3]
+        return bool(node.value(name, number=number % 5) == expected(name, number % 5))
+
+    with ThreadPoolExecutor(3) as threads:
+        assert all(threads.map(call, range(90)))
+    assert_no_traceback(node)
+
+
+def test_who_needs_the_arena_waits_for_what_is_on_its_way_from_there(start: StartNode) -> None:
+    # A copy takes most of a second, all fit the GPU, and two the arena.
+    node = start(
+        gpu={
+            **ONE_FITS,
+            "devices": [f"host:{100 * MIB}:{20 * MIB}"],
+            "arena": f"{40 * MIB}B",
+        }
+    )
+    node.deploy(APPS / "gpus.py")
+    for name in SEEDS:
+        rest(node, name)
+    with ThreadPoolExecutor(3) as threads:
+        calls = {}
+        for count, name in enumerate(("alpha", "beta"), 1):
+            calls[name] = threads.submit(node.value, name, number=1)
+            eventually(lambda many=count: memory(node)["mappings"] == many, "a copy")
+        assert node.value("gamma", number=1) == expected("gamma", 1)
+        for name, answer in calls.items():
+            assert answer.result() == expected(name, 1)
+
+
+def test_what_is_pinned_leaves_the_arena_last_but_keeps_nobody_out(start: StartNode) -> None:
+    node = start(gpu={**ONE_FITS, "arena": f"{40 * MIB}B"})  # two slabs
+    node.deploy(APPS / "gpus.py")
+    for name in ("alpha", "beta"):
+        digest = node.describe(name)["snapshot"]["digest"]
+        assert node.http.post(f"/snapshots/{digest}/pin").status_code == 200
+        assert node.value(name, number=1) == expected(name, 1)
+    assert node.value("gamma", number=1) == expected("gamma", 1)
+    for name in SEEDS:
+        assert node.value(name, number=2) == expected(name, 2)
+
+
+def test_a_slab_that_no_arena_could_hold_has_nothing_leave_it(
+    start: StartNode, tmp_path: Path
+) -> None:
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{100 * MIB}:0"], "arena": f"{40 * MIB}B"})
+    node.deploy(APPS / "one_gpu.py")
+    app = tmp_path / "large.py"
+    app.write_text(
+        "import dsfn, torch\n"
+        "@dsfn.function(gpu=1)\n"
+        "class Large:\n"
+        "    def setup(self) -> None:\n"
+        f"        self.weights = torch.ones({48 * MIB}, dtype=torch.uint8)\n"
+        "    def __call__(self) -> int:\n"
+        "        return int(self.weights[0])\n"
+    )
+    assert "The arena has no room" in node.deploy(app)["large"]["snapshot_reason"]
+    assert memory(node)["slabs"] == 1
+
+
+GREEDY = """
+import dsfn
+import torch
+
+
+@dsfn.function(gpu=1)
+class Greedy:
+    def setup(self) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 200.00 GiB.")
+
+    def __call__(self) -> int:
+        return 1
+"""
+
+
+@pytest.fixture
+def greedy(tmp_path: Path) -> Path:
+    """A function whose setup() finds too little memory however much there is."""
+    app = tmp_path / "greedy.py"
+    app.write_text(GREEDY)
+    return app
+
+
+def test_a_setup_that_wants_a_gpu_alone_leaves_it_to_calls_until_it_can_have_it(
+    start: StartNode, greedy: Path
+) -> None:
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"]}, setup_timeout_s=3)
+    node.deploy(APPS / "gpus.py")
+    with ThreadPoolExecutor(2) as threads:
+        busy = threads.submit(node.value, "alpha", number=1, seconds=8)
+        eventually(lambda: node.states("alpha") == ["busy"], "alpha to run")
+        deployment = threads.submit(node.deploy, greedy)
+        while not deployment.done():
+            for name in ("beta", "gamma"):
+                assert node.value(name, number=1) == expected(name, 1)
+        with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: .*alpha.* not at rest"):
+            deployment.result()
+        assert busy.result() == expected("alpha", 1)
+    with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: (?!.*alone)"):
+        node.deploy(greedy)
+    assert node.value("alpha", number=2) == expected("alpha", 2)
+
+
+def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
+    start: StartNode, greedy: Path, tmp_path: Path
+) -> None:
+    app = tmp_path / "hot.py"
+    app.write_text(
+        "import dsfn, torch\n"
+        "@dsfn.function(gpu=1, min_replicas=1)\n"
+        "class Hot:\n"
+        "    def setup(self) -> None:\n"
+        "        self.weights = torch.ones(1 << 20)\n"
+        "    def __call__(self) -> float:\n"
+        "        return float(self.weights.sum())\n"
+    )
+    node = start(gpu=ONE_FITS, setup_timeout_s=60)
+    node.deploy(app)
+    assert node.value("hot") == 1 << 20
+    with pytest.raises(DeployFailed, match="replicas of hot, which always keep their memory"):
+        node.deploy(greedy)
+    assert node.value("hot") == 1 << 20
+
+
+def rest(node: LiveNode, name: str) -> None:
+    """Has a function's replicas end."""
+    answer = node.http.post(f"/functions/{name}/park", json={"to": "absent"})
+    assert answer.status_code == 200, answer.text
+
+
+def memory(node: LiveNode) -> Document:
+    def found() -> Document | None:
+        document: Document | None = node.http.get("/status").json()["memory"]
+        return document
+
+    document = eventually(found, "an owner")
+    assert document is not None
+    return document
+
+
+def assert_no_traceback(node: LiveNode) -> None:
+    assert node.stop() == 0, node.log
+    assert "Traceback" not in node.log, node.log
