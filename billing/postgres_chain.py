@@ -148,6 +148,9 @@ class ChainWriter:
                 if error.diag.constraint_name == _CHAIN_KEY:
                     raise self._unavailable("another process wrote to it") from error
                 fresh = without_repeats(connection, entries)
+            except (errors.IntegrityError, errors.DataError) as error:
+                # A sum that no longer fits into 64 bits, say.
+                raise Conflict(f"The ledger refuses these rows: {error}.") from error
             except errors.DeadlockDetected:
                 # Another writer has the same keys in its hands, and waits for ours.
                 continue

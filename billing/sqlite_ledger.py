@@ -17,6 +17,7 @@ from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
 from dsfn.billing.entry import USAGE, Entry, entries_of
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
+from dsfn.billing.grouping import Group
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
@@ -65,6 +66,7 @@ class SqliteLedger(LedgerReads):
             self._lock.release()
             raise
         self._turn = Lock()
+        self._group = Group(self._turn, self._append)
         self.documents = KeptDocuments(self._read, self._keep)
 
     def post(self, rows: Sequence[Posting]) -> None:
@@ -77,9 +79,7 @@ class SqliteLedger(LedgerReads):
         keeps the database locked.
         """
         if rows:
-            with self._turn:
-                until_us = self._billed_from_us
-                self._journal.append([e for row in rows for e in entries_of(row, until_us)])
+            self._group.post(rows)
 
     def correct(self, invocation_id: str, replacement: Usage) -> None:
         """Takes the row of a call back and posts another in its place, with an id of its own.
@@ -140,6 +140,10 @@ class SqliteLedger(LedgerReads):
         self._connection.close()
         self._checkpointer.close()
         self._lock.release()
+
+    def _append(self, rows: Sequence[Posting]) -> None:
+        until_us = self._billed_from_us
+        self._journal.append([entry for row in rows for entry in entries_of(row, until_us)])
 
     def _keep(self, write: Callable[[Execute], None]) -> None:
         """Writes something that is no entry."""

@@ -151,7 +151,7 @@ def assemble(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
     outbox = _outbox(settings, connection, ledger)
-    metrics.watch(lambda: _gauges(pools, queue, runs, outbox))
+    metrics.watch(lambda: _gauges(pools, queue, runs, outbox, notary))
     return Services(
         settings=settings,
         clock=clock,
@@ -310,7 +310,7 @@ def _pipeline(
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox) -> Gauges:
+def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox, notary: Notary) -> Gauges:
     return Gauges(
         replicas=pools.counts(),
         queued_calls=pools.queue_depths(),
@@ -322,4 +322,5 @@ def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox) -> Gauges:
         runs_ended=runs.ended(),
         outbox_pending={each.sink.name: each.pending for each in outbox.senders},
         outbox_failures={each.sink.name: each.failures for each in outbox.senders},
+        ledger_problems=notary.problems,
     )

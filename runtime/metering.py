@@ -11,7 +11,7 @@ from typing import Protocol
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable
 from dsfn.runtime.leases.leases import Leases
 
 # How long the time of devices goes unwritten at most.
@@ -36,6 +36,9 @@ class Poster(Protocol):
     def post(self, rows: Sequence[Posting]) -> None:
         """Writes all of `rows` or none, as a ledger does."""
 
+    def usage(self, invocation_id: str) -> Usage | None:
+        """The row of one invocation."""
+
 
 @dataclass(eq=False)
 class Meter:
@@ -46,6 +49,7 @@ class Meter:
     ledger: Poster
     leases: Leases
     _waiting: list[_Entry] = field(default_factory=list)
+    _doubtful: list[Usage] = field(default_factory=list)
     _soon: asyncio.TimerHandle | None = None
     _ticker: asyncio.Task[None] | None = None
 
@@ -123,6 +127,7 @@ class Meter:
         else:
             for entry in waiting:
                 self._succeed(entry)
+            self._settle_doubtful()
 
     def _commit_one(self, entry: _Entry) -> None:
         try:
@@ -154,8 +159,26 @@ class Meter:
         if not entry.committed.done():
             entry.committed.set_result(None)
 
+    def _settle_doubtful(self) -> None:
+        """The ledger was lost under some rows, which may have got there all the same. Now that it
+        is back, it can say so."""
+        rows, self._doubtful = self._doubtful, []
+        for number, row in enumerate(rows):
+            try:
+                is_there = self.ledger.usage(row.invocation_id) is not None
+            except DsfnError:
+                self._doubtful[:0] = rows[number:]
+                return
+            if is_there:
+                self.leases.posted((row,))
+            else:
+                self.leases.lost(row)
+
     def _fail(self, entry: _Entry, error: DsfnError) -> None:
         if not entry.kept:
-            self.leases.lost(entry.row)
+            if isinstance(error, StoreUnavailable):
+                self._doubtful.append(entry.row)
+            else:
+                self.leases.lost(entry.row)
         if not entry.committed.done():
             entry.committed.set_exception(error)

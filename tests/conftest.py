@@ -58,11 +58,12 @@ def any_postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres(any_postgres: PostgresServer) -> PostgresServer:
+def postgres(any_postgres: PostgresServer) -> Iterator[PostgresServer]:
     """A PostgreSQL that a test may kill and starts again."""
     if not any_postgres.is_ours:
         _missing("a PostgreSQL server of its own", postgres_server.HOW_TO_GET_IT)
-    return any_postgres
+    yield any_postgres
+    any_postgres.start()
 
 
 @pytest.fixture

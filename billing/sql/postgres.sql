@@ -25,12 +25,17 @@ WHERE chain = :chain AND seq >= :first AND seq <= :last
 ORDER BY seq;
 
 -- name: select_balance
-SELECT sum(balance) FROM accounts WHERE account = :account AND commodity = :commodity;
+SELECT coalesce(sum(balance), 0) FROM accounts WHERE account = :account AND commodity = :commodity;
 
 -- name: select_open_leases
 -- With the balance, and the first row of each.
 SELECT a.balance, e.*
-FROM accounts AS a JOIN entries AS e ON e.chain = a.first_chain AND e.seq = a.first_seq
+FROM accounts AS a JOIN LATERAL (
+    SELECT * FROM entries
+    WHERE chain = a.first_chain AND seq >= a.first_seq AND lease = substr(a.account, 7)
+    ORDER BY seq
+    LIMIT 1
+) AS e ON true
 WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
 
 -- name: select_broken_leases

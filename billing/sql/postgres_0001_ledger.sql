@@ -98,7 +98,7 @@ CREATE TABLE rollups (
 
 -- `balance`: debits less credits. Accounts to which all writers post have a part for each chain,
 -- so that these do not wait for each other; that of a lease is one. `closed`: 1 for the account of
--- a lease that is over. `first_chain` and `first_seq`: the first row about it, of a lease.
+-- a lease that is over. `first_chain` and `first_seq`: the row that the first about it came with.
 CREATE TABLE accounts (
     account     text COLLATE "C" NOT NULL,
     commodity   text COLLATE "C" NOT NULL,

@@ -191,6 +191,10 @@ class Budgets:
         for usage in usages:
             self._spend(usage)
 
+    def usage(self, invocation_id: str) -> Usage | None:
+        """The row of one invocation."""
+        return self.ledger.usage(invocation_id)
+
     def close(self) -> None:
         """Writes what there is to write; what is set aside then is void at the next start."""
         self._write_notes()

@@ -124,8 +124,9 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
         say(f"Total of {time}, at list price: {total} {currency}")
         return
     say(f"Total of {time} ({statement['status']}): {total} {currency}")
-    if statement["expected_minor"] is not None:
-        expected = minor_text(statement["expected_minor"], exponent)
+    expected_minor = statement["expected_minor"]
+    if expected_minor is not None and expected_minor != statement["total_minor"]:
+        expected = minor_text(expected_minor, exponent)
         complain(f"The month is not over; if it goes on like this: {expected} {currency}.")
 
 

@@ -189,7 +189,8 @@ class MemoryDocument(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """`dsfn status`. `replicas` counts them by state; `memory` is null without GPUs."""
+    """`dsfn status`. `replicas` counts them by state; `memory` is null without GPUs, and without
+    an owner of their memory: `memory_fault` says why there is none."""
 
     url: str
     pid: int
@@ -200,6 +201,7 @@ class StatusDocument(TypedDict):
     replicas: dict[str, int]
     device_class: str
     memory: MemoryDocument | None
+    memory_fault: str | None
     events: EventCounts
 
 

@@ -94,9 +94,9 @@ def _up_document(url: str, pid: int, directory: Path) -> UpDocument:
     return {"url": url, "pid": pid, "data_dir": str(directory)}
 
 
-def _memory_rows(memory: MemoryDocument | None) -> list[tuple[str, str]]:
+def _memory_rows(memory: MemoryDocument | None, fault: str | None) -> list[tuple[str, str]]:
     if memory is None:
-        return []
+        return [] if fault is None else [("gpus", f"no memory owner: {fault}")]
     arena = f"{size(memory['arena_used_bytes'])} of {size(memory['arena_bytes'])} used"
     gpus = [
         (
@@ -119,7 +119,7 @@ def _rows(status: StatusDocument) -> list[tuple[str, str]]:
         ("started", local_time(status["started_at"])),
         ("data", status["data_dir"]),
         ("device", status["device_class"]),
-        *_memory_rows(status["memory"]),
+        *_memory_rows(status["memory"], status["memory_fault"]),
         ("functions", str(status["functions"])),
         ("replicas", replicas or "none"),
         ("events", f"{events['queued']} queued, {events['dead']} given up"),

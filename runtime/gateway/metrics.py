@@ -9,8 +9,8 @@
 The gauges `dsfn_replicas{function,state}`, `dsfn_queue_depth{function}`,
 `dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way`, `dsfn_steps_under_way` and
 `dsfn_outbox_pending{receiver}`, and the counters `dsfn_failed_restores_total{function}`,
-`dsfn_runs_total{workflow,state}` and `dsfn_outbox_failures_total{receiver}`, are read when they are
-asked for.
+`dsfn_runs_total{workflow,state}`, `dsfn_outbox_failures_total{receiver}` and
+`dsfn_ledger_problems_total`, are read when they are asked for.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Gauges:
     """What a node holds at one instant. `replicas` by function and state, `queued_calls`
     (waiting for a replica) and `failed_restores` (since the node's start) by function.
     `runs_ended`: since the node's start, by workflow and last state. `outbox_pending`: rows of the
-    journal that have not been sent, `outbox_failures`: since the node's start, by receiver."""
+    journal that have not been sent, `outbox_failures`: since the node's start, by receiver.
+    `ledger_problems`: what the check of the ledger found since then."""
 
     replicas: Mapping[tuple[str, str], int]
     queued_calls: Mapping[str, int]
@@ -46,6 +47,7 @@ class Gauges:
     runs_ended: Mapping[tuple[str, str], int]
     outbox_pending: Mapping[str, int]
     outbox_failures: Mapping[str, int]
+    ledger_problems: int = 0
 
 
 class Metrics:
@@ -154,7 +156,21 @@ class _GaugeCollector(Collector):
         )
         for function, number in sorted(gauges.failed_restores.items()):
             failed.add_metric([function], number)
-        return (replicas, queue, failed, queued, dead, *_of_runs(gauges), *_of_outbox(gauges))
+        problems = CounterMetricFamily(
+            "dsfn_ledger_problems",
+            "What the check of the ledger found.",
+            value=gauges.ledger_problems,
+        )
+        return (
+            replicas,
+            queue,
+            failed,
+            queued,
+            dead,
+            problems,
+            *_of_runs(gauges),
+            *_of_outbox(gauges),
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the gauges of a node that is not complete yet."""

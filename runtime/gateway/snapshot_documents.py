@@ -112,9 +112,11 @@ def cold_call_document(call: ColdCall) -> dict[str, Any]:
 
 
 def _quarantine(revisions: Iterable[Revision]) -> str | None:
-    """Why no replica starts from a snapshot any more."""
-    shut = (r for r in revisions if r.snapshot is not None and r.snapshot.quarantined)
-    return next((r.snapshot_reason for r in shut), None)
+    """Why no replica starts from a snapshot any more. It may have been made anew, byte for byte,
+    by a revision that does."""
+    known = [(r.snapshot.quarantined, r.snapshot_reason) for r in revisions if r.snapshot]
+    shut = known and all(quarantined for quarantined, _ in known)
+    return known[0][1] if shut else None
 
 
 def _manifest_document(manifest: Manifest) -> dict[str, Any]:

@@ -37,6 +37,7 @@ async def status(request: Request) -> Response:
     replicas: Counter[str] = Counter()
     for (_, state), number in services.pools.counts().items():
         replicas[state] += number
+    memory = await _memory(services)
     return JSONResponse(
         {
             "url": services.life.url,
@@ -47,7 +48,8 @@ async def status(request: Request) -> Response:
             "functions": len(services.registry.functions()),
             "replicas": dict(replicas),
             "device_class": services.gpus.device_class(),
-            "memory": await _memory(services),
+            "memory": memory,
+            "memory_fault": services.gpus.why_no_owner() if memory is None else None,
             "events": {
                 "queued": services.queue.queued_count(),
                 "dead": services.queue.dead_count(),

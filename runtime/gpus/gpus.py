@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -31,7 +32,13 @@ from dsfn.snapshots.reading import read_manifest
 _RESTART_S = 0.1
 _RESTART_MAX_S = 30.0
 _OWNER_S = 60.0
+# Its loop answers at once whatever its threads read, copy or freeze: one that leaves two questions
+# in a row unanswered hangs.
+_ASK_EVERY_S = 2.0
+_ANSWER_S = 5.0
+_MAX_UNANSWERED = 2
 _MAX_KNOWN = 10_000
+_LOG = logging.getLogger("dsfn.gpus")
 
 
 @dataclass(eq=False)
@@ -267,12 +274,23 @@ class Gpus:
         return self._classes[gpus[0].index] if gpus else "cpu"
 
     async def report(self) -> dict[str, Any] | None:
-        """Where every byte of the owner's memory is; None without a running owner."""
+        """Where every byte of the owner's memory is; None without an owner that answers."""
         control = self._running()
         if control is None:
             return None
-        account = await control.account()
+        try:
+            account = await control.account()
+        except OwnerLost:
+            return None
         return {**account.to_document(), "pid": control.pid, "restarts": self.restarts}
+
+    def why_no_owner(self) -> str | None:
+        """Why `report` gives nothing; None without GPUs."""
+        if not self:
+            return None
+        if self._running() is not None:
+            return "It does not answer."
+        return "It is being started." if self._fault is None else self._fault.message
 
     def _running(self) -> OwnerControl | None:
         owner = self._owner
@@ -301,18 +319,25 @@ class Gpus:
             try:
                 control = await OwnerControl.start(self._start_message())
             except DsfnError as fault:
-                self._fault = fault
                 self._refuse(fault)
                 await asyncio.sleep(pause_s)
                 pause_s = min(_RESTART_MAX_S, 2 * pause_s)
                 continue
             pause_s = _RESTART_S
+            watch = asyncio.create_task(_watch(control))
             try:
                 self._announce(control)
-                await asyncio.shield(control.lost)
+                reason = await asyncio.shield(control.lost)
             finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
                 self._owner = asyncio.get_running_loop().create_future()
                 await control.stop()
+            _LOG.warning(
+                "The memory owner, process %d, is lost: %s. Another is started.",
+                control.pid,
+                reason,
+            )
             self.restarts += 1
             self._tell_holders()
 
@@ -321,11 +346,12 @@ class Gpus:
         a hundred megabytes take to arrive, so what was read once is kept."""
         slabs = self._slabs.get(directory)
         if slabs is None:
-            _, manifest = read_manifest(directory)
+            digest, manifest = read_manifest(directory)
             slabs = tuple(slab for slab in manifest.slabs if slab.device != CPU)
             if len(self._slabs) >= _MAX_KNOWN:
                 self._slabs.clear()
-            self._slabs[directory] = slabs
+            # What a deployment tries out lies beside where it is published under its digest.
+            self._slabs[directory] = self._slabs[directory.with_name(digest)] = slabs
         return slabs
 
     async def _settle(self, holding: Holding) -> None:
@@ -350,13 +376,20 @@ class Gpus:
 
     def _announce(self, control: OwnerControl) -> None:
         assert self._owner is not None
+        if self.restarts or self._fault is not None:
+            _LOG.warning("The memory owner runs as process %d.", control.pid)
         self._fault = None
         self._classes = [str(name) for name in control.facts["device_classes"]]
         self._arena.start_over()
         self._owner.set_result(control)
 
     def _refuse(self, fault: DsfnError) -> None:
-        """Whoever waits for an owner hears why there is none."""
+        """Whoever waits for an owner hears why there is none; the log hears it once."""
+        if self._fault is None or self._fault.message != fault.message:
+            _LOG.warning(
+                "The memory owner cannot be started, and is tried again: %s", fault.message
+            )
+        self._fault = fault
         waiting, self._owner = self._owner, asyncio.get_running_loop().create_future()
         if waiting is not None and not waiting.done():
             waiting.set_exception(fault)
@@ -390,3 +423,16 @@ class Gpus:
 def _gone_while_it_waited() -> ReplicaLost:
     reason = "its process ended while it waited for room"
     return ReplicaLost(f"The replica has gone: {reason}.", reason=reason, retry_after_s=1)
+
+
+async def _watch(control: OwnerControl) -> None:
+    """Ends an owner that hangs."""
+    unanswered = 0
+    while unanswered < _MAX_UNANSWERED:
+        await asyncio.sleep(_ASK_EVERY_S)
+        try:
+            await control.account(_ANSWER_S)
+            unanswered = 0
+        except OwnerLost:
+            unanswered += 1
+    control.kill(f"it did not answer {_MAX_UNANSWERED} times, {_ANSWER_S:g} s each")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +24,8 @@ from dsfn.runtime.registry import Registry
 # Brings another copy of the snapshot of this digest in the place of the one that is there; false
 # if it cannot be had.
 Refetch = Callable[[str], Awaitable[bool]]
+
+_LOG = logging.getLogger("dsfn.quarantine")
 
 
 @dataclass(eq=False)
@@ -90,6 +93,11 @@ class Quarantine:
         # deleted meanwhile has no snapshot.
         with suppress(StorageFull, NotFound):
             self.registry.quarantine(revision.id, f"The snapshot is quarantined. {reason}")
+            _LOG.warning(
+                "%s: its snapshot is quarantined, and setup() runs instead. %s",
+                revision.id,
+                reason,
+            )
             # What is captured anew may well have the same digest.
             del self._failures[digest]
             self._refetched.discard(digest)

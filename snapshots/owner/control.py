@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -131,9 +132,9 @@ class OwnerControl:
         """Gives it back. Raises `DeviceFault`, `OwnerLost`."""
         await self._ask(Thaw(0, pid, device), _FREEZE_S)
 
-    async def account(self) -> Account:
-        """Where every byte is."""
-        return Account.from_document(await self._ask(Query(0)))
+    async def account(self, patience_s: float = _ANSWER_S) -> Account:
+        """Where every byte is. Raises `OwnerLost`."""
+        return Account.from_document(await self._ask(Query(0), patience_s))
 
     async def coding(self, tenant: str, digest: str) -> CodingAccount:
         """What came of coding a slab of the arena. Raises `NotFound`."""
@@ -144,6 +145,11 @@ class OwnerControl:
         found = await self._ask(Slabs(0))
         return [SlabAccount(**document) for document in found["slabs"]]
 
+    def kill(self, reason: str) -> None:
+        """Ends an owner that does not listen."""
+        self._end(reason)
+        self._process.kill()
+
     async def stop(self) -> None:
         """Ends the owner and waits for its end."""
         self._end("it was stopped")
@@ -151,7 +157,8 @@ class OwnerControl:
             await asyncio.to_thread(self._process.wait, _ANSWER_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            await asyncio.to_thread(self._process.wait)
+            with suppress(subprocess.TimeoutExpired):  # its driver may hold it for longer
+                await asyncio.to_thread(self._process.wait, _ANSWER_S)
 
     async def _ask(
         self, request: Message, patience_s: float = _ANSWER_S, descriptors: Sequence[int] = ()

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,9 +23,11 @@ from ledger_makers import (
     lists_of_calls,
     sums_by_hand,
 )
+from postgres_server import PostgresServer, empty_ledger
 
 from dsfn.billing.charge import Charge
 from dsfn.billing.periods import DAY_US
+from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
@@ -34,21 +35,55 @@ from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict
 
+LedgerOfTest = SqliteLedger | PostgresLedger
 quick = settings(max_examples=40, deadline=None)
 RANGES = st.tuples(INSTANTS, INSTANTS).map(sorted)
 
 
+# Where the ledgers of a test lie: databases that are empty, or None for files.
+_databases: list[str] | None = None
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"], autouse=True)
+def databases(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Has every test of this file be about ledgers in SQLite, and then in PostgreSQL."""
+    global _databases
+    if request.param == "sqlite":
+        yield
+        return
+    server: PostgresServer = request.getfixturevalue("any_postgres")
+    _databases = [server.make_database() for _ in range(2)]
+    yield
+    for url in _databases:
+        server.drop_database(url)
+    _databases = None
+
+
 @contextmanager
-def new_ledger() -> Iterator[SqliteLedger]:
-    with TemporaryDirectory() as place, closing(SqliteLedger(Path(place) / "ledger.db")) as ledger:
+def new_ledger() -> Iterator[LedgerOfTest]:
+    with _opened() as ledger:
         yield ledger
         found = ledger.verify()
         assert found.ok, found.problems
 
 
-def rows_of(ledger: SqliteLedger) -> list[tuple[Any, ...]]:
-    with closing(apsw.Connection(str(ledger._path))) as connection:
-        return connection.execute("SELECT * FROM entries ORDER BY seq").fetchall()
+@contextmanager
+def _opened() -> Iterator[LedgerOfTest]:
+    if _databases is None:
+        with TemporaryDirectory() as place, closing(SqliteLedger(Path(place) / "ledger.db")) as it:
+            yield it
+        return
+    url = _databases.pop()
+    try:
+        with closing(PostgresLedger(url)) as ledger:
+            yield ledger
+    finally:
+        empty_ledger(url)
+        _databases.append(url)
+
+
+def rows_of(ledger: LedgerOfTest) -> list[tuple[Any, ...]]:
+    return list(ledger.books().rows(0, 1, 2**62))
 
 
 @quick

@@ -74,6 +74,25 @@ def test_commits_are_durable_whatever_the_database_is_set_to(address: Address) -
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
+def test_a_server_that_may_lose_commits_or_cannot_keep_every_text_is_refused(
+    any_postgres: PostgresServer, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(any_postgres.base_url, autocommit=True) as other:
+        other.execute(
+            "CREATE DATABASE only_latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+            " TEMPLATE template0"
+        )
+    latin = Address(address.url.rpartition("/")[0] + "/only_latin")
+    try:
+        with pytest.raises(UsageError, match="has the encoding LATIN1; it must be UTF8"):
+            connect(latin)
+    finally:
+        any_postgres.drop_database(latin.url)
+    monkeypatch.setattr("dsfn.billing.postgres.MIN_SERVER_VERSION", 990_000)
+    with pytest.raises(UsageError, match="a ledger needs 99 or newer"):
+        connect(address)
+
+
 def test_a_disk_of_the_server_without_room_is_storage_full(address: Address) -> None:
     with connect(address) as connection, pytest.raises(StorageFull), server_errors(address):
         connection.execute("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '53100'; END $$")

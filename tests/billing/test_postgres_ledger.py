@@ -139,6 +139,38 @@ def test_each_writer_has_a_chain_and_a_post_lies_in_one(
     assert posts == (1,)
 
 
+def test_leases_that_a_killed_writer_left_open_are_closed_whichever_writers_had_rows_of_them(
+    database: str, make_usage: MakeUsage
+) -> None:
+    ledger = PostgresLedger(database, writers=2)
+    start = threading.Barrier(2)
+
+    def write(number: int) -> None:
+        start.wait(timeout=60)
+        for n in range(20):
+            # Both post to the same leases, and the first row of a post is never one's own.
+            names = [("other", ""), ("some", f"s-{n % 5}"), ("own", f"o-{n}")]
+            ledger.post(
+                [
+                    make_usage(invocation_id=f"{number}-{n}-{name}", lease=lease, function=name)
+                    for name, lease in names
+                ]
+            )
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, range(2)))
+    ledger.close_leases()
+    intervals = list(ledger.intervals(*FOREVER))
+    leases = {f"s-{n}": "some" for n in range(5)} | {f"o-{n}": "own" for n in range(20)}
+    assert {each.lease: each.function for each in intervals} == leases
+    assert len(intervals) == len(leases)
+    assert sum(each.duration_us for each in intervals) == 2 * 20 * 2 * 200
+    assert ledger.verify().problems == ()
+    ledger.close_leases()
+    assert list(ledger.intervals(*FOREVER)) == intervals
+    ledger.close()
+
+
 def test_a_second_writer_of_a_ledger_is_refused_until_the_first_lets_go(database: str) -> None:
     first = PostgresLedger(database)
     with pytest.raises(UsageError, match=r"Another process writes the ledger test_\w+ at 127"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 import apsw
 import pytest
 from deadlines import eventually
-from live_node import APPS, LiveNode, StartNode
+from live_node import APPS, Document, LiveNode, StartNode, environment
 from load import Load
 
 
@@ -59,8 +62,24 @@ def total(node: LiveNode, function: str, kind: str, label: str) -> int:
     return sum(lease.parts[kind, label] for lease in of(node, function))
 
 
+def verify(node: LiveNode) -> Document:
+    """What the check of the ledger says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dsfn", "ledger", "verify", "--json"],
+        env=environment({"DSFN_DATA": str(node.data)}),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    document: Document = json.loads(done.stdout)
+    return document
+
+
 def assert_all_is_accounted_for(node: LiveNode) -> None:
-    """Of a node that has ended: all leases are closed, and nothing is left over in any."""
+    """Of a node that has ended: all leases are closed, nothing is left over in any, and the
+    ledger stands its own check."""
+    checked = verify(node)
+    assert checked["ok"], checked
     found = leases(node)
     assert found
     for name, lease in found.items():
@@ -97,6 +116,9 @@ def test_every_microsecond_of_every_replica_is_somebodys(node: LiveNode) -> None
         assert b" 50" in connection.recv(1 << 16)[:12]
         connection.close()
     assert node.value("together", seconds=0.0) != pid
+    (devices,) = node.http.get("/bill").json()["devices"]
+    parts_us = [devices[part] for part in ("requests_us", "restore_us", "idle_us")]
+    assert min(parts_us) > 0 and sum(parts_us) == devices["held_us"]
     assert node.stop() == 0
     assert_all_is_accounted_for(node)
     assert total(node, "together", "usage", "succeeded") > 0

@@ -99,6 +99,7 @@ def test_a_snapshot_whose_restore_ends_the_process_is_given_up(
     assert described["snapshot"]["state"] == "quarantined"
     assert "Restores that failed: 3." in described["snapshot_reason"]
     assert "boom" in described["snapshot_reason"]
+    assert node.log.count("its snapshot is quarantined, and setup() runs instead.") == 1
     sign.unlink()
     starts_anew(node, name)
     assert node.value(name) is True

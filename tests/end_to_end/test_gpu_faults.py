@@ -156,6 +156,36 @@ def test_parks_that_race_restores_spoil_no_answer(start: StartNode) -> None:
     assert_nothing_leaked(node)
 
 
+def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode) -> None:
+    # Each is to hold 96 MiB for pieces on their way to the other.
+    node = start(gpu={**SLOW, "devices": [f"host:{50 * MIB}:0", f"host:{51 * MIB}:0"]})
+
+    def fault() -> str:
+        return str(node.http.get("/status").json()["memory_fault"])
+
+    eventually(lambda: "no room for 100663296 bytes" in fault(), "the reason")
+    assert node.http.get("/status").json()["memory"] is None
+    assert node.log.count("The memory owner cannot be started") == 1
+
+
+def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
+    first = memory(slow)["pid"]
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: "The memory owner runs as process" in slow.log, "the next owner")
+    assert f"The memory owner, process {first}, is lost: it has ended. Another" in slow.log
+    assert f"The memory owner runs as process {memory(slow)['pid']}." in slow.log
+
+
+def test_an_owner_that_hangs_is_replaced(slow: LiveNode) -> None:
+    first = memory(slow)["pid"]
+    os.kill(first, signal.SIGSTOP)
+    assert slow.http.get("/status").json()["memory_fault"] == "It does not answer."
+    eventually(lambda: f"process {first}, is lost: it did not answer" in slow.log, "its end")
+    assert slow.value("alpha", number=6) == expected(6)
+    assert memory(slow)["restarts"] == 1
+    assert_nothing_leaked(slow)
+
+
 def park(node: LiveNode) -> None:
     answer = node.http.post("/functions/alpha/park", json={"to": "parked"})
     assert answer.status_code == 200, answer.text

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_who_needs_the_arena_waits_for_what_is_on_its_way_from_there(start: Star
         calls = {}
         for count, name in enumerate(("alpha", "beta"), 1):
             calls[name] = threads.submit(node.value, name, number=1)
-            eventually(lambda many=count: memory(node)["mappings"] == many, "a copy")
+            eventually(partial(is_copying, node, count), "a copy")
         assert node.value("gamma", number=1) == expected("gamma", 1)
         for name, answer in calls.items():
             assert answer.result() == expected(name, 1)
@@ -101,6 +102,13 @@ def test_what_is_pinned_leaves_the_arena_last_but_keeps_nobody_out(start: StartN
     assert node.value("gamma", number=1) == expected("gamma", 1)
     for name in SEEDS:
         assert node.value(name, number=2) == expected(name, 2)
+
+
+def test_what_is_in_the_arena_after_a_deployment_is_listed_there(start: StartNode) -> None:
+    node = start(gpu=ONE_FITS)
+    node.deploy(APPS / "one_gpu.py")
+    (found,) = node.http.get("/snapshots").json()["snapshots"]
+    assert found["tiers"] == ["arena", "disk"]
 
 
 def test_a_slab_that_no_arena_could_hold_has_nothing_leave_it(
@@ -148,18 +156,20 @@ def greedy(tmp_path: Path) -> Path:
 def test_a_setup_that_wants_a_gpu_alone_leaves_it_to_calls_until_it_can_have_it(
     start: StartNode, greedy: Path
 ) -> None:
-    node = start(gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"]}, setup_timeout_s=3)
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{40 * MIB}:0"]}, setup_timeout_s=5)
     node.deploy(APPS / "gpus.py")
-    with ThreadPoolExecutor(2) as threads:
-        busy = threads.submit(node.value, "alpha", number=1, seconds=8)
-        eventually(lambda: node.states("alpha") == ["busy"], "alpha to run")
+    busy = node.begin("alpha", number=1, seconds=60)
+    eventually(lambda: node.states("alpha") == ["busy"], "alpha to run")
+    with ThreadPoolExecutor(1) as threads:
         deployment = threads.submit(node.deploy, greedy)
         while not deployment.done():
             for name in ("beta", "gamma"):
                 assert node.value(name, number=1) == expected(name, 1)
         with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: .*alpha.* not at rest"):
             deployment.result()
-        assert busy.result() == expected("alpha", 1)
+    assert node.states("alpha") == ["busy"]
+    busy.close()
+    eventually(lambda: node.states("alpha") != ["busy"], "alpha to be at rest")
     with pytest.raises(DeployFailed, match=r"setup\(\) of greedy: (?!.*alone)"):
         node.deploy(greedy)
     assert node.value("alpha", number=2) == expected("alpha", 2)
@@ -184,6 +194,10 @@ def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
     with pytest.raises(DeployFailed, match="replicas of hot, which always keep their memory"):
         node.deploy(greedy)
     assert node.value("hot") == 1 << 20
+
+
+def is_copying(node: LiveNode, count: int) -> bool:
+    return bool(memory(node)["mappings"] == count)
 
 
 def rest(node: LiveNode, name: str) -> None:

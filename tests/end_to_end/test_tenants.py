@@ -142,16 +142,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         node.end()
 
 
-def counted_runs(tenant: Tenant) -> list[Any]:
-    found: list[Any] = tenant.get("/runs", workflow="counted", state="succeeded")["runs"]
-    return found
-
-
 def rows_by(house: House, tenant: Tenant, function: str) -> list[Any]:
     """The rows of a function that are on a tenant's account, each by its key."""
     rows = [row for row in house.node.rows(function) if row.tenant == tenant.name]
     assert {row.key_id for row in rows} <= {tenant.key}
     return rows
+
+
+def _ended_runs(tenant: Tenant, workflow: str) -> list[Any]:
+    """A tenant's runs of a workflow that came to an end."""
+    runs: list[Any] = tenant.get("/runs", workflow=workflow, state="succeeded")["runs"]
+    return runs
 
 
 def test_without_a_valid_key_nothing_is_answered_but_health(house: House) -> None:
@@ -251,7 +252,7 @@ def test_they_go_with_an_event_to_all_that_follows_from_it(house: House) -> None
         assert answer.json() == {"events": 1, "deliveries": 2}
     for tenant in (house.acme, house.zoo):
         eventually(partial(rows_by, house, tenant, "after-number"), "the event's follower")
-        eventually(partial(counted_runs, tenant), "the run")
+        eventually(partial(_ended_runs, tenant, "counted"), "the run")
         assert len(rows_by(house, tenant, "on-number")) == 1
     double = [row for row in house.node.rows("double") if "/double/" in row.caller]
     assert {row.tenant for row in double} >= {"acme", "zoo"}

@@ -24,11 +24,13 @@ from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import Settings, SnapshotSettings
 from dsfn.runtime.gateway import snapshots
+from dsfn.runtime.gateway.snapshot_documents import row_document
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.registry import Registry
-from dsfn.runtime.tiers.catalogue import Catalogue
+from dsfn.runtime.tiers.catalogue import Catalogue, Row
 from dsfn.runtime.tiers.opening import open_store
+from dsfn.runtime.tiers.records import Record
 from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
@@ -169,3 +171,20 @@ def test_a_store_is_a_directory_or_a_bucket_that_needs_boto3(
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(UsageError, match=r"pip install 'dsfn\[s3\]'"):
         open_store(SnapshotSettings(store="s3://bucket/prefix"))
+
+
+def test_a_snapshot_that_a_sound_revision_has_is_not_said_to_be_quarantined() -> None:
+    ref = SnapshotRef("1" * 64, 1)
+    sound = replace(make_revision(1), snapshot=ref)
+    shut = replace(
+        make_revision(3), snapshot=replace(ref, quarantined=True), snapshot_reason="It failed."
+    )
+
+    def quarantine(*revisions: Revision) -> Any:
+        row = Row(ref.digest, 1, "cpu", revisions, ("disk",), Record(ref.digest))
+        return row_document(row)["quarantine"]
+
+    assert quarantine(shut) == "It failed."
+    assert quarantine(shut, sound) is None
+    assert quarantine(sound) is None
+    assert quarantine() is None

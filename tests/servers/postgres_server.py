@@ -28,6 +28,8 @@ HOW_TO_GET_IT = (
 _DEBIAN = Path("/usr/lib/postgresql")
 _ROOTS_USERS = ("postgres", "nobody")  # as one of which the server runs, when this is root
 _START_TIMEOUT_S = 60.0
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 2 << 30
 
 
 def find_programs() -> Path | None:
@@ -65,13 +67,16 @@ class PostgresServer:
 
     def drop_database(self, url: str) -> None:
         """Takes a database away, whoever is connected to it."""
+        if self.is_ours:
+            self.start()
         name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
         with psycopg.connect(self.base_url, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def start(self) -> None:
-        """Starts the server; it first recovers what one that was killed left."""
-        assert self.programs is not None and self.place is not None
+        """Starts the server if it does not run; it first recovers what one that was killed left."""
+        if self._process is not None and self._process.poll() is None:
+            return
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while True:
             self._process = self._spawn()
@@ -88,11 +93,12 @@ class PostgresServer:
     def kill(self) -> None:
         """`kill -9` of every process of the server at once."""
         assert self._process is not None
-        parent = psutil.Process(self._process.pid)
-        for each in [*parent.children(), parent]:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        self._process.wait()
+        if self._process.poll() is None:
+            parent = psutil.Process(self._process.pid)
+            for each in [*parent.children(), parent]:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+            self._process.wait()
 
     def stop_at_once(self) -> None:
         """PostgreSQL's immediate shutdown: what it had in memory is left to be recovered."""
@@ -141,8 +147,10 @@ class PostgresServer:
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[PostgresServer]:
     """Runs a server on a free port, with the settings that PostgreSQL has by itself."""
-    # Not below pytest's folders, which are closed to the user that the server runs as.
-    with tempfile.TemporaryDirectory(prefix="dsfn-postgres-") as folder:
+    # Not below pytest's folders, which are closed to the user that the server runs as; in memory,
+    # as what is killed are processes, and a disk that many tests share takes its time to sync.
+    memory = _MEMORY if _has_room(_MEMORY) else None
+    with tempfile.TemporaryDirectory(prefix="dsfn-postgres-", dir=memory) as folder:
         place = Path(folder)
         if (user := _somebody()) is not None:
             shutil.chown(place, user)
@@ -159,6 +167,19 @@ def postgres_server(programs: Path) -> Iterator[PostgresServer]:
             yield server
         finally:
             server.kill()
+
+
+def _has_room(place: Path) -> bool:
+    return place.is_dir() and shutil.disk_usage(place).free > _MEMORY_BYTES
+
+
+def empty_ledger(url: str) -> None:
+    """Takes all rows out of a ledger, whose triggers do not see it."""
+    with psycopg.connect(url, options="-c session_replication_role=replica") as connection:
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dsfn'")
+        for (name,) in found.fetchall():
+            if name != "migrations":
+                connection.execute(f'DELETE FROM dsfn."{name}"')
 
 
 def _somebody() -> str | None:

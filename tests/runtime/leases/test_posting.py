@@ -14,23 +14,28 @@ from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import Conflict, StorageFull
+from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable
 from dsfn.runtime import metering
 from dsfn.runtime.leases import leases as leases_module
 from dsfn.runtime.metering import Meter
 
 
 class FragileLedger(SqliteLedger):
-    """Counts its commits; is full when a test says so."""
+    """Counts its commits; is full when a test says so, or is lost before or after a commit."""
 
     full = False
+    lost = ""
     commits = 0
 
     def post(self, rows: Sequence[Posting]) -> None:
         if self.full:
             raise StorageFull("No room.")
+        if self.lost == "before":
+            raise StoreUnavailable("It is gone.")
         self.commits += 1
         super().post(rows)
+        if self.lost == "after":
+            raise StoreUnavailable("It was cut off.")
 
 
 class World:
@@ -118,6 +123,32 @@ def test_a_report_has_the_time_up_to_now(play: Callable[[Scenario], None]) -> No
         world.meter.flush()
         (times,) = world.ledger.device_times(0, 2 * 10**12)
         assert (times.held_us, times.idle_us) == (10**6, 10**6)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_call_under_whose_row_the_ledger_was_lost_is_accounted_for_once_it_is_back(
+    play: Callable[[Scenario], None], lost: str
+) -> None:
+    async def scenario(world: World) -> None:
+        lease = world.node.leases.begin("f", "f-1", ())
+        lease.ready()
+        for number, world.ledger.lost in enumerate(("", lost, "")):
+            slot = lease.enter()
+            world.node.clock.move(10**6)
+            slot.release()
+            row = usage_of(slot, slot.settle(), number)
+            if world.ledger.lost:
+                with pytest.raises(StoreUnavailable):
+                    await world.meter.post(row)
+            else:
+                await world.meter.post(row)
+        lease.end()
+        world.meter.flush()
+        posted = {row.invocation_id for row in world.ledger.between(0, 2 * 10**12)}
+        assert len(posted) == (3 if lost == "after" else 2)
+        world.assert_even("lease-1")
 
     play(scenario)
 
