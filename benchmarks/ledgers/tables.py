@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -21,6 +21,24 @@ REPORT_S, CLOSE_S, REPORT_ROWS = 1.0, 60.0, 10_000_000
 RECOVERED_S = 1.0
 ADDED_MS = 0.1
 
+# The title and the columns of each part's table.
+_TABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "write": (
+        "posted; commits as a writer sees them",
+        ("to", "store", "outlives", "batch", "writers", "rows/s", "p50 ms", "p99 ms"),
+    ),
+    "verify": ("verified", ("store", "rows", "processes", "s", "rows/s")),
+    "report": ("a month", ("store", "what", "rows", "p50 s", "least", "most", "times")),
+    "recover": (
+        "from a process's start to its first row",
+        ("store", "fresh p50 s", "after kill -9 p50 s", "least", "most", "times"),
+    ),
+    "serve": (
+        "a warm call with its row and without",
+        ("calls", "p50 ms with", "p99", "p50 ms without", "p99", "p50 added"),
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Aim:
@@ -36,21 +54,9 @@ class Aim:
 
 def show_rows(rows: Sequence[Row]) -> None:
     """Prints the table of what one part found."""
-    match rows[0]:
-        case Written():
-            columns = ("to", "store", "outlives", "batch", "writers", "rows/s", "p50 ms", "p99 ms")
-            show("posted; commits as a writer sees them", columns, [*map(_line, rows)])
-        case Checked():
-            show("verified", ("store", "rows", "processes", "s", "rows/s"), [*map(_line, rows)])
-        case Billed():
-            columns = ("store", "what", "rows", "p50 s", "least", "most", "times")
-            show("a month", columns, [*map(_line, rows)])
-        case Recovered():
-            columns = ("store", "fresh p50 s", "after kill -9 p50 s", "least", "most", "times")
-            show("from a process's start to its first row", columns, [*map(_line, rows)])
-        case Served():
-            columns = ("calls", "p50 ms with", "p99", "p50 ms without", "p99", "p50 added")
-            show("a warm call with its row and without", columns, [*map(_line, rows)])
+    if rows:
+        title, columns = _TABLES[rows[0].part]
+        show(title, columns, [*map(_line, rows)])
 
 
 def show_aims(aims: Sequence[Aim]) -> None:
@@ -81,16 +87,16 @@ def _line(row: Row) -> tuple[str, ...]:
             ms = (f"{row.commit_ms.p50:,.2f}", f"{row.commit_ms.p99:,.2f}")
             return (row.what, row.store, row.keeps, *counts, *ms)
         case Checked():
-            counts = (f"{row.rows:,}", str(row.processes))
-            return (row.store, *counts, f"{row.took_s:,.2f}", f"{row.rows_per_s:,.0f}")
+            figures = (f"{row.took_s:,.2f}", f"{row.rows_per_s:,.0f}")
+            return (row.store, f"{row.rows:,}", str(row.processes), *figures)
         case Billed():
             s = row.took_s
-            figures = (f"{each:,.3f}" for each in (s.p50, s.least, s.most))
-            return (row.store, row.what, f"{row.rows:,}", *figures, str(s.n))
+            lasted = (f"{each:,.3f}" for each in (s.p50, s.least, s.most))
+            return (row.store, row.what, f"{row.rows:,}", *lasted, str(s.n))
         case Recovered():
             fresh, s = row.fresh_s, row.after_kill_s
-            figures = (f"{each:,.3f}" for each in (fresh.p50, s.p50, s.least, s.most))
-            return (row.store, *figures, str(s.n))
+            waited = (f"{each:,.3f}" for each in (fresh.p50, s.p50, s.least, s.most))
+            return (row.store, *waited, str(s.n))
         case Served():
             times = (row.with_ms.p50, row.with_ms.p99, row.without_ms.p50, row.without_ms.p99)
             return (f"{row.calls:,}", *(f"{ms:,.3f}" for ms in (*times, row.added_ms)))
