@@ -45,8 +45,8 @@ def test_every_part_is_in_the_results_with_its_aims_and_nothing_is_left_behind(
     cases = [(batch, writers) for batch in (1, 100) for writers in (1, 2)]
     assert written == [(what, *case) for case in cases for what in ("ledger", "plain")]
     aims = {aim["what"]: aim for aim in found["settings"]["aims"]}
-    assert aims["rows/s"]["of"] == "sqlite, 1 writer, 100 rows"
-    assert not aims["close, s"]["met"], "500 rows prove nothing about ten million"
+    assert {"rows/s, 1 writer, 100 a batch", "slowest recovery, s"} <= aims.keys()
+    assert "close, s" not in aims, "500 rows prove nothing about ten million"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
