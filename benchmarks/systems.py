@@ -164,11 +164,11 @@ def node(directory: Path, variables: Mapping[str, str] = MappingProxyType({})) -
 
 @contextmanager
 def node_process(
-    directory: Path, variables: Mapping[str, str] = MappingProxyType({})
+    directory: Path, variables: Mapping[str, str] = MappingProxyType({}), module: str = "dsfn"
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The same; gives its process too."""
+    """The same, or another module with its command line; gives its process too."""
     port, log = free_port(), directory / "log"
-    command = (sys.executable, "-m", "dsfn", "up", "--port", str(port))
+    command = (sys.executable, "-m", module, "up", "--port", str(port))
     data = ("--data", str(directory / "data"))
     with running((*command, *data), ROOT, variables, log) as server:
         wait_for_answer(server, log, port, "/health/readiness", None)

@@ -7,11 +7,9 @@ was killed, everything that had been stored is there.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT
 from benchmarks.peers.setup import environment
-from benchmarks.processes import START_S, free_port, running, wait_for_answer
+from benchmarks.postgres import postgres_server
+from benchmarks.processes import free_port, running, wait_for_answer
 from benchmarks.systems import deploy, node_process
 
 _PEERS = ROOT / "benchmarks" / "peers"
@@ -28,7 +27,6 @@ _TEMPORAL_PORTS = (
     *("frontend", "frontend_members", "http", "matching", "matching_members"),
     *("history", "history_members", "worker", "worker_members"),
 )
-_UNPRIVILEGED = "postgres"  # as which PostgreSQL runs, when this is root
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +72,8 @@ def sqlite_wal(directory: Path) -> Iterator[Started]:
 def postgres(directory: Path) -> Iterator[Started]:
     """A PostgreSQL server with its default settings."""
     tools = Path(str(shutil.which("postgres"))).resolve().parent
-    place, user = directory / "postgres", _UNPRIVILEGED if os.geteuid() == 0 else None
-    if not place.exists():
-        _initialise(tools, place, user)
-    port, log = free_port(), directory / "postgres.log"
-    command = (tools / "postgres", "-D", place / "data", "-k", place, "-p", str(port))
-    with running(command, place, {}, log, user) as server:
-        _wait_until_ready(tools, port)
-        yield Started(f"postgresql://postgres@127.0.0.1:{port}/dbos", (server,))
+    with postgres_server(tools, directory) as started:
+        yield Started(started.url("dbos"), (started.process,))
 
 
 @contextmanager
@@ -116,25 +108,3 @@ def prefect(directory: Path) -> Iterator[Started]:
     with running(command, directory, variables, log) as server:
         wait_for_answer(server, log, port, "/api/health", None)
         yield Started(f"http://127.0.0.1:{port}/api", (server,))
-
-
-def _initialise(tools: Path, place: Path, user: str | None) -> None:
-    """Makes a database cluster that trusts everybody on this machine."""
-    place.mkdir()
-    if user is not None:
-        shutil.chown(place, user)
-        place.parent.chmod(0o711)
-    command = (tools / "initdb", "-D", place / "data", "-A", "trust", "-U", "postgres")
-    with running(command, place, {}, place.parent / "initdb.log", user) as initdb:
-        if initdb.wait(START_S) != 0:
-            raise RuntimeError((place.parent / "initdb.log").read_text(errors="replace"))
-
-
-def _wait_until_ready(tools: Path, port: int) -> None:
-    """Raises `CalledProcessError` when a PostgreSQL server does not take connections in time."""
-    deadline_s = time.monotonic() + START_S
-    command = (tools / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}")
-    while (done := subprocess.run(command)).returncode:
-        if time.monotonic() > deadline_s:
-            done.check_returncode()
-        time.sleep(0.1)
