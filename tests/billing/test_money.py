@@ -30,6 +30,11 @@ def test_a_minor_amount_reads_as_its_decimal(amount: int, exponent: int) -> None
     assert minor_text(-amount, exponent) == ("-" + text if amount else text)
 
 
+def test_an_amount_has_no_sign_at_zero_and_one_digit_at_least_before_the_point() -> None:
+    assert [minor_text(each, 2) for each in (0, 5, -5, 1234)] == ["0.00", "0.05", "-0.05", "12.34"]
+    assert [minor_text(each, 0) for each in (0, 5, -5)] == ["0", "5", "-5"]
+
+
 @pytest.mark.parametrize(("exponent", "atto"), [(0, 10**18), (2, 10**16), (9, 10**9)])
 def test_a_minor_unit_is_so_many_atto(exponent: int, atto: int) -> None:
     assert atto_per_minor(exponent) == atto

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from dsfn.billing.entry import entries_of
 from dsfn.billing.interval import Interval, IntervalKind
+from dsfn.billing.leases import closing_of
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.usage import Usage
 
@@ -60,3 +64,29 @@ def test_of_each_lease_that_is_left_open_what_is_lacking_is_added(
         assert {row.function for row in found} <= {f"f-of-{lease}", "echo"}
     assert ledger.balance("platform/faults", "us:NVIDIA L4") == 2 * 300
     assert ledger.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("balance", "durations_us"),
+    [
+        (0, {"held": 0}),
+        (2, {"idle": 1, "held": 0}),
+        (2_000, {"idle": 1_000, "held": 0}),
+        (-2, {"held": 1}),
+        (-2_000, {"held": 1_000}),
+    ],
+)
+def test_what_closes_a_lease_is_wall_time_of_its_devices(
+    balance: int, durations_us: dict[str, int]
+) -> None:
+    (first,) = entries_of(interval("l", "held", 1, 5), 0)
+    closing = closing_of(first, balance)
+    assert {each.kind: each.duration_us for each in closing} == durations_us
+    assert [each.kind for each in closing if each.closes] == ["held"]
+    assert {each.reason for each in closing} == {"fault"}
+
+
+def test_an_even_lease_of_one_device_loses_nothing() -> None:
+    (first,) = entries_of(interval("l", "held", 1, 5), 0)
+    closing = closing_of(first._replace(devices=1), 0)
+    assert [(each.kind, each.duration_us) for each in closing] == [("held", 0)]

@@ -118,6 +118,23 @@ def test_a_cost_is_truncated_to_nano_and_has_the_fee(make_usage: MakeUsage) -> N
     assert card.cost_nano(make_usage(held_us=1_000_501)) == 4
 
 
+def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
+    card = RateCard(devices={"cpu": Rate(1_000, increment_us=1_000), "gpu": Rate(1_000, "busy")})
+    assert card.most_nano("cpu", held_us=1_000_000, restore_us=5_000) == 1
+    assert card.most_nano("cpu", held_us=1_000_001, restore_us=0) == 2
+    assert card.most_nano("gpu", held_us=1, restore_us=0) == 1
+    assert card.most_nano("gpu", held_us=2_000_000, restore_us=10**9) == 2
+
+
+@pytest.mark.parametrize(("basis", "cost_nano"), [("busy", 9), ("held", 12), ("held+restore", 15)])
+def test_a_call_on_several_devices_costs_the_time_of_each(
+    make_usage: MakeUsage, basis: Any, cost_nano: int
+) -> None:
+    card = RateCard(devices={"cpu": Rate(1_000, basis)})
+    times = {"busy_us": 3_000_000, "held_us": 4_000_000, "restore_us": 1_000_000}
+    assert card.cost_nano(make_usage(devices=3, **times)) == cost_nano
+
+
 def test_the_platforms_faults_and_refused_calls_cost_nothing(make_usage: MakeUsage) -> None:
     costs = {
         status: RateCard().cost_nano(make_usage(held_us=10**6, status=status))

@@ -55,3 +55,8 @@ def test_pieces_of_an_interval_follow_each_other_and_lie_between_boundaries(
     assert position_us == start_us + duration_us
     assert all(length_us > 0 for _, length_us in pieces) or duration_us == 0
     assert pieces
+
+
+def test_a_boundary_at_the_start_or_the_end_cuts_nothing() -> None:
+    assert list(at_boundaries(10, 10, [9, 10, 15, 20, 21])) == [(10, 5), (15, 5)]
+    assert list(at_boundaries(10, 0, [10])) == [(10, 0)]
