@@ -26,11 +26,14 @@ class Stages:
         self._parts: dict[str, int] = {}
         self._at_ns = perf_counter_ns()
 
-    def ended(self, name: str) -> None:
-        """The stage that began where the last one ended has ended."""
+    def ended(self, name: str, least_us: int = 0) -> None:
+        """The stage that began where the last one ended has ended. One that took less than
+        `least_us` counts towards the next."""
         now_ns = perf_counter_ns()
-        self._parts[name] = self._parts.get(name, 0) + (now_ns - self._at_ns) // 1000
-        self._at_ns = now_ns
+        took_us = (now_ns - self._at_ns) // 1000
+        if took_us >= least_us:
+            self._parts[name] = self._parts.get(name, 0) + took_us
+            self._at_ns = now_ns
 
     def answered(self, worker_us: int, worker_parts: Mapping[str, int]) -> BroughtBack:
         """All of it, with what the worker tells of its own restore, the last stage."""

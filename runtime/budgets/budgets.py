@@ -118,6 +118,14 @@ class Budgets:
         self.store.remove(id_)
         self._accounts[account.budget.tenant].remove(account)
 
+    def recount(self, tenant: str) -> None:
+        """Finds out anew what a tenant has spent: a row of its was corrected."""
+        for account in self.all(tenant):
+            account.spent_atto = spent_atto(
+                self.ledger, self.book(), account.budget, account.period
+            )
+            self.alerts.tell(account)
+
     def require_left(self, payer: Payer, function: str) -> None:
         """Raises `BudgetExceeded` when a call that is taken on now could not cost anything."""
         for account in self._binding(payer, function):

@@ -107,6 +107,7 @@ async def correct_usage(request: Request) -> Response:
     invocation_id = request.path_params["id"]
     try:
         usage = services.months.correct(invocation_id, Correction(**given))
+        services.budgets.recount(usage.tenant)
     except UsageError as error:
         raise InvalidInput(error.message) from error
     return JSONResponse({"corrects": invocation_id, **asdict(usage)}, status_code=201)

@@ -293,7 +293,7 @@ class DeviceLease:
         """Of two midnights, one that begins a month is the one that counts: bills are monthly."""
         begins_month = Month.containing(self._at_us).start_us == self._at_us
         for slot in self._slots:
-            if not slot.settled and (slot.before is None or begins_month):
+            if slot.before is None or begins_month:
                 slot.before = (self._at_us, slot.held_us)
 
     # Rows.

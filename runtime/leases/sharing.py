@@ -7,6 +7,7 @@ from dataclasses import dataclass
 # Shares are counted in parts of a microsecond, so that a stretch shorter than there are holders
 # is divided, too.
 _FRACTION_BITS = 32
+_HALF = 1 << _FRACTION_BITS - 1
 
 
 @dataclass(eq=False, slots=True)
@@ -24,7 +25,7 @@ class Share:
 class Sharing:
     """Divides the time in which there are holders among them, by weight.
 
-    What is taken is whole microseconds, each time within one of the exact share: what was cut
+    What is taken is whole microseconds, each time within one of the exact share: what was rounded
     off one goes to the next that is taken, and the last holder takes all that is left. So what
     all have taken adds up to the time, exactly.
     """
@@ -34,9 +35,9 @@ class Sharing:
     # What a holder of weight 1 has got since the beginning, and what any has got.
     _by_weight: int = 0
     _equally: int = 0
-    # Units that could not be divided yet, and those cut off what was taken.
+    # Units that could not be divided yet, and those by which rounding has taken too little.
     _undivided: int = 0
-    _cut_off: int = 0
+    _left: int = 0
 
     def advance(self, duration_us: int) -> None:
         """So much time has passed for those who hold."""
@@ -62,16 +63,16 @@ class Sharing:
     def take(self, share: Share) -> int:
         """The microseconds that this holder has got since it last took some."""
         self._gather(share)
-        units = share._units + self._cut_off
-        share._units = 0
-        self._cut_off = units & ((1 << _FRACTION_BITS) - 1)
-        return units >> _FRACTION_BITS
+        units = share._units + self._left
+        taken_us = (units + _HALF) >> _FRACTION_BITS
+        share._units, self._left = 0, units - (taken_us << _FRACTION_BITS)
+        return taken_us
 
     def take_rest(self, share: Share) -> int:
         """The same, for the last after all others have taken theirs at this moment."""
         self._gather(share)
-        units = share._units + self._cut_off + self._undivided
-        share._units = self._cut_off = self._undivided = 0
+        units = share._units + self._left + self._undivided
+        share._units = self._left = self._undivided = 0
         return units >> _FRACTION_BITS
 
     def leave(self, share: Share) -> int:

@@ -33,6 +33,8 @@ from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.worker.messages import Gpu, Load
 
 Told = Callable[[Replica], None]
+# Looking whether a snapshot is there takes less; bringing it from the store takes more.
+_WORTH_TELLING_US = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +74,35 @@ class Starter:
 
         Raises `ReplicaStartFailed`, `MemoryFull`, `OwnerLost`.
         """
-        snapshot = self.quarantine.usable(revision)
+        snapshot, stages = self.quarantine.usable(revision), Stages()
         if snapshot is None:
             return await self._load(revision, watch, None)
         try:
             directory = await self.tiers.ensure(snapshot.digest)
+            stages.ended("start.pull", _WORTH_TELLING_US)
             if directory is None:
                 self.quarantine.failed_restores[revision.function] += 1
                 return await self._load(revision, watch, None)
             await self.soundness.check(revision, snapshot)
-            return await self._load(revision, watch, directory)
+            stages.ended("start.check", _WORTH_TELLING_US)
+            return await self._load(revision, watch, directory, stages)
         except SnapshotError as error:
             self.quarantine.failed(revision, error)
             return await self._load(revision, watch, None)
 
-    async def _load(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
+    async def _load(
+        self,
+        revision: Revision,
+        watch: Watch,
+        snapshot: Path | None,
+        stages: Stages | None = None,
+    ) -> Replica:
         attempts = UNPARK_ATTEMPTS
         while True:
             attempts -= 1
+            first, stages = stages or Stages(), None
             try:
-                return await self._try(revision, watch, snapshot)
+                return await self._try(revision, watch, snapshot, first)
             except (MemoryFull, OwnerLost):  # as for `Replica.unpark`
                 if not attempts:
                     raise
@@ -99,8 +110,9 @@ class Starter:
                 if not attempts:
                     raise _snapshot_gone(revision, error) from error
 
-    async def _try(self, revision: Revision, watch: Watch, snapshot: Path | None) -> Replica:
-        stages = Stages()
+    async def _try(
+        self, revision: Revision, watch: Watch, snapshot: Path | None, stages: Stages
+    ) -> Replica:
         grip = await self._grip(revision, snapshot)
         stages.ended("restore.arena")
         worker = self.warm.adopt(grip.devices) if not revision.environment else None

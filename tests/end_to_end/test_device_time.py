@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import apsw
 import pytest
 from deadlines import eventually
-from live_node import APPS, Document, LiveNode, StartNode, environment
+from live_node import APPS, Document, LiveNode, StartNode, Table, environment
 from load import Load
 
 
@@ -175,3 +176,41 @@ def test_rows_say_where_a_call_ran_and_for_which_step(node: LiveNode) -> None:
         assert row.run and row.lease
     assert len({row.step for row in rows}) == 2
     assert len({row.run for row in rows}) == 1
+
+
+GPUS: Table = {
+    "devices": [f"host:{200 << 20}:0", f"host:{201 << 20}:0"],
+    "arena": "96MiB",
+    "reserve": "0B",
+    "context": "0B",
+}
+PAIR = """
+import torch
+
+import dsfn
+
+
+@dsfn.function(gpu=2, max_replicas=1, park_after=0.3, remove_after=3600)
+class Pair:
+    def setup(self) -> None:
+        self.weights = torch.ones(1 << 16)
+
+    def __call__(self) -> float:
+        return float(self.weights.sum())
+"""
+
+
+def test_two_gpus_held_are_twice_the_time(start: StartNode, tmp_path: Path) -> None:
+    node = start(gpu=GPUS)
+    source = tmp_path / "pair.py"
+    source.write_text(PAIR)
+    node.deploy(source)
+    row = node.row(node.call("pair"))
+    assert (row.device, row.devices) == ("gpu:0+gpu:1", 2)
+    eventually(lambda: node.states("pair") == ["parked"], "the replica to park")
+    again = node.row(node.call("pair"))
+    assert again.lease != row.lease
+    assert node.stop() == 0
+    assert_all_is_accounted_for(node)
+    calls = [leases(node)[each.lease].parts["usage", "succeeded"] for each in (row, again)]
+    assert calls == [2 * row.held_us, 2 * again.held_us]

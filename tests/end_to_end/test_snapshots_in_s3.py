@@ -142,6 +142,8 @@ def test_a_snapshot_that_left_the_disk_comes_back_when_it_is_called(shared: Stor
     assert shared.call()["restored"]
     assert shared.directory.is_dir()
     assert show(shared.node, "heavy")["tiers"] == ["disk", "store"]
+    (last, *_) = shared.node.http.get("/functions/heavy/timeline").json()["calls"]
+    assert 1_000 <= last["phases_us"]["start.pull"] <= last["phases_us"]["start"]
 
 
 def test_calls_that_come_together_wait_for_one_pull(shared: Stored) -> None:

@@ -448,6 +448,21 @@ def test_a_budget_that_is_set_anew_keeps_what_is_spent_and_tells_again_what_is_a
     run(main)
 
 
+def test_what_was_corrected_is_not_spent_any_more(desk: Desk) -> None:
+    async def main() -> None:
+        id_ = desk.set(1_000)
+        call = desk.begin("a")
+        desk.end(call, 1_000)
+        row = desk.node.ledger.usage("a")
+        assert row is not None
+        right = replace(row, invocation_id="a.2", status="platform", error="a fault of ours")
+        desk.node.ledger.correct("a", right)
+        desk.budgets.recount("acme")
+        assert (desk.spent(id_), desk.begin("b").max_cost_nano) == (0, MOST_NANO)
+
+    run(main)
+
+
 def test_budgets_are_removed_and_there_are_only_so_many(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

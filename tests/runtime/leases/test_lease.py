@@ -165,6 +165,37 @@ def test_a_shared_replica_is_divided_at_midnight_to_the_microsecond() -> None:
     assert days["held"] == days["parts"] == {DAYS: 101, DAYS + 1: 50}
 
 
+def test_a_budget_that_was_spent_before_midnight_leaves_nothing_after_it() -> None:
+    node = at(DAY_US - 100)
+    lease = node.leases.begin("f", "f-1", ())
+    lease.ready()
+    slot = lease.enter()
+    move(node, 150)
+    row = node.call(slot, limit_us=60)
+    lease.end()
+    assert (row.started_at_us - MIDNIGHT_US, row.held_us) == (DAY_US - 60, 60)
+    assert kinds(node) == [
+        ("idle", "fault", "", DAY_US - 40, 40),
+        ("idle", "fault", "", DAY_US, 50),
+    ]
+
+
+def test_a_lease_that_is_closed_is_closed_for_good() -> None:
+    node = at(0)
+    lease = node.leases.begin("f", "f-1", ())
+    lease.ready()
+    slot = lease.enter()
+    move(node, 10)
+    row = node.call(slot)
+    lease.end()
+    rows = len(node.rows)
+    node.leases.posted([row])
+    node.leases.lost(row)
+    node.leases.flush()
+    node.leases.close()
+    assert len(node.rows) == rows
+
+
 def test_of_two_midnights_that_of_the_month_is_exact() -> None:
     october = Month.parse("2024-10").start_us
     node = Node(HandClock(october - DAY_US - 10))
@@ -272,6 +303,7 @@ class World:
         self.node = node
         self.keeper = ""
         self.running: list[Slot] = []
+        self.began_us: dict[Slot, int] = {}
         self.settled: list[tuple[Slot, Usage]] = []
         self.released: list[Slot] = []
         self.unposted: list[Usage] = []
@@ -288,6 +320,7 @@ class World:
                 self.is_ready = True
                 self.lease.ready(None if number == 0 else amount % 1000)
             self.running.append(self.lease.enter())
+            self.began_us[self.running[-1]] = self.node.clock.mono_ns // 1000
         elif what == "end":
             self.lease.end()
             self._begin()
@@ -321,6 +354,7 @@ class World:
             held = slot.so_far().held_us
             row = self.node.settle(slot, limit_us)
             assert row.held_us <= held
+            assert held <= self.node.clock.mono_ns // 1000 - self.began_us[slot]
             self.unposted.append(row)
             self.settled.append((slot, row))
 

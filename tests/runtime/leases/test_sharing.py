@@ -44,6 +44,16 @@ def test_while_one_has_a_weight_those_without_get_nothing() -> None:
     assert (sharing.take(light), sharing.take(heavy), sharing.take(waiting)) == (250, 750, 0)
 
 
+def test_when_all_with_a_weight_have_left_the_others_get_the_time() -> None:
+    sharing = Sharing()
+    weighed, waiting = sharing.enter(), sharing.enter()
+    sharing.weigh(weighed, 7)
+    sharing.advance(10)
+    assert sharing.leave(weighed) == 10
+    sharing.advance(5)
+    assert sharing.leave(waiting) == 5
+
+
 def test_time_that_is_shorter_than_there_are_holders_goes_to_all_of_them_in_the_end() -> None:
     sharing = Sharing()
     shares = [sharing.enter() for _ in range(64)]
