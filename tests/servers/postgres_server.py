@@ -103,8 +103,9 @@ class PostgresServer:
     def stop_at_once(self) -> None:
         """PostgreSQL's immediate shutdown: what it had in memory is left to be recovered."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(_START_TIMEOUT_S)
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(_START_TIMEOUT_S)
 
     def pause(self) -> None:
         """Has the server hang, its connections open, until `resume`."""
@@ -166,7 +167,8 @@ def postgres_server(programs: Path) -> Iterator[PostgresServer]:
             server.start()
             yield server
         finally:
-            server.kill()
+            # A server that is killed leaves shared memory behind.
+            server.stop_at_once()
 
 
 def _has_room(place: Path) -> bool:
