@@ -80,7 +80,8 @@ class Mutant:
     @property
     def code(self) -> str:
         """The module's text with the change."""
-        return self.tree.deep_replace(self.node, self.changed).code  # type: ignore[arg-type]
+        changed: libcst.Module = self.tree.deep_replace(self.node, self.changed)
+        return str(changed.code)
 
     @property
     def change(self) -> str:
@@ -104,7 +105,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return self._mutant.code
 
 
-class _Visitor(libcst.CSTVisitor):
+class _Visitor(libcst.CSTVisitor):  # type: ignore[misc, unused-ignore]
     """Finds what mutmut's operators change, outside of annotations, decorators and `raise`."""
 
     def __init__(self, *, numbers: bool) -> None:
