@@ -15,12 +15,15 @@ class WriterLock:
     def __init__(self, path: Path) -> None:
         """Locks the database at `path`. Raises `UsageError` when another has it, `StorageFull`."""
         self._path = path.with_name(f"{path.name}.lock")
-        self._descriptor = self._lock()
+        self._descriptor: int | None = self._lock()
 
     def release(self) -> None:
-        """Lets another write; the file goes while it is still locked."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        """Lets another write; the file goes while it is still locked. Once released, it is
+        another's: releasing it again does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def _lock(self) -> int:
         while True:

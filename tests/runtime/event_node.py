@@ -91,6 +91,19 @@ def kind_is(value: str) -> FilterInterface:
     return FilterInterface({"type": value}, {}, {})
 
 
+_OPEN: dict[Path, SqliteLedger] = {}
+
+
+def opened_anew(path: Path) -> SqliteLedger:
+    """A ledger that a life before this one, which is over like that of a process that was killed,
+    may have had open: it has one writer."""
+    before = _OPEN.pop(path, None)
+    if before is not None:
+        before.close()
+    _OPEN[path] = SqliteLedger(path)
+    return _OPEN[path]
+
+
 class EventNode:
     """One life of a node on `root`. A new one on the same place is what comes after a crash."""
 
@@ -100,7 +113,7 @@ class EventNode:
         self.clock = clock
         self.behave = behave
         self.connection = connect(root / "node.db", "")
-        self.ledger = SqliteLedger(root / "ledger.db")
+        self.ledger = opened_anew(root / "ledger.db")
         self.blobs = BlobStore(root / "blobs")
         self.registry = Registry(self.connection, clock)
         self.workflows = WorkflowRegistry(self.connection, clock)

@@ -190,8 +190,8 @@ def test_the_busy_time_of_a_batch_is_its_calls_by_weight() -> None:
     answers = answers_to(wait, bodies, 10, lambda seconds: int(seconds * 100))
     reads = [frame for answer in answers for frame in FrameReader().feed(answer.frame)]
     light_us, heavy_us = [frames.decode_result(read.payload).busy_us for read in reads]
-    assert light_us == pytest.approx(20_000, rel=0.3)
-    assert heavy_us == pytest.approx(80_000, rel=0.3)
+    assert light_us + heavy_us >= 100_000
+    assert 2 * light_us < heavy_us  # what each takes beside the batch is its own
 
 
 def test_weight_is_a_function_for_batches() -> None:

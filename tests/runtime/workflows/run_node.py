@@ -13,9 +13,9 @@ from typing import Any
 from unittest.mock import MagicMock
 
 from dags import INTERFACES, PURE
+from event_node import opened_anew
 
 from dsfn.billing.sqlite import connect
-from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import CallCancelled, DsfnError, NotFound
 from dsfn.functions.interface import Interface, ParameterInterface, ResultInterface
@@ -152,7 +152,7 @@ class RunNode:
         self.clock = clock or SystemClock()
         self.behave = behave
         self.connection = connect(root / "node.db", "")
-        self.ledger = SqliteLedger(root / "ledger.db")
+        self.ledger = opened_anew(root / "ledger.db")
         self.blobs = BlobStore(root / "blobs")
         self.functions = {
             f"{name}-0000000001": revision_of(name, each) for name, each in interfaces.items()
