@@ -336,8 +336,8 @@ GROUP BY device_class, kind;
 
 -- What follows is for the check of a ledger.
 
--- name: has_journal
-SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'checkpoints';
+-- name: has_table
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?;
 
 -- name: select_rows
 SELECT * FROM entries WHERE seq >= ? AND seq <= ? ORDER BY seq;

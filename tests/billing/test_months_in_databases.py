@@ -14,7 +14,7 @@ from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months, invoice_in
 from dsfn.billing.parties import Parties
 from dsfn.billing.periods import Month
-from dsfn.billing.rates import Rate, RateBook, RateCard
+from dsfn.billing.rates import Rate, RateCard, RateStore
 from dsfn.billing.selection import BYS
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.statement import statement
@@ -27,8 +27,8 @@ CARD = RateCard(devices={"cpu": Rate(10**12, increment_us=1_000_000)}, tax=1_900
 
 @pytest.fixture
 def months(ledger: Ledger, tmp_path: Path) -> Months:
-    book, key = RateBook.of(CARD), SigningKey.open(tmp_path / "key.pem")
-    return Months(ledger, lambda: book, Parties(), key, lambda: None)
+    store, key = RateStore(ledger.cards(), CARD, 0), SigningKey.open(tmp_path / "key.pem")
+    return Months(ledger, lambda: store.book, Parties(), key, lambda: None)
 
 
 @pytest.fixture
