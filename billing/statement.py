@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from dsfn.billing.adjustments import lines_of, list_lines
+from dsfn.billing.expectation import expected_minor
 from dsfn.billing.ledger import DeviceTime, Ledger
 from dsfn.billing.lines import Line, Priced, line_document, line_of
-from dsfn.billing.money import half_even
 from dsfn.billing.periods import Month, instant_of, moment_text
 from dsfn.billing.ranges import Range
 from dsfn.billing.rates import RateBook
@@ -90,7 +90,7 @@ class Statement:
         gone_us, whole_us = now_us - self.start_us, self.end_us - self.start_us
         if self.month is None or not 0 < gone_us < whole_us:
             return self
-        return replace(self, expected_minor=half_even(self.total_minor * whole_us, gone_us))
+        return replace(self, expected_minor=expected_minor(self.lines, gone_us, whole_us))
 
 
 @dataclass(frozen=True, slots=True)
