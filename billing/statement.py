@@ -142,7 +142,20 @@ def month_statement(
     return replace(
         _statement(ledger, book, Range(month.start_us, month.end_us), by, lines, tenant),
         month=month.text,
+        devices=_month_devices(ledger, month),
     )
+
+
+def _month_devices(ledger: Ledger, month: Month) -> tuple[DeviceTime, ...]:
+    """The time of devices in a month, without what came after it was closed, and what came late
+    for earlier ones: as the lines, each row is in one month's statement."""
+    times: dict[str, DeviceTime] = {}
+    own = ledger.device_times(month.start_us, month.end_us, last=month.text)
+    late = ledger.device_times(0, month.start_us, first=month.text, last=month.text)
+    for each in (*own, *late):
+        before = times.get(each.device_class)
+        times[each.device_class] = each if before is None else before.plus(each)
+    return tuple(times[name] for name in sorted(times))
 
 
 def range_statement(
