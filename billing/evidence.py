@@ -27,10 +27,12 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`public_keys`: those, in hex, that may have signed; without any, every key may."""
+    """`public_keys`: those, in hex, that may have signed; without any, every key may.
+    `has_notary`: somebody signs what the ledger comes to, so that checkpoints must be there."""
 
     public_keys: frozenset[str] = frozenset()
     places: tuple[Place, ...] = ()
+    has_notary: bool = False
 
 
 NO_EVIDENCE = Evidence()

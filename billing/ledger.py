@@ -14,7 +14,7 @@ from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
 from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
-from dsfn.billing.selection import Selection
+from dsfn.billing.selection import FIRST_MONTH, LAST_MONTH, Selection
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
@@ -62,6 +62,16 @@ class DeviceTime:
     requests_us: int
     restore_us: int
     idle_us: int
+
+    def plus(self, other: DeviceTime) -> DeviceTime:
+        """This and another time of the same device class."""
+        return DeviceTime(
+            self.device_class,
+            self.held_us + other.held_us,
+            self.requests_us + other.requests_us,
+            self.restore_us + other.restore_us,
+            self.idle_us + other.idle_us,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +150,12 @@ class Ledger(Protocol):
     def first_service_us(self, month: str) -> int | None:
         """The first day with usage that is billed in a month, as its first instant, or None."""
 
-    def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
+    def device_times(
+        self, start_us: int, end_us: int, first: str = FIRST_MONTH, last: str = LAST_MONTH
+    ) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were
-        held, and what for. A lease that is open counts as held what its rows come to."""
+        held, and what for, by the rows that are billed in the months from `first` to `last`. A
+        lease that is open counts as held what its rows come to."""
 
     def start_closing(self, end_us: int) -> None:
         """Has whatever is posted from now on be billed in the month that begins at `end_us`, or in

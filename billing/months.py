@@ -93,7 +93,8 @@ class Months:
                 month=month,
             )
         closed_us = self.ledger.closed_until_us
-        open_months = [m for m in self.ledger.months() if Month.parse(m).end_us > closed_us]
+        first = Month.containing(closed_us).text
+        open_months = [each for each in self.ledger.months() if each >= first]
         if open_months and open_months[0] < month:
             raise Conflict(
                 f"{open_months[0]} must be closed before {month}.",

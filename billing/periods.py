@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from dsfn.functions.errors import UsageError
 
 DAY_US = 86_400_000_000
+# The one after it ends in a year that dates do not have.
+_LAST_MONTH = "9999-11"
 _EPOCH = date(1970, 1, 1).toordinal()
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,18 +26,25 @@ class Month:
 
     @classmethod
     def parse(cls, text: str) -> Month:
-        """The month written "YYYY-MM", from 1970 on. Raises `UsageError`."""
+        """The month written "YYYY-MM", from 1970-01 to 9999-11. Raises `UsageError`."""
         match = re.fullmatch("([0-9]{4})-(0[1-9]|1[0-2])", text)
         if match is None or int(match[1]) < 1970:
             raise UsageError(f"{text!r} is not a month; write it like '2026-11'.")
-        year, month = int(match[1]), int(match[2])
-        start = (date(year, month, 1).toordinal() - _EPOCH) * DAY_US
-        return cls(text, start, start + calendar.monthrange(year, month)[1] * DAY_US)
+        if text > _LAST_MONTH:
+            raise UsageError(f"{text!r} is too late: the last month of the books is {_LAST_MONTH}.")
+        return cls._of(int(match[1]), int(match[2]))
 
     @classmethod
     def containing(cls, instant_us: int) -> Month:
         """The month that an instant belongs to."""
-        return cls.parse(day_text(instant_us // DAY_US)[:7])
+        day = date.fromordinal(_EPOCH + instant_us // DAY_US)
+        return cls._of(day.year, day.month)
+
+    @classmethod
+    def _of(cls, year: int, month: int) -> Month:
+        start_us = (date(year, month, 1).toordinal() - _EPOCH) * DAY_US
+        end_us = start_us + calendar.monthrange(year, month)[1] * DAY_US
+        return cls(f"{year:04}-{month:02}", start_us, end_us)
 
     def next(self) -> Month:
         """The month after this one."""

@@ -109,6 +109,27 @@ class PostgresSnapshot:
         """Account, commodity and balance of leases that are closed and do not come to 0."""
         return self.books.fetch(QUERIES["select_broken_leases"], {"limit": limit})
 
+    def cards(self) -> Iterator[tuple[Any, ...]]:
+        """The rate cards, by their numbers."""
+        return self._kept("rate_cards", "select_cards")
+
+    def months(self) -> Iterator[tuple[Any, ...]]:
+        """The closed months, in order."""
+        return self._kept("closed_months", "select_all_months")
+
+    def documents(self) -> Iterator[tuple[Any, ...]]:
+        """The documents, by their numbers."""
+        return self._kept("documents", "select_all_documents")
+
+    def stray_prints(self) -> Iterator[tuple[str, str]]:
+        """Number and format of prints of no document."""
+        return self._kept("prints", "select_stray_prints")
+
+    def _kept(self, table: str, query: str) -> Iterator[Any]:
+        """The rows of a query about a table that older ledgers have not."""
+        if self.books.fetch(QUERIES["has_table"], (table,)):
+            yield from self.books.stream(QUERIES[query])
+
     def last_checkpoint(self) -> int:
         """The largest number of a checkpoint in the database, 0 while there is none."""
         ((number,),) = self.books.fetch(QUERIES["select_last_number"], ())

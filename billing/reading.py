@@ -13,7 +13,7 @@ from dsfn.billing.ledger import Crossing, DeviceTime, RecentCall, UsageSum
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.queries import Values
 from dsfn.billing.reservation import Reservation
-from dsfn.billing.selection import Selection
+from dsfn.billing.selection import FIRST_MONTH, LAST_MONTH, Selection
 from dsfn.billing.usage import Usage
 
 _KINDS = ("usage", "restore", "idle")
@@ -84,11 +84,15 @@ class LedgerReads(ABC):
         ((day,),) = self._read("select_first_day", {"month": month})
         return None if day is None else day * DAY_US
 
-    def device_times(self, start_us: int, end_us: int) -> list[DeviceTime]:
+    def device_times(
+        self, start_us: int, end_us: int, first: str = FIRST_MONTH, last: str = LAST_MONTH
+    ) -> list[DeviceTime]:
         """For each device class, by name, the time in [start_us, end_us) that its devices were
-        held, and what for. A lease that is open counts as held what its rows come to."""
+        held, and what for, by the rows that are billed in the months from `first` to `last`. A
+        lease that is open counts as held what its rows come to."""
         times: dict[str, dict[str, int]] = {}
-        for device_class, kind, time_us in self._read("sum_devices", _bounds(start_us, end_us)):
+        wanted = {**_bounds(start_us, end_us), "first": first, "last": last}
+        for device_class, kind, time_us in self._read("sum_devices", wanted):
             times.setdefault(device_class, {})[kind] = time_us
         return [
             DeviceTime(name, sum(kinds.values()), *map(kinds.get, _KINDS, [0] * len(_KINDS)))

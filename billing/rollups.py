@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from dsfn.billing.entry import CLOSED, COLUMNS, RESERVATION, SETTLEMENT, Entry
+from dsfn.billing.entry import CLOSED, COLUMNS, DOCUMENT, RESERVATION, SETTLEMENT, Entry
 from dsfn.billing.periods import DAY_US
 
 
@@ -46,12 +46,14 @@ class Totals:
     `sums`: by the fields of `RollupKey`, those of `RollupSum`. `balances`: debits less credits,
     by account and commodity. `closed`: those of them that are a lease which is over.
     `reservations`: by tenant and id, 1 for one that was made, -1 for one that was settled.
+    `documents`: by number, tenant, kind and what is reversed, the amount in nano-units.
     """
 
     sums: dict[tuple[str | int, ...], list[int]] = field(default_factory=dict)
     balances: dict[tuple[str, str], int] = field(default_factory=dict)
     closed: set[tuple[str, str]] = field(default_factory=set)
     reservations: dict[tuple[str, str], int] = field(default_factory=dict)
+    documents: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Adds rows."""
@@ -69,6 +71,8 @@ class Totals:
                 name = (entry.tenant, entry.id)
                 count = self.reservations.get(name, 0) + _RESERVING[entry.source]
                 self.reservations[name] = count
+            elif entry.source == DOCUMENT:
+                self.documents[entry.id, entry.tenant, entry.kind, entry.reverses] = amount
 
     def _add_time(self, entry: Entry) -> None:
         devices, started_at_us, busy_us, held_us, restore_us = _times(entry)

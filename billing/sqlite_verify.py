@@ -35,7 +35,7 @@ class SqliteBooks:
         """The ledger as of now."""
         with storage_errors(self.path), closing(self._reader()) as connection:
             connection.execute("BEGIN")
-            if connection.execute(QUERIES["has_journal"]).fetchone() is None:
+            if connection.execute(QUERIES["has_table"], ("checkpoints",)).fetchone() is None:
                 raise UsageError(f"{self.path} has no journal that could be checked.")
             yield SqliteSnapshot(connection)
 
@@ -93,6 +93,27 @@ class SqliteSnapshot:
         """Account, commodity and balance of leases that are closed and do not come to 0."""
         found: Any = self._connection.execute(QUERIES["select_broken_leases"], {"limit": limit})
         return list(found)
+
+    def cards(self) -> Iterator[tuple[Any, ...]]:
+        """The rate cards, by their numbers."""
+        return self._kept("rate_cards", "select_cards")
+
+    def months(self) -> Iterator[tuple[Any, ...]]:
+        """The closed months, in order."""
+        return self._kept("closed_months", "select_all_months")
+
+    def documents(self) -> Iterator[tuple[Any, ...]]:
+        """The documents, by their numbers."""
+        return self._kept("documents", "select_all_documents")
+
+    def stray_prints(self) -> Iterator[tuple[str, str]]:
+        """Number and format of prints of no document."""
+        return self._kept("prints", "select_stray_prints")
+
+    def _kept(self, table: str, query: str) -> Iterator[Any]:
+        """The rows of a query about a table that older ledgers have not."""
+        if self._connection.execute(QUERIES["has_table"], (table,)).fetchone() is not None:
+            yield from self._connection.execute(QUERIES[query])
 
     def last_checkpoint(self) -> int:
         """The largest number of a checkpoint in the database, 0 while there is none."""

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from dsfn.billing.adjustments import lines_of, list_lines
+from dsfn.billing.expectation import expected_minor
 from dsfn.billing.ledger import DeviceTime, Ledger
 from dsfn.billing.lines import Line, Priced, line_document, line_of
-from dsfn.billing.money import half_even
 from dsfn.billing.periods import Month, instant_of, moment_text
 from dsfn.billing.ranges import Range
 from dsfn.billing.rates import RateBook
@@ -90,7 +90,7 @@ class Statement:
         gone_us, whole_us = now_us - self.start_us, self.end_us - self.start_us
         if self.month is None or not 0 < gone_us < whole_us:
             return self
-        return replace(self, expected_minor=half_even(self.total_minor * whole_us, gone_us))
+        return replace(self, expected_minor=expected_minor(self.lines, gone_us, whole_us))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,20 @@ def month_statement(
     return replace(
         _statement(ledger, book, Range(month.start_us, month.end_us), by, lines, tenant),
         month=month.text,
+        devices=_month_devices(ledger, month),
     )
+
+
+def _month_devices(ledger: Ledger, month: Month) -> tuple[DeviceTime, ...]:
+    """The time of devices in a month, without what came after it was closed, and what came late
+    for earlier ones: as the lines, each row is in one month's statement."""
+    times: dict[str, DeviceTime] = {}
+    own = ledger.device_times(month.start_us, month.end_us, last=month.text)
+    late = ledger.device_times(0, month.start_us, first=month.text, last=month.text)
+    for each in (*own, *late):
+        before = times.get(each.device_class)
+        times[each.device_class] = each if before is None else before.plus(each)
+    return tuple(times[name] for name in sorted(times))
 
 
 def range_statement(

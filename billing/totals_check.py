@@ -35,12 +35,15 @@ class Recount:
         rollups: Iterable[tuple[Any, ...]],
         accounts: Iterable[tuple[Any, ...]],
         reservations: Iterable[tuple[Any, ...]],
+        documents: Iterable[tuple[Any, ...]] = (),
     ) -> None:
-        """Takes what is kept: see `Snapshot` for the fields."""
+        """Takes what is kept: see `Snapshot` for the fields; `documents` are those that
+        `MoneyCheck` has looked at."""
         with self._connection as connection:
             connection.executemany(_QUERIES["expect_rollup"], rollups)
             connection.executemany(_QUERIES["expect_account"], accounts)
             connection.executemany(_QUERIES["expect_reservation"], reservations)
+            connection.executemany(_QUERIES["expect_document"], documents)
 
     def add(self, totals: Totals) -> None:
         """Adds what some rows come to."""
@@ -59,6 +62,10 @@ class Recount:
                 _QUERIES["count_reservation"],
                 [(*name, count) for name, count in totals.reservations.items()],
             )
+            connection.executemany(
+                _QUERIES["count_document"],
+                [(*name, amount) for name, amount in totals.documents.items()],
+            )
 
     def problems(self, limit: int) -> Iterator[Problem]:
         """All that differs, at most `limit` of each kind."""
@@ -75,6 +82,8 @@ class Recount:
         for tenant, id_ in self._find("differing_reservations", limit):
             detail = f"Whether reservation {id_} of {tenant} is open is not what its rows say."
             yield Problem(None, "reservation", detail)
+        for document in self._find("differing_documents", limit):
+            yield Problem(None, "document", _document_text(*document))
 
     def _find(self, query: str, limit: int) -> list[Any]:
         return self._connection.execute(_QUERIES[query], (limit,)).fetchall()
@@ -84,6 +93,14 @@ def lease_problem(account: str, commodity: str, balance: int) -> Problem:
     """What is wrong with a lease that is closed and does not come to 0."""
     detail = f"{account} is closed, and yet its rows come to {balance} of {commodity}."
     return Problem(None, "lease", detail)
+
+
+def _document_text(number: str, tenant: str, kind: str, is_kept: int, is_counted: int) -> str:
+    if not is_counted:
+        return f"The journal has no {kind} row for {number} of {tenant}."
+    if not is_kept:
+        return f"{number}, for which the journal has a row of {tenant} ({kind}), is missing."
+    return f"The journal has another amount for {number} of {tenant} than its total."
 
 
 def _rollup_text(values: tuple[Any, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol
 
@@ -11,11 +11,15 @@ from dsfn.billing.chain import Head
 from dsfn.billing.chain_check import MAX_PROBLEMS, Checked, diagnose, read_row
 from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.evidence import Evidence
+from dsfn.billing.money_check import MoneyCheck, MoneyTables
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
 
+# The first checkpoint is signed a minute after the first row.
+MAX_UNSIGNED_US = 600 * 1_000_000
 
-class Snapshot(Protocol):
+
+class Snapshot(MoneyTables, Protocol):
     """A ledger as it was at one moment."""
 
     def heads(self) -> list[tuple[int, Head]]:
@@ -72,7 +76,13 @@ def verify(books: Books, evidence: Evidence) -> Verification:
     with closing(Recount()) as recount:
         with books.snapshot() as snapshot:
             heads = snapshot.heads()
-            recount.expect(snapshot.rollups(), snapshot.accounts(), snapshot.reservations())
+            money = MoneyCheck(evidence, MAX_PROBLEMS)
+            recount.expect(
+                snapshot.rollups(),
+                snapshot.accounts(),
+                snapshot.reservations(),
+                money.look_at(snapshot),
+            )
             last = {chain: head.seq for chain, head in heads}
             checkpoints = CheckpointCheck(evidence, last, snapshot.hash_of)
             checkpoints.look_at(snapshot.checkpoints(), copies)
@@ -82,8 +92,22 @@ def verify(books: Books, evidence: Evidence) -> Verification:
             rows += count
             problems += wrong
         problems += checkpoints.problems
+        if evidence.has_notary and not checkpoints.count:
+            problems += _unsigned(books, last)
         problems += recount.problems(MAX_PROBLEMS)
+        problems += money.problems
     return Verification(not problems, rows, checkpoints.count, tuple(problems[:MAX_PROBLEMS]))
+
+
+def _unsigned(books: Books, last: Mapping[int, int]) -> Iterator[Problem]:
+    """Whether rows have been there for so long that some must have been signed."""
+    for chain, seq in last.items():
+        ends = [read_row(values) for at in (1, seq) for values in books.rows(chain, at, at)]
+        starts_us = [row.entry.started_at_us for row in ends]
+        if ends and max(starts_us) - min(starts_us) > MAX_UNSIGNED_US:
+            detail = "There is no checkpoint, though the rows are of more than ten minutes."
+            yield Problem(None, "unsigned", detail)
+            return
 
 
 def _check_chain(

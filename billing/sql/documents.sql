@@ -153,5 +153,10 @@ INSERT INTO prints (number, format, content) VALUES (?, ?, ?);
 -- name: select_all_prints
 SELECT number, format, content FROM prints ORDER BY number, format;
 
+-- name: select_stray_prints
+SELECT number, format FROM prints
+WHERE NOT EXISTS (SELECT 1 FROM documents WHERE documents.number = prints.number)
+ORDER BY number, format;
+
 -- name: select_print
 SELECT content FROM prints WHERE number = ? AND format = ?;

@@ -294,13 +294,15 @@ WHERE o.tenant = :tenant
 ORDER BY e.started_at_us, e.seq;
 
 -- name: sum_devices
--- The time of calls, restores and what was idle, x devices, that lies in a stretch of time.
+-- The time of calls, restores and what was idle, x devices, that lies in a stretch of time
+-- and is billed in some months.
 SELECT device_class, kind, sum(time_us)
 FROM (
     SELECT device_class, kind, held_us AS time_us
     FROM rollups
     WHERE day >= :first_day AND day < :last_day
         AND kind IN ('usage', 'restore', 'idle') AND status <> 'rejected'
+        AND period >= :first AND period <= :last
     UNION ALL
     -- Rows over a midnight: those of whole days are in the sum above, all have a part here.
     SELECT device_class, CASE kind WHEN 'reversal' THEN 'usage' ELSE kind END,
@@ -313,6 +315,7 @@ FROM (
         AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
         AND started_at_us < :end_us AND started_at_us + held_us > :start_us
         AND kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
+        AND period >= :first AND period <= :last
     UNION ALL
     SELECT device_class, CASE kind WHEN 'reversal' THEN 'usage' ELSE kind END,
         CASE kind WHEN 'reversal' THEN -1 ELSE 1 END * devices
@@ -331,13 +334,14 @@ FROM (
             AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
     ) AS edges
     WHERE kind IN ('usage', 'reversal', 'restore', 'idle') AND status <> 'rejected'
+        AND period >= :first AND period <= :last
 ) AS parts
 GROUP BY device_class, kind;
 
 -- What follows is for the check of a ledger.
 
--- name: has_journal
-SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'checkpoints';
+-- name: has_table
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?;
 
 -- name: select_rows
 SELECT * FROM entries WHERE seq >= ? AND seq <= ? ORDER BY seq;

@@ -3,6 +3,9 @@
 -- name: select_head
 SELECT seq, hash FROM entries WHERE chain = :chain ORDER BY seq DESC LIMIT 1;
 
+-- name: has_table
+SELECT 1 WHERE to_regclass('dsfn.' || CAST(? AS text)) IS NOT NULL;
+
 -- name: select_heads
 -- The last row of each chain that has rows, found from one chain to the next.
 WITH RECURSIVE chains (chain) AS (

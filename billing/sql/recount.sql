@@ -32,6 +32,19 @@ CREATE TABLE reservations (
     PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 
+-- `kept` is null where a document cannot be read.
+CREATE TABLE documents (
+    number TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    reverses TEXT NOT NULL,
+    is_kept INTEGER NOT NULL,
+    kept INTEGER,
+    is_counted INTEGER NOT NULL,
+    counted INTEGER,
+    PRIMARY KEY (number, tenant, kind, reverses)
+) WITHOUT ROWID;
+
 -- name: expect_rollup
 INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
@@ -67,6 +80,14 @@ INSERT INTO reservations VALUES (?, ?, 1, 0);
 INSERT INTO reservations VALUES (?, ?, 0, ?)
 ON CONFLICT DO UPDATE SET counted = counted + excluded.counted;
 
+-- name: expect_document
+INSERT INTO documents VALUES (?, ?, ?, ?, 1, ?, 0, NULL)
+ON CONFLICT DO UPDATE SET is_kept = 1, kept = excluded.kept;
+
+-- name: count_document
+INSERT INTO documents VALUES (?, ?, ?, ?, 0, NULL, 1, ?)
+ON CONFLICT DO UPDATE SET is_counted = 1, counted = excluded.counted;
+
 -- name: differing_rollups
 SELECT * FROM rollups
 WHERE rows <> 0 OR busy_us <> 0 OR held_us <> 0 OR restore_us <> 0
@@ -90,4 +111,10 @@ LIMIT ?;
 -- name: differing_reservations
 SELECT tenant, id FROM reservations
 WHERE kept <> counted
+LIMIT ?;
+
+-- name: differing_documents
+SELECT number, tenant, kind, is_kept, is_counted FROM documents
+WHERE is_kept <> is_counted OR kept <> counted
+ORDER BY number
 LIMIT ?;

@@ -26,10 +26,12 @@ def check_ledger(settings: Settings) -> Verification:
 
 
 def evidence_of(settings: Settings) -> Evidence:
-    """The node's own key, if it has one, and the places that its checkpoints are put to."""
+    """The node's own key, if it has one, and the places that its checkpoints are put to. With a
+    key there has been a notary."""
     path = settings.data_dir / FILE_NAME
-    keys = {SigningKey.open(path).public_key} if path.exists() else ()
-    return Evidence(frozenset(keys), tuple(map(open_place, settings.checkpoints)))
+    has_notary = path.exists()
+    keys = {SigningKey.open(path).public_key} if has_notary else ()
+    return Evidence(frozenset(keys), tuple(map(open_place, settings.checkpoints)), has_notary)
 
 
 def _check(books: Books, evidence: Evidence) -> Verification:

@@ -447,3 +447,13 @@ def test_an_issued_document_is_canonical_json_with_the_keys_that_are_documented(
     assert text == issued.document
     assert document["period"] == {"start": "2026-11-01", "end": "2026-12-01"}
     assert (document["net_minor"], document["tax_minor"]) == (500, 95)
+
+
+def test_a_row_of_the_last_month_that_has_a_date_holds_up_no_other(
+    months: Months, used: MakeUsage
+) -> None:
+    last_us = at_us("9999-12-31T00:00:00")
+    months.ledger.post([used("a", 5), used("z", 5, started_at_us=last_us)])
+    assert [each.total_minor for each in close_month(months, "2026-11")] == [595]
+    with pytest.raises(UsageError, match="is too late"):
+        months.report("9999-12", "function", "", last_us)

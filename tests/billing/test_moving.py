@@ -15,6 +15,7 @@ from dsfn.billing import moving
 from dsfn.billing.charge import Charge
 from dsfn.billing.evidence import NO_EVIDENCE
 from dsfn.billing.interval import Interval
+from dsfn.billing.invoice import canonical_bytes, digest_of
 from dsfn.billing.issued import ClosedMonth, Issue, Issued
 from dsfn.billing.moving import Moved, move
 from dsfn.billing.periods import Month
@@ -32,10 +33,30 @@ NOVEMBER = Month.parse("2026-11")
 AT_US = NOVEMBER.start_us + 1000
 
 
-def document(number: str) -> Issued:
+def document(number: str, key: SigningKey) -> Issued:
+    columns = {
+        "number": number,
+        "kind": "invoice",
+        "month": "2026-11",
+        "tenant": "t",
+        "total_minor": 12,
+        "reverses": "",
+    }
+    content = canonical_bytes({**columns, "exponent": 2})
     return Issued(
-        number, "invoice", "2026-11", "t", 12, AT_US, "", "", "{}", "0" * 64, "1" * 64, "2" * 128
+        **columns,  # type: ignore[arg-type]
+        issued_at_us=AT_US,
+        idempotency_key="",
+        document=content.decode(),
+        sha256=digest_of(content),
+        public_key=key.public_key,
+        signature=key.sign(content).hex(),
     )
+
+
+def closed_month() -> ClosedMonth:
+    content = canonical_bytes({"month": "2026-11", "total_minor": 12, "lines": []})
+    return ClosedMonth("2026-11", NOVEMBER.end_us, AT_US, content.decode(), digest_of(content))
 
 
 def fill(path: Path, make_usage: MakeUsage, calls: int = 50) -> None:
@@ -55,9 +76,8 @@ def fill(path: Path, make_usage: MakeUsage, calls: int = 50) -> None:
         ledger.checkpoint(key, AT_US)
         ledger.post([Reservation("reserve", "r2", "t", "k", "EUR", 7, AT_US)])
         charge = Charge("invoice", "2026-11-0001", "t", "USD", 120_000_000, 3, "2026-11", AT_US)
-        month = ClosedMonth("2026-11", NOVEMBER.end_us, AT_US, "{}", "0" * 64)
         ledger.start_closing(NOVEMBER.end_us)
-        ledger.issue(Issue((document("2026-11-0001"),), (charge,), month))
+        ledger.issue(Issue((document("2026-11-0001", key),), (charge,), closed_month()))
         ledger.documents.keep_print("2026-11-0001", "pdf", b"\0\xff%PDF")
         ledger.checkpoint(key, AT_US + 1)
 
@@ -79,6 +99,7 @@ def test_all_that_a_ledger_holds_is_the_same_in_the_database(
     with psycopg.connect(database) as other:
         assert other.execute("SELECT * FROM dsfn.entries ORDER BY seq").fetchall() == rows
     assert rows[-1][-1] == bytes.fromhex(found.head)
+    key = SigningKey.open(path.with_name("ledger-key.pem"))
     with closing(SqliteLedger(path)) as old, closing(PostgresLedger(database)) as new:
         for by in ("function", "revision", "day", "run"):
             everything = Selection(0, 2**60, by)
@@ -89,7 +110,7 @@ def test_all_that_a_ledger_holds_is_the_same_in_the_database(
         assert new.balance("lease/l", "us:cpu") == old.balance("lease/l", "us:cpu")
         assert new.cards().rows() == old.cards().rows()
         assert new.closed_until_us == old.closed_until_us == NOVEMBER.end_us
-        assert new.documents.all() == old.documents.all() == [document("2026-11-0001")]
+        assert new.documents.all() == old.documents.all() == [document("2026-11-0001", key)]
         assert new.documents.printed("2026-11-0001", "pdf") == b"\0\xff%PDF"
         assert new.checkpoints(0, 10) == old.checkpoints(0, 10)
         # Its chain goes on where it was.
