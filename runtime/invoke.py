@@ -155,8 +155,6 @@ class Invoker:
             # Nothing ran: there is nothing for the books, but it must be seen.
             self.metrics.failed(call.function, type(error).__name__, "rejected")
             raise
-        if lease.restore_us:
-            lease.slot.lease.restored_for(call.tenant)
         limit_us = self._limit_us(call, lease)
         if limit_us is not None and limit_us <= 0:
             lease.replica.unreserve(lease.slot)
@@ -216,7 +214,7 @@ class Invoker:
             return None
         devices = lease.slot.lease.subject
         rate = self.in_force().rate(devices.device_class)
-        limit_us = rate.affordable_us(call.max_cost_nano, lease.restore_us * devices.devices)
+        limit_us = rate.affordable_us(call.max_cost_nano, lease.slot.restore_us * devices.devices)
         return None if limit_us is None else limit_us // devices.devices
 
     async def _collect(self, reply: Reply) -> None:
@@ -289,8 +287,8 @@ class Invoker:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
         cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
         status = _status(cause)
-        usage = self._settled(call, lease, None, ran=status != "rejected")
-        usage = replace(usage, status=status, error=type(cause).__name__)
+        usage = self._settled(call, lease, None, status)
+        usage = replace(usage, error=type(cause).__name__)
         self.metrics.failed(call.function, usage.error, usage.status)
         if isinstance(error, DsfnError):
             charge = self._charge(usage)
@@ -298,11 +296,18 @@ class Invoker:
             error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
         await post(usage)
 
-    def _settled(self, call: Call, lease: Lease, busy_us: int | None, ran: bool = True) -> Usage:
+    def _settled(
+        self, call: Call, lease: Lease, busy_us: int | None, status: Status = "succeeded"
+    ) -> Usage:
         """The row of a call that is over for its caller. That it was cut off a little late, or
-        came to a replica only to be refused, is not the caller's to pay."""
-        held = lease.slot.settle(self._limit_us(call, lease) if ran else 0)
-        return self._usage(call, lease, held, busy_us)
+        came to a replica only to be refused, is not the caller's to pay, and neither is the
+        restore for a call that was refused or that the platform lost."""
+        slot = lease.slot
+        limit_us = 0 if status == "rejected" else self._limit_us(call, lease)
+        pays = status not in ("rejected", "platform")
+        restore_us = slot.pay_restore(call.tenant if pays else "")
+        usage = self._usage(call, lease, slot.settle(limit_us), busy_us)
+        return replace(usage, restore_us=restore_us, status=status)
 
     def _usage(self, call: Call, lease: Lease, held: Held, busy_us: int | None) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
@@ -317,7 +322,7 @@ class Invoker:
             started_at_us=held.started_at_us,
             busy_us=held.held_us if busy_us is None else min(busy_us, held.held_us),
             held_us=held.held_us,
-            restore_us=lease.restore_us,
+            restore_us=lease.slot.restore_us,
             status="succeeded",
             idempotency_key=call.idempotency_key or "",
             key_id=call.key_id,

@@ -117,9 +117,10 @@ class Meter:
             self.ledger.post([*(entry.row for entry in waiting), *intervals])
         except Conflict:
             # One row of the group is refused: the others must not suffer for it.
+            self.leases.give_back(intervals)
             for entry in waiting:
                 self._commit_one(entry)
-            self._commit_intervals(intervals)
+            self._commit_intervals(self.leases.taken())
         except DsfnError as error:
             self._keep(intervals, error)
             for entry in waiting:

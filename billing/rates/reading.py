@@ -48,7 +48,8 @@ _RATE_KEYS = {
 
 
 def read_card(document: Mapping[str, Any], key: str = "") -> RateCard:
-    """The card that a document is; what it leaves out is the example card's.
+    """The card that a document is; what it leaves out is the example card's, but that with a
+    `default` of its own it has no example price for the CPU either.
 
     `key`: where the document lies, such as "billing". Raises `UsageError` that names the key.
     """
@@ -63,7 +64,7 @@ def read_card(document: Mapping[str, Any], key: str = "") -> RateCard:
     return RateCard(
         currency=currency,
         exponent=_integer(exponent, f"{key}exponent", MAX_EXPONENT),
-        devices={**standard.devices, **own},
+        devices={**standard.devices, **own} if default is None else own,
         default=standard.default if default is None else _rate(default, f"{key}default"),
         billed=_billed(document.get("billed", sorted(BILLABLE)), key),
         effective_from_us=_instant(document.get("effective_from"), f"{key}effective_from"),

@@ -40,11 +40,6 @@ class Account:
             self.spent_atto = 0
             self.alerted.clear()
 
-    def spend(self, cost_atto: int, at_us: int) -> None:
-        """Counts what a call cost that began at a moment, unless that was in an earlier period."""
-        if at_us >= self.period.start_us:
-            self.spent_atto += cost_atto
-
     def to_tell(self) -> list[int]:
         """The percentages that are reached and were not told of."""
         reached = self.spent_atto * 100

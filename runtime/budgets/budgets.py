@@ -4,7 +4,8 @@
     post      in the same commit as the call's row: what it cost is spent
     void      the call left no row: nothing is spent
 
-What is spent is what the ledger says at the node's start, and from then on what is posted. A call
+What is spent is what the ledger says at the node's start, and from then on what is posted: both
+give each period its part of a call, as the bill does. A call
 never costs its tenant more than was set aside for it, so a budget is never overspent; tenants
 without a budget have no rows for this, and wait for nothing.
 """
@@ -25,7 +26,7 @@ from dsfn.functions.errors import BudgetExceeded, BudgetReserved, Conflict, Dsfn
 from dsfn.runtime.budgets.account import Account
 from dsfn.runtime.budgets.alerts import Alerts, resets_at
 from dsfn.runtime.budgets.budget import Budget
-from dsfn.runtime.budgets.spending import spent_atto
+from dsfn.runtime.budgets.spending import cost_atto, spent_atto
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Call, Payer, Revision
@@ -251,12 +252,11 @@ class Budgets:
         of_tenant = self._accounts.get(usage.tenant)
         if not of_tenant:
             return
-        now_us = self.clock.now_us()
-        cost_atto = self.book().at(now_us).cost_atto(usage)
+        book, now_us = self.book(), self.clock.now_us()
         for account in of_tenant:
             if account.budget.is_about(usage.key_id, usage.function):
                 account.roll_over(now_us)
-                account.spend(cost_atto, usage.started_at_us)
+                account.spent_atto += cost_atto(usage, book, account.period)
                 self.alerts.tell(account)
 
     def _note(self, reservation: Reservation) -> None:

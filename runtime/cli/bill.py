@@ -36,6 +36,8 @@ class Grouping(StrEnum):
     KEY = "key"
 
 
+# These do not tell of which function a line is: it has a column of its own.
+_BESIDE_FUNCTION = frozenset(Grouping) - {Grouping.FUNCTION, Grouping.REVISION}
 HtmlOption = Annotated[bool, typer.Option("--html", help="Print it as a page.")]
 PdfOption = Annotated[bool, typer.Option("--pdf", help="Print it as a PDF, into a file.")]
 
@@ -97,6 +99,7 @@ def print_lines(
     print_table(
         (
             Column(by.value),
+            *((Column("function"),) if by in _BESIDE_FUNCTION else ()),
             Column("device"),
             Column("card", right=True),
             Column("requests", right=True),
@@ -133,6 +136,7 @@ def _print_statement(statement: StatementDocument, by: Grouping) -> None:
 def _row(line: BillLineDocument, by: Grouping, exponent: int) -> tuple[str, ...]:
     return (
         _name(line, by),
+        *((line["function"] or "",) if by in _BESIDE_FUNCTION else ()),
         line["device_class"] or "",
         str(line["card"]),
         str(line["requests"]),
@@ -150,11 +154,11 @@ def _name(line: BillLineDocument, by: Grouping) -> str:
     names = {
         Grouping.FUNCTION: (line["function"],),
         Grouping.REVISION: (line.get("revision"),),
-        Grouping.WORKFLOW: (line.get("workflow"), line["function"]),
-        Grouping.RUN: (line.get("workflow"), line.get("run"), line["function"]),
-        Grouping.STEP: (line.get("workflow"), line.get("step"), line["function"]),
-        Grouping.DAY: (line.get("day"), line["function"]),
-        Grouping.KEY: (line.get("key"), line["function"]),
+        Grouping.WORKFLOW: (line.get("workflow"),),
+        Grouping.RUN: (line.get("workflow"), line.get("run")),
+        Grouping.STEP: (line.get("workflow"), line.get("step")),
+        Grouping.DAY: (line.get("day"),),
+        Grouping.KEY: (line.get("key"),),
     }
-    name = " ".join(each for each in names[by] if each)
+    name = " ".join(each for each in names[by] if each) or "-"
     return f"correction: {name}{late}" if late else name

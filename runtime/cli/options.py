@@ -57,6 +57,12 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
+def _tenant(name: str | None) -> str | None:
+    if name == "":
+        raise UsageError("A tenant on the command line is empty.")
+    return name
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 NameArgument = Annotated[
     str,
@@ -67,7 +73,10 @@ NameArgument = Annotated[
         show_default=False,
     ),
 ]
-TenantOption = Annotated[str | None, typer.Option(metavar="TENANT", help="Of this tenant alone.")]
+TenantOption = Annotated[
+    str | None,
+    typer.Option(metavar="TENANT", help="Of this tenant alone.", callback=_tenant),
+]
 WorkflowArgument = Annotated[
     str,
     typer.Argument(

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dsfn.functions.errors import Forbidden
+from dsfn.functions.invalid import invalid
 from dsfn.runtime.access import Identity, Scope
 from dsfn.runtime.blobs import REF_PREFIX
 from dsfn.runtime.blobs.references import digests_in
@@ -129,8 +130,11 @@ def require_own_blobs(services: Services, identity: Identity, body: bytes) -> No
 
 def tenant_asked_for(request: Request) -> str | None:
     """The tenant whose affairs are to be shown, None for all tenants'. An admin may choose with
-    `?tenant=`; who asks for another's without being one gets `Forbidden`."""
+    `?tenant=`; who asks for another's without being one gets `Forbidden`. Raises `InvalidInput`
+    for an empty name."""
     identity, asked = identity_of(request), request.query_params.get("tenant")
+    if asked == "":
+        raise invalid("tenant", "is the name of one")
     if asked is not None and not identity.sees(asked):
         raise Forbidden("The API key may not do this.")
     return identity.only_tenant if asked is None else asked

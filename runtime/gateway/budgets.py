@@ -42,10 +42,16 @@ async def show_budget(request: Request) -> Response:
 
 async def set_budget(request: Request) -> Response:
     """POST /budgets {"amount_nano", "tenant", "key_id", "function", "period", "hard", "alerts"}:
-    201 with the budget, which takes the place of the one for the same."""
+    201 with the budget, which takes the place of the one for the same; 404 for a key that the
+    tenant does not have."""
     services: Services = request.app.state.services
     asked = await read_object(request, services.settings.limits)
-    account = services.budgets.set(_budget(services, asked))
+    budget = _budget(services, asked)
+    if budget.key_id and services.access.keys.get(budget.key_id).tenant != budget.tenant:
+        raise NotFound(
+            f"{budget.tenant} has no API key {budget.key_id!r}.", kind="API key", name=budget.key_id
+        )
+    account = services.budgets.set(budget)
     headers = {"Location": f"/budgets/{account.budget.id}"}
     return JSONResponse(_document(services, account), status_code=201, headers=headers)
 

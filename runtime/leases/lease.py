@@ -69,13 +69,16 @@ class Held(NamedTuple):
 @dataclass(eq=False, slots=True)
 class Slot:
     """One call's place in a lease, from its reservation until its row is posted. `before`: the
-    midnight that it went on over, and what it had held by then."""
+    midnight that it went on over, and what it had held by then. `restore_us`: what of the restore
+    it pays for, which ended at `restored_us`."""
 
     lease: DeviceLease
     entered_us: int
     share: Share
     held_us: int = 0
     before: tuple[int, int] | None = None
+    restore_us: int = 0
+    restored_us: int = 0
     settled: bool = False
     released: bool = False
 
@@ -86,6 +89,16 @@ class Slot:
     def so_far(self) -> Held:
         """What it has held up to now."""
         return self.lease.so_far(self)
+
+    def waited(self, waited_us: int) -> None:
+        """The call waited for so long until the replica was restored: it pays for as much of the
+        restore, `restore_us`, unless that is written already."""
+        self.lease.waited(self, waited_us)
+
+    def pay_restore(self, tenant: str) -> int:
+        """The call is over, and this tenant, "" for the platform, pays for what of the restore it
+        waited for; how many microseconds of it the call is charged for."""
+        return self.lease.pay_restore(self, tenant)
 
     def settle(self, limit_us: int | None = None) -> Held:
         """What the call is to be charged: what it has held up to now, at most `limit_us`. What it
@@ -98,6 +111,7 @@ class Slot:
 
     def discard(self) -> None:
         """There was no call after all."""
+        self.lease.pay_restore(self, "")
         self.lease.settle(self, 0)
         self.lease.release(self)
         self.lease.posted()
@@ -121,9 +135,8 @@ class DeviceLease:
     _midnight_us: int = field(init=False)
     _starting: bool = True
     _ended: bool = False
-    # What time without calls is, and whose call waited for the restore.
+    # What time without calls is.
     _idling: _Key = _IDLE
-    _restorer: str = ""
     _sharing: Sharing = field(default_factory=Sharing)
     _slots: dict[Slot, None] = field(default_factory=dict)
     # Calls whose rows are not posted.
@@ -148,10 +161,6 @@ class DeviceLease:
         restore_us = start_us if restore_us is None else min(restore_us, start_us)
         self._add(_STARTING, start_us - restore_us, self._at_us - restore_us)
         self._add(_RESTORED, restore_us, self._at_us)
-
-    def restored_for(self, tenant: str) -> None:
-        """A call of this tenant waited for the restore. Before that is written."""
-        self._restorer = tenant
 
     def keep(self, tenant: str) -> None:
         """From now on this tenant pays for the time in which no call runs; "" is nobody."""
@@ -197,6 +206,21 @@ class DeviceLease:
         if not slot.released:
             self._pass_time()
             self._sharing.weigh(slot.share, weight)
+
+    def waited(self, slot: Slot, waited_us: int) -> None:
+        """See `Slot`. Its part of the restore is the last, and is written once it is over."""
+        start_us, restore_us = self._parts.pop(_RESTORED, (0, 0))
+        slot.restore_us = min(waited_us, restore_us)
+        slot.restored_us = start_us + restore_us
+        self._add(_RESTORED, restore_us - slot.restore_us, slot.restored_us - slot.restore_us)
+
+    def pay_restore(self, slot: Slot, tenant: str) -> int:
+        """See `Slot`."""
+        restore_us, slot.restore_us = slot.restore_us, 0
+        if restore_us:
+            key: _Key = ("restore", "restore", tenant)
+            self._write(key, slot.restored_us - restore_us, restore_us)
+        return restore_us if tenant else 0
 
     def so_far(self, slot: Slot) -> Held:
         """See `Slot`."""
@@ -324,8 +348,6 @@ class DeviceLease:
             self._write(key, start_us, duration_us)
 
     def _write(self, key: _Key, start_us: int, duration_us: int) -> None:
-        if key == _RESTORED:
-            key = ("restore", "restore", self._restorer)
         self._rows += 1
         self.write(self.subject.interval(self._rows, key, start_us, duration_us))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.usage import Usage
@@ -61,7 +61,13 @@ class Leases:
                 lease.posted()
 
     def lost(self, row: Usage) -> None:
-        """This row of a call will never be in the ledger."""
+        """This row of a call will never be in the ledger: what it paid of a restore, and is not
+        posted, nobody pays."""
+        if row.restore_us:
+            self.rows = [
+                replace(each, tenant="") if _is_restore_of(each, row) else each
+                for each in self.rows
+            ]
         lease = self._open.get(row.lease)
         if lease is not None:
             lease.lost(row)
@@ -83,3 +89,7 @@ class Leases:
         self.rows.append(row)
         if row.closes:
             del self._open[row.lease]
+
+
+def _is_restore_of(interval: Interval, row: Usage) -> bool:
+    return (interval.lease, interval.reason, interval.tenant) == (row.lease, "restore", row.tenant)

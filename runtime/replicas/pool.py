@@ -29,7 +29,8 @@ _ACTIVE = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.BUSY)
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A slot of a replica, reserved for one call, and what the call waited for, in us.
+    """A slot of a replica, reserved for one call, and what the call waited for, in us: what it
+    pays of the restore is the slot's to say.
 
     `granted_ns` is a reading of the monotonic clock.
     """
@@ -240,6 +241,8 @@ class Pool:
             return Lease(replica, slot, now_ns)
         waited_us = (now_ns - since_ns) // 1000
         restore_us = min(fresh.restore_us, waited_us)
+        if restore_us:
+            slot.waited(waited_us)
         start_us = min(fresh.start_us, waited_us - restore_us)
         queue_us = waited_us - restore_us - start_us
         return Lease(replica, slot, now_ns, queue_us, start_us, restore_us, fresh.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from dsfn.runtime.worker.messages import Gpu, Load
 Told = Callable[[Replica], None]
 # Looking whether a snapshot is there takes less; bringing it from the store takes more.
 _WORTH_TELLING_US = 1_000
+# By then the node knows that its memory owner has ended, and whoever asks waits for the next one.
+_NOTICED_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,11 @@ class Starter:
             first, stages = stages or Stages(), None
             try:
                 return await self._try(revision, watch, snapshot, first)
-            except (MemoryFull, OwnerLost):  # as for `Replica.unpark`
+            except (MemoryFull, OwnerLost) as error:  # as for `Replica.unpark`
                 if not attempts:
                     raise
+                if isinstance(error, OwnerLost):
+                    await asyncio.sleep(_NOTICED_S)
             except NotFound as error:
                 if not attempts:
                     raise _snapshot_gone(revision, error) from error

@@ -150,8 +150,9 @@ def test_3_the_time_of_calls_without_a_lease_is_on_the_device_s_account_too(
 ) -> None:
     with new_ledger() as ledger:
         ledger.post(calls)
-        by_hand = device_times_by_hand(calls, *bounds)
-        assert [t for t in ledger.device_times(*bounds) if t.held_us] == by_hand
+        start_us, end_us = bounds
+        by_hand = device_times_by_hand(calls, start_us, end_us)
+        assert [t for t in ledger.device_times(start_us, end_us) if t.held_us] == by_hand
 
 
 @quick

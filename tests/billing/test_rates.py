@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from dsfn.billing.rates import EXAMPLE_CPU, EXAMPLE_GPU, Rate, RateCard, configured_card
+from dsfn.billing.rates import (
+    EXAMPLE_CPU,
+    EXAMPLE_GPU,
+    Rate,
+    RateCard,
+    card_document,
+    configured_card,
+    read_card,
+)
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
 
@@ -56,6 +64,16 @@ def test_without_configuration_the_example_card_is_in_force() -> None:
 def test_a_rate_for_a_gpu_leaves_the_cpu_its_example_rate() -> None:
     card = configured_card({"devices": {"NVIDIA L4": {"pico_per_second": 1}}})
     assert card.rate("cpu") == EXAMPLE_CPU
+
+
+def test_a_card_with_a_default_of_its_own_has_no_example_price_for_the_cpu() -> None:
+    card = read_card({"default": {"pico_per_second": 7}})
+    assert card.rate("cpu") == card.rate("NVIDIA L4") == Rate(7)
+    assert read_card(card_document(card)).rate("cpu") == Rate(7)
+    both = configured_card(
+        {"default": {"pico_per_second": 7}, "devices": {"cpu": {"pico_per_second": 2}}}
+    )
+    assert both.rate("cpu") == Rate(2)
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,7 @@ def test_after_kill_9_what_is_spent_is_spent_and_alerts_were_told_once(
         ({"amount_nano": 1, "hard": "no"}, "hard"),
         ({"amount_nano": 1, "alerts": ["50"]}, "alerts"),
         ({"amount_nano": 1, "tenant": 7}, "tenant"),
+        ({"amount_nano": 1, "tenant": ""}, "tenant"),
         ({"amount_nano": 1, "colour": "red"}, "colour"),
     ],
 )
@@ -237,3 +238,19 @@ def test_a_budget_that_makes_no_sense_is_refused_by_its_field(
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert node.http.get("/budgets").json() == {"budgets": []}
     assert node.http.get("/budgets/0").status_code == 404
+
+
+def test_a_budget_for_a_key_that_its_tenant_does_not_have_is_refused(node: LiveNode) -> None:
+    made = node.http.post("/keys", json={"name": "k", "tenant": "bob", "scopes": ["invoke"]}).json()
+    for key_id in ("nope", made["id"]):
+        document = {"amount_nano": 1, "tenant": "acme", "key_id": key_id}
+        answer = node.http.post("/budgets", json=document)
+        assert (answer.status_code, answer.json()["name"]) == (404, key_id)
+        assert repr(key_id) in answer.json()["detail"]
+    assert node.http.get("/budgets").json() == {"budgets": []}
+
+
+@pytest.mark.parametrize("path", ["/bill", "/budgets", "/invoices"])
+def test_an_empty_tenant_is_not_everybody(node: LiveNode, path: str) -> None:
+    answer = node.http.get(path, params={"tenant": ""})
+    assert (answer.status_code, answer.json()["field"]) == (422, "tenant")

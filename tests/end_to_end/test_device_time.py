@@ -21,6 +21,8 @@ from deadlines import eventually
 from live_node import APPS, Document, LiveNode, StartNode, Table, environment
 from load import Load
 
+from dsfn.billing.sqlite_ledger import SqliteLedger
+
 
 @dataclass
 class Lease:
@@ -176,6 +178,36 @@ def test_rows_say_where_a_call_ran_and_for_which_step(node: LiveNode) -> None:
         assert row.run and row.lease
     assert len({row.step for row in rows}) == 2
     assert len({row.run for row in rows}) == 1
+
+
+def test_a_call_is_charged_exactly_the_restore_that_its_tenant_has_in_the_ledger(
+    start: StartNode,
+) -> None:
+    node = start()
+    node.deploy(APPS / "device_time.py")
+    # A microsecond costs a nano-unit.
+    rate = {"pico_per_second": 10**9, "basis": "held+restore"}
+    assert node.http.post("/rates", json={"devices": {"cpu": rate}}).status_code == 201
+    charged_us = 0
+    for _ in range(12):
+        with ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(node.call, "sleeper") for _ in range(6)]
+            for headers in (call.result().headers for call in calls):
+                charged_us += int(headers["dsfn-cost-nano"]) - int(headers["dsfn-held-us"])
+        eventually(lambda: node.states("sleeper") == ["parked"], "the replica to park")
+    assert node.stop() == 0
+    with closing(SqliteLedger(node.data / "ledger.db")) as ledger:
+        paid = [
+            each
+            for each in ledger.intervals(0, 1 << 52)
+            if each.kind == "restore" and each.tenant and each.function == "sleeper"
+        ]
+        rows = list(ledger.between(0, 1 << 52))
+    by_lease = {row.lease: row.restore_us for row in rows if row.restore_us}
+    assert {each.lease: each.duration_us for each in paid} == by_lease
+    assert charged_us == sum(each.duration_us for each in paid)
+    assert len(paid) >= 12
+    assert_all_is_accounted_for(node)
 
 
 GPUS: Table = {

@@ -374,6 +374,24 @@ def test_a_full_disk_takes_no_reservation_and_stops_no_call(
     run(main)
 
 
+def test_a_call_over_a_months_end_counts_where_it_was_live_and_after_a_restart(
+    desk: Desk,
+) -> None:
+    async def main() -> None:
+        month, total = desk.set(9_000), desk.set(9_000, period="total")
+        end_us = desk.budgets.get(month).period.end_us
+        call = desk.begin("a")
+        desk.clock.at_us = end_us + 600
+        row = replace(desk.row(call, 1_000), started_at_us=end_us - 400)
+        desk.budgets.post([row])
+        assert desk.budgets.get(month).period.start_us == end_us
+        assert (desk.spent(month), desk.spent(total)) == (600, 1_000)
+        again = desk.again()
+        assert (again.spent(month), again.spent(total)) == (600, 1_000)
+
+    run(main)
+
+
 def test_each_threshold_is_told_of_once_a_month_whatever_happens(desk: Desk) -> None:
     async def main() -> None:
         id_ = desk.set(1_000, alerts=(50, 80, 100))

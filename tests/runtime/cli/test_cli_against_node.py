@@ -335,6 +335,10 @@ def test_the_bill_counts_what_was_called(dsfn: Dsfn) -> None:
         else:
             assert all(line[by] for line in bill["lines"])
         assert "Total of" in dsfn("bill", "report", "--by", by).out
+    for by in ("run", "step", "workflow"):
+        heads, *lines = dsfn("bill", "report", "--by", by).out.splitlines()
+        assert heads.lower().split()[:3] == [by, "function", "device"]
+        assert ["-", "weigh", "cpu"] in [line.split()[:3] for line in lines]
     assert dsfn("bill", "report", "--csv").out.startswith("month,")
     assert "Nothing was used in 2001-01." in dsfn("bill", "report", "--month", "2001-01").out
     assert dsfn("bill", "report", "--month", "May").code == 2

@@ -127,6 +127,16 @@ def test_every_way_to_divide_a_bill_comes_to_the_same(dsfn: Dsfn) -> None:
     assert mine["devices"] == found["devices"]
 
 
+def test_an_empty_tenant_and_a_key_that_is_not_there_are_refused(dsfn: Dsfn) -> None:
+    for command in (("bill", "report"), ("bill", "list")):
+        refused = dsfn(*command, "--tenant", "")
+        assert (refused.code, refused.out) == (2, "")
+        assert "tenant" in refused.err
+    unknown = dsfn("budgets", "set", "1.5", "--tenant", "acme", "--of-key", "nope")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "'nope'" in unknown.err
+
+
 def test_a_stretch_of_time_is_reported_at_list_price(dsfn: Dsfn) -> None:
     start, end = f"{LAST.text}-10", f"{LAST.text}-11"
     found = dsfn("bill", "report", "--start", start, "--end", end, "--json").json()

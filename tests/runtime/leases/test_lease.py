@@ -42,9 +42,11 @@ def test_a_life_is_a_start_a_restore_a_call_and_idling() -> None:
     lease = node.leases.begin("f", "f-1", ())
     move(node, 300)
     lease.ready(100)
-    lease.restored_for("acme")
     slot = lease.enter()
+    slot.waited(1_000)
     move(node, 50)
+    lease.flush()
+    assert slot.pay_restore("acme") == 100
     row = node.call(slot)
     move(node, 7)
     lease.end()
@@ -56,6 +58,39 @@ def test_a_life_is_a_start_a_restore_a_call_and_idling() -> None:
     ]
     assert held_us(node) == 357
     assert is_closed(node.rows, row.lease)
+
+
+def test_a_call_pays_only_for_as_much_of_a_restore_as_it_waited_for() -> None:
+    node = at(0)
+    lease = node.leases.begin("f", "f-1", ())
+    move(node, 300)
+    lease.ready()
+    slot = lease.enter()
+    slot.waited(40)
+    lease.flush()
+    assert slot.pay_restore("acme") == 40
+    node.call(slot)
+    later = lease.enter()
+    later.waited(1_000)
+    assert later.pay_restore("acme") == 0, "one call alone pays for a restore"
+    node.call(later)
+    lease.end()
+    assert kinds(node) == [
+        ("restore", "restore", "", 0, 260),
+        ("restore", "restore", "acme", 260, 40),
+    ]
+
+
+def test_a_restore_for_a_call_that_did_not_come_to_be_is_the_platforms() -> None:
+    node = at(0)
+    lease = node.leases.begin("f", "f-1", ())
+    move(node, 300)
+    lease.ready()
+    slot = lease.enter()
+    slot.waited(1_000)
+    slot.discard()
+    lease.end()
+    assert kinds(node) == [("restore", "restore", "", 0, 300)]
 
 
 def test_rows_say_which_devices_were_held() -> None:

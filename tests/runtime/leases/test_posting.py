@@ -176,6 +176,31 @@ def test_a_call_whose_row_finds_a_full_disk_is_the_platforms_once_there_is_room(
     play(scenario)
 
 
+def test_a_restore_whose_call_finds_a_full_disk_is_paid_by_nobody(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        lease = world.node.leases.begin("f", "f-1", ())
+        world.node.clock.move(10**9)
+        lease.ready()
+        slot = lease.enter()
+        slot.waited(10**7)
+        slot.release()
+        restore_us = slot.pay_restore("acme")
+        row = replace(usage_of(slot, slot.settle(), 1), restore_us=restore_us)
+        world.ledger.full = True
+        with pytest.raises(StorageFull):
+            await world.meter.post(row)
+        world.ledger.full = False
+        lease.end()
+        world.meter.flush()
+        world.assert_even("lease-1")
+        assert world.ledger.balance("tenant/acme", "us:cpu") == 0
+        assert world.ledger.balance("platform/restore", "us:cpu") == restore_us == 10**6
+
+    play(scenario)
+
+
 def test_a_row_that_is_posted_again_is_waited_for(play: Callable[[Scenario], None]) -> None:
     async def scenario(world: World) -> None:
         lease = world.node.leases.begin("f", "f-1", ())
