@@ -172,7 +172,8 @@ class Invoker:
                 await self.blobs.discard(str(error.fields["blob"]))
             raise
         if stream is not None:
-            usage = self._usage(call, lease, lease.slot.so_far(), 0)
+            held, restore_us = lease.slot.so_far(), lease.slot.restore_us
+            usage = self._usage(call, lease, held, 0, restore_us)
             charges: list[Charge] = []
             answer = replace(
                 self._answer(lease, reply, usage),
@@ -286,9 +287,7 @@ class Invoker:
     ) -> None:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
         cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
-        status = _status(cause)
-        usage = self._settled(call, lease, None, status)
-        usage = replace(usage, error=type(cause).__name__)
+        usage = self._settled(call, lease, None, _status(cause), type(cause).__name__)
         self.metrics.failed(call.function, usage.error, usage.status)
         if isinstance(error, DsfnError):
             charge = self._charge(usage)
@@ -297,7 +296,12 @@ class Invoker:
         await post(usage)
 
     def _settled(
-        self, call: Call, lease: Lease, busy_us: int | None, status: Status = "succeeded"
+        self,
+        call: Call,
+        lease: Lease,
+        busy_us: int | None,
+        status: Status = "succeeded",
+        error: str = "",
     ) -> Usage:
         """The row of a call that is over for its caller. That it was cut off a little late, or
         came to a replica only to be refused, is not the caller's to pay, and neither is the
@@ -306,10 +310,19 @@ class Invoker:
         limit_us = 0 if status == "rejected" else self._limit_us(call, lease)
         pays = status not in ("rejected", "platform")
         restore_us = slot.pay_restore(call.tenant if pays else "")
-        usage = self._usage(call, lease, slot.settle(limit_us), busy_us)
-        return replace(usage, restore_us=restore_us, status=status)
+        held = slot.settle(limit_us)
+        return self._usage(call, lease, held, busy_us, restore_us, status, error)
 
-    def _usage(self, call: Call, lease: Lease, held: Held, busy_us: int | None) -> Usage:
+    def _usage(
+        self,
+        call: Call,
+        lease: Lease,
+        held: Held,
+        busy_us: int | None,
+        restore_us: int,
+        status: Status = "succeeded",
+        error: str = "",
+    ) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
         devices, origin = lease.slot.lease.subject, call.origin or _NO_ORIGIN
         return Usage(
@@ -322,8 +335,9 @@ class Invoker:
             started_at_us=held.started_at_us,
             busy_us=held.held_us if busy_us is None else min(busy_us, held.held_us),
             held_us=held.held_us,
-            restore_us=lease.slot.restore_us,
-            status="succeeded",
+            restore_us=restore_us,
+            status=status,
+            error=error,
             idempotency_key=call.idempotency_key or "",
             key_id=call.key_id,
             device=devices.device,
