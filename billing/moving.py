@@ -16,10 +16,10 @@ from dsfn.billing.evidence import Evidence
 from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.queries import Execute
 from dsfn.billing.rollups import RollupKey, Totals
+from dsfn.billing.snapshot import Snapshot
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Verification
-from dsfn.billing.verify import Snapshot
 from dsfn.functions.errors import Conflict
 
 # What is written in one transaction: a move that is stopped goes on after the last of them.

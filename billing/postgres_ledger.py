@@ -30,11 +30,12 @@ from dsfn.billing.postgres_migrations import migrate
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.postgres_repeats import find_entries
-from dsfn.billing.postgres_verify import PostgresBooks, heads_of
+from dsfn.billing.postgres_verify import PostgresBooks
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.signing import SigningKey
+from dsfn.billing.snapshot import heads_of
 from dsfn.billing.usage import Usage
 from dsfn.billing.verification import Verification
 from dsfn.billing.verify import verify

@@ -7,44 +7,17 @@ from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol
 
 from dsfn.billing.canonical import FIRST_HASH
-from dsfn.billing.chain import Head
-from dsfn.billing.chain_check import MAX_PROBLEMS, Checked, diagnose, read_row
+from dsfn.billing.chain_check import MAX_PROBLEMS, Checked, check, diagnose, read_row
 from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.evidence import Evidence
-from dsfn.billing.money_check import MoneyCheck, MoneyTables
+from dsfn.billing.money_check import MoneyCheck
+from dsfn.billing.snapshot import Snapshot
+from dsfn.billing.stretches import Stretch
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
 
 # The first checkpoint is signed a minute after the first row.
 MAX_UNSIGNED_US = 600 * 1_000_000
-
-
-class Snapshot(MoneyTables, Protocol):
-    """A ledger as it was at one moment."""
-
-    def heads(self) -> list[tuple[int, Head]]:
-        """The last row of each chain that has rows, by their numbers."""
-
-    def hash_of(self, chain: int, seq: int) -> bytes | None:
-        """The hash of a row, None where that is missing."""
-
-    def rollups(self) -> Iterator[tuple[Any, ...]]:
-        """The fields of `RollupKey`, then those of `RollupSum`."""
-
-    def accounts(self) -> Iterator[tuple[Any, ...]]:
-        """Account, commodity, balance, and 1 for the account of a lease that is closed."""
-
-    def reservations(self) -> Iterator[tuple[Any, ...]]:
-        """Tenant and id of those that are open."""
-
-    def broken_leases(self, limit: int) -> list[tuple[str, str, int]]:
-        """Account, commodity and balance of leases that are closed and do not come to 0."""
-
-    def last_checkpoint(self) -> int:
-        """The largest number of a checkpoint in the database, 0 while there is none."""
-
-    def checkpoints(self) -> Iterator[tuple[int, str]]:
-        """Those that are in the database, with their numbers, in order."""
 
 
 class Books(Protocol):
@@ -60,8 +33,8 @@ class Books(Protocol):
     def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """The rows with these numbers that are there, with all columns of the table, in order."""
 
-    def check(self, stretches: Iterable[tuple[int, int, int]]) -> Iterator[Checked]:
-        """What came of checking stretches (chain, first, last), in their order."""
+    def check(self, stretches: Iterable[Stretch]) -> Iterator[Checked]:
+        """What came of checking stretches, in their order."""
 
 
 def verify(books: Books, evidence: Evidence) -> Verification:
@@ -135,3 +108,10 @@ def hash_before(books: Books, chain: int, first: int) -> bytes | None:
         return FIRST_HASH
     before = next(books.rows(chain, first - 1, first - 1), None)
     return None if before is None else read_row(before).hash
+
+
+def check_stretch(books: Books, stretch: Stretch) -> Checked:
+    """What came of checking one stretch."""
+    chain, first, last = stretch
+    before = hash_before(books, chain, first)
+    return check(books.rows(chain, first, last), first, last, before)

@@ -43,6 +43,3 @@ WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
 
 -- name: select_broken_leases
 SELECT account, commodity, balance FROM accounts WHERE broken LIMIT :limit;
-
--- name: select_all_checkpoints
-SELECT number, document FROM checkpoints ORDER BY number;
