@@ -30,6 +30,11 @@ class Range:
     start_us: int
     end_us: int
 
+    @classmethod
+    def of(cls, month: Month) -> Range:
+        """A whole month."""
+        return cls(month.start_us, month.end_us)
+
     @property
     def month(self) -> Month | None:
         """The month that this is, exactly."""
@@ -91,8 +96,7 @@ def _week(today: date, before: int) -> Range:
 
 
 def _month(day: date) -> Range:
-    month = Month.parse(day.isoformat()[:7])
-    return Range(month.start_us, month.end_us)
+    return Range.of(Month.parse(day.isoformat()[:7]))
 
 
 def _year(year: int) -> Range:

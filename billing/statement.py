@@ -140,7 +140,7 @@ def month_statement(
 ) -> Statement:
     """The bill of a month that has these lines."""
     return replace(
-        _statement(ledger, book, Range(month.start_us, month.end_us), by, lines, tenant),
+        _statement(ledger, book, Range.of(month), by, lines, tenant),
         month=month.text,
         devices=_month_devices(ledger, month),
     )

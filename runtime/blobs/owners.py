@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import apsw
 
+from dsfn.billing.periods import DAY_US
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import InvalidInput
 from dsfn.runtime.blobs.references import REF_PREFIX
@@ -13,7 +14,6 @@ from dsfn.runtime.clock import Clock
 
 # A blob that nothing needs goes much sooner; one that is needed is named again.
 KEEP_OWNERS_S = 62 * 24 * 3600
-_DAY_US = 86_400_000_000
 _PRUNE_ROWS = 1000
 _QUERIES = load_queries("dsfn.runtime.blobs", "sql/owners.sql")
 
@@ -42,7 +42,7 @@ class BlobOwners:
             ref = f"{REF_PREFIX}{digest}"
             got = self._connection.execute(_QUERIES["got"], (tenant, ref)).fetchone()
             return got is not None and bool(got[0])
-        if self._clock.now_us() - int(row[0]) > _DAY_US:
+        if self._clock.now_us() - int(row[0]) > DAY_US:
             self.add(tenant, digest)
         return True
 

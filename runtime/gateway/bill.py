@@ -73,8 +73,7 @@ def _stretch(query: dict[str, str], now_us: int) -> Range:
         case []:
             return named("this month", now_us)
         case ["month"]:
-            month = Month.parse(query["month"])
-            return Range(month.start_us, month.end_us)
+            return Range.of(Month.parse(query["month"]))
         case ["for"]:
             return named(query["for"], now_us)
         case ["end", "start"]:

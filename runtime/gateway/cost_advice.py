@@ -36,8 +36,7 @@ def _stretch(month: str | None, words: str | None, now_us: int) -> Range:
         return named(DEFAULT_TIME if words is None else words, now_us)
     if words is not None:
         raise UsageError("Advice is by a month or for a time, not both.")
-    found = Month.parse(month)
-    return Range(found.start_us, found.end_us)
+    return Range.of(Month.parse(month))
 
 
 ROUTES = [Route("/cost/advice", advice, methods=["GET"])]
