@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -94,6 +95,23 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def several(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads an option: names with commas between them, of those that are known."""
+
+    def names(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        if not set(chosen) <= set(known):
+            raise argparse.ArgumentTypeError(f"choose from {', '.join(known)}")
+        return chosen
+
+    return names
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Reads an option: whole numbers with commas between them."""
+    return tuple(int(part) for part in text.split(","))
 
 
 def save(

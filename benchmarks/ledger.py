@@ -12,14 +12,14 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
-from benchmarks.harness import Machine, console, save
+from benchmarks.harness import Machine, console, numbers, save, several
 from benchmarks.ledgers.books import bill, check
 from benchmarks.ledgers.recovery import recover
 from benchmarks.ledgers.serving import serve
@@ -94,31 +94,17 @@ def _filesystem(directory: Path) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", type=_several(PARTS), default=PARTS)
-    parser.add_argument("--stores", type=_several(STORES), default=STORES)
+    parser.add_argument("--only", type=several(PARTS), default=PARTS)
+    parser.add_argument("--stores", type=several(STORES), default=STORES)
     parser.add_argument("--rows", type=int, default=20_000, help="posted in each case")
-    parser.add_argument("--writers", type=_numbers, default=WRITERS)
-    parser.add_argument("--batches", type=_numbers, default=BATCHES)
+    parser.add_argument("--writers", type=numbers, default=WRITERS)
+    parser.add_argument("--batches", type=numbers, default=BATCHES)
     parser.add_argument("--verify-rows", type=int, default=200_000)
     parser.add_argument("--report-rows", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--calls", type=int, default=2_000, help="of each node")
     parser.add_argument("--output", type=Path, help="a file in place of benchmarks/results/...")
     return parser.parse_args()
-
-
-def _several(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    def names(text: str) -> tuple[str, ...]:
-        chosen = tuple(text.split(","))
-        if not set(chosen) <= set(known):
-            raise argparse.ArgumentTypeError(f"choose from {', '.join(known)}")
-        return chosen
-
-    return names
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

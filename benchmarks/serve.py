@@ -10,10 +10,10 @@ median over the rounds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.harness import Machine, Spread, console, save, show
+from benchmarks.harness import Machine, Spread, console, numbers, save, several, show
 from benchmarks.systems import SYSTEMS, WORKLOADS, Workload, serving
 from benchmarks.wrk import Load, load
 
@@ -104,24 +104,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of load, for each case")
-    parser.add_argument("--systems", type=_several(SYSTEMS), default=SYSTEMS)
-    parser.add_argument("--workloads", type=_several(WORKLOADS), default=WORKLOADS)
-    parser.add_argument("--clients", type=_numbers, default=CLIENTS)
+    parser.add_argument("--systems", type=several(SYSTEMS), default=SYSTEMS)
+    parser.add_argument("--workloads", type=several(WORKLOADS), default=WORKLOADS)
+    parser.add_argument("--clients", type=numbers, default=CLIENTS)
     return parser.parse_args()
-
-
-def _several(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    def names(text: str) -> tuple[str, ...]:
-        chosen = tuple(text.split(","))
-        if not set(chosen) <= set(known):
-            raise argparse.ArgumentTypeError(f"choose from {', '.join(known)}")
-        return chosen
-
-    return names
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from subprocess import SubprocessError
 
-from benchmarks.harness import Machine, console, save
+from benchmarks.harness import Machine, console, save, several
 from benchmarks.workflows.cases import Case
 from benchmarks.workflows.rows import ResumedRow, Row, aims, show_all
 from benchmarks.workflows.running import Failed, Found, Resumed, measure, resume
@@ -96,7 +96,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.5, help="for each case")
-    parser.add_argument("--systems", type=_names, default=tuple(SYSTEMS))
+    parser.add_argument("--systems", type=several(SYSTEMS), default=tuple(SYSTEMS))
     parser.add_argument("--chains", type=_numbers, default=CHAINS)
     parser.add_argument("--fans", type=_numbers, default=FANS)
     parser.add_argument("--under-way", type=_numbers, default=UNDER_WAY)
@@ -104,13 +104,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--resume-peers", type=int, default=RESUME_PEERS, help="of the others")
     parser.add_argument("--output", type=Path, help="a file in place of benchmarks/results/...")
     return parser.parse_args()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    chosen = tuple(text.split(","))
-    if not set(chosen) <= SYSTEMS.keys():
-        raise argparse.ArgumentTypeError(f"choose from {', '.join(SYSTEMS)}")
-    return chosen
 
 
 def _numbers(text: str) -> tuple[int, ...]:

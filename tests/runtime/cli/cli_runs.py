@@ -67,3 +67,17 @@ class Dsfn:
             os.chdir(here)
             os.environ.clear()
             os.environ.update(before)
+
+
+@contextmanager
+def serving(directory: Path, source: str) -> Iterator[Dsfn]:
+    """The command line of a node on which `source` is deployed; `{place}` in it is `directory`."""
+    (directory / "flow.py").write_text(source.replace("{place}", str(directory)))
+    command_line = Dsfn(directory, {"DSFN_DATA": str(directory / "data")})
+    assert command_line("up", "--detach", "--port", "0").code == 0
+    try:
+        run = command_line("deploy", "flow.py")
+        assert run.code == 0, run.err
+        yield command_line
+    finally:
+        command_line("down")

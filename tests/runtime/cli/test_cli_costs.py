@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from cli_documents import assert_shape, documented
-from cli_runs import Dsfn
+from cli_runs import Dsfn, serving
 
 SOURCE = """
 import time
@@ -52,16 +52,8 @@ def letters(words: list[str]) -> int:
 @pytest.fixture(scope="module")
 def dsfn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dsfn]:
     """A node with the workflow above."""
-    directory = tmp_path_factory.mktemp("costs")
-    (directory / "flow.py").write_text(SOURCE.replace("{place}", str(directory)))
-    command_line = Dsfn(directory, {"DSFN_DATA": str(directory / "data")})
-    assert command_line("up", "--detach", "--port", "0").code == 0
-    try:
-        run = command_line("deploy", "flow.py")
-        assert run.code == 0, run.err
+    with serving(tmp_path_factory.mktemp("costs"), SOURCE) as command_line:
         yield command_line
-    finally:
-        command_line("down")
 
 
 def run_of(dsfn: Dsfn, *words: str) -> str:

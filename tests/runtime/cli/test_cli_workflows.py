@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 from cli_documents import assert_shape, documented
-from cli_runs import Dsfn, Run
+from cli_runs import Dsfn, Run, serving
 
 SOURCE = '''
 import time
@@ -79,16 +79,8 @@ def files(folder: list[dsfn.File], note: dsfn.Text) -> list[str]:
 @pytest.fixture(scope="module")
 def dsfn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dsfn]:
     """A node with the workflows above."""
-    directory = tmp_path_factory.mktemp("workflows")
-    (directory / "flow.py").write_text(SOURCE.replace("{place}", str(directory)))
-    command_line = Dsfn(directory, {"DSFN_DATA": str(directory / "data")})
-    assert command_line("up", "--detach", "--port", "0").code == 0
-    try:
-        run = command_line("deploy", "flow.py")
-        assert run.code == 0, run.err
+    with serving(tmp_path_factory.mktemp("workflows"), SOURCE) as command_line:
         yield command_line
-    finally:
-        command_line("down")
 
 
 def letters(dsfn: Dsfn, *words: str) -> Run:
