@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
 import torch
 from deadlines import eventually
@@ -52,8 +52,8 @@ def right(place: Path) -> dict[str, list[list[float]]]:
     answers = {}
     for name in ("alpha", "beta"):
         source = (
-            f"import json, two_large\nmodel = two_large.{name.title()}()\nmodel.setup()\n"
-            "print(json.dumps([model(number) for number in range(5)]))"
+            "import json, two_large\n"
+            f"print(json.dumps([two_large.{name.title()}(number) for number in range(5)]))"
         )
         done = subprocess.run(
             [sys.executable, "-c", source],
@@ -107,11 +107,23 @@ def test_functions_that_do_not_fit_together_take_turns(
 def test_what_is_killed_in_a_restore_is_replaced(
     node: LiveNode, right: dict[str, list[list[float]]], victim: str
 ) -> None:
-    with restoring(node, 1) as call:
-        (pid,) = node.pids("alpha") if victim == "worker" else [node.memory()["pid"]]
+    with restoring(node, "beta", 1) as call:
+        (pid,) = node.pids("beta") if victim == "worker" else [node.memory()["pid"]]
         os.kill(pid, signal.SIGKILL)
-        assert call.result() == right["alpha"][1]
-    assert node.value("beta", number=2) == right["beta"][2]
+        assert call.result().json() == right["beta"][1]
+    for number, name in enumerate(("alpha", "beta")):
+        assert node.value(name, number=number) == right[name][number]
+
+
+def test_a_call_whose_weights_never_come_is_told_so(
+    node: LiveNode, right: dict[str, list[list[float]]]
+) -> None:
+    assert node.describe("alpha")["snapshot"]["streams"]
+    with restoring(node, "alpha", 1) as call:
+        os.kill(node.memory()["pid"], signal.SIGKILL)
+        answer = call.result()
+    assert answer.status_code == 503, answer.text
+    assert "its weights did not come" in answer.json()["detail"]
     assert node.value("alpha", number=3) == right["alpha"][3]
 
 
@@ -196,13 +208,12 @@ def test_a_node_that_is_killed_in_a_restore_leaves_no_memory_taken(
 
 
 @contextmanager
-def restoring(node: LiveNode, number: float) -> Iterator[Future[Any]]:
-    """A call of alpha whose weights are on their way."""
-    node.value("alpha", number=0)
-    node.park("beta")
-    node.park("alpha")
+def restoring(node: LiveNode, name: str, number: float) -> Iterator[Future[httpx.Response]]:
+    """A call of a function whose weights are on their way."""
+    node.value(name, number=0)
+    node.park(name)
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(node.value, "alpha", number=number)
+        call = threads.submit(node.call, name, number=number)
         eventually(lambda: node.memory()["mappings"] == 1 or call.done(), "the restore to begin")
         yield call
 

@@ -22,9 +22,6 @@ class _Model:
             for _ in range(LAYERS)
         ]
 
-    def sample(self) -> dict[str, object]:
-        return {"number": 1}
-
     @torch.inference_mode()
     def __call__(self, number: float, seconds: float = 0) -> list[float]:
         time.sleep(seconds)
@@ -36,13 +33,16 @@ class _Model:
 
 @dsfn.function(gpu=1, max_replicas=1, park_after=3600, remove_after=3600)
 class Alpha(_Model):
-    """3 GiB."""
+    """3 GiB, and calls that run while they come: that needs a sample."""
 
     seed = 1
+
+    def sample(self) -> dict[str, object]:
+        return {"number": 1}
 
 
 @dsfn.function(gpu=1, max_replicas=1, park_after=3600, remove_after=3600)
 class Beta(_Model):
-    """3 GiB."""
+    """3 GiB, and calls that wait until they have come."""
 
     seed = 2
