@@ -291,7 +291,10 @@ def test_the_status_says_where_every_byte_is(small: LiveNode) -> None:
     assert set(found["devices"][0]) == set(DeviceDocument.__annotations__)
     assert set(found["links"][0]) == set(LinkDocument.__annotations__)
     assert found["arena_used_bytes"] + found["arena_free_bytes"] == found["arena_bytes"]
-    assert found["devices"][0]["resident_bytes"] == 16 * MIB
+    (device,) = found["devices"]
+    assert device["resident_bytes"] == 16 * MIB
+    places = ("resident", "pooled", "neighbour", "staging", "free")
+    assert sum(device[f"{place}_bytes"] for place in places) == device["total_bytes"]
 
 
 def has_ended(pid: int) -> bool:
