@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Hundreds of processes are started here: each would compile dsfn for itself again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What checks FOCUS files needs a newer Python, and an environment of its own.
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
