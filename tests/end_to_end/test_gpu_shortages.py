@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table
 
 MIB = 1 << 20
 SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+weights = cache(gpus.layers)
 # One of the models, 16 MiB each, fits the GPU, and all fit the arena.
 ONE_FITS: Table = {
     "devices": [f"host:{20 * MIB}:0"],
@@ -27,7 +28,7 @@ ONE_FITS: Table = {
 
 
 def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(gpus.layers(SEEDS[name]), number)
+    return gpus.answer(weights(SEEDS[name]), number)
 
 
 @pytest.mark.parametrize("victim", ["worker", "owner"])
