@@ -26,7 +26,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 # Most tests wait for processes and for clocks: more of them run at once than there are processors.
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
