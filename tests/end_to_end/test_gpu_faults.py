@@ -19,7 +19,6 @@ from deadlines import eventually
 from live_node import (
     APPS,
     SHARED_MEMORY,
-    Document,
     LiveNode,
     StartNode,
     Table,
@@ -90,10 +89,10 @@ def expected(number: float) -> list[float]:
 @contextmanager
 def restoring(node: LiveNode, number: float) -> Iterator[Future[Any]]:
     """A call of alpha whose weights are on their way."""
-    park(node)
+    node.park("alpha")
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(node.value, "alpha", number=number)
-        eventually(lambda: memory(node)["mappings"] == 1, "the restore to begin")
+        eventually(lambda: node.memory()["mappings"] == 1, "the restore to begin")
         yield call
 
 
@@ -107,11 +106,11 @@ def test_a_worker_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> Non
 
 
 def test_an_owner_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> None:
-    before = memory(slow)
+    before = slow.memory()
     with restoring(slow, 2) as call:
         os.kill(before["pid"], signal.SIGKILL)
         assert call.result() == expected(2)
-    assert memory(slow)["restarts"] == before["restarts"] + 1
+    assert slow.memory()["restarts"] == before["restarts"] + 1
     assert_nothing_leaked(slow)
 
 
@@ -128,18 +127,18 @@ def test_an_owner_that_is_killed_while_a_replica_starts_is_replaced(
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(node.value, "starts-slowly")
         eventually(lambda: begun.read_text() != before, "setup() to run")
-        os.kill(memory(node)["pid"], signal.SIGKILL)
+        os.kill(node.memory()["pid"], signal.SIGKILL)
         assert call.result() == 1
-    assert memory(node)["restarts"] == 1
+    assert node.memory()["restarts"] == 1
 
 
 def test_a_node_that_is_killed_in_a_restore_leaves_nothing(start: StartNode) -> None:
     before = set(SHARED_MEMORY.iterdir())
     node = start(gpu=SLOW)
     node.deploy(APPS / "one_gpu.py")
-    park(node)
+    node.park("alpha")
     call = node.begin("alpha", number=3)
-    eventually(lambda: memory(node)["mappings"] == 1, "the restore to begin")
+    eventually(lambda: node.memory()["mappings"] == 1, "the restore to begin")
     node.kill()  # and waits until none of its processes is left
     call.close()
     assert not left_in_shared_memory(before)
@@ -152,7 +151,7 @@ def test_a_node_that_is_killed_in_a_restore_leaves_nothing(start: StartNode) -> 
 
 
 def test_a_caller_that_leaves_in_a_restore_leaves_the_replica_for_the_next(slow: LiveNode) -> None:
-    park(slow)
+    slow.park("alpha")
     (pid,) = slow.pids("alpha")
     slow.begin("alpha", number=4).close()
     assert slow.value("alpha", number=4) == expected(4)
@@ -170,7 +169,7 @@ def test_parks_that_race_restores_spoil_no_answer(start: StartNode) -> None:
     with ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(call, draw.randrange(5)) for _ in range(60)]
         while not all(each.done() for each in calls):
-            park(node)
+            node.park("alpha")
         assert all(each.result() for each in calls)
     assert_nothing_leaked(node)
 
@@ -188,28 +187,23 @@ def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode
 
 
 def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
-    first, begun = memory(slow)["pid"], len(slow.log)
+    first, begun = slow.memory()["pid"], len(slow.log)
     os.kill(first, signal.SIGKILL)
     eventually(lambda: "The memory owner runs as process" in slow.log[begun:], "the next owner")
     told = slow.log[begun:]
     assert f"The memory owner, process {first}, is lost: it has ended. Another" in told
-    assert f"The memory owner runs as process {memory(slow)['pid']}." in told
+    assert f"The memory owner runs as process {slow.memory()['pid']}." in told
 
 
 def test_an_owner_that_hangs_is_replaced(slow: LiveNode) -> None:
-    first = memory(slow)
+    first = slow.memory()
     os.kill(first["pid"], signal.SIGSTOP)
     assert slow.http.get("/status").json()["memory_fault"] == "It does not answer."
     end = f"process {first['pid']}, is lost: it did not answer"
     eventually(lambda: end in slow.log, "its end")
     assert slow.value("alpha", number=6) == expected(6)
-    assert memory(slow)["restarts"] == first["restarts"] + 1
+    assert slow.memory()["restarts"] == first["restarts"] + 1
     assert_nothing_leaked(slow)
-
-
-def park(node: LiveNode) -> None:
-    answer = node.http.post("/functions/alpha/park", json={"to": "parked"})
-    assert answer.status_code == 200, answer.text
 
 
 def assert_nothing_leaked(node: LiveNode) -> None:
@@ -217,25 +211,15 @@ def assert_nothing_leaked(node: LiveNode) -> None:
     from one round to the next."""
 
     def is_empty() -> bool:
-        found = memory(node)
+        found = node.memory()
         resident_bytes = found["devices"][0]["resident_bytes"]
         return bool(found["mappings"] == found["workers"] == resident_bytes == 0)
 
     def rest() -> int:
-        node.http.post("/functions/alpha/park", json={"to": "absent"})
+        node.park("alpha", "absent")
         eventually(is_empty, "the owner to have all back")
-        return psutil.Process(memory(node)["pid"]).num_fds()
+        return psutil.Process(node.memory()["pid"]).num_fds()
 
     before = rest()
     assert node.value("alpha", number=1) == expected(1)
     eventually(lambda: rest() <= before, "the owner's descriptors to be closed")
-
-
-def memory(node: LiveNode) -> Document:
-    def found() -> Document | None:
-        document: Document | None = node.http.get("/status").json()["memory"]
-        return document
-
-    document = eventually(found, "an owner")
-    assert document is not None
-    return document
