@@ -79,7 +79,7 @@ class Endpoint:
     def decode(self, call: CallFrame) -> dict[str, object]:
         """The arguments of a call. Raises what `decode_arguments` raises, `NotAcceptable`."""
         use_threads(call.threads)
-        check_accept(self.signature, call.accept)
+        check_accept(self.signature.outline.result, call.accept)
         return decode_arguments(
             self.signature, call.content_type, call.body, self.fetch, self.limits
         )
