@@ -376,7 +376,7 @@ class Invoker:
             call_id=usage.invocation_id,
             revision=usage.revision,
             content_type=reply.content_type,
-            phases=self._phases(lease),
+            phases=self._phases(lease, reply.weights_us),
             charge=self._charge(usage),
             body=reply.body,
         )
@@ -392,9 +392,10 @@ class Invoker:
             currency=card.currency,
         )
 
-    def _phases(self, lease: Lease) -> Phases:
+    def _phases(self, lease: Lease, weights_us: int = 0) -> Phases:
         execute_us = (self.clock.monotonic_ns() - lease.granted_ns) // 1000
-        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, lease.parts)
+        parts = (*lease.parts, ("execute.weights", weights_us)) if weights_us else lease.parts
+        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, parts)
 
 
 @dataclass(frozen=True, slots=True)

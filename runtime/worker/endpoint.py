@@ -98,9 +98,9 @@ class Endpoint:
 
     def result(self, number: int, watch: Stopwatch, encoded: Encoded) -> Answer:
         """The frame of a whole result."""
-        return Answer(
-            frames.encode_result(number, watch.read_us(), encoded.content_type, encoded.body)
-        )
+        busy_us, weights_us = watch.read_us(), watch.waits.waited_us
+        head_and_body = encoded.content_type, encoded.body
+        return Answer(frames.encode_result(number, busy_us, *head_and_body, weights_us=weights_us))
 
     def fault(self, number: int, watch: Stopwatch, error: BaseException) -> Answer:
         """The frame that tells of what a call raised."""
