@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from live_node import (
     LiveNode,
     StartNode,
     Table,
+    launch,
     left_in_shared_memory,
     start_node,
 )
@@ -184,6 +186,26 @@ def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode
     eventually(lambda: "no room for 100663296 bytes" in fault(), "the reason")
     assert node.http.get("/status").json()["memory"] is None
     assert node.log.count("The memory owner cannot be started") == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "reason"),
+    [
+        ("cuda:99", 1, "(cuda-bindings is not|cuDeviceGet|cuInit|there is no driver)"),
+        ("gpu0", 2, "there is no device 'gpu0'"),
+    ],
+)
+def test_a_node_whose_configuration_names_a_device_that_is_not_there_does_not_start(
+    tmp_path: Path, device: str, code: int, reason: str
+) -> None:
+    node = launch(tmp_path, gpu={**SLOW, "devices": [device]})
+    try:
+        assert node.wait() == code
+    finally:
+        node.end()
+    (sentence,) = node.log.splitlines()
+    assert re.search(f"gpu.devices of config.toml cannot be used: {reason}", sentence)
+    assert not node.processes()
 
 
 def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
