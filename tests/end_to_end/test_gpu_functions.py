@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ SMALL: Table = {
     "context": "0B",
 }
 SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+weights = cache(gpus.layers)
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +63,14 @@ def single(start: StartNode) -> LiveNode:
 
 
 def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(gpus.layers(SEEDS[name]), number)
+    return gpus.answer(weights(SEEDS[name]), number)
 
 
 def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) -> None:
     described = small.describe("sleeper")
     assert described["snapshot"] is not None, described["snapshot_reason"]
     pid, *first = small.value("sleeper", number=1.5)
-    assert first == gpus.answer(gpus.layers(4), 1.5)
+    assert first == gpus.answer(weights(4), 1.5)
     eventually(lambda: small.states("sleeper") == ["parked"], "it to park")
     assert small.memory()["mappings"] == 0
     back = small.call("sleeper", number=1.5)
