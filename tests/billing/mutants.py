@@ -39,7 +39,7 @@ LEDGER_TESTS = ("postings", "open_leases", "ledger_format", "ledger")
 BILL_TESTS = ("pricing", "statement", "months")
 # The tests that are about a module; "test_" goes before each.
 TESTS: dict[str, tuple[str, ...]] = {
-    "money": ("money", "rates", "rate_book", "pricing"),
+    "money": ("money", "rates", "rate_book"),
     "splitting": ("splitting", "pricing"),
     "periods": ("periods", "ranges"),
     "ranges": ("ranges",),

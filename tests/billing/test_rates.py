@@ -134,6 +134,7 @@ def test_a_cost_is_truncated_to_nano_and_has_the_fee(make_usage: MakeUsage) -> N
     card = RateCard(devices={"cpu": Rate(1_999, "held", 2_000)})
     assert card.cost_nano(make_usage(held_us=999_999)) == 3
     assert card.cost_nano(make_usage(held_us=1_000_501)) == 4
+    assert card.rate("cpu").cost_nano(0, 1_000_501, 0) == 4
 
 
 def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
