@@ -62,7 +62,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "leases": ("open_leases",),
     "rollups": ("ledger", "statement", "verify"),
     "chain_check": ("chain_check",),
-    "checkpoint_check": ("verify",),
+    "checkpoint_check": ("checkpoint_check",),
     "totals_check": ("verify",),
     "money_check": ("money_check",),
     "document_check": ("months",),

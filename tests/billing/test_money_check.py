@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -28,9 +29,9 @@ CARD = RateCard(devices={"cpu": Rate(10**12)}, tax=1_900)
 MakeUsage = Callable[..., Usage]
 
 
-@pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
-    return SigningKey.open(tmp_path / "key.pem")
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    return SigningKey.open(tmp_path_factory.mktemp("key") / "key.pem")
 
 
 def fill(ledger: Ledger, key: SigningKey, make_usage: MakeUsage) -> None:
@@ -56,12 +57,21 @@ def kinds(found_in: Path, evidence: Evidence = NO_EVIDENCE) -> set[str]:
     return {problem.kind for problem in verify(SqliteBooks(found_in), evidence).problems}
 
 
-@pytest.fixture
-def path(tmp_path: Path, key: SigningKey, make_usage: MakeUsage) -> Path:
-    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+@pytest.fixture(scope="module")
+def untouched(
+    tmp_path_factory: pytest.TempPathFactory, key: SigningKey, make_usage: MakeUsage
+) -> Path:
+    path = tmp_path_factory.mktemp("money") / "ledger.db"
+    with closing(SqliteLedger(path)) as ledger:
         fill(ledger, key, make_usage)
-    assert kinds(tmp_path / "ledger.db", Evidence(frozenset({key.public_key}))) == set()
-    return tmp_path / "ledger.db"
+    assert kinds(path, Evidence(frozenset({key.public_key}))) == set()
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path, untouched: Path) -> Path:
+    """A ledger to do something to."""
+    return Path(shutil.copy(untouched, tmp_path))
 
 
 def tamper(path: Path, statements: str) -> None:
