@@ -151,7 +151,7 @@ def test_a_posting_is_read_back_from_its_row_field_for_field(usage: Any) -> None
         idle,
     ]
     for kind in ("reserve", "post", "void"):
-        posting = replace(RESERVATION, kind=kind)  # type: ignore[arg-type]
+        posting = replace(RESERVATION, kind=kind)
         assert reservation_of(entries_of(posting, 0)[0]) == posting
 
 
@@ -168,9 +168,10 @@ def test_the_restore_of_a_call_without_a_lease_is_time_of_the_device_and_no_call
     usage: Any,
 ) -> None:
     call, restore = entries_of(replace(usage, lease=""), 0)
-    times = {"busy_us": 0, "held_us": 7, "restore_us": 0, "amount": 14}
-    nothing = {"status": "", "error": "", "idempotency_key": ""}
-    assert restore == call._replace(kind="restore", source="restore", **times, **nothing)
+    assert restore == call._replace(
+        kind="restore", source="restore", busy_us=0, held_us=7, restore_us=0, amount=14,
+        status="", error="", idempotency_key="",
+    )  # fmt: skip
 
 
 def test_a_reversal_takes_back_what_a_row_moved_in_the_first_open_month(usage: Any) -> None:
