@@ -8,7 +8,7 @@ import pytest
 
 from dsfn.billing.canonical import FIRST_HASH, row_hash
 from dsfn.billing.chain import Head, link
-from dsfn.billing.chain_check import MAX_PROBLEMS, Row, check, diagnose
+from dsfn.billing.chain_check import MAX_PROBLEMS, Row, check, diagnose, read_row
 from dsfn.billing.entry import Entry, entries_of
 from dsfn.billing.usage import Usage
 
@@ -172,3 +172,8 @@ def test_a_stretch_that_begins_after_a_missing_row_or_elsewhere_is_not_right() -
     assert check(values_of(rows[9:]), 10, COUNT, rows[8].hash).bad_seq is None
     assert check([], 1, 1, FIRST_HASH).bad_seq == 1
     assert check([], 1, 0, FIRST_HASH).bad_seq is None
+
+
+def test_a_row_is_read_from_the_columns_of_the_table() -> None:
+    rows = chain(number=3)
+    assert [read_row(values) for values in values_of(rows)] == rows

@@ -123,10 +123,10 @@ def test_money_is_set_aside_and_given_back_once() -> None:
 @pytest.mark.parametrize(
     ("kind", "rounding_nano", "rounding"),
     [
-        ("invoice", 3, ("revenue", "rounding")),
-        ("invoice", -3, ("rounding", "revenue")),
-        ("credit", 3, ("rounding", "revenue")),
-        ("credit", -3, ("revenue", "rounding")),
+        ("invoice", 1, ("revenue", "rounding")),
+        ("invoice", -1, ("rounding", "revenue")),
+        ("credit", 1, ("rounding", "revenue")),
+        ("credit", -1, ("revenue", "rounding")),
     ],
 )
 def test_a_document_is_revenue_but_for_its_rounding(
@@ -138,7 +138,7 @@ def test_a_document_is_revenue_but_for_its_rounding(
     charge = replace(CHARGE, kind=kind)
     assert moved(charge) == [booked]
     with_rounding = moved(replace(charge, rounding_nano=rounding_nano))
-    assert with_rounding == [booked, ("rounding", kind, 3, *rounding, "nano:EUR")]
+    assert with_rounding == [booked, ("rounding", kind, 1, *rounding, "nano:EUR")]
 
 
 def test_a_posting_is_read_back_from_its_row_field_for_field(usage: Any) -> None:
