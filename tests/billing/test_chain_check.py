@@ -108,6 +108,10 @@ def found_in(rows: Sequence[Row], last: int = 0) -> list[tuple[int | None, str]]
             [(4, "swapped"), (9, "swapped"), (12, "changed")],
         ),
         (
+            lambda rows: changed(swapped(rows, 4, 9), 5),
+            [(4, "swapped"), (5, "changed"), (9, "swapped")],
+        ),
+        (
             lambda rows: swapped(put_in(rows, 3), 8, 9),
             [(3, "inserted"), (8, "swapped"), (9, "swapped")],
         ),
@@ -129,8 +133,21 @@ def test_each_thing_that_was_done_is_told_by_its_row(
 def test_rows_that_are_missing_at_the_end_are_told_with_their_numbers() -> None:
     (problem,) = diagnose(3, chain(number=3)[:18], 1, COUNT, FIRST_HASH)
     assert problem.detail == "Chain 3: Rows 19 to 20 are missing."
+    (problem,) = diagnose(0, chain()[:19], 1, COUNT, FIRST_HASH)
+    assert (problem.row, problem.detail) == (20, "Row 20 is missing.")
     (problem,) = diagnose(0, without(chain(), 7), 1, COUNT, FIRST_HASH)
     assert problem.detail == "Row 7 is missing."
+
+
+def test_a_changed_row_is_told_with_the_one_that_it_does_not_follow() -> None:
+    (problem,) = diagnose(0, changed(chain(), 7), 1, COUNT, FIRST_HASH)
+    assert problem.detail.startswith("Row 7 does not follow row 6:")
+
+
+def test_rows_that_went_round_in_a_ring_of_three_are_not_called_swapped() -> None:
+    found = found_in(swapped(swapped(chain(), 4, 9), 9, 14))
+    assert {kind for _, kind in found} == {"changed"}
+    assert {4, 9, 14} <= {row for row, _ in found}
 
 
 def test_how_many_rows_were_taken_out_is_told_up_to_a_number() -> None:
