@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -161,18 +161,14 @@ class _Trial:
         items = self._callers[mutant.function] if mutant.function else set(self._seconds)
         if not items:
             return 0
+        limit_s = LITTLE_S + PATIENCE * sum(self._seconds[item] for item in items)
         quick_first = sorted(items, key=lambda item: self._seconds[item])
-        trying = self._try if mutant.function else self._try_anew
-        child = multiprocessing.get_context("fork").Process(
-            target=trying, args=(mutant, functions[mutant.function], quick_first)
-        )
-        child.start()
-        child.join(LITTLE_S + PATIENCE * sum(self._seconds[item] for item in items))
-        if child.is_alive():
-            child.kill()
-            child.join()
-            return None
-        return child.exitcode
+        if mutant.function:
+            outcome = _forked(limit_s, self._try, mutant, functions[mutant.function], quick_first)
+            if outcome != 0:
+                return outcome
+        # What the module kept of the first run can hide a mutant: once more without that.
+        return _forked(limit_s, self._try_anew, mutant, sorted({str(each.path) for each in items}))
 
     def _try(
         self, mutant: Mutant, functions: list[FunctionType], items: list[pytest.Item]
@@ -188,14 +184,14 @@ class _Trial:
                 os._exit(1)
         os._exit(0)
 
-    def _try_anew(self, mutant: Mutant, _functions: object, _items: object) -> None:
+    def _try_anew(self, mutant: Mutant, files: list[str]) -> None:
         """The tests with all of the project imported again."""
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if name not in ("__main__", "mutating") and Path(file or "/").is_relative_to(ROOT):
                 del sys.modules[name]
         sys.meta_path.insert(0, _Finder(self._module, mutant))
-        os._exit(int(pytest.main([*OPTIONS, "-x", *self.files])))
+        os._exit(int(pytest.main([*OPTIONS, "-x", *files])))
 
     def _say(self, text: str) -> None:
         self._report.write(f"{text}\n")
@@ -215,6 +211,18 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def get_source(self, fullname: str) -> str:
         return self._mutant.code
+
+
+def _forked(limit_s: float, trying: Callable[..., None], *arguments: object) -> int | None:
+    """The exit code of something in a process of its own, None where it takes too long."""
+    child = multiprocessing.get_context("fork").Process(target=trying, args=arguments)
+    child.start()
+    child.join(limit_s)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        return None
+    return child.exitcode
 
 
 def _run(item: pytest.Item) -> None:
