@@ -164,6 +164,22 @@ def test_a_document_has_its_moment_month_and_reason_in_the_journal() -> None:
     )  # fmt: skip
 
 
+def test_what_a_row_is_not_about_is_0_or_empty() -> None:
+    (held,), (reserved,), (invoiced,) = (
+        entries_of(each, 0) for each in (INTERVAL, RESERVATION, CHARGE)
+    )
+    of_calls = ("caller", "workflow", "run", "step", "idempotency_key")
+    of_devices = ("function", "revision", "device", "device_class", "lease", "status")
+    for entry, texts in (
+        (held, (*of_calls, "key_id", "tenant", "status", "error", "reverses")),
+        (reserved, (*of_calls, *of_devices, "error", "reverses")),
+        (invoiced, (*of_calls, *of_devices, "key_id", "error", "reverses")),
+    ):
+        assert {getattr(entry, name) for name in texts} == {""}
+        assert (entry.busy_us, entry.restore_us) == (0, 0)
+    assert (reserved.devices, reserved.held_us) == (invoiced.devices, invoiced.held_us) == (1, 0)
+
+
 def test_the_restore_of_a_call_without_a_lease_is_time_of_the_device_and_no_call(
     usage: Any,
 ) -> None:
