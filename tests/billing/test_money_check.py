@@ -208,6 +208,7 @@ def test_what_was_done_to_money_is_named(
         ({"month": "2026-11"}, "The statement of 2026-12 is not one of that month."),
         ({"lines": None}, "The statement of 2026-12 is not one of that month."),
         ({"lines": [{}]}, "The statement of 2026-12 is not one of that month."),
+        ({"lines": ["x"]}, "The statement of 2026-12 is not one of that month."),
         ({"lines": [{"card": 4}]}, "Rate card 4 is missing: 2026-12 was billed by it."),
     ],
 )
@@ -273,6 +274,17 @@ def test_a_document_without_a_row_of_the_journal_is_named(path: Path) -> None:
     )
     tamper(path, f"INSERT INTO documents SELECT '2026-12-0003', {columns} FROM documents LIMIT 1")
     assert kinds(path) == {"document"}
+
+
+def test_a_month_that_was_closed_with_nothing_to_bill_is_right(
+    tmp_path: Path, key: SigningKey, make_usage: MakeUsage
+) -> None:
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+        store = RateStore(ledger.cards(), CARD, 0)
+        months = Months(ledger, lambda: store.book, Parties(), key, lambda: None)
+        ledger.post([make_usage(started_at_us=at_us("2026-11-10"), status="platform")])
+        close_month(months, "2026-11")
+    assert kinds(tmp_path / "ledger.db") == set()
 
 
 def test_a_ledger_of_before_there_were_documents_is_right(
