@@ -170,11 +170,11 @@ class _Trial:
         # What the module kept of the first run can hide a mutant: once more without that.
         return _forked(limit_s, self._try_anew, mutant, sorted({str(each.path) for each in items}))
 
-    def _try(
-        self, mutant: Mutant, functions: list[FunctionType], items: list[pytest.Item]
-    ) -> None:
+    def _try(self, mutant: Mutant, functions: list[FunctionType], items: list[pytest.Item]) -> None:
         """The tests with the code of a function in the place of the code that it had."""
-        compiled = compile(mutant.code, functions[0].__code__.co_filename, "exec", dont_inherit=True)
+        compiled = compile(
+            mutant.code, functions[0].__code__.co_filename, "exec", dont_inherit=True
+        )
         code = next(each for each in _codes(compiled) if each.co_qualname == mutant.function)
         for function in functions:
             function.__code__ = code

@@ -1,4 +1,4 @@
-"""What was done to the rows of a chain is told from them alone, also where it was several things."""
+"""What was done to the rows of a chain is told from them alone, however much it was."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def found_in(rows: Sequence[Row], last: int = 0) -> list[tuple[int | None, str]]
     ("tampering", "found"),
     [
         (lambda rows: rows, []),
-        (lambda rows: changed(rows, 1, 2, COUNT), [(1, "changed"), (2, "changed"), (20, "changed")]),
+        (
+            lambda rows: changed(rows, 1, 2, COUNT),
+            [(1, "changed"), (2, "changed"), (20, "changed")],
+        ),
         (lambda rows: other_hash(rows, 5), [(5, "changed")]),
         (lambda rows: other_hash(changed(rows, 12), 5), [(5, "changed"), (12, "changed")]),
         (lambda rows: hashed_anew(rows, 5), [(6, "changed")]),

@@ -221,7 +221,10 @@ def test_what_comes_late_is_priced_by_the_volume_that_its_month_has_with_it(
         assert close_month(months, "2026-11")[0].total_minor == 6_000
         months.ledger.post([used("late", 60)])
         lines = invoice_in(close_month(months, "2026-12")[0]).lines
-        assert [(x.kind, x.amount_minor) for x in lines] == [("correction", 6_000), ("tier", -3_000)]
+        assert [(x.kind, x.amount_minor) for x in lines] == [
+            ("correction", 6_000),
+            ("tier", -3_000),
+        ]
 
 
 def test_a_call_that_is_corrected_after_its_month_gives_its_price_back(
