@@ -153,7 +153,7 @@ class _Trial:
         sys.settrace(called)
         _run(item)
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         self._seconds[item] = time.monotonic() - started_s
 
     def _outcome(self, mutant: Mutant, functions: dict[str, list[FunctionType]]) -> int | None:

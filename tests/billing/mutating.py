@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import libcst
 from mutmut.mutation.mutators import mutation_operators
@@ -36,7 +37,7 @@ class Mutant:
     @property
     def code(self) -> str:
         """The module's text with the change."""
-        changed: libcst.Module = self.tree.deep_replace(self.node, self.changed)
+        changed: Any = self.tree.deep_replace(self.node, self.changed)
         return str(changed.code)
 
     @property
@@ -92,4 +93,5 @@ class _Visitor(libcst.CSTVisitor):  # type: ignore[misc, unused-ignore]
         """The name of the outermost function around a place, with its classes."""
         if self._function is None:
             return ""
-        return ".".join(each.name.value for each in (*self._classes, self._function))
+        around: list[libcst.ClassDef | libcst.FunctionDef] = [*self._classes, self._function]
+        return ".".join(each.name.value for each in around)
