@@ -145,6 +145,16 @@ def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
     assert card.most_nano("gpu", held_us=2_000_000, restore_us=10**9) == 2
 
 
+def test_a_time_is_rounded_up_to_a_whole_increment() -> None:
+    rate = Rate(1, increment_us=1_000)
+    assert [rate.quantity_us(0, held_us, 0) for held_us in (0, 1, 1_000, 1_001)] == [
+        0,
+        1_000,
+        1_000,
+        2_000,
+    ]
+
+
 @pytest.mark.parametrize(("basis", "cost_nano"), [("busy", 9), ("held", 12), ("held+restore", 15)])
 def test_a_call_on_several_devices_costs_the_time_of_each(
     make_usage: MakeUsage, basis: Any, cost_nano: int
