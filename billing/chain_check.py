@@ -145,7 +145,7 @@ class _Diagnosis:
         """Finds out what was done to a row by looking at what the next one follows."""
         anew = row_hash(before, row.chain, seq, row.entry)
         self.before = row.hash
-        if following is None or self._follows(row.hash, following, seq + 1):
+        if following is None:
             self.changed.append(_Changed(before, row))
         elif self._follows(anew, following, seq + 1):
             self._problem(row.seq, "changed", f"The hash of row {row.seq} is not that of the row.")

@@ -85,6 +85,19 @@ def test_a_month_costs_the_same_however_it_is_cut(
     assert cut == rate.tiered_atto(0, month_us, month_us)
 
 
+@given(rates(), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_what_is_taken_back_is_worth_what_it_cost(
+    rate: Rate, before_us: int, used_us: int, month_us: int
+) -> None:
+    cost = rate.tiered_atto(before_us, used_us, month_us)
+    assert rate.tiered_atto(before_us + used_us, -used_us, month_us) == -cost
+
+
+def test_a_use_that_reaches_two_tiers_pays_each_price_for_its_part() -> None:
+    rate = Rate(10, tiers=(Tier(100, 5), Tier(200, 2)))
+    assert rate.tiered_atto(50, 250, 300) == 50 * 10 + 100 * 5 + 100 * 2
+
+
 @given(rates(), st.integers(0, 10**12), st.integers(0, 10**6))
 def test_what_is_affordable_costs_no_more_and_an_increment_longer_does(
     rate: Rate, amount_nano: int, restore_us: int

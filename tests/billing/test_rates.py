@@ -134,6 +134,7 @@ def test_a_cost_is_truncated_to_nano_and_has_the_fee(make_usage: MakeUsage) -> N
     card = RateCard(devices={"cpu": Rate(1_999, "held", 2_000)})
     assert card.cost_nano(make_usage(held_us=999_999)) == 3
     assert card.cost_nano(make_usage(held_us=1_000_501)) == 4
+    assert card.rate("cpu").cost_nano(0, 1_000_501, 0) == 4
 
 
 def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
@@ -142,6 +143,16 @@ def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
     assert card.most_nano("cpu", held_us=1_000_001, restore_us=0) == 2
     assert card.most_nano("gpu", held_us=1, restore_us=0) == 1
     assert card.most_nano("gpu", held_us=2_000_000, restore_us=10**9) == 2
+
+
+def test_a_time_is_rounded_up_to_a_whole_increment() -> None:
+    rate = Rate(1, increment_us=1_000)
+    assert [rate.quantity_us(0, held_us, 0) for held_us in (0, 1, 1_000, 1_001)] == [
+        0,
+        1_000,
+        1_000,
+        2_000,
+    ]
 
 
 @pytest.mark.parametrize(("basis", "cost_nano"), [("busy", 9), ("held", 12), ("held+restore", 15)])
