@@ -20,8 +20,9 @@ VERSION = 1
 # What the first row of a chain has for the hash of the row before it.
 FIRST_HASH = bytes(32)
 INTEGERS = 6
-_HEAD = struct.Struct(f">B{2 + INTEGERS}q")
-_LENGTH = struct.Struct(">I")
+# The version, then all integers of a row; the number of bytes of a text.
+pack_head = struct.Struct(f">B{2 + INTEGERS}q").pack
+pack_length = struct.Struct(">I").pack
 _MAX_CACHED = 4096
 assert COLUMNS[INTEGERS - 1 : INTEGERS + 1] == ("amount", "kind")
 
@@ -33,18 +34,18 @@ class _Prefixed(dict[str, bytes]):
         if len(self) >= _MAX_CACHED:
             self.clear()
         encoded = text.encode()
-        self[text] = prefixed = _LENGTH.pack(len(encoded)) + encoded
+        self[text] = prefixed = pack_length(len(encoded)) + encoded
         return prefixed
 
 
-_prefixed = _Prefixed().__getitem__
+prefixed = _Prefixed().__getitem__
 _integers, _texts = itemgetter(slice(INTEGERS)), itemgetter(slice(INTEGERS, None))
 
 
 def canonical(chain: int, seq: int, entry: Entry) -> bytes:
     """The bytes of the row with number `seq` of a chain."""
-    head = _HEAD.pack(VERSION, chain, seq, *_integers(entry))
-    return head + b"".join(map(_prefixed, _texts(entry)))
+    head = pack_head(VERSION, chain, seq, *_integers(entry))
+    return head + b"".join(map(prefixed, _texts(entry)))
 
 
 def row_hash(before: bytes, chain: int, seq: int, entry: Entry) -> bytes:

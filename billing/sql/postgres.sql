@@ -27,6 +27,17 @@ SELECT * FROM entries
 WHERE chain = :chain AND seq >= :first AND seq <= :last
 ORDER BY seq;
 
+-- name: select_compact
+-- In the order of canonical bytes, but the texts that rows have in common with many others as one.
+SELECT chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount, hash,
+    id, run, step, idempotency_key,
+    CAST(to_json(ARRAY[
+        kind, tenant, source, key_id, caller, function, revision, workflow, device, device_class,
+        lease, debit, credit, commodity, status, error, reverses, period]) AS text)
+FROM entries
+WHERE chain = :chain AND seq >= :first AND seq <= :last
+ORDER BY seq;
+
 -- name: select_balance
 SELECT coalesce(sum(balance), 0) FROM accounts WHERE account = :account AND commodity = :commodity;
 
