@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from dsfn.billing.canonical import FIRST_HASH, INTEGERS, VERSION, pack_head, pack_length, prefixed
+from dsfn.billing.canonical import FIRST_HASH, INTEGERS, VERSION, pack_head, pack_length, text_bytes
 from dsfn.billing.entry import COLUMNS, Entry
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.rollups import Totals
@@ -56,7 +56,7 @@ def check(rows: Iterable[CompactRow], first: int, last: int, before: bytes | Non
         )
         body = b"".join((
             digest, head, group.to_id, pack_length(len(id_bytes)), id_bytes, group.to_run,
-            prefixed(run), prefixed(step), group.to_key, prefixed(key), group.to_end,
+            text_bytes((run, step)), group.to_key, text_bytes((key,)), group.to_end,
         ))  # fmt: skip
         if bad_seq is None and (sha256(body).digest() != kept or seq != expected):
             bad_seq = expected
@@ -80,7 +80,7 @@ class _Group:
     time, and amount; `moved`: of each row about money, its id and amount.
     """
 
-    texts: list[str]
+    texts: tuple[str, ...]
     to_id: bytes
     to_run: bytes
     to_key: bytes
@@ -106,12 +106,12 @@ class _Groups(dict[_Key, _Group]):
     """The rows of a stretch by what they have in common."""
 
     def __missing__(self, key: _Key) -> _Group:
-        common = json.loads(key[0])
-        parts = [common[:_ID], common[_ID:_RUN], common[_RUN:_KEY], common[_KEY:]]
+        common = tuple(json.loads(key[0]))
+        parts = common[:_ID], common[_ID:_RUN], common[_RUN:_KEY], common[_KEY:]
         to_id, to_run, to_key, to_end = parts
         self[key] = group = _Group(
-            [*to_id, "", *to_run, "", "", *to_key, "", *to_end],
-            *(b"".join(map(prefixed, part)) for part in parts),
+            (*to_id, "", *to_run, "", "", *to_key, "", *to_end),
+            *map(text_bytes, parts),
             is_time=common[_CLASS] != "",
         )
         return group
