@@ -10,7 +10,6 @@ from typing import Any
 from dsfn.functions.errors import DeviceFault
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.driver import (
-    OUT_OF_MEMORY,
     POSIX_FD,
     await_event,
     call,
@@ -21,7 +20,7 @@ from dsfn.snapshots.owner.driver import (
     set_access,
     start,
 )
-from dsfn.snapshots.owner.errors import memory_full
+from dsfn.snapshots.owner.errors import OUT_OF_MEMORY, memory_full
 
 
 class CudaDevice:

@@ -126,6 +126,22 @@ class LiveNode:
         found = re.search(rf"^{re.escape(head)} (\S+)$", self.http.get("/metrics").text, re.M)
         return float(found[1]) if found else 0.0
 
+    def memory(self) -> Document:
+        """What the memory owner holds, once there is one."""
+
+        def found() -> Document | None:
+            document: Document | None = self.http.get("/status").json()["memory"]
+            return document
+
+        document = eventually(found, "a memory owner")
+        assert document is not None
+        return document
+
+    def park(self, function: str, to: str = "parked") -> None:
+        """Has the replicas at rest of a function give up what they hold."""
+        answer = self.http.post(f"/functions/{function}/park", json={"to": to})
+        assert answer.status_code == 200, answer.text
+
     def begin(self, function: str, /, **arguments: object) -> socket.socket:
         """Sends a call and does not wait; closing the socket is to go away."""
         body = json.dumps(arguments).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +19,10 @@ from deadlines import eventually
 from live_node import (
     APPS,
     SHARED_MEMORY,
-    Document,
     LiveNode,
     StartNode,
     Table,
+    launch,
     left_in_shared_memory,
 )
 
@@ -76,10 +77,10 @@ def expected(number: float) -> list[float]:
 @contextmanager
 def restoring(node: LiveNode, number: float) -> Iterator[Future[Any]]:
     """A call of alpha whose weights are on their way."""
-    park(node)
+    node.park("alpha")
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(node.value, "alpha", number=number)
-        eventually(lambda: memory(node)["mappings"] == 1, "the restore to begin")
+        eventually(lambda: node.memory()["mappings"] == 1, "the restore to begin")
         yield call
 
 
@@ -94,9 +95,9 @@ def test_a_worker_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> Non
 
 def test_an_owner_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> None:
     with restoring(slow, 2) as call:
-        os.kill(memory(slow)["pid"], signal.SIGKILL)
+        os.kill(slow.memory()["pid"], signal.SIGKILL)
         assert call.result() == expected(2)
-    assert memory(slow)["restarts"] == 1
+    assert slow.memory()["restarts"] == 1
     assert_nothing_leaked(slow)
 
 
@@ -113,17 +114,17 @@ def test_an_owner_that_is_killed_while_a_replica_starts_is_replaced(
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(node.value, "starts-slowly")
         eventually(lambda: begun.read_text() != before, "setup() to run")
-        os.kill(memory(node)["pid"], signal.SIGKILL)
+        os.kill(node.memory()["pid"], signal.SIGKILL)
         assert call.result() == 1
-    assert memory(node)["restarts"] == 1
+    assert node.memory()["restarts"] == 1
 
 
 def test_a_node_that_is_killed_in_a_restore_leaves_nothing(
     slow: LiveNode, start: StartNode
 ) -> None:
-    park(slow)
+    slow.park("alpha")
     call = slow.begin("alpha", number=3)
-    eventually(lambda: memory(slow)["mappings"] == 1, "the restore to begin")
+    eventually(lambda: slow.memory()["mappings"] == 1, "the restore to begin")
     slow.kill()  # and waits until none of its processes is left
     call.close()
     again = start(slow.place, gpu=SLOW)
@@ -133,7 +134,7 @@ def test_a_node_that_is_killed_in_a_restore_leaves_nothing(
 
 
 def test_a_caller_that_leaves_in_a_restore_leaves_the_replica_for_the_next(slow: LiveNode) -> None:
-    park(slow)
+    slow.park("alpha")
     (pid,) = slow.pids("alpha")
     slow.begin("alpha", number=4).close()
     assert slow.value("alpha", number=4) == expected(4)
@@ -151,7 +152,7 @@ def test_parks_that_race_restores_spoil_no_answer(start: StartNode) -> None:
     with ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(call, draw.randrange(5)) for _ in range(60)]
         while not all(each.done() for each in calls):
-            park(node)
+            node.park("alpha")
         assert all(each.result() for each in calls)
     assert_nothing_leaked(node)
 
@@ -168,27 +169,42 @@ def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode
     assert node.log.count("The memory owner cannot be started") == 1
 
 
+@pytest.mark.parametrize(
+    ("device", "code", "reason"),
+    [
+        ("cuda:99", 1, "(cuda-bindings is not|cuDeviceGet|cuInit|there is no driver)"),
+        ("gpu0", 2, "there is no device 'gpu0'"),
+    ],
+)
+def test_a_node_whose_configuration_names_a_device_that_is_not_there_does_not_start(
+    tmp_path: Path, device: str, code: int, reason: str
+) -> None:
+    node = launch(tmp_path, gpu={**SLOW, "devices": [device]})
+    try:
+        assert node.wait() == code
+    finally:
+        node.end()
+    (sentence,) = node.log.splitlines()
+    assert re.search(f"gpu.devices of config.toml cannot be used: {reason}", sentence)
+    assert not node.processes()
+
+
 def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
-    first = memory(slow)["pid"]
+    first = slow.memory()["pid"]
     os.kill(first, signal.SIGKILL)
     eventually(lambda: "The memory owner runs as process" in slow.log, "the next owner")
     assert f"The memory owner, process {first}, is lost: it has ended. Another" in slow.log
-    assert f"The memory owner runs as process {memory(slow)['pid']}." in slow.log
+    assert f"The memory owner runs as process {slow.memory()['pid']}." in slow.log
 
 
 def test_an_owner_that_hangs_is_replaced(slow: LiveNode) -> None:
-    first = memory(slow)["pid"]
+    first = slow.memory()["pid"]
     os.kill(first, signal.SIGSTOP)
     assert slow.http.get("/status").json()["memory_fault"] == "It does not answer."
     eventually(lambda: f"process {first}, is lost: it did not answer" in slow.log, "its end")
     assert slow.value("alpha", number=6) == expected(6)
-    assert memory(slow)["restarts"] == 1
+    assert slow.memory()["restarts"] == 1
     assert_nothing_leaked(slow)
-
-
-def park(node: LiveNode) -> None:
-    answer = node.http.post("/functions/alpha/park", json={"to": "parked"})
-    assert answer.status_code == 200, answer.text
 
 
 def assert_nothing_leaked(node: LiveNode) -> None:
@@ -196,25 +212,15 @@ def assert_nothing_leaked(node: LiveNode) -> None:
     from one round to the next."""
 
     def is_empty() -> bool:
-        found = memory(node)
+        found = node.memory()
         resident_bytes = found["devices"][0]["resident_bytes"]
         return bool(found["mappings"] == found["workers"] == resident_bytes == 0)
 
     def rest() -> int:
-        node.http.post("/functions/alpha/park", json={"to": "absent"})
+        node.park("alpha", "absent")
         eventually(is_empty, "the owner to have all back")
-        return psutil.Process(memory(node)["pid"]).num_fds()
+        return psutil.Process(node.memory()["pid"]).num_fds()
 
     before = rest()
     assert node.value("alpha", number=1) == expected(1)
     eventually(lambda: rest() <= before, "the owner's descriptors to be closed")
-
-
-def memory(node: LiveNode) -> Document:
-    def found() -> Document | None:
-        document: Document | None = node.http.get("/status").json()["memory"]
-        return document
-
-    document = eventually(found, "an owner")
-    assert document is not None
-    return document
