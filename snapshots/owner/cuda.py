@@ -28,6 +28,10 @@ class CudaDevice:
 
     def __init__(self, index: int) -> None:
         start()
+        if index >= (count := call(driver.cuDeviceGetCount)):
+            raise DeviceFault(
+                f"There is no GPU {index}, of {count} that are seen.", operation="cuDeviceGet"
+            )
         self._index = index
         self._device = call(driver.cuDeviceGet, index)
         name: bytes = call(driver.cuDeviceGetName, 256, self._device)
