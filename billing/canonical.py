@@ -42,7 +42,8 @@ class _Texts(dict[tuple[str, ...], bytes]):
 
 
 text_bytes = _Texts().__getitem__
-# What is another one's with nearly every row is apart from what is the same for many.
+# What may be each row's own is apart from what many have in common.
+_before_id = itemgetter(slice(INTEGERS, _ID))
 _after_id = itemgetter(
     slice(_KEY_ID, _RUN), slice(_RUN, _DEVICE), slice(_DEVICE, _KEY), slice(_KEY, _REVERSES),
     slice(_REVERSES, None),
@@ -54,7 +55,7 @@ def canonical(chain: int, seq: int, entry: Entry) -> bytes:
     id_bytes = entry.id.encode()
     parts = (
         pack_head(VERSION, chain, seq, *entry[:INTEGERS]),
-        text_bytes(entry[INTEGERS:_ID]),
+        text_bytes(_before_id(entry)),
         pack_length(len(id_bytes)),
         id_bytes,
         *map(text_bytes, _after_id(entry)),

@@ -107,11 +107,14 @@ class _Groups(dict[_Key, _Group]):
 
     def __missing__(self, key: _Key) -> _Group:
         common = tuple(json.loads(key[0]))
-        parts = common[:_ID], common[_ID:_RUN], common[_RUN:_KEY], common[_KEY:]
-        to_id, to_run, to_key, to_end = parts
+        to_id, to_run = common[:_ID], common[_ID:_RUN]
+        to_key, to_end = common[_RUN:_KEY], common[_KEY:]
         self[key] = group = _Group(
-            (*to_id, "", *to_run, "", "", *to_key, "", *to_end),
-            *map(text_bytes, parts),
+            texts=(*to_id, "", *to_run, "", "", *to_key, "", *to_end),
+            to_id=text_bytes(to_id),
+            to_run=text_bytes(to_run),
+            to_key=text_bytes(to_key),
+            to_end=text_bytes(to_end),
             is_time=common[_CLASS] != "",
         )
         return group
@@ -125,7 +128,7 @@ class _Groups(dict[_Key, _Group]):
         totals = Totals()
         for (_, devices, day), group in self.items():
             rows, *times, amount = group.sums
-            entry = Entry(devices, day * DAY_US, *times, amount, *group.texts)
+            entry = Entry._make((devices, day * DAY_US, *times, amount, *group.texts))
             if group.is_time:
                 totals.add_alike(entry, rows)
             else:

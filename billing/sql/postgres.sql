@@ -31,7 +31,7 @@ ORDER BY seq;
 -- In the order of canonical bytes, but the texts that rows have in common with many others as one.
 SELECT chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount, hash,
     id, run, step, idempotency_key,
-    CAST(to_json(ARRAY[
+    CAST(pg_catalog.to_json(ARRAY[
         kind, tenant, source, key_id, caller, function, revision, workflow, device, device_class,
         lease, debit, credit, commodity, status, error, reverses, period]) AS text)
 FROM entries

@@ -7,20 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import apsw
+import psycopg
 import pytest
 
 from dsfn.billing.chain_check import read_row
 from dsfn.billing.charge import Charge
 from dsfn.billing.entry import COLUMNS
+from dsfn.billing.evidence import NO_EVIDENCE
 from dsfn.billing.interval import Interval
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.postgres_ledger import PostgresLedger
+from dsfn.billing.postgres_verify import open_books
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.rollups import Totals
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
-from dsfn.billing.verify import check_stretch
+from dsfn.billing.verification import Verification
+from dsfn.billing.verify import check_stretch, verify
 
 T0 = 1_790_000_000_000_000
 # All control characters, what JSON and SQL quote, and text of 2, 3 and 4 bytes.
@@ -98,3 +102,28 @@ def test_what_is_put_behind_a_text_is_seen(
         connection.execute("DROP TRIGGER entries_are_never_updated")
         connection.execute(f"UPDATE entries SET {column} = {column} || {added} WHERE seq = 8")
     assert check_stretch(sqlite_ledger.books(), (0, 1, 20)).bad_seq == 8
+
+
+def test_all_chains_are_checked_by_several_processes_as_by_one(database: str) -> None:
+    with closing(PostgresLedger(database, writers=2)) as ledger:
+        # The second chain is written while the first one's writer is busy.
+        with ledger._writer():
+            ledger.post(calls())
+        ledger.post(
+            [
+                replace(call, invocation_id=f"x{call.invocation_id}", idempotency_key="")
+                for call in calls()
+            ]
+        )
+    with open_books(database, 2) as books:
+        books = replace(books, stretch_rows=4)
+        assert verify(books, NO_EVIDENCE) == Verification(
+            ok=True, rows=2 * len(calls()), checkpoints=0
+        )
+        with psycopg.connect(database) as connection:
+            connection.execute("ALTER TABLE dsfn.entries DISABLE TRIGGER ALL")
+            connection.execute(
+                "UPDATE dsfn.entries SET caller = 'x' WHERE (chain, seq) IN ((0, 30), (1, 2))"
+            )
+        found = {(problem.row, problem.kind) for problem in verify(books, NO_EVIDENCE).problems}
+    assert found == {(30, "changed"), (2, "changed")}
