@@ -36,20 +36,20 @@ class PostgresBooks:
 
     def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """The rows with these numbers that are there, in order."""
-        return self._stream("select_rows", chain, first, last)
+        values = {"chain": chain, "first": first, "last": last}
+        return self.readers.stream(QUERIES["select_rows"], values)
 
-    def compact_rows(self, chain: int, first: int, last: int) -> Iterator[CompactRow]:
-        """The same rows in fewer columns."""
-        return self._stream("select_compact", chain, first, last)
+    def compact_rows(
+        self, chain: int, first: int, last: int, separator: str
+    ) -> Iterator[CompactRow]:
+        """The same rows in fewer columns, some texts as one with `separator` between them."""
+        values = {"chain": chain, "first": first, "last": last, "separator": separator}
+        return self.readers.stream(QUERIES["select_compact"], values)
 
     def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
         """What came of checking stretches, in any order."""
         here, apart = partial(check_stretch, self), partial(_check_apart, self.readers.address.url)
         return check_all(here, apart, stretches, self.processes)
-
-    def _stream(self, query: str, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
-        values = {"chain": chain, "first": first, "last": last}
-        return self.readers.stream(QUERIES[query], values)
 
 
 @contextmanager

@@ -39,20 +39,23 @@ class SqliteBooks:
 
     def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """The rows with these numbers that are there, in order."""
-        return self._stream("select_rows", first, last)
+        return self._stream("select_rows", {"first": first, "last": last})
 
-    def compact_rows(self, chain: int, first: int, last: int) -> Iterator[CompactRow]:
-        """The same rows in fewer columns."""
-        return self._stream("select_compact", first, last)
+    def compact_rows(
+        self, chain: int, first: int, last: int, separator: str
+    ) -> Iterator[CompactRow]:
+        """The same rows in fewer columns, some texts as one with `separator` between them."""
+        values = {"first": first, "last": last, "separator": separator}
+        return self._stream("select_compact", values)
 
     def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
         """What came of checking stretches, in any order."""
         check = partial(check_stretch, self)
         return check_all(check, check, stretches, self.processes)
 
-    def _stream(self, query: str, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+    def _stream(self, query: str, values: Values) -> Iterator[tuple[Any, ...]]:
         with storage_errors(self.path), closing(self._reader()) as connection:
-            yield from connection.execute(QUERIES[query], (first, last))
+            yield from connection.execute(QUERIES[query], values)
 
     def _reader(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)

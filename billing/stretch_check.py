@@ -7,7 +7,7 @@ the rows add up to, is worked out once for all that have it.
 
 from __future__ import annotations
 
-import json
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,7 +19,7 @@ from dsfn.billing.periods import DAY_US
 from dsfn.billing.rollups import Totals
 
 # A row as `select_compact` gives it: chain, seq, the integers of `Entry`, the hash, the texts that
-# it has for itself, and all others as a JSON array.
+# it has for itself, and all others with a separator between them.
 CompactRow = tuple[Any, ...]
 _OWN = ("id", "run", "step", "idempotency_key")
 _COMMON = tuple(name for name in COLUMNS[INTEGERS:] if name not in _OWN)
@@ -37,12 +37,19 @@ class Checked:
     totals: Totals = field(default_factory=Totals)
 
 
-def check(rows: Iterable[CompactRow], first: int, last: int, before: bytes | None) -> Checked:
+def new_separator() -> str:
+    """What is in no text: whoever wrote those could not know it."""
+    return secrets.token_urlsafe(9)
+
+
+def check(
+    rows: Iterable[CompactRow], separator: str, first: int, last: int, before: bytes | None
+) -> Checked:
     """Looks at the rows from `first` to `last`.
 
     `before`: the hash of the row before, None where that is missing.
     """
-    groups, expected = _Groups(), first
+    groups, expected = _Groups(separator), first
     bad_seq, digest = (first, FIRST_HASH) if before is None else (None, before)
     for row in rows:
         (
@@ -105,8 +112,12 @@ class _Group:
 class _Groups(dict[_Key, _Group]):
     """The rows of a stretch by what they have in common."""
 
+    def __init__(self, separator: str) -> None:
+        super().__init__()
+        self._separator = separator
+
     def __missing__(self, key: _Key) -> _Group:
-        common = tuple(json.loads(key[0]))
+        common = tuple(key[0].split(self._separator))
         to_id, to_run = common[:_ID], common[_ID:_RUN]
         to_key, to_end = common[_RUN:_KEY], common[_KEY:]
         self[key] = group = _Group(

@@ -12,7 +12,7 @@ from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.evidence import Evidence
 from dsfn.billing.money_check import MoneyCheck
 from dsfn.billing.snapshot import Snapshot
-from dsfn.billing.stretch_check import Checked, CompactRow, check
+from dsfn.billing.stretch_check import Checked, CompactRow, check, new_separator
 from dsfn.billing.stretches import Stretch
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
@@ -34,8 +34,10 @@ class Books(Protocol):
     def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """The rows with these numbers that are there, with all columns of the table, in order."""
 
-    def compact_rows(self, chain: int, first: int, last: int) -> Iterator[CompactRow]:
-        """The same rows in fewer columns."""
+    def compact_rows(
+        self, chain: int, first: int, last: int, separator: str
+    ) -> Iterator[CompactRow]:
+        """The same rows in fewer columns, some texts as one with `separator` between them."""
 
     def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
         """What came of checking stretches, in any order."""
@@ -121,5 +123,6 @@ def hash_before(books: Books, chain: int, first: int) -> bytes | None:
 def check_stretch(books: Books, stretch: Stretch) -> Checked:
     """What came of checking one stretch."""
     chain, first, last = stretch
-    before = hash_before(books, chain, first)
-    return check(books.compact_rows(chain, first, last), first, last, before)
+    before, separator = hash_before(books, chain, first), new_separator()
+    rows = books.compact_rows(chain, first, last, separator)
+    return check(rows, separator, first, last, before)
