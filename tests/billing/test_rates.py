@@ -61,6 +61,12 @@ def test_without_configuration_the_example_card_is_in_force() -> None:
     assert RateCard().rate("NVIDIA B200") == EXAMPLE_GPU
 
 
+def test_by_the_example_card_an_hour_of_a_gpu_costs_3_60_and_of_a_cpu_0_04() -> None:
+    hour_us = 3_600 * 10**6
+    assert EXAMPLE_GPU.cost_nano(0, hour_us, 0) == 3_600_000_000
+    assert EXAMPLE_CPU.cost_nano(0, hour_us, 0) == 41_400_000
+
+
 def test_a_rate_for_a_gpu_leaves_the_cpu_its_example_rate() -> None:
     card = configured_card({"devices": {"NVIDIA L4": {"pico_per_second": 1}}})
     assert card.rate("cpu") == EXAMPLE_CPU
