@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -138,6 +139,22 @@ def test_segments_cover_a_stretch_without_gap_or_overlap(
         assert book.at(segment.start_us) is segment.card is book.at(segment.end_us - 1)
         position_us = segment.end_us
     assert position_us == end_us
+
+
+def test_a_book_numbers_its_cards_as_they_were_set_and_has_their_currency() -> None:
+    euro = RateCard(currency="EUR", exponent=3)
+    assert RateBook.of(replace(euro, number=7)).cards == (euro,)
+    book = RateBook.of(euro, replace(euro, effective_from_us=20))
+    book = book.adding(replace(euro, effective_from_us=10))
+    assert [book.numbered(n).effective_from_us for n in (1, 2, 3)] == [0, 20, 10]
+    assert (RateBook.of(euro).currency, RateBook.of(euro).exponent) == ("EUR", 3)
+    assert book.changes_us() == (10, 20)
+
+
+def test_a_stretch_from_one_card_to_the_next_is_one_segment() -> None:
+    book = RateBook.of(RateCard(), RateCard(effective_from_us=10), RateCard(effective_from_us=20))
+    (segment,) = book.segments(10, 20)
+    assert (segment.start_us, segment.end_us, segment.card.number) == (10, 20, 2)
 
 
 def test_a_card_holds_from_its_moment_to_the_microsecond() -> None:
