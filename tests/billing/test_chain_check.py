@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from dsfn.billing.canonical import FIRST_HASH, row_hash
+from dsfn.billing.canonical import FIRST_HASH, INTEGERS, row_hash
 from dsfn.billing.chain import Head, link
-from dsfn.billing.chain_check import MAX_PROBLEMS, Row, check, diagnose, read_row
-from dsfn.billing.entry import Entry, entries_of
+from dsfn.billing.chain_check import MAX_PROBLEMS, Row, diagnose, read_row
+from dsfn.billing.entry import COLUMNS, Entry, entries_of
+from dsfn.billing.stretch_check import Checked, check
 from dsfn.billing.usage import Usage
 
 T0 = 1_790_000_000_000_000
@@ -172,28 +173,46 @@ def test_of_more_problems_than_anybody_reads_the_first_are_told() -> None:
     assert found == [(seq, "changed") for seq in range(1, MAX_PROBLEMS + 1)]
 
 
-def values_of(rows: Sequence[Row]) -> list[tuple[object, ...]]:
-    return [(row.seq, row.chain, *row.entry, row.hash) for row in rows]
+SEPARATOR = "|"
+OWN = ("id", "run", "step", "idempotency_key")
+
+
+def looked_at(rows: Sequence[Row], first: int, last: int, before: bytes | None) -> Checked:
+    """What a quick look finds, at rows as the database gives them for one."""
+    texts = COLUMNS[INTEGERS:]
+    compact = [
+        (
+            row.chain,
+            row.seq,
+            *row.entry[:INTEGERS],
+            row.hash,
+            *(getattr(row.entry, name) for name in OWN),
+            SEPARATOR.join(getattr(row.entry, name) for name in texts if name not in OWN),
+        )
+        for row in rows
+    ]
+    return check(compact, SEPARATOR, first, last, before)
 
 
 @pytest.mark.parametrize("seq", [1, 2, 500, 501, 502, 1001])
 def test_the_first_row_that_is_not_right_is_found_wherever_it_is(seq: int) -> None:
     rows = chain(1001)
     for wrong in (changed(rows, seq, 1001), without(rows, seq)):
-        checked = check(values_of(wrong), 1, 1001, FIRST_HASH)
+        checked = looked_at(wrong, 1, 1001, FIRST_HASH)
         assert (checked.bad_seq, checked.rows) == (seq, len(wrong))
-    checked = check(values_of(rows), 1, 1001, FIRST_HASH)
+    checked = looked_at(rows, 1, 1001, FIRST_HASH)
     assert (checked.bad_seq, checked.rows) == (None, 1001)
 
 
 def test_a_stretch_that_begins_after_a_missing_row_or_elsewhere_is_not_right() -> None:
     rows = chain()
-    assert check(values_of(rows[9:]), 10, COUNT, None).bad_seq == 10
-    assert check(values_of(rows[9:]), 10, COUNT, rows[8].hash).bad_seq is None
-    assert check([], 1, 1, FIRST_HASH).bad_seq == 1
-    assert check([], 1, 0, FIRST_HASH).bad_seq is None
+    assert looked_at(rows[9:], 10, COUNT, None).bad_seq == 10
+    assert looked_at(rows[9:], 10, COUNT, rows[8].hash).bad_seq is None
+    assert looked_at([], 1, 1, FIRST_HASH).bad_seq == 1
+    assert looked_at([], 1, 0, FIRST_HASH).bad_seq is None
 
 
 def test_a_row_is_read_from_the_columns_of_the_table() -> None:
     rows = chain(number=3)
-    assert [read_row(values) for values in values_of(rows)] == rows
+    columns = [(row.seq, row.chain, *row.entry, row.hash) for row in rows]
+    assert list(map(read_row, columns)) == rows
