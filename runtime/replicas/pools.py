@@ -12,11 +12,11 @@ from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.cpus import CpuShares
 from dsfn.runtime.model import ReplicaState, Revision
-from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pool import Lease, Pool
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import TICK_S
 from dsfn.runtime.replicas.starter import Starter, Watch
+from dsfn.runtime.revisions import Revisions
 
 SHRINK_EVERY_S = 0.1
 
@@ -37,7 +37,7 @@ class Pools:
 
     settings: Settings
     clock: Clock
-    registry: Registry
+    registry: Revisions
     starter: Starter
     shares: CpuShares = field(default_factory=CpuShares)
     _pools: dict[str, Pool] = field(default_factory=dict)
@@ -117,12 +117,6 @@ class Pools:
                 pool.revision = known
             pool.note_kept()
         self._keep_minimums()
-
-    def release(self) -> int:
-        """Lets go of revisions that runs were pinned to, once none is; how many were forgotten."""
-        forgotten = self.registry.release()
-        self.reconcile()
-        return forgotten
 
     async def rest(self, function: str, to: ReplicaState) -> int:
         """Has the function's idle replicas give up what they hold; how many did."""
