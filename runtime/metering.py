@@ -77,7 +77,7 @@ class Meter:
         """See `UsageSink`."""
         if not self._rows.waiting:
             asyncio.get_running_loop().call_soon(self._commit)
-        await self._rows.add(row, kept)
+        await self._rows.add(row, kept).committed
 
     def post_kept(self, rows: Sequence[Usage]) -> None:
         """Posts rows at once, all or none, that their caller will post again where they could not

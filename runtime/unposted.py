@@ -17,7 +17,8 @@ _LOG = logging.getLogger("dsfn.meter")
 
 @dataclass(eq=False, slots=True)
 class Unposted:
-    """A row that waits. `kept`: whoever posts it will do so again if this fails."""
+    """A row that waits. `committed` is done when it is in the ledger, or will not be; `kept`:
+    whoever posts it will do so again if this fails."""
 
     row: Usage
     committed: asyncio.Future[None]
@@ -35,11 +36,11 @@ class UnpostedRows:
     waiting: list[Unposted] = field(default_factory=list)
     doubtful: list[Usage] = field(default_factory=list)
 
-    def add(self, row: Usage, kept: bool) -> asyncio.Future[None]:
-        """Has a row wait; the future is done when it is in the ledger, or will not be."""
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(Unposted(row, committed, kept))
-        return committed
+    def add(self, row: Usage, kept: bool) -> Unposted:
+        """Has a row wait."""
+        entry = Unposted(row, asyncio.get_running_loop().create_future(), kept)
+        self.waiting.append(entry)
+        return entry
 
     def taken(self) -> list[Unposted]:
         """Those that wait, who wait no more."""

@@ -62,6 +62,10 @@ class Pools:
             pool = self._pool(revision)
         return await pool.acquire()
 
+    def start_ahead(self, revision: Revision) -> None:
+        """Starts a replica of `revision`, a call of which is about to come."""
+        self._pool(revision).start_ahead()
+
     def replicas(self, function: str) -> list[ReplicaView]:
         """The replicas of a function, of every revision."""
         now_s = asyncio.get_running_loop().time()
