@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import apsw
-
-from dsfn.billing.sqlite import connect
+from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.events import EventCalls
@@ -24,7 +22,7 @@ from dsfn.knative.pod.usage import SentUsage
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import SystemClock
-from dsfn.runtime.config import Limits, Settings
+from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
@@ -42,9 +40,6 @@ from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.store import FileStore
-
-# A pod has one replica: a spare would take the processor from its first call.
-LIMITS = Limits(spares=0)
 
 
 class Unlimited:
@@ -75,6 +70,7 @@ class Pod:
     rates: CurrentRates
     blobs: BlobStore
     answers: Answers
+    checkpointer: Checkpointer
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -93,6 +89,7 @@ class Pod:
             await self.rates.close()
             await self.gpus.close()
             self.blobs.close()
+            self.checkpointer.close()
 
     async def _settle(self) -> None:
         """Brings the last rows into the books."""
@@ -102,9 +99,9 @@ class Pod:
         await self.usage.close()
 
 
-def assemble(settings: PodSettings, control: Control, revision: Revision, store: Store) -> Pod:
+def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: Launcher) -> Pod:
     """The parts of a pod. Nothing runs yet when this is done."""
-    clock, data_dir, limits = SystemClock(), settings.data_dir, LIMITS
+    clock, data_dir, limits = SystemClock(), settings.data_dir, settings.limits
     node = Settings(data_dir, tenant=settings.tenant, limits=limits)
     revisions = OneRevision(as_served(revision))
     gpus = Gpus(find_gpus(None), node.gpu, settings.tenant, limits.queue_timeout_s)
@@ -116,7 +113,7 @@ def assemble(settings: PodSettings, control: Control, revision: Revision, store:
         node,
         leases,
         environments,
-        Launcher(limits.spares, bool(gpus)),
+        launcher,
         gpus,
         snapshots,
         LogStore(data_dir / "logs", clock, StandardOutput),
@@ -125,7 +122,9 @@ def assemble(settings: PodSettings, control: Control, revision: Revision, store:
     )
     pools = Pools(node, clock, revisions, starter)
     blobs = BlobStore(data_dir / "blobs")
-    answers = Answers(_database(settings), blobs, clock)
+    database = data_dir / "pod.db"
+    answers = Answers(connect(database, ""), blobs, clock)
+    control = Control(HttpClient(settings.control), settings.api_key)
     usage, rates = SentUsage(control, leases), CurrentRates(control)
     invoker = Invoker(
         revisions,
@@ -143,16 +142,18 @@ def assemble(settings: PodSettings, control: Control, revision: Revision, store:
     payer, function = Payer(settings.tenant), revision.function
     events = EventCalls(function, payer, invoker, clock, _sink(settings))
     front = Front(revisions.served, payer, invoker, rates, BodyReader(limits), events, clock)
-    return Pod(front, revisions.served, gpus, snapshots.copies, pools, usage, rates, blobs, answers)
-
-
-def control_of(settings: PodSettings) -> Control:
-    """The control service that settings name."""
-    return Control(HttpClient(settings.control), settings.api_key)
-
-
-def _database(settings: PodSettings) -> apsw.Connection:
-    return connect(settings.data_dir / "pod.db", "")
+    return Pod(
+        front,
+        revisions.served,
+        gpus,
+        snapshots.copies,
+        pools,
+        usage,
+        rates,
+        blobs,
+        answers,
+        Checkpointer(database),
+    )
 
 
 def _sink(settings: PodSettings) -> EventSink | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from typing import Any
 
@@ -16,8 +16,18 @@ MAX_DOCUMENT_BYTES = 4 << 20
 VERSION = 1
 
 
-def revision_bytes(revision: Revision) -> bytes:
-    """The document of a revision."""
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A revision as it is in the store. Its `bundle_digest` is that of the tar there; its workers
+    are born with `libraries`."""
+
+    revision: Revision
+    libraries: tuple[str, ...]
+
+
+def document_of(published: Published) -> bytes:
+    """The document of a published revision."""
+    revision = published.revision
     document: dict[str, Any] = {f.name: getattr(revision, f.name) for f in fields(Revision)}
     document.update(
         version=VERSION,
@@ -25,6 +35,7 @@ def revision_bytes(revision: Revision) -> bytes:
         interface=revision.interface.to_document(),
         snapshot=None if revision.snapshot is None else asdict(revision.snapshot),
         modules=list(revision.modules),
+        libraries=list(published.libraries),
     )
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
@@ -34,15 +45,15 @@ def digest_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def read_revision(data: bytes) -> Revision:
-    """The revision that a document is. Raises `UsageError`."""
+def read_document(data: bytes) -> Published:
+    """The published revision that a document is. Raises `UsageError`."""
     try:
         document = json.loads(data)
         version = document.pop("version")
         if version != VERSION:
             raise ValueError(f"it is of version {version}, and this is a pod of version {VERSION}")
-        snapshot = document["snapshot"]
-        return Revision(
+        snapshot, libraries = document["snapshot"], tuple(document.pop("libraries"))
+        revision = Revision(
             **{
                 **document,
                 "options": Options.from_document(document["options"]),
@@ -51,5 +62,6 @@ def read_revision(data: bytes) -> Revision:
                 "modules": tuple(document["modules"]),
             }
         )
+        return Published(revision, libraries)
     except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as error:
         raise UsageError(f"The revision's document cannot be read: {error}.") from error

@@ -1,4 +1,9 @@
-"""A pod from its start to its end."""
+"""A pod from its start to its end.
+
+A cold call waits for all of this, so what takes long goes side by side: the revision is fetched
+while this process imports what serving needs, and its fork server imports what a worker needs as
+soon as the revision has said what that is.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,19 @@ import gc
 import logging
 import os
 import socket
+import sys
+from importlib import import_module
+from pathlib import Path
 
 import uvloop
 
-from dsfn.knative.pod.assembly import LIMITS, assemble, control_of
 from dsfn.knative.pod.publication import fetch
-from dsfn.knative.pod.server import PodServer
 from dsfn.knative.pod.settings import PodSettings, read_settings
-from dsfn.knative.pod.store import open_published
+from dsfn.knative.pod.store import Store, open_published
 from dsfn.runtime.disk import full_disk_errors
-from dsfn.runtime.gateway.serving import server_config
+from dsfn.runtime.gpus.found import find_gpus
+from dsfn.runtime.model import Revision
+from dsfn.runtime.replicas.launcher import Launcher
 
 # Knative lets a pod end for as long as a request may take at most, by its own default.
 DRAIN_PATIENCE_S = 280.0
@@ -37,13 +45,34 @@ async def _serve(settings: PodSettings, listener: socket.socket) -> None:
     with full_disk_errors("the pod"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = open_published(settings.store)
-    bundles = settings.data_dir / "bundles"
-    revision = await asyncio.to_thread(fetch, settings.revision, bundles, store)
-    pod = assemble(settings, control_of(settings), revision, store)
-    config = server_config(pod.front, LIMITS, DRAIN_PATIENCE_S)
+    importing = asyncio.create_task(asyncio.to_thread(_import_the_rest))
+    revision, launcher = await _begin(settings, store)
+    await importing
+    from dsfn.knative.pod.assembly import assemble
+    from dsfn.knative.pod.server import PodServer
+    from dsfn.runtime.gateway.serving import server_config
+
+    pod = assemble(settings, revision, store, launcher)
+    config = server_config(pod.front, settings.limits, DRAIN_PATIENCE_S)
     async with pod.running():
         # What lives now lives for ever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         server = PodServer(config, pod.front, pod.pools.cut_off, DRAIN_PATIENCE_S)
         await server.serve(sockets=[listener])
+
+
+async def _begin(settings: PodSettings, store: Store) -> tuple[Revision, Launcher]:
+    """The revision, and a launcher whose first worker is on its way."""
+    bundles = settings.data_dir / "bundles"
+    published = await asyncio.to_thread(fetch, settings.revision, bundles, store)
+    gpus = bool(find_gpus(None).devices)
+    launcher = Launcher(settings.limits.spares, gpus, published.libraries)
+    launcher.nursery("", Path(sys.executable)).warm()
+    return published.revision, launcher
+
+
+def _import_the_rest() -> None:
+    for module in ("pod.assembly", "pod.server"):
+        import_module(f"dsfn.knative.{module}")
+    import_module("dsfn.runtime.gateway.serving")

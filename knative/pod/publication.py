@@ -8,7 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from dsfn.functions.errors import BundleError, NotFound, UsageError
-from dsfn.knative.pod.document import MAX_DOCUMENT_BYTES, digest_of, read_revision, revision_bytes
+from dsfn.knative.pod.document import (
+    MAX_DOCUMENT_BYTES,
+    Published,
+    digest_of,
+    document_of,
+    read_document,
+)
+from dsfn.knative.pod.libraries import libraries_of
 from dsfn.knative.pod.store import Store
 from dsfn.runtime.deploy.bundle import MAX_TAR_BYTES, pack_again
 from dsfn.runtime.deploy.unpack import unpack
@@ -27,19 +34,21 @@ def publish(
     Raises `StoreUnavailable`, and `CorruptSnapshot`, `NotFound` for a snapshot that is damaged or
     gone.
     """
-    source = pack_again(bundles / revision.bundle_digest)
+    bundle = bundles / revision.bundle_digest
+    source = pack_again(bundle)
     tar_digest = _tar_digest(source)
     store.objects.put(_bundle(tar_digest), source)
     if revision.snapshot is not None and not revision.snapshot.quarantined:
         directory = snapshots.path(revision.snapshot.digest)
         store.snapshots.push(directory, Transfer(timeout_s))
-    document = revision_bytes(replace(revision, bundle_digest=tar_digest))
+    stored = replace(revision, bundle_digest=tar_digest)
+    document = document_of(Published(stored, libraries_of(revision, bundle)))
     digest = digest_of(document)
     store.objects.put(_document(digest), document)
     return digest
 
 
-def fetch(digest: str, bundles: Path, store: Store) -> Revision:
+def fetch(digest: str, bundles: Path, store: Store) -> Published:
     """The revision of a digest, its source unpacked below `bundles`. Blocks.
 
     Raises `UsageError` when it is not there or is not what its digest says, `StoreUnavailable`,
@@ -49,16 +58,17 @@ def fetch(digest: str, bundles: Path, store: Store) -> Revision:
         document = store.objects.get(_document(digest), MAX_DOCUMENT_BYTES)
         if digest_of(document) != digest:
             raise UsageError(f"The store has another document in the place of revision {digest}.")
-        revision = read_revision(document)
-        source = store.objects.get(_bundle(revision.bundle_digest), MAX_TAR_BYTES)
+        published = read_document(document)
+        wanted = published.revision.bundle_digest
+        source = store.objects.get(_bundle(wanted), MAX_TAR_BYTES)
         found = unpack(source, bundles)
     except NotFound as error:
         raise UsageError(f"Revision {digest} cannot be served: {error.message}") from error
     except BundleError as error:
         raise UsageError(f"The source of revision {digest} is damaged: {error.message}") from error
-    if found != revision.bundle_digest:
-        raise UsageError(f"The store has another source in the place of that of {revision.id}.")
-    return revision
+    if found != wanted:
+        raise UsageError(f"The store has another source in the place of {wanted}.")
+    return published
 
 
 def _tar_digest(source: bytes) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.config import SnapshotSettings
+from dsfn.runtime.config import Limits, SnapshotSettings
 
 DEFAULT_DATA_DIR = "/dsfn"
+# One worker is born ahead: the one that the first call needs.
+LIMITS = Limits(spares=1)
 API_KEY = "DSFN_API_KEY"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
@@ -29,6 +31,7 @@ class PodSettings:
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
     data_dir: Path = Path(DEFAULT_DATA_DIR)
+    limits: Limits = LIMITS
     sink: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
 

@@ -153,8 +153,8 @@ class SentUsage:
         except StoreUnavailable as error:
             self._rows.keep(rows, error)
             raise
-        for error in refused.values():
-            _LOG.error("The ledger refuses a row of a device: %s", error.message)
+        for refusal in refused.values():
+            _LOG.error("The ledger refuses a row of a device: %s", refusal.message)
 
 
 def _give_up(entry: Unposted) -> None:

@@ -82,7 +82,10 @@ def test_an_answer_is_that_of_a_node(
 
 def test_parts_come_and_go_as_a_form(node: LiveNode, start_pod: StartPod) -> None:
     pod = start_pod("enlarge")
-    files = {"picture": ("a.png", picture(4), "image/png"), "by": (None, "3")}
+    files: dict[str, tuple[str | None, bytes | str, str | None]] = {
+        "picture": ("a.png", picture(4), "image/png"),
+        "by": (None, "3", None),
+    }
     answer = pod.http.post("/", files=files)
     assert answer.status_code == 200, answer.text
     assert Pictures.open(io.BytesIO(answer.content)).size == (12, 12)

@@ -66,7 +66,7 @@ def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
 def client(ledger: SqliteLedger) -> TestClient:
     app = Starlette(
         routes=ROUTES,
-        exception_handlers={DsfnError: lambda _, error: problem_response(error)},  # type: ignore[dict-item]
+        exception_handlers={DsfnError: lambda _, error: problem_response(error)},
     )
     app.state.services = SimpleNamespace(ledger=ledger, budgets=ledger, bodies=BodyReader(Limits()))
     return TestClient(app)

@@ -60,7 +60,7 @@ def note(event: Event, path: str = "") -> Event | None:
         file.write(f"{event.id}\n")
     if data.get("silent"):
         return None
-    return Event(type="noted", source="/notes", data={"heard": data["word"]})
+    return Event.of(type="noted", source="/notes", id=f"{event.id}-noted", data=data["word"])
 
 
 @dsfn.function(concurrency=8)
