@@ -14,21 +14,13 @@ class CannotListen(Exception):
 
 
 def listen() -> socket.socket:
-    """A socket that listens on $PORT of every address. Clients that connect wait in its queue
-    until they are accepted. Raises `CannotListen`."""
+    """A socket that listens on $PORT of every IPv4 address, which is where queue-proxy connects.
+    Clients wait in its queue until they are accepted. Raises `CannotListen`."""
     text = os.environ.get("PORT", str(DEFAULT_PORT))
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise CannotListen(f"PORT is {text!r}, and not a port from 0 to 65535.")
     try:
-        return _bound(int(text))
+        return socket.create_server(("", int(text)), backlog=BACKLOG)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise CannotListen(f"The pod cannot listen on port {text}: {reason}.") from error
-
-
-def _bound(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(
-            ("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
-        )
-    return socket.create_server(("", port), backlog=BACKLOG)

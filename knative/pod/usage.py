@@ -111,10 +111,11 @@ class SentUsage:
             try:
                 await self._send_calls(entries[:MAX_ROWS])
                 pause_s = FIRST_PAUSE_S
-            except StoreUnavailable as error:
-                self._wait_on(entries[:MAX_ROWS], error)
+            except StoreUnavailable:
+                self._rows.waiting[:0] = entries[:MAX_ROWS]
                 await asyncio.sleep(pause_s)
                 pause_s = min(MAX_PAUSE_S, 2 * pause_s)
+                self._drop_given_up()
         await self._send_devices()
 
     async def _send_calls(self, entries: Sequence[Unposted]) -> None:
@@ -126,13 +127,13 @@ class SentUsage:
             else:
                 self._rows.succeed(entry)
 
-    def _wait_on(self, entries: Sequence[Unposted], error: StoreUnavailable) -> None:
-        """They are sent again, but for those whose calls were told that they are not."""
-        for entry in entries:
-            if not entry.committed.done():
-                self._rows.waiting.append(entry)
+    def _drop_given_up(self) -> None:
+        """Sends no more what calls were told is not sent. It may have got there all the same."""
+        for entry in self._rows.taken():
+            if entry.committed.done():
+                self._rows.fail(entry, _not_in_time())
             else:
-                self._rows.fail(entry, error)
+                self._rows.waiting.append(entry)
 
     async def _send_devices(self) -> None:
         """Sends the rows of devices, and asks for rows of which nobody knows where they are."""
@@ -159,10 +160,12 @@ class SentUsage:
 
 def _give_up(entry: Unposted) -> None:
     if not entry.committed.done():
-        entry.committed.set_exception(
-            StoreUnavailable(
-                "The call has run, but its usage could not be written down in time.",
-                reason="timeout",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        )
+        entry.committed.set_exception(_not_in_time())
+
+
+def _not_in_time() -> StoreUnavailable:
+    return StoreUnavailable(
+        "The call has run, but its usage could not be written down in time.",
+        reason="timeout",
+        retry_after_s=RETRY_AFTER_S,
+    )

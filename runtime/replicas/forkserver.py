@@ -191,7 +191,7 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            program = [self.python, "-m", "dsfn.runtime.worker.forkserver"]
+            program = [str(self.python), "-m", "dsfn.runtime.worker.forkserver"]
             self._process = subprocess.Popen(
                 [*program, str(theirs.fileno()), ",".join(self.libraries)],
                 pass_fds=(theirs.fileno(),),

@@ -53,7 +53,7 @@ def fail(how: str) -> None:
 
 
 @dsfn.function
-def note(event: Event, path: str = "") -> Event | None:
+def note(event: Event) -> Event | None:
     """Says what came, unless it is to be silent."""
     data = event.json()
     with Path(data["path"]).open("a") as file:
