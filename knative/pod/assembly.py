@@ -141,7 +141,16 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     )
     payer, function = Payer(settings.tenant), revision.function
     events = EventCalls(function, payer, invoker, clock, _sink(settings))
-    front = Front(revisions.served, payer, invoker, rates, BodyReader(limits), events, clock)
+    front = Front(
+        revisions.served,
+        payer,
+        settings.api_key,
+        invoker,
+        rates,
+        BodyReader(limits),
+        events,
+        clock,
+    )
     return Pod(
         front,
         revisions.served,

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.knative.pod.events import EventCalls
+from dsfn.knative.pod.platform import HEADER, as_said
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.binding import BATCH_CONTENT_TYPE, event_of_request, events_of_request
@@ -31,6 +32,7 @@ class Front:
 
     revision: Revision
     payer: Payer
+    api_key: str
     invoker: Invoker
     rates: CurrentRates
     bodies: BodyReader
@@ -89,7 +91,9 @@ class Front:
         headers = headers_of(scope)
         body = await self.bodies.read(headers, receive)
         try:
-            if headers.get(b"content-type", b"").lower().startswith(_BATCH):
+            if HEADER in headers:
+                await self._answer(call_id, scope, receive, send, headers, body)
+            elif headers.get(b"content-type", b"").lower().startswith(_BATCH):
                 events = events_of_request(headers, body)
                 await self.events.answer_batch(events, scope, headers, send)
             elif (event := event_of_request(headers, body)) is not None:
@@ -117,9 +121,11 @@ class Front:
         headers: dict[bytes, bytes],
         body: bytes,
     ) -> None:
-        event, now_us = event_of_request(headers, body), self.clock.now_us()
-        name = self.revision.function
+        # What the control service calls with is a call, whatever it holds: it wants the result.
+        event = None if HEADER in headers else event_of_request(headers, body)
+        name, now_us = self.revision.function, self.clock.now_us()
         call = call_of(call_id, name, self.payer, scope, headers, body, event, now_us)
+        call = as_said(call, headers, self.api_key)
         if call.idempotency_key is not None:
             # A repeat must find its first answer, whether the client waited for it or not.
             await send_answer(send, await self.invoker.invoke(call), event, headers)
