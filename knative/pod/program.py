@@ -26,9 +26,6 @@ from dsfn.runtime.gpus.found import find_gpus
 from dsfn.runtime.model import Revision
 from dsfn.runtime.replicas.launcher import Launcher
 
-# Knative lets a pod end for as long as a request may take at most, by its own default.
-DRAIN_PATIENCE_S = 280.0
-
 
 def run(listener: socket.socket) -> None:
     """Serves the connections of `listener` until SIGTERM, and all that has come by then.
@@ -53,12 +50,14 @@ async def _serve(settings: PodSettings, listener: socket.socket) -> None:
     from dsfn.runtime.gateway.serving import server_config
 
     pod = assemble(settings, revision, store, launcher)
-    config = server_config(pod.front, settings.limits, DRAIN_PATIENCE_S)
+    # No call takes longer; Knative, which gives a pod as long as a request may take, waits more.
+    patience_s = revision.options.timeout_s + settings.limits.queue_timeout_s
+    config = server_config(pod.front, settings.limits, patience_s)
     async with pod.running():
         # What lives now lives for ever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        server = PodServer(config, pod.front, pod.pools.cut_off, DRAIN_PATIENCE_S)
+        server = PodServer(config, pod.front, pod.pools.cut_off, patience_s)
         await server.serve(sockets=[listener])
 
 
