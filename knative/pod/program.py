@@ -33,6 +33,7 @@ def run(listener: socket.socket) -> None:
     Raises `UsageError` for what the environment says or the store does not have,
     `StoreUnavailable`, `StorageFull`.
     """
+    gc.disable()  # nothing of what a start makes is garbage
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     uvloop.run(_serve(read_settings(os.environ), listener))
@@ -54,9 +55,9 @@ async def _serve(settings: PodSettings, listener: socket.socket) -> None:
     patience_s = revision.options.timeout_s + settings.limits.queue_timeout_s
     config = server_config(pod.front, settings.limits, patience_s)
     async with pod.running():
-        # What lives now lives for ever: the collector need not look at it again.
-        gc.collect()
+        # What lives now lives for ever: the collector need not look at it, and has not yet.
         gc.freeze()
+        gc.enable()
         server = PodServer(config, pod.front, pod.pools.cut_off, patience_s)
         await server.serve(sockets=[listener])
 

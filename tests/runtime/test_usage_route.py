@@ -19,7 +19,7 @@ from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.request import BodyReader
-from dsfn.runtime.gateway.usage import ROUTES
+from dsfn.runtime.gateway.usage import MAX_ROWS, ROUTES
 from dsfn.runtime.problems import problem_response
 
 CALL = Usage(
@@ -115,6 +115,14 @@ def test_what_is_no_row_changes_nothing(
 ) -> None:
     answer = client.post("/usage", content=body)
     assert answer.status_code in (400, 422)
+    assert not list(ledger.between(0, 10_000))
+
+
+def test_more_rows_than_a_request_may_have_are_refused(
+    client: TestClient, ledger: SqliteLedger
+) -> None:
+    many = [replace(CALL, invocation_id=f"c-{n}", idempotency_key="") for n in range(MAX_ROWS + 1)]
+    assert client.post("/usage", json=rows(*many)).status_code == 422
     assert not list(ledger.between(0, 10_000))
 
 
