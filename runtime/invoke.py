@@ -12,6 +12,7 @@ from typing import Protocol
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
+from dsfn.functions.codec import check_call
 from dsfn.functions.errors import (
     BudgetExceeded,
     CallCancelled,
@@ -27,7 +28,7 @@ from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
-from dsfn.runtime.leases.lease import Held
+from dsfn.runtime.leases.lease import Held, Subject
 from dsfn.runtime.metering import UsageSink
 from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
 from dsfn.runtime.replicas.channel import Reply
@@ -160,6 +161,7 @@ class Invoker:
         The row of a failure is given to `post`; that of a success is returned, or, for a
         stream, posted when the stream ends.
         """
+        await self._refuse_unfit(call, revision, post)
         try:
             call = self.purse.reserve(call, revision)
             # Workers read blobs from the node's folder, which need not have what was put long ago.
@@ -187,7 +189,7 @@ class Invoker:
             raise
         if stream is not None:
             held, restore_us = lease.slot.so_far(), lease.slot.restore_us
-            usage = self._usage(call, lease, held, 0, restore_us)
+            usage = self._usage(call, lease.slot.lease.subject, held, 0, restore_us)
             charges: list[Charge] = []
             answer = replace(
                 self._answer(lease, reply, usage),
@@ -199,6 +201,20 @@ class Invoker:
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
+
+    async def _refuse_unfit(self, call: Call, revision: Revision, post: Post) -> None:
+        """Refuses a call that the function could not take, before a replica is brought back or
+        started for it. Its row is as if a replica had refused it."""
+        try:
+            interface, limit_bytes = revision.interface, self.limits.max_body_bytes
+            check_call(interface, call.content_type, call.accept, len(call.body), limit_bytes)
+        except RequestError as error:
+            nowhere = self.pools.nowhere(revision)
+            usage = self._usage(
+                call, nowhere, Held(self.clock.now_us(), 0), 0, 0, "rejected", type(error).__name__
+            )
+            await self._post_error(error, usage, Phases(), post)
+            raise
 
     async def _reply(self, call: Call, lease: Lease, whole: bool) -> Reply:
         reply = await lease.replica.call(call, lease.slot, self.pools.shares.threads())
@@ -302,11 +318,18 @@ class Invoker:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
         cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
         usage = self._settled(call, lease, None, _status(cause), type(cause).__name__)
-        self.metrics.failed(call.function, usage.error, usage.status)
+        await self._post_error(error, usage, self._phases(lease), post)
+
+    async def _post_error(
+        self, error: BaseException, usage: Usage, phases: Phases, post: Post
+    ) -> None:
+        self.metrics.failed(usage.function, usage.error, usage.status)
         if isinstance(error, DsfnError):
-            charge = self._charge(usage)
-            phases = self._phases(lease).server_timing()
-            error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
+            error.add_fields(
+                revision=usage.revision,
+                phases=phases.server_timing(),
+                charge=self._charge(usage).to_document(),
+            )
         await post(usage)
 
     def _settled(
@@ -325,12 +348,12 @@ class Invoker:
         pays = status not in ("rejected", "platform")
         restore_us = slot.pay_restore(call.tenant if pays else "")
         held = slot.settle(limit_us)
-        return self._usage(call, lease, held, busy_us, restore_us, status, error)
+        return self._usage(call, slot.lease.subject, held, busy_us, restore_us, status, error)
 
     def _usage(
         self,
         call: Call,
-        lease: Lease,
+        devices: Subject,
         held: Held,
         busy_us: int | None,
         restore_us: int,
@@ -338,7 +361,7 @@ class Invoker:
         error: str = "",
     ) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
-        devices, origin = lease.slot.lease.subject, call.origin or _NO_ORIGIN
+        origin = call.origin or _NO_ORIGIN
         return Usage(
             invocation_id=call.id,
             tenant=call.tenant,
@@ -367,7 +390,7 @@ class Invoker:
             call_id=usage.invocation_id,
             revision=usage.revision,
             content_type=reply.content_type,
-            phases=self._phases(lease),
+            phases=self._phases(lease, reply.weights_us),
             charge=self._charge(usage),
             body=reply.body,
         )
@@ -383,9 +406,10 @@ class Invoker:
             currency=card.currency,
         )
 
-    def _phases(self, lease: Lease) -> Phases:
+    def _phases(self, lease: Lease, weights_us: int = 0) -> Phases:
         execute_us = (self.clock.monotonic_ns() - lease.granted_ns) // 1000
-        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, lease.parts)
+        parts = (*lease.parts, ("execute.weights", weights_us)) if weights_us else lease.parts
+        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, parts)
 
 
 @dataclass(frozen=True, slots=True)

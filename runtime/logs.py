@@ -83,20 +83,22 @@ class LogStore:
         on_limit: Callable[[], None],
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> Pump:
-        """Starts to move what a worker prints into `function`'s log. Takes `fd` over.
+        """Starts to move what a worker prints into `function`'s log. Takes `fd` over, unless
+        this raises `OSError`.
 
         `on_limit` is called once when more than `limit_bytes` came since the last
         `Pump.mark()`; what comes after that, until the next mark, is not kept.
         """
         file = self._files.setdefault(function, self._open_log(self._directory(function)))
-        self._pumps[function] += 1
-        return Pump(
+        pump = Pump(
             fd=fd,
             source=_Source(self._clock, file, revision, replica),
             limit_bytes=limit_bytes,
             on_limit=on_limit,
             on_close=lambda: self._release(function),
         )
+        self._pumps[function] += 1
+        return pump
 
     def read(self, function: str, since_us: int = 0) -> Iterator[bytes]:
         """The log's lines since an instant, oldest first, in chunks of whole lines.

@@ -82,7 +82,8 @@ class Phases:
     """Where the time of one call went, in microseconds. They add up to the whole wait.
 
     `parts` are of what a cold call waited for, in the order of time, named after the phase that
-    they are parts of: "restore.copy".
+    they are parts of: "restore.copy". "execute.weights" is what it waited for weights that were
+    still on their way, in any order with its own work.
     """
 
     queue_us: int = 0

@@ -29,7 +29,8 @@ from dsfn.snapshots.owner.linux import allow_many_descriptors
 def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls.
 
-    Raises `UsageError` when the data directory is in use or the port is taken.
+    Raises `UsageError` when the data directory is in use or the port is taken, and `DeviceFault`
+    when a device that the configuration names is not there.
     """
     directory = DataDirectory.lock(settings.data_dir)
     try:
@@ -79,6 +80,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
+        await services.gpus.check_named()
         services.meter.start()
         services.pools.start()
         services.runs.start_serving()

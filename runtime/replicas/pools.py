@@ -11,6 +11,7 @@ from dsfn.functions.errors import ShuttingDown
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.cpus import CpuShares
+from dsfn.runtime.leases.lease import Subject
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.replicas.pool import Lease, Pool
 from dsfn.runtime.replicas.replica import Replica
@@ -65,6 +66,11 @@ class Pools:
     def start_ahead(self, revision: Revision) -> None:
         """Starts a replica of `revision`, a call of which is about to come."""
         self._pool(revision).start_ahead()
+
+    def nowhere(self, revision: Revision) -> Subject:
+        """What the row of a call says that no replica of `revision` has seen."""
+        device_class = self.starter.gpus.device_class() if revision.options.gpu else "cpu"
+        return Subject("", "", 1, device_class, revision.function, revision.id)
 
     def replicas(self, function: str) -> list[ReplicaView]:
         """The replicas of a function, of every revision."""

@@ -95,7 +95,7 @@ class Starter:
             stages.ended("start.pull", _WORTH_TELLING_US)
             if directory is None:
                 self.quarantine.failed_restores[revision.function] += 1
-                return await self._load(revision, watch, None)
+                return await self._load(revision, watch, None, stages)
             await self.soundness.check(revision, snapshot)
             stages.ended("start.check", _WORTH_TELLING_US)
             return await self._load(revision, watch, directory, stages)
