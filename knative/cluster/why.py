@@ -16,6 +16,8 @@ from dsfn.knative.manifests.words import Manifest
 _GIVEN_UP = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _PULLING = ("ErrImagePull", "RegistryUnavailable", *_GIVEN_UP)
 _NOT_MADE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+# Of a revision: Knative has asked the registry, which has no such image.
+_NO_IMAGE = "ContainerMissing"
 # A container that has ended so often after its start will do so again.
 _RESTARTS = 2
 
@@ -35,9 +37,12 @@ def explain(evidence: Evidence) -> Reason:
     reasons = [reason for pod in evidence.pods for reason in _of_pod(pod)]
     if reasons:
         return max(reasons, key=lambda reason: reason.is_final)
-    revision = why_not(evidence.revision) if evidence.revision else ""
-    own = revision or why_not(evidence.document)
-    return Reason(_lowered(own) if own else "nothing has been said of it yet")
+    revision = evidence.revision
+    told = (why_not(revision) if revision else "") or why_not(evidence.document)
+    if not told:
+        return Reason("nothing has been said of it yet")
+    cause = condition(revision, "ContainerHealthy").get("reason") if revision else None
+    return Reason(_lowered(told), is_final=cause == _NO_IMAGE)
 
 
 def _of_pod(evidence: PodEvidence) -> Iterator[Reason]:
@@ -45,9 +50,14 @@ def _of_pod(evidence: PodEvidence) -> Iterator[Reason]:
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
         yield Reason(f"no node takes its pod ({one_line(scheduled.get('message'))})")
-    for status in (pod.get("status") or {}).get("containerStatuses", []):
+    statuses = (pod.get("status") or {}).get("containerStatuses", [])
+    for status in statuses:
         if status["name"] == FUNCTION and (reason := _of_container(status, evidence)):
             yield reason
+    # Knative's own container asks the function's whether it is ready.
+    if statuses and all("running" in each["state"] for each in statuses):
+        if not all(each["ready"] for each in statuses):
+            yield _of_silence(evidence)
 
 
 def _of_container(status: dict[str, Any], evidence: PodEvidence) -> Reason | None:
@@ -60,11 +70,8 @@ def _of_container(status: dict[str, Any], evidence: PodEvidence) -> Reason | Non
         )
     if reason in _NOT_MADE:
         return Reason(f"its container cannot be made ({message})")
-    if ended := _ended(status):
-        return _of_crash(status, ended, evidence.log)
-    if "running" in status.get("state", {}) and not status.get("ready"):
-        return _of_silence(evidence)
-    return None
+    ended = _ended(status)
+    return _of_crash(status, ended, evidence.log) if ended else None
 
 
 def _ended(status: dict[str, Any]) -> dict[str, Any]:

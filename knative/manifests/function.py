@@ -127,8 +127,9 @@ def _container(revision: Revision, document_digest: str, settings: PodSettings) 
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
         "securityContext": restricted(),
-        # Without a period Knative asks many times a second, until the first answer.
-        "readinessProbe": {"httpGet": {"path": "/health/readiness"}},
+        # Without a period Knative asks many times a second, until the first answer. It adds what
+        # is usual when a Service is made, but refuses a change in which it would have to.
+        "readinessProbe": {"httpGet": {"path": "/health/readiness"}, "successThreshold": 1},
         "livenessProbe": {
             "httpGet": {"path": "/health/liveness"},
             "periodSeconds": 10,

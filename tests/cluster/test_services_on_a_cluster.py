@@ -64,13 +64,15 @@ def why(cluster: LiveCluster, service: Any, deadline_s: float) -> str:
     return message.removeprefix(start)
 
 
+# Of most images Knative looks up the digest before it makes a pod. Of dev.local it does not.
+@pytest.mark.parametrize("image", ["registry.invalid/nobody/nothing:1", "dev.local/nothing:v1"])
 @pytest.mark.usefixtures("old")
-def test_an_image_that_cannot_be_pulled_is_told(cluster: LiveCluster) -> None:
-    image = "registry.invalid/nobody/nothing:1"
-    # A name that no registry has: Knative does not even make a revision of it where it looks up
-    # digests, and elsewhere the pod waits for it.
-    told = why(cluster, cluster.hello("hello", image=image), 60)
-    assert image in told
+def test_an_image_that_cannot_be_pulled_is_told_before_the_deadline(
+    cluster: LiveCluster, image: str
+) -> None:
+    began = time.monotonic()
+    assert image in why(cluster, cluster.hello("hello", image=image), 90)
+    assert time.monotonic() - began < 45
 
 
 @pytest.mark.usefixtures("old")

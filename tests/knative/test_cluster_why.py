@@ -33,7 +33,8 @@ def pod(state: dict[str, Any] | None = None, log: str = "", **others: Any) -> Po
     events = tuple(others.pop("events", ()))
     conditions = others.pop("conditions", [])
     container = {"name": "function", "image": "reg.example/a:1", "state": state or {}, **others}
-    statuses = [{"name": "queue-proxy", "image": "q", "state": {"running": {}}}, container]
+    queue = {"name": "queue-proxy", "image": "q", "state": {"running": {}}, "ready": False}
+    statuses = [queue, {"ready": True, **container}]
     document = {"status": {"conditions": conditions, "containerStatuses": statuses}}
     return PodEvidence(document, events, log)
 
@@ -83,7 +84,7 @@ def test_a_pod_that_no_node_takes() -> None:
 
 def test_a_container_that_runs_and_is_never_ready() -> None:
     events = ["Started container", "Readiness probe failed: HTTP probe failed with statuscode: 503"]
-    found = reason_of(pod({"running": {}}, "loading", ready=False, events=events))
+    found = reason_of(pod({"running": {}}, "loading", events=events))
     assert found.text == (
         "its container runs and does not get ready (Readiness probe failed: HTTP probe failed"
         " with statuscode: 503); it last printed: loading"
