@@ -23,7 +23,8 @@ class PodEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`document`: the object; `revision`: the newest of a Knative Service, None for others."""
+    """`document`: the object; `revision`: that of a Knative Service which is to come, None where
+    there is none yet, and for others."""
 
     document: Manifest
     revision: Manifest | None = None
@@ -34,9 +35,8 @@ def gather(objects: Objects, document: Manifest) -> Evidence:
     """Reads what there is to know. Raises `ClusterError`."""
     if (document["apiVersion"], document["kind"]) != (SERVING, "Service"):
         return Evidence(document)
-    name = (document.get("status") or {}).get("latestCreatedRevisionName")
-    if not name:
-        return Evidence(document)
+    # Its status may still be about the revision before.
+    name = document["spec"]["template"]["metadata"]["name"]
     namespace = document["metadata"]["namespace"]
     wanted = {"name": name, "namespace": namespace}
     revision = objects.read({"apiVersion": SERVING, "kind": "Revision", "metadata": wanted})

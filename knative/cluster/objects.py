@@ -14,6 +14,8 @@ from dsfn.knative.manifests.words import Manifest
 
 FIELD_MANAGER = "dsfn"
 _PAGE = "500"
+# What a kubelet gives for the output of a container that it has cleared away.
+_NO_LOG = "unable to retrieve container logs for "
 # Who has the kinds that are not in every cluster, and where to get them.
 _OWNERS = {
     "serving.knative.dev": "Knative Serving",
@@ -93,8 +95,10 @@ class Objects:
         query = {"container": container, "tailLines": str(lines)}
         for previous in ("true", "false"):
             with suppress(ClusterError, NotFound):
-                text = self.cluster.request("GET", path, {**query, "previous": previous})
-                return text.decode(errors="replace").rstrip()
+                content = self.cluster.request("GET", path, {**query, "previous": previous})
+                text = content.decode(errors="replace").rstrip()
+                if not text.startswith(_NO_LOG):
+                    return text
         return ""
 
     def require(self, api_version: str, kind: str) -> None:

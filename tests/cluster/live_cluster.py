@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,11 +83,3 @@ def make_functions_account(objects: Objects, namespace: str) -> None:
     """The account that functions run as."""
     for account in accounts(namespace):
         objects.apply(account)
-
-
-def eventually(holds: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-    """Waits for something that takes its time."""
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.2)

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 from cli_runs import Dsfn
 from live_cluster import LiveCluster
+from revisions import event_type, make_revision
 
 from dsfn.functions.errors import ClusterError, MissingKinds, MissingRights
+from dsfn.functions.interface import FilterInterface
 from dsfn.knative.cluster.changes import plan
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.control import ControlSettings, control_objects
-from dsfn.knative.manifests.platform import namespace_of
+from dsfn.knative.manifests.platform import BROKER, namespace_of
+from dsfn.knative.manifests.trigger import trigger
+from dsfn.runtime.events.delivery import RetryPolicy
 
 pytestmark = pytest.mark.cluster
 
@@ -74,7 +78,7 @@ def test_what_somebody_changed_is_shown_and_put_right(
     status = dsfn("platform", "status", *where)
     assert (status.code, "somebody has changed spec.hard.pods" in status.out) == (1, True)
     run = dsfn("platform", "upgrade", *where)
-    assert run.out == '~ ResourceQuota dsfn\n    spec.hard.pods: "7" -> "4000"\n'
+    assert run.out == '~ ResourceQuota dsfn\n    spec.hard.pods: "7" -> "4k"\n'
 
 
 def test_an_upgrade_takes_away_what_an_older_version_left(
@@ -95,6 +99,21 @@ def test_an_upgrade_takes_away_what_an_older_version_left(
     objects.apply(left)
     assert dsfn("platform", "upgrade", *where).out == "- NetworkPolicy older\n"
     assert objects.read(left) is None
+
+
+def test_a_trigger_becomes_ready_and_stays_as_it_is(
+    dsfn: Dsfn, objects: Objects, namespace: str
+) -> None:
+    assert dsfn("platform", "install", "--namespace", namespace).code == 0
+    live = LiveCluster(objects, namespace)
+    live.deploy(live.hello("hello"))
+    photos = FilterInterface({"type": "photo"}, {"source": "/eu"}, {"subject": ".jpg"})
+    revision = make_revision(2, "hello", (photos, event_type("scan")))
+    manifest = trigger(revision, namespace, BROKER, RetryPolicy())
+    assert manifest is not None
+    live.deploy(manifest)
+    (planned,) = plan(objects, [manifest])
+    assert not planned.does_something
 
 
 def test_functions_are_not_deleted_by_the_way(dsfn: Dsfn, objects: Objects, namespace: str) -> None:
