@@ -286,7 +286,7 @@ class ClusterUnreachable(ClusterError):
 
 
 class ClusterRefused(ClusterError):
-    """It does not take an object. Fields: `object`, `reason`."""
+    """It does not take an object. Fields: `reason`, and `object` where it is known which."""
 
 
 class MissingRights(ClusterError):

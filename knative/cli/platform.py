@@ -83,7 +83,7 @@ def status(
             (each["object"], each["state"], each["reason"] or "") for each in document["objects"]
         ]
         print_table((Column("object"), Column("state"), Column("reason")), rows, empty="")
-        say(f"{len(document['functions'])} functions in namespace {namespace}")
+        say(f"functions: {', '.join(document['functions']) or 'none'}")
         _tell_of_features(document["features_off"])
     if any(each["state"] != "ready" for each in document["objects"]):
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from dsfn.functions.errors import ClusterError, MissingKinds, NotFound
+from dsfn.functions.errors import ClusterError, ClusterRefused, MissingKinds, NotFound
 from dsfn.knative.cluster.connection import APPLY, Cluster
 from dsfn.knative.manifests.words import Manifest
 
@@ -58,7 +58,14 @@ class Objects:
         if dry_run:
             query["dryRun"] = "All"
         path = self.path(manifest)
-        applied: Manifest = json.loads(self.cluster.request("PATCH", path, query, manifest, APPLY))
+        try:
+            answer = self.cluster.request("PATCH", path, query, manifest, APPLY)
+        except ClusterRefused as error:
+            about, reason = is_about(manifest), error.fields["reason"]
+            raise ClusterRefused(
+                f"{about} is refused: {reason}.", object=about, reason=reason
+            ) from error
+        applied: Manifest = json.loads(answer)
         return applied
 
     def delete(self, manifest: Manifest) -> bool:
@@ -145,6 +152,12 @@ class Objects:
 def name_of(manifest: Manifest) -> str:
     """An object's kind and name, for people: "Service hello"."""
     return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+def is_about(manifest: Manifest) -> str:
+    """An object's kind, name and namespace, for the start of a sentence."""
+    namespace = manifest["metadata"].get("namespace")
+    return f"{name_of(manifest)} in namespace {namespace}" if namespace else name_of(manifest)
 
 
 def _root(api_version: str) -> str:

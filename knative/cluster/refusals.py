@@ -20,6 +20,10 @@ _MAY_NOT = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
     r'(?: in API group "(?P<group>[^"]*)")?(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
+_WEBHOOK = re.compile(r'admission webhook "[^"]*" denied the request: ')
+# Knative's words for fields of pods whose feature flag is off.
+_NOT_ALLOWED = "must not set the field"
+_ALLOWS = "; `dsfn platform upgrade --enable-features` has Knative allow them"
 _UNAVAILABLE = (429, 502, 503, 504)
 
 
@@ -33,19 +37,16 @@ def refusal_of(status: int, body: bytes | str | None, where: str) -> DsfnError:
         )
     if status == 403 and (found := _MAY_NOT.search(message)):
         return _missing_rights(found)
-    details = document.get("details") or {}
-    name, kind = str(details.get("name", "")), str(details.get("kind", ""))
     if status == 404:
+        details = document.get("details") or {}
+        kind, name = str(details.get("kind", "")), str(details.get("name", ""))
         return NotFound(f"The cluster of {where}: {message}.", kind=kind, name=name)
     if status in _UNAVAILABLE:
         return ClusterUnreachable(
             f"The cluster of {where} cannot answer now: {message}.", reason=message
         )
-    return ClusterRefused(
-        f"The cluster refused {kind} {name}: {message}." if name else f"It refused: {message}.",
-        object=f"{kind}/{name}",
-        reason=message,
-    )
+    reason = _WEBHOOK.sub("", message) + (_ALLOWS if _NOT_ALLOWED in message else "")
+    return ClusterRefused(f"The cluster of {where} refuses that: {reason}.", reason=reason)
 
 
 def one_line(text: object) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from dsfn.functions.errors import NotFound, NotReady
 from dsfn.knative.cluster.evidence import gather
-from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.cluster.objects import Objects, is_about
 from dsfn.knative.cluster.readiness import is_ready, why_not
-from dsfn.knative.cluster.why import Reason, explain, is_about
+from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
 _LOOK_S = 0.3

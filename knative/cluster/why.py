@@ -10,7 +10,6 @@ from dsfn.knative.cluster.evidence import Evidence, PodEvidence
 from dsfn.knative.cluster.readiness import condition, why_not
 from dsfn.knative.cluster.refusals import one_line
 from dsfn.knative.manifests.function import FUNCTION
-from dsfn.knative.manifests.words import Manifest
 
 # Of a waiting container: the image was tried more than once, or never will be.
 _GIVEN_UP = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
@@ -110,10 +109,3 @@ def _last_words(log: str) -> str:
 def _lowered(text: str) -> str:
     """Made to go on a sentence; names and abbreviations stay as they are."""
     return text[0].lower() + text[1:] if text[1:2].islower() else text
-
-
-def is_about(document: Manifest) -> str:
-    """An object's kind, name and namespace, for the start of a sentence."""
-    metadata = document["metadata"]
-    within = f" in namespace {metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{document['kind']} {metadata['name']}{within}"

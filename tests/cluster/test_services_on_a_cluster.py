@@ -108,4 +108,7 @@ def test_what_knative_does_not_take_is_told_before_anything_changes(cluster: Liv
     manifest = cluster.hello("hello", timeout_s=86_400)
     with pytest.raises(ClusterRefused) as raised:
         plan(cluster.objects, [manifest])
+    assert raised.value.message.startswith(
+        f"Service hello in namespace {cluster.namespace} is refused: validation failed: "
+    )
     assert "timeoutSeconds" in raised.value.message and "\n" not in raised.value.message

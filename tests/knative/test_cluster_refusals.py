@@ -58,6 +58,15 @@ def test_every_refusal_is_one_line_that_says_why(
     assert status == 401 or " ".join(message.split()).rstrip(".") in error.message
 
 
+def test_a_field_that_knative_does_not_allow_is_told_with_what_allows_it() -> None:
+    denied = 'admission webhook "w.knative.dev" denied the request: validation failed: must not set'
+    error = refused(400, f"{denied} the field(s): spec.template.spec.nodeSelector")
+    assert error.fields["reason"] == (
+        "validation failed: must not set the field(s): spec.template.spec.nodeSelector; `dsfn"
+        " platform upgrade --enable-features` has Knative allow them"
+    )
+
+
 @pytest.mark.parametrize("body", [None, b"", b"<html>", b"[]"])
 def test_an_answer_that_is_no_status_is_told_by_its_number(body: bytes | None) -> None:
     assert "status 418" in refusal_of(418, body, "context 'c'").message
