@@ -11,11 +11,12 @@ unexport PYTHONDONTWRITEBYTECODE
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
 
-.PHONY: demo test check format bench focus clean help
+.PHONY: demo test test-cluster check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
 	@echo "make test    the whole test suite"
+	@echo "make test-cluster  the tests that need a cluster, against that of KUBECONFIG"
 	@echo "make check   formatter, linter, types, layers"
 	@echo "make format  apply the formatter"
 	@echo "make bench   the benchmarks (they build their peers first)"
@@ -30,6 +31,10 @@ TESTS_AT_ONCE ?= 4
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
+
+test-cluster: $(READY)
+	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG: the path of a kubeconfig of a cluster with Knative, such as kind's with https://knative.dev/docs/install/quickstart-install/."; exit 1; }
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
 from os import urandom
+from typing import Protocol
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
@@ -24,17 +25,16 @@ from dsfn.functions.errors import (
 )
 from dsfn.runtime.answers import Answers, Claim
 from dsfn.runtime.blobs import BlobStore, references_in
-from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.leases.lease import Held, Subject
-from dsfn.runtime.metering import Meter
+from dsfn.runtime.metering import UsageSink
 from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
-from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.revisions import Revisions
 from dsfn.runtime.timelines import Timelines
 
 _NODE_NONCE = urandom(5).hex()
@@ -50,15 +50,29 @@ def new_call_id(now_us: int) -> str:
 Post = Callable[[Usage], Awaitable[None]]
 
 
+class Purse(Protocol):
+    """What says whether a call may cost something, before it runs."""
+
+    def reserve(self, call: Call, revision: Revision) -> Call:
+        """Sets aside what a call may cost: the call, with that as its limit. Raises
+        `BudgetExceeded`, `BudgetReserved`."""
+
+    def exceeded(self, call: Call) -> BudgetExceeded | None:
+        """Why a call may cost no more, when that is for a budget."""
+
+    def release(self, call_id: str) -> None:
+        """Gives back what was set aside for a call that leaves no row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invoker:
     """Runs calls. Every way into a function goes through `invoke`."""
 
-    registry: Registry
+    revisions: Revisions
     pools: Pools
     blobs: BlobStore
-    meter: Meter
-    budgets: Budgets
+    meter: UsageSink
+    purse: Purse
     in_force: Callable[[], RateCard]
     answers: Answers
     metrics: Metrics
@@ -83,7 +97,7 @@ class Invoker:
             return answer
         finally:
             if not goes_on:
-                self.budgets.release(call.id)
+                self.purse.release(call.id)
 
     async def run(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
         """The answer to a call whose usage row its caller keeps, to post it later: it is given to
@@ -104,7 +118,7 @@ class Invoker:
             return answer
         finally:
             if not billed:
-                self.budgets.release(call.id)
+                self.purse.release(call.id)
 
     async def _invoke_once(self, call: Call, revision: Revision) -> Answer:
         """A call with a key: the first answer is stored with its usage before the ledger has
@@ -136,8 +150,8 @@ class Invoker:
 
     def _revision(self, call: Call) -> Revision:
         if call.revision is not None:
-            return self.registry.revision(call.revision)
-        return self.registry.route(call.function)
+            return self.revisions.revision(call.revision)
+        return self.revisions.route(call.function)
 
     async def _run(
         self, call: Call, revision: Revision, post: Post, whole: bool = False
@@ -149,7 +163,7 @@ class Invoker:
         """
         await self._refuse_unfit(call, revision, post)
         try:
-            call = self.budgets.reserve(call, revision)
+            call = self.purse.reserve(call, revision)
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
@@ -220,7 +234,7 @@ class Invoker:
 
     def _too_dear(self, call: Call) -> BudgetExceeded:
         """The error of a call that was cut off, or not begun, for want of money."""
-        return self.budgets.exceeded(call) or BudgetExceeded(
+        return self.purse.exceeded(call) or BudgetExceeded(
             f"The call would cost more than {call.max_cost_nano} nano-units.",
             budget_nano=call.max_cost_nano,
         )
@@ -274,7 +288,7 @@ class Invoker:
             await self.meter.post(usage)
             charges.append(self._charge(usage))
         finally:
-            self.budgets.release(call.id)
+            self.purse.release(call.id)
 
     async def _in_time(
         self, chunks: AsyncGenerator[bytes, None], call: Call, until_s: float | None

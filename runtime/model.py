@@ -198,6 +198,13 @@ class SnapshotRef:
     precision: Precision | None = None
     quarantined: bool = False
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> SnapshotRef:
+        """Reads back what `dataclasses.asdict` and JSON have made of this."""
+        precision = document.get("precision")
+        known = None if precision is None else Precision.from_document(precision)
+        return cls(**{**document, "precision": known})
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:

@@ -9,6 +9,7 @@ import pytest
 import typer.main
 from cli_documents import DOCS, documented, section
 
+import dsfn.__main__  # noqa: F401  # every command, not the runtime's alone
 from dsfn.runtime.cli.app import app
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
