@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Hundreds of processes are started here: each would compile dsfn for itself again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What checks FOCUS files needs a newer Python, and an environment of its own.
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
@@ -24,7 +27,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 # Most tests wait for processes and for clocks: more of them run at once than there are processors.
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal

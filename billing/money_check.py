@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"([0-9]{4}-[0-9]{2}-C?)([0-9]{4,18})")
 # What a document's row says, too.
 _SAID = ("number", "kind", "month", "tenant", "total_minor", "reverses")
 _MAX_NANO = 2**63 - 1
+# Nano-units in a minor unit, by the decimals of the currency as they are written.
+_SCALES = {str(each): int(10 ** (NANO_EXPONENT - each)) for each in range(NANO_EXPONENT + 1)}
 
 
 class MoneyTables(Protocol):
@@ -87,15 +89,14 @@ class MoneyCheck:
     def _look_at_months(self, rows: Iterable[tuple[Any, ...]], cards: int) -> None:
         for values in rows:
             closed = ClosedMonth(*values)
-            said = _read(closed.document)
+            billed = _billed(closed)
             self._closed[closed.month] = None
             if digest_of(closed.document) != closed.sha256:
                 self._problem("month", f"The SHA-256 of {closed.month} is not its own.")
-            elif said is None or not _is_of(closed, said):
+            elif billed is None:
                 self._problem("month", f"The statement of {closed.month} is not one of that month.")
             else:
-                self._closed[closed.month] = said["total_minor"]
-                used = max((line["card"] for line in said["lines"]), default=0)
+                self._closed[closed.month], used = billed
                 if used > cards:
                     detail = f"Rate card {used} is missing: {closed.month} was billed by it."
                     self._problem("card", detail)
@@ -114,9 +115,10 @@ class MoneyCheck:
         elif said is None or any(said.get(name) != getattr(issued, name) for name in _SAID):
             detail = f"{issued.number} is not kept under its own number, tenant, month and total."
             self._problem("document", detail)
+        elif (scale := _SCALES.get(str(said.get("exponent")))) is None:
+            self._problem("document", f"{issued.number} has no decimals that a currency has.")
         else:
-            scale = 10 ** (NANO_EXPONENT - said["exponent"])
-            return min(abs(issued.total_minor) * int(scale), _MAX_NANO)
+            return min(abs(issued.total_minor) * scale, _MAX_NANO)
         return None
 
     def _count(self, issued: Issued) -> None:
@@ -146,12 +148,23 @@ class MoneyCheck:
             self.problems.append(Problem(None, kind, detail))
 
 
-def _is_of(closed: ClosedMonth, said: dict[str, Any]) -> bool:
+def _billed(closed: ClosedMonth) -> tuple[int, int] | None:
+    """The total of a closed month's statement and the last rate card of its lines, None where it
+    is no statement of that month."""
     try:
         end_us = Month.parse(closed.month).end_us
     except UsageError:
-        return False
-    return (said.get("month"), closed.end_us) == (closed.month, end_us)
+        return None
+    match _read(closed.document):
+        case {"month": closed.month, "total_minor": int(total_minor), "lines": [*lines]}:
+            cards = [card for line in lines if isinstance(card := _card(line), int)]
+            if closed.end_us == end_us and len(cards) == len(lines):
+                return total_minor, max(cards, default=0)
+    return None
+
+
+def _card(line: Any) -> Any:
+    return line.get("card") if isinstance(line, dict) else None
 
 
 def _read(text: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
+from math import isfinite
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.placement import Placement
@@ -57,6 +58,7 @@ class Options:
             f"name {self.name!r} must be lower-case letters, digits and '-', start with a letter,"
             " and have at most 63 characters",
         )
+        _require(isfinite(self.gpu), "gpu must be a number of GPUs")
         _require(self.gpu >= 0, "gpu must not be negative")
         _require(self.gpu <= 1 or self.gpu == int(self.gpu), "gpu above 1 must be a whole number")
         _require(self.memory_bytes is None or self.memory_bytes > 0, "memory must be positive")

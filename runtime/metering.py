@@ -11,8 +11,9 @@ from typing import Protocol
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable
+from dsfn.functions.errors import Conflict, DsfnError
 from dsfn.runtime.leases.leases import Leases
+from dsfn.runtime.unposted import Unposted, UnpostedRows
 
 # How long the time of devices goes unwritten at most.
 FLUSH_EVERY_S = 60.0
@@ -21,13 +22,15 @@ _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.meter")
 
 
-@dataclass(eq=False, slots=True)
-class _Entry:
-    """A row that waits. `kept`: whoever posts it will do so again if this fails."""
+class UsageSink(Protocol):
+    """Where the row of a call goes before the call is answered."""
 
-    row: Usage
-    committed: asyncio.Future[None]
-    kept: bool
+    async def post(self, row: Usage, kept: bool = False) -> None:
+        """Returns when the row is in the books. `kept`: where it could not be, its caller will
+        post it again. Raises `StorageFull`, `StoreUnavailable`, `Conflict`."""
+
+    def lost(self, row: Usage) -> None:
+        """A call's row that came to be, and will not be posted: its time is the platform's."""
 
 
 class Poster(Protocol):
@@ -48,12 +51,12 @@ class Meter:
 
     ledger: Poster
     leases: Leases
-    _waiting: list[_Entry] = field(default_factory=list)
-    _doubtful: list[Usage] = field(default_factory=list)
+    _rows: UnpostedRows = field(init=False)
     _soon: asyncio.TimerHandle | None = None
     _ticker: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self._rows = UnpostedRows(self.leases)
         self.leases.waiting = self._commit_soon
 
     def start(self) -> None:
@@ -71,14 +74,10 @@ class Meter:
             self._soon.cancel()
 
     async def post(self, row: Usage, kept: bool = False) -> None:
-        """Returns when the row is committed. `kept`: where it could not be, its caller will post
-        it again. Raises `StorageFull`, `Conflict`."""
-        loop = asyncio.get_running_loop()
-        committed: asyncio.Future[None] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._commit)
-        self._waiting.append(_Entry(row, committed, kept))
-        await committed
+        """See `UsageSink`."""
+        if not self._rows.waiting:
+            asyncio.get_running_loop().call_soon(self._commit)
+        await self._rows.add(row, kept).committed
 
     def post_kept(self, rows: Sequence[Usage]) -> None:
         """Posts rows at once, all or none, that their caller will post again where they could not
@@ -87,7 +86,7 @@ class Meter:
         self.leases.posted(rows)
 
     def lost(self, row: Usage) -> None:
-        """A call's row that came to be, and will not be posted: its time is the platform's."""
+        """See `UsageSink`."""
         self.leases.lost(row)
 
     def flush(self) -> None:
@@ -109,7 +108,7 @@ class Meter:
         self._commit()
 
     def _commit(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting = self._rows.taken()
         intervals = self.leases.taken()
         if not waiting and not intervals:
             return
@@ -122,21 +121,21 @@ class Meter:
                 self._commit_one(entry)
             self._commit_intervals(self.leases.taken())
         except DsfnError as error:
-            self._keep(intervals, error)
+            self._rows.keep(intervals, error)
             for entry in waiting:
-                self._fail(entry, error)
+                self._rows.fail(entry, error)
         else:
             for entry in waiting:
-                self._succeed(entry)
+                self._rows.succeed(entry)
             self._settle_doubtful()
 
-    def _commit_one(self, entry: _Entry) -> None:
+    def _commit_one(self, entry: Unposted) -> None:
         try:
             self.ledger.post([entry.row])
         except DsfnError as error:
-            self._fail(entry, error)
+            self._rows.fail(entry, error)
         else:
-            self._succeed(entry)
+            self._rows.succeed(entry)
 
     def _commit_intervals(self, rows: Sequence[Interval]) -> None:
         """Rows of which one may be there already, closing a lease that others have closed."""
@@ -146,40 +145,17 @@ class Meter:
             except Conflict as error:
                 _LOG.error("The ledger refuses a row of a device: %s", error.message)
             except DsfnError as error:
-                self._keep(rows[number:], error)
+                self._rows.keep(rows[number:], error)
                 return
-
-    def _keep(self, rows: Sequence[Interval], error: DsfnError) -> None:
-        """They are posted with what comes next: every minute something does."""
-        if rows:
-            _LOG.warning("The ledger cannot be written now: %s", error.message)
-            self.leases.give_back(rows)
-
-    def _succeed(self, entry: _Entry) -> None:
-        self.leases.posted((entry.row,))
-        if not entry.committed.done():
-            entry.committed.set_result(None)
 
     def _settle_doubtful(self) -> None:
         """The ledger was lost under some rows, which may have got there all the same. Now that it
         is back, it can say so."""
-        rows, self._doubtful = self._doubtful, []
+        rows, self._rows.doubtful = self._rows.doubtful, []
         for number, row in enumerate(rows):
             try:
                 is_there = self.ledger.usage(row.invocation_id) is not None
             except DsfnError:
-                self._doubtful[:0] = rows[number:]
+                self._rows.doubtful[:0] = rows[number:]
                 return
-            if is_there:
-                self.leases.posted((row,))
-            else:
-                self.leases.lost(row)
-
-    def _fail(self, entry: _Entry, error: DsfnError) -> None:
-        if not entry.kept:
-            if isinstance(error, StoreUnavailable):
-                self._doubtful.append(entry.row)
-            else:
-                self.leases.lost(entry.row)
-        if not entry.committed.done():
-            entry.committed.set_exception(error)
+            self._rows.settle(row, is_there)

@@ -52,7 +52,7 @@ def test_every_state_of_a_function_answers_and_a_peer_that_is_missing_is_reporte
 def test_twice_as_many_models_as_fit_all_answer_rightly(tmp_path: Path) -> None:
     found = run(
         tmp_path,
-        *("benchmarks.many_models", "--tiny", "--calls", "24", "--seconds", "4"),
+        *("benchmarks.many_models", "--tiny", "--gpu", "128MiB", "--calls", "24", "--seconds", "4"),
         *("--systems", "dsfn,static"),
     )
     dsfn, static = found["rows"]

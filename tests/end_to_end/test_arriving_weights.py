@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from apps.arriving import LAYERS
 from deadlines import eventually
@@ -47,6 +48,21 @@ def test_a_proved_function_answers_before_its_weights_are_there(node: LiveNode) 
     before = arrived_bytes(node)
     assert node.value("early", layer=1) == 1.0
     assert arrived_bytes(node) < before + SLAB_BYTES
+
+
+def test_the_phases_of_a_call_tell_how_long_it_waited_for_weights(node: LiveNode) -> None:
+    node.deploy(APPS / "arriving.py")
+    waited = phases_ms(node.call("early", layer=3))
+    assert waited["execute.weights"] > 100
+    assert waited["execute"] >= waited["execute.weights"]
+    (cold,) = node.http.get("/functions/early/timeline").json()["calls"]
+    assert cold["phases_us"]["execute.weights"] > 100_000
+    assert "execute.weights" not in phases_ms(node.call("early", layer=3))
+
+
+def phases_ms(answer: httpx.Response) -> dict[str, float]:
+    entries = answer.headers["server-timing"].split(", ")
+    return {name: float(ms) for name, _, ms in (entry.partition(";dur=") for entry in entries)}
 
 
 def test_a_proof_that_hangs_is_a_no(node: LiveNode) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ SMALL: Table = {
     "context": "0B",
 }
 SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+weights = cache(gpus.layers)
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +63,14 @@ def single(start: StartNode) -> LiveNode:
 
 
 def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(gpus.layers(SEEDS[name]), number)
+    return gpus.answer(weights(SEEDS[name]), number)
 
 
 def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) -> None:
     described = small.describe("sleeper")
     assert described["snapshot"] is not None, described["snapshot_reason"]
     pid, *first = small.value("sleeper", number=1.5)
-    assert first == gpus.answer(gpus.layers(4), 1.5)
+    assert first == gpus.answer(weights(4), 1.5)
     eventually(lambda: small.states("sleeper") == ["parked"], "it to park")
     assert small.memory()["mappings"] == 0
     back = small.call("sleeper", number=1.5)
@@ -291,7 +293,10 @@ def test_the_status_says_where_every_byte_is(small: LiveNode) -> None:
     assert set(found["devices"][0]) == set(DeviceDocument.__annotations__)
     assert set(found["links"][0]) == set(LinkDocument.__annotations__)
     assert found["arena_used_bytes"] + found["arena_free_bytes"] == found["arena_bytes"]
-    assert found["devices"][0]["resident_bytes"] == 16 * MIB
+    (device,) = found["devices"]
+    assert device["resident_bytes"] == 16 * MIB
+    places = ("resident", "pooled", "neighbour", "staging", "free")
+    assert sum(device[f"{place}_bytes"] for place in places) == device["total_bytes"]
 
 
 def has_ended(pid: int) -> bool:

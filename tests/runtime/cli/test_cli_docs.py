@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 import typer.main
@@ -13,6 +14,7 @@ from dsfn.runtime.cli.app import app
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
 
+@cache
 def _commands() -> dict[str, list[str]]:
     """Every command's options by its full name."""
     found: dict[str, list[str]] = {}
