@@ -3,6 +3,7 @@
     capacity/<class>  -> lease/<lease>       the devices that a replica holds
     lease/<lease>     -> tenant/<tenant>     calls, and what is kept warm for somebody
                       -> platform/...        faults, idle time and restores that nobody pays
+    tenant/<tenant>   -> platform/restore    what a correction takes off a restore
     budget/<tenant>  <-> reserved/<tenant>   money set aside while a call runs
     revenue          <-> receivable/<tenant> invoices and credit notes; `rounding` for the rest
 
@@ -17,6 +18,7 @@ from dsfn.billing.interval import Interval
 from dsfn.billing.reservation import Reservation
 
 FAULTS = "platform/faults"
+RESTORES = "platform/restore"
 REVENUE = "revenue"
 ROUNDING = "rounding"
 _LEASE = "lease/"

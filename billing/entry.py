@@ -28,6 +28,7 @@ ROUNDING = "rounding"
 # The restore of a call whose lease is not known: it has no interval of its own.
 RESTORE = "restore"
 REVERSAL = "reversal"
+WAIVER = "waiver"
 
 
 class Entry(NamedTuple):
@@ -107,6 +108,26 @@ def reversal_of(entry: Entry, closed_until_us: int, by: str) -> Entry:
         error=by,
         reverses=entry.id,
         period=period_of(entry.started_at_us, closed_until_us),
+    )
+
+
+def waiver_of(entry: Entry, new: Entry) -> Entry:
+    """The entry that gives the platform what a call is no longer charged of its restore, the row
+    of which stays: the device was held for it. `new` stands in for `entry`."""
+    return _EMPTY._replace(
+        devices=entry.devices,
+        started_at_us=entry.started_at_us,
+        amount=(entry.restore_us - new.restore_us) * entry.devices,
+        kind="waiver",
+        tenant=entry.tenant,
+        source=WAIVER,
+        id=new.id,
+        debit=accounts.RESTORES,
+        credit=f"tenant/{entry.tenant}",
+        commodity=entry.commodity,
+        error=new.error,
+        reverses=entry.id,
+        period=new.period,
     )
 
 
