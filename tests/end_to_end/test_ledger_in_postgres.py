@@ -67,6 +67,8 @@ def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_be
     assert rows(database) == [(each, "succeeded") for each in before + after]
     (line,) = node.http.get("/bill").json()["lines"]
     assert line["requests"] == 6
+    for path in ("/invoices/%00", "/bill?tenant=%00", "/invoices?tenant=a%00b"):
+        assert node.http.get(path).status_code == 400
     with pytest.raises(AssertionError):
         start(tmp_path / "two", billing={"ledger": database})
     assert "a ledger has one writer" in (tmp_path / "two" / "node.log").read_text()
