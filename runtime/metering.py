@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from dsfn.billing.interval import Interval
@@ -13,12 +14,30 @@ from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable
 from dsfn.runtime.leases.leases import Leases
+from dsfn.runtime.writer import Bundle, Poster, Writer, post_apart, tried
 
 # How long the time of devices goes unwritten at most.
 FLUSH_EVERY_S = 60.0
 # Rows of devices are in no hurry: most find a call's commit to go with.
 _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.meter")
+
+
+class Books(Poster, Protocol):
+    """The ledger, as far as rows of calls are posted to it."""
+
+    def usage(self, invocation_id: str) -> Usage | None:
+        """The row of one invocation."""
+
+
+class Settler(Protocol):
+    """Who has set money aside for calls."""
+
+    def bundle(self, usage: Usage) -> Bundle:
+        """A call's row, with what settles what was set aside for it."""
+
+    def settled(self, usage: Usage, error: Exception | None) -> None:
+        """These are in the ledger, or, with an `error`, may not be."""
 
 
 @dataclass(eq=False, slots=True)
@@ -30,26 +49,45 @@ class _Entry:
     kept: bool
 
 
-class Poster(Protocol):
-    """Who has rows written to the ledger."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What is written in one go. `flushed`: who waits for that."""
 
-    def post(self, rows: Sequence[Posting]) -> None:
-        """Writes all of `rows` or none, as a ledger does."""
+    entries: Sequence[_Entry]
+    intervals: Sequence[Interval]
+    flushed: Sequence[asyncio.Future[None]]
 
-    def usage(self, invocation_id: str) -> Usage | None:
-        """The row of one invocation."""
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a group: of each call's row, and which rows of devices were `left`. `refused`:
+    the ledger takes rows, if not these."""
+
+    calls: Sequence[Exception | None]
+    left: Sequence[Interval] = ()
+    error: Exception | None = None
+
+    @property
+    def refused(self) -> bool:
+        return isinstance(self.error, Conflict)
 
 
 @dataclass(eq=False)
 class Meter:
     """Posts the rows of calls and of devices. All rows of calls that come up in one turn of the
-    event loop share one commit, so a busy node commits once for many calls and an idle one
-    without delay. Rows of devices go along with them, or are posted a little later."""
+    event loop, or while others are written, share one commit, so a busy node commits once for many
+    calls and an idle one without delay. Rows of devices go along with them, or are posted a little
+    later."""
 
-    ledger: Poster
+    writer: Writer
+    ledger: Books
+    budgets: Settler
     leases: Leases
     _waiting: list[_Entry] = field(default_factory=list)
+    _flushes: list[asyncio.Future[None]] = field(default_factory=list)
     _doubtful: list[Usage] = field(default_factory=list)
+    _is_writing: bool = False
+    _is_asked: bool = False
     _soon: asyncio.TimerHandle | None = None
     _ticker: asyncio.Task[None] | None = None
 
@@ -66,13 +104,13 @@ class Meter:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self.leases.close()
-        self._commit()
+        await self._written()
         if self._soon is not None:
             self._soon.cancel()
 
     async def post(self, row: Usage, kept: bool = False) -> None:
         """Returns when the row is committed. `kept`: where it could not be, its caller will post
-        it again. Raises `StorageFull`, `Conflict`."""
+        it again. Raises `StorageFull`, `StoreUnavailable`, `Conflict`."""
         loop = asyncio.get_running_loop()
         committed: asyncio.Future[None] = loop.create_future()
         if not self._waiting:
@@ -80,25 +118,43 @@ class Meter:
         self._waiting.append(_Entry(row, committed, kept))
         await committed
 
-    def post_kept(self, rows: Sequence[Usage]) -> None:
-        """Posts rows at once, all or none, that their caller will post again where they could not
-        be. Raises `StorageFull`, `Conflict`."""
-        self.ledger.post(rows)
-        self.leases.posted(rows)
+    def post_kept(
+        self, rows: Sequence[Usage], done: Callable[[Sequence[Exception | None]], None]
+    ) -> None:
+        """Posts rows at once that their caller will post again where they could not be; `done`
+        gets what came of each."""
+
+        def tell(errors: Sequence[Exception | None]) -> None:
+            for row, error in zip(rows, errors, strict=True):
+                self.budgets.settled(row, error)
+                if error is None:
+                    self.leases.posted((row,))
+            done(errors)
+
+        bundles = [self.budgets.bundle(row) for row in rows]
+        self.writer.submit(partial(post_apart, self.ledger, bundles), tell)
 
     def lost(self, row: Usage) -> None:
         """A call's row that came to be, and will not be posted: its time is the platform's."""
         self.leases.lost(row)
 
-    def flush(self) -> None:
-        """Writes down the time of devices up to now."""
+    def flush(self) -> asyncio.Future[None]:
+        """Writes down the time of devices up to now; done when that is in the ledger, if it can
+        be written."""
         self.leases.flush()
-        self._commit()
+        return self._written()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
-            self.flush()
+            await self.flush()
+
+    def _written(self) -> asyncio.Future[None]:
+        """Writes what there is; done when that was tried."""
+        flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append(flushed)
+        self._commit()
+        return flushed
 
     def _commit_soon(self) -> None:
         if self._soon is None:
@@ -109,51 +165,37 @@ class Meter:
         self._commit()
 
     def _commit(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        intervals = self.leases.taken()
-        if not waiting and not intervals:
+        if self._is_writing:
+            self._is_asked = True
             return
-        try:
-            self.ledger.post([*(entry.row for entry in waiting), *intervals])
-        except Conflict:
-            # One row of the group is refused: the others must not suffer for it.
-            self.leases.give_back(intervals)
-            for entry in waiting:
-                self._commit_one(entry)
-            self._commit_intervals(self.leases.taken())
-        except DsfnError as error:
-            self._keep(intervals, error)
-            for entry in waiting:
-                self._fail(entry, error)
-        else:
-            for entry in waiting:
+        group = _Group(self._waiting, self.leases.taken(), self._flushes)
+        self._waiting, self._flushes, self._is_asked = [], [], False
+        if not group.entries and not group.intervals:
+            _finish(group.flushed)
+            return
+        self._is_writing = True
+        bundles = [self.budgets.bundle(entry.row) for entry in group.entries]
+        work = partial(_post, self.ledger, bundles, group.intervals)
+        self.writer.submit(work, partial(self._committed, group))
+
+    def _committed(self, group: _Group, outcome: _Outcome) -> None:
+        self._is_writing = False
+        if outcome.left:
+            if not outcome.refused:
+                # They are posted with what comes next: every minute something does.
+                _LOG.warning("The ledger cannot be written now: %s", outcome.error)
+            self.leases.give_back(outcome.left)
+        for entry, error in zip(group.entries, outcome.calls, strict=True):
+            self.budgets.settled(entry.row, error)
+            if error is None:
                 self._succeed(entry)
+            else:
+                self._fail(entry, error)
+        _finish(group.flushed)
+        if outcome.error is None:
             self._settle_doubtful()
-
-    def _commit_one(self, entry: _Entry) -> None:
-        try:
-            self.ledger.post([entry.row])
-        except DsfnError as error:
-            self._fail(entry, error)
-        else:
-            self._succeed(entry)
-
-    def _commit_intervals(self, rows: Sequence[Interval]) -> None:
-        """Rows of which one may be there already, closing a lease that others have closed."""
-        for number, row in enumerate(rows):
-            try:
-                self.ledger.post([row])
-            except Conflict as error:
-                _LOG.error("The ledger refuses a row of a device: %s", error.message)
-            except DsfnError as error:
-                self._keep(rows[number:], error)
-                return
-
-    def _keep(self, rows: Sequence[Interval], error: DsfnError) -> None:
-        """They are posted with what comes next: every minute something does."""
-        if rows:
-            _LOG.warning("The ledger cannot be written now: %s", error.message)
-            self.leases.give_back(rows)
+        if self._is_asked or (outcome.left and outcome.refused):
+            self._commit()
 
     def _succeed(self, entry: _Entry) -> None:
         self.leases.posted((entry.row,))
@@ -164,18 +206,18 @@ class Meter:
         """The ledger was lost under some rows, which may have got there all the same. Now that it
         is back, it can say so."""
         rows, self._doubtful = self._doubtful, []
-        for number, row in enumerate(rows):
-            try:
-                is_there = self.ledger.usage(row.invocation_id) is not None
-            except DsfnError:
-                self._doubtful[:0] = rows[number:]
-                return
+        if rows:
+            self.writer.submit(partial(_found, self.ledger, rows), partial(self._settle, rows))
+
+    def _settle(self, rows: Sequence[Usage], found: Sequence[bool]) -> None:
+        for row, is_there in zip(rows, found, strict=False):
             if is_there:
                 self.leases.posted((row,))
             else:
                 self.leases.lost(row)
+        self._doubtful[:0] = rows[len(found) :]
 
-    def _fail(self, entry: _Entry, error: DsfnError) -> None:
+    def _fail(self, entry: _Entry, error: Exception) -> None:
         if not entry.kept:
             if isinstance(error, StoreUnavailable):
                 self._doubtful.append(entry.row)
@@ -183,3 +225,44 @@ class Meter:
                 self.leases.lost(entry.row)
         if not entry.committed.done():
             entry.committed.set_exception(error)
+
+
+def _post(ledger: Poster, calls: Sequence[Bundle], intervals: Sequence[Interval]) -> _Outcome:
+    """Writes a group. One row that is refused does not take the others with it; what the time of
+    a call that is refused was, rows of devices must say first."""
+    bundles = [bundle() for bundle in calls]
+    rows: list[Posting] = [row for bundle in bundles for row in bundle]
+    error = tried(ledger, [*rows, *intervals])
+    if not isinstance(error, Conflict):
+        return _Outcome([error] * len(bundles), intervals if error else (), error)
+    if bundles:
+        return _Outcome([tried(ledger, bundle) for bundle in bundles], intervals, error)
+    return _post_alone(ledger, intervals)
+
+
+def _post_alone(ledger: Poster, intervals: Sequence[Interval]) -> _Outcome:
+    """Rows of which one may be there already, closing a lease that others have closed."""
+    for number, interval in enumerate(intervals):
+        error = tried(ledger, [interval])
+        if isinstance(error, Conflict):
+            _LOG.error("The ledger refuses a row of a device: %s", error.message)
+        elif error is not None:
+            return _Outcome((), intervals[number:], error)
+    return _Outcome(())
+
+
+def _found(ledger: Books, rows: Sequence[Usage]) -> list[bool]:
+    """Of each row whether the ledger has it, as far as it can say."""
+    found: list[bool] = []
+    for row in rows:
+        try:
+            found.append(ledger.usage(row.invocation_id) is not None)
+        except DsfnError:
+            break
+    return found
+
+
+def _finish(flushed: Sequence[asyncio.Future[None]]) -> None:
+    for each in flushed:
+        if not each.done():
+            each.set_result(None)

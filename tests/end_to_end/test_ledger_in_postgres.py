@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_no_call_is_answered_while_the_server_is_gone_and_all_is_well_when_it_is
     node = start(billing={"ledger": database})
     node.deploy(app)
     answered = [invocation(node.call("twice", n=1))]
+    with ThreadPoolExecutor() as clients:
+        postgres.pause()
+        waits = clients.submit(node.call, "twice", n=0)
+        # The node does all else meanwhile, at once.
+        for path in ("/health/liveness", "/functions", "/metrics"):
+            assert httpx.get(node.url + path, timeout=2).status_code == 200
+        assert not waits.done()
+        postgres.resume()
+        answered.append(invocation(waits.result()))
     postgres.kill()
     lost = node.call("twice", n=2)
     assert lost.status_code == 503
