@@ -6,6 +6,7 @@
     tenant/<tenant>   -> platform/restore    what a correction takes off a restore
     budget/<tenant>  <-> reserved/<tenant>   money set aside while a call runs
     revenue          <-> receivable/<tenant> invoices and credit notes; `rounding` for the rest
+    records                                  what moves nothing, but is to be remembered
 
 Time is counted by device class, in microseconds x devices; money by currency, in nano-units.
 Every entry takes from one account what it gives another, so a closed lease comes to zero.
@@ -21,6 +22,8 @@ FAULTS = "platform/faults"
 RESTORES = "platform/restore"
 REVENUE = "revenue"
 ROUNDING = "rounding"
+RECORDS = "records"
+NOTHING = "nothing"
 _LEASE = "lease/"
 _MONEY = "nano:"
 

@@ -14,6 +14,7 @@ from dsfn.billing.charge import Charge
 from dsfn.billing.interval import Interval
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.posting import Posting
+from dsfn.billing.record import Record
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.usage import Usage
 
@@ -85,6 +86,8 @@ def entries_of(posting: Posting, closed_until_us: int) -> tuple[Entry, ...]:
             return (_of_reservation(posting),)
         case Charge():
             return _of_charge(posting)
+        case Record():
+            return (_of_record(posting),)
 
 
 def period_of(instant_us: int, closed_until_us: int) -> str:
@@ -305,6 +308,20 @@ def _of_charge(charge: Charge) -> tuple[Entry, ...]:
     debit, credit = accounts.of_rounding(charge)
     amount = abs(charge.rounding_nano)
     return entry, entry._replace(source=ROUNDING, amount=amount, debit=debit, credit=credit)
+
+
+def _of_record(record: Record) -> Entry:
+    return _EMPTY._replace(
+        started_at_us=record.at_us,
+        kind=record.kind,
+        source=DOCUMENT,
+        id=record.id,
+        debit=accounts.RECORDS,
+        credit=accounts.RECORDS,
+        commodity=accounts.NOTHING,
+        reverses=record.sha256,
+        period=record.period,
+    )
 
 
 _EMPTY = Entry._make([1, *[0] * 5, *[""] * (len(COLUMNS) - 6)])

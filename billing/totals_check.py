@@ -83,7 +83,7 @@ class Recount:
             detail = f"Whether reservation {id_} of {tenant} is open is not what its rows say."
             yield Problem(None, "reservation", detail)
         for document in self._find("differing_documents", limit):
-            yield Problem(None, "document", _document_text(*document))
+            yield _document_problem(*document)
 
     def _find(self, query: str, limit: int) -> list[Any]:
         return self._connection.execute(_QUERIES[query], (limit,)).fetchall()
@@ -93,6 +93,18 @@ def lease_problem(account: str, commodity: str, balance: int) -> Problem:
     """What is wrong with a lease that is closed and does not come to 0."""
     detail = f"{account} is closed, and yet its rows come to {balance} of {commodity}."
     return Problem(None, "lease", detail)
+
+
+def _document_problem(
+    number: str, tenant: str, kind: str, is_kept: int, is_counted: int
+) -> Problem:
+    if kind not in ("card", "month"):
+        detail = _document_text(number, tenant, kind, is_kept, is_counted)
+        return Problem(None, "document", detail)
+    what = f"Rate {number.replace('-', ' ')}" if kind == "card" else f"The statement of {number}"
+    if is_kept:
+        return Problem(None, kind, f"{what} is not the one that the journal has a row for.")
+    return Problem(None, kind, f"{what}, for which the journal has a row, is missing or another.")
 
 
 def _document_text(number: str, tenant: str, kind: str, is_kept: int, is_counted: int) -> str:

@@ -18,6 +18,7 @@ from dsfn.billing.months import Months
 from dsfn.billing.parties import Parties
 from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.rates import Rate, RateCard, RateStore
+from dsfn.billing.rates.writing import canonical_text, digest_of
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
@@ -25,6 +26,7 @@ from dsfn.billing.usage import Usage
 from dsfn.billing.verify import verify
 
 CARD = RateCard(devices={"cpu": Rate(10**12)}, tax=1_900)
+_KEPT = ("rate_cards", "closed_months")
 MakeUsage = Callable[..., Usage]
 
 
@@ -78,6 +80,7 @@ def tamper(path: Path, statements: str) -> None:
     [
         ("UPDATE rate_cards SET document = replace(document, '19', '18') WHERE number = 2", "card"),
         ("UPDATE rate_cards SET effective_from_us = 7 WHERE number = 3", "card"),
+        ("DELETE FROM rate_cards WHERE number = 3", "card"),
         ("DELETE FROM rate_cards WHERE number = 1", "card"),
         ("DELETE FROM rate_cards WHERE number > 1", "card"),
         ("DELETE FROM rate_cards", "card"),
@@ -96,6 +99,62 @@ def tamper(path: Path, statements: str) -> None:
 def test_what_was_done_to_money_is_named(path: Path, statements: str, kind: str) -> None:
     tamper(path, statements)
     assert kind in kinds(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "which", "said", "kind"),
+    [
+        ("rate_cards", "number = 3", '"pico_per_second":', "card"),
+        ("rate_cards", "number = 1", '"tax":', "card"),
+        ("closed_months", "month = '2026-11'", '"quantity_us":', "month"),
+        ("closed_months", "month = '2026-12'", '"idle_us":', "month"),
+    ],
+)
+def test_what_was_changed_and_has_its_digest_made_anew_is_named(
+    path: Path, table: str, which: str, said: str, kind: str
+) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        found = connection.execute(f"SELECT document FROM {table} WHERE {which}").fetchall()
+    document = str(found[0][0])
+    changed = document.replace(said, f"{said}1", 1)
+    assert changed != document
+    new = f"document = '{changed}', sha256 = '{digest_of(changed)}'"
+    tamper(path, f"UPDATE {table} SET {new} WHERE {which}")
+    assert kinds(path) == {kind}
+
+
+def test_a_card_that_was_put_in_is_named_and_stays_so_when_the_ledger_is_opened(
+    path: Path,
+) -> None:
+    card = canonical_text(replace(CARD, effective_from_us=at_us("2027-07-01")))
+    values = f"4, {at_us('2027-07-01')}, 0, 'set', '{card}', '{digest_of(card)}'"
+    tamper(path, f"INSERT INTO rate_cards VALUES ({values})")
+    assert kinds(path) == {"card"}
+    SqliteLedger(path).close()
+    assert kinds(path) == {"card"}
+
+
+def test_cards_and_months_of_a_ledger_without_rows_for_them_get_these_when_it_is_opened(
+    path: Path,
+) -> None:
+    with closing(apsw.Connection(str(path))) as old:
+        tables = {name: old.execute(f"SELECT * FROM {name}").fetchall() for name in _KEPT}
+    fresh = path.with_name("fresh.db")
+    SqliteLedger(fresh).close()
+    with closing(apsw.Connection(str(fresh))) as new:
+        for name, rows in tables.items():
+            marks = ", ".join("?" * len(rows[0]))
+            new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+    # Without its invoices the months say something else than these.
+    assert "card" in kinds(fresh)
+    with closing(SqliteLedger(fresh)) as ledger:
+        assert ledger.balance("records", "nothing") == 0
+        found = ledger.verify()
+    assert found.rows == 5
+    assert {each.detail for each in found.problems} == {
+        "The invoices of 2026-11 do not come to its statement.",
+        "The invoices of 2026-12 do not come to its statement.",
+    }
 
 
 def test_a_gap_in_the_numbers_of_invoices_is_named(path: Path) -> None:
