@@ -4,15 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Hundreds of processes are started here: each would compile dsfn for itself again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What checks FOCUS files needs a newer Python, and an environment of its own.
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
 
-.PHONY: demo test check format bench focus clean help
+.PHONY: demo test test-cluster check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
 	@echo "make test    the whole test suite"
+	@echo "make test-cluster  the tests that need a cluster, against that of KUBECONFIG"
 	@echo "make check   formatter, linter, types, layers"
 	@echo "make format  apply the formatter"
 	@echo "make bench   the benchmarks (they build their peers first)"
@@ -23,10 +27,14 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 # Most tests wait for processes and for clocks: more of them run at once than there are processors.
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
+
+test-cluster: $(READY)
+	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG: the path of a kubeconfig of a cluster with Knative, such as kind's with https://knative.dev/docs/install/quickstart-install/."; exit 1; }
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -14,6 +14,8 @@ Every entry takes from one account what it gives another, so a closed lease come
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from dsfn.billing.charge import Charge
 from dsfn.billing.interval import Interval
 from dsfn.billing.reservation import Reservation
@@ -26,16 +28,16 @@ RECORDS = "records"
 NOTHING = "nothing"
 _LEASE = "lease/"
 _MONEY = "nano:"
+# A lease has many calls.
+_MAX_CACHED = 4096
 
 
-def of_call(status: str, tenant: str) -> str:
-    """Who has a call's time on the account."""
-    return FAULTS if status == "platform" else f"tenant/{tenant}"
-
-
-def of_lease(lease: str, device_class: str) -> str:
-    """Where a call's time comes from; a call without a lease takes it from the devices."""
-    return _LEASE + lease if lease else f"capacity/{device_class}"
+@lru_cache(_MAX_CACHED)
+def of_call(status: str, tenant: str, lease: str, device_class: str) -> tuple[str, str]:
+    """The accounts to which and from which a call's time goes; a call without a lease takes it
+    from the devices."""
+    debit = FAULTS if status == "platform" else f"tenant/{tenant}"
+    return debit, _LEASE + lease if lease else f"capacity/{device_class}"
 
 
 def of_interval(interval: Interval) -> tuple[str, str]:

@@ -20,31 +20,47 @@ VERSION = 1
 # What the first row of a chain has for the hash of the row before it.
 FIRST_HASH = bytes(32)
 INTEGERS = 6
-_HEAD = struct.Struct(f">B{2 + INTEGERS}q")
-_LENGTH = struct.Struct(">I")
+# The version, then all integers of a row; the number of bytes of a text.
+pack_head = struct.Struct(f">B{2 + INTEGERS}q").pack
+pack_length = struct.Struct(">I").pack
 _MAX_CACHED = 4096
+_ID, _KEY_ID, _RUN, _DEVICE, _KEY, _REVERSES = map(
+    COLUMNS.index, ("id", "key_id", "run", "device", "idempotency_key", "reverses")
+)
 assert COLUMNS[INTEGERS - 1 : INTEGERS + 1] == ("amount", "kind")
 
 
-class _Prefixed(dict[str, bytes]):
-    """Texts with their lengths before them. Most come again and again."""
+class _Texts(dict[tuple[str, ...], bytes]):
+    """Texts that follow each other, each after its length. Most come together again and again."""
 
-    def __missing__(self, text: str) -> bytes:
+    def __missing__(self, texts: tuple[str, ...]) -> bytes:
         if len(self) >= _MAX_CACHED:
             self.clear()
-        encoded = text.encode()
-        self[text] = prefixed = _LENGTH.pack(len(encoded)) + encoded
-        return prefixed
+        encoded = map(str.encode, texts)
+        self[texts] = joined = b"".join(pack_length(len(each)) + each for each in encoded)
+        return joined
 
 
-_prefixed = _Prefixed().__getitem__
-_integers, _texts = itemgetter(slice(INTEGERS)), itemgetter(slice(INTEGERS, None))
+text_bytes = _Texts().__getitem__
+# What may be each row's own is apart from what many have in common.
+_before_id = itemgetter(slice(INTEGERS, _ID))
+_after_id = itemgetter(
+    slice(_KEY_ID, _RUN), slice(_RUN, _DEVICE), slice(_DEVICE, _KEY), slice(_KEY, _REVERSES),
+    slice(_REVERSES, None),
+)  # fmt: skip
 
 
 def canonical(chain: int, seq: int, entry: Entry) -> bytes:
     """The bytes of the row with number `seq` of a chain."""
-    head = _HEAD.pack(VERSION, chain, seq, *_integers(entry))
-    return head + b"".join(map(_prefixed, _texts(entry)))
+    id_bytes = entry.id.encode()
+    parts = (
+        pack_head(VERSION, chain, seq, *entry[:INTEGERS]),
+        text_bytes(_before_id(entry)),
+        pack_length(len(id_bytes)),
+        id_bytes,
+        *map(text_bytes, _after_id(entry)),
+    )
+    return b"".join(parts)
 
 
 def row_hash(before: bytes, chain: int, seq: int, entry: Entry) -> bytes:

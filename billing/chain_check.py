@@ -1,15 +1,13 @@
-"""Whether the rows of a chain are those that were posted, and, if not, what was done to them."""
+"""What was done to the rows of a chain that are not those that were posted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 
 from dsfn.billing.canonical import row_hash
 from dsfn.billing.entry import Entry
-from dsfn.billing.rollups import Totals
 from dsfn.billing.verification import Problem
 
 MAX_PROBLEMS = 1000
@@ -17,7 +15,6 @@ MAX_PROBLEMS = 1000
 _MAX_COMPARED = 100
 # So many rows that were taken out with all later ones renumbered are found to have been that.
 _MAX_TAKEN_OUT = 64
-_ROWS_AT_ONCE = 500
 
 
 class Row(NamedTuple):
@@ -29,42 +26,9 @@ class Row(NamedTuple):
     hash: bytes
 
 
-@dataclass(slots=True)
-class Checked:
-    """A stretch of a chain that was looked at. `bad_seq`: the first row that is not right."""
-
-    rows: int = 0
-    bad_seq: int | None = None
-    totals: Totals = field(default_factory=Totals)
-
-
 def read_row(values: tuple[Any, ...]) -> Row:
     """A row from the columns of the table: seq, chain, those of `Entry`, hash."""
     return Row(values[1], values[0], Entry._make(values[2:-1]), values[-1])
-
-
-def check(rows: Iterable[tuple[Any, ...]], first: int, last: int, before: bytes | None) -> Checked:
-    """Looks at the rows from `first` to `last`, whose columns come as they are in the table.
-
-    `before`: the hash of the row before, None where that is missing.
-    """
-    checked, expected, rows = Checked(), first, iter(rows)
-    # In portions, so that not all of them are in memory at once.
-    while portion := list(islice(rows, _ROWS_AT_ONCE)):
-        entries = []
-        for values in portion:
-            seq, chain, digest = values[0], values[1], values[-1]
-            entry = Entry._make(values[2:-1])
-            follows = before is not None and row_hash(before, chain, seq, entry) == digest
-            if checked.bad_seq is None and not (follows and seq == expected):
-                checked.bad_seq = expected
-            entries.append(entry)
-            before, expected = digest, seq + 1
-        checked.rows += len(entries)
-        checked.totals.add(entries)
-    if checked.bad_seq is None and expected != last + 1:
-        checked.bad_seq = expected
-    return checked
 
 
 def diagnose(
@@ -145,7 +109,7 @@ class _Diagnosis:
         """Finds out what was done to a row by looking at what the next one follows."""
         anew = row_hash(before, row.chain, seq, row.entry)
         self.before = row.hash
-        if following is None or self._follows(row.hash, following, seq + 1):
+        if following is None:
             self.changed.append(_Changed(before, row))
         elif self._follows(anew, following, seq + 1):
             self._problem(row.seq, "changed", f"The hash of row {row.seq} is not that of the row.")

@@ -94,7 +94,7 @@ def _line(invoice: Invoice, kind: Kind, amount_minor: int, note: str) -> Line:
     return Line(
         kind=kind,
         tenant=invoice.tenant,
-        card=max((line.card for line in invoice.lines), default=0),
+        card=max(line.card for line in invoice.lines),
         amount_nano=-amount_minor * atto_per_minor(invoice.exponent) // ATTO_PER_NANO,
         amount_minor=-amount_minor,
         note=note,

@@ -15,6 +15,7 @@ from dsfn.billing.periods import Month
 from dsfn.billing.rates import RateBook
 from dsfn.billing.signatures import is_signed
 from dsfn.billing.statement import month_usage
+from dsfn.functions.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,12 @@ def check_document(ledger: Ledger, book: RateBook, issued: Issued) -> DocumentCh
     """Looks at a document's digest and signature, at the journal's row for it, and calculates it
     anew from what was used."""
     problems = [*_seal_problems(issued)]
-    if not problems:
-        invoice = Invoice.from_document(json.loads(issued.document))
+    invoice = None if problems else _invoice_in(issued)
+    if invoice is not None:
         problems += _booking_problems(ledger, issued, invoice)
         problems += _content_problems(ledger, book, invoice)
+    elif not problems:
+        problems = [f"{issued.number} is signed, but is no document that was issued."]
     return DocumentCheck(issued.number, issued.sha256, issued.public_key, tuple(problems))
 
 
@@ -54,6 +57,17 @@ def _seal_problems(issued: Issued) -> Iterator[str]:
         yield f"The SHA-256 of {issued.number} is not the one that it was issued with."
     if not is_signed(content, issued.signature, issued.public_key):
         yield f"The signature of {issued.number} is not one of its key."
+
+
+def _invoice_in(issued: Issued) -> Invoice | None:
+    """What a document says; None where it says too little to be one, whoever signed it."""
+    try:
+        invoice = Invoice.from_document(json.loads(issued.document))
+        Month.parse(invoice.month)
+        is_whole = isinstance(invoice.total_minor, int)
+        return invoice if is_whole and invoice.exponent in range(NANO_EXPONENT + 1) else None
+    except (KeyError, TypeError, ValueError, UsageError):
+        return None
 
 
 def _booking_problems(ledger: Ledger, issued: Issued, invoice: Invoice) -> Iterator[str]:

@@ -195,6 +195,7 @@ def reservation_of(entry: Entry) -> Reservation:
 def _of_usage(usage: Usage, closed_until_us: int) -> tuple[Entry, ...]:
     period = period_of(usage.started_at_us, closed_until_us)
     rejected = usage.status == "rejected"
+    debit, credit = accounts.of_call(usage.status, usage.tenant, usage.lease, usage.device_class)
     entry = Entry(
         usage.devices,
         usage.started_at_us,
@@ -216,8 +217,8 @@ def _of_usage(usage: Usage, closed_until_us: int) -> tuple[Entry, ...]:
         usage.device,
         usage.device_class,
         usage.lease,
-        accounts.of_call(usage.status, usage.tenant),
-        accounts.of_lease(usage.lease, usage.device_class),
+        debit,
+        credit,
         accounts.time_of(usage.device_class),
         usage.status,
         usage.error,

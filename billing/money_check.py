@@ -24,6 +24,8 @@ _NUMBER = re.compile(r"([0-9]{4}-[0-9]{2}-C?)([0-9]{4,18})")
 # What a document's row says, too.
 _SAID = ("number", "kind", "month", "tenant", "total_minor", "reverses")
 _MAX_NANO = 2**63 - 1
+# Nano-units in a minor unit, by the decimals of the currency as they are written.
+_SCALES = {str(each): int(10 ** (NANO_EXPONENT - each)) for each in range(NANO_EXPONENT + 1)}
 
 
 class MoneyTables(Protocol):
@@ -89,14 +91,14 @@ class MoneyCheck:
 
     def _look_at_months(self, months: Iterable[ClosedMonth]) -> None:
         for closed in months:
-            said = _read(closed.document)
+            total_minor = _total_of(closed)
             self._closed[closed.month] = None
             if digest_of(closed.document) != closed.sha256:
                 self._problem("month", f"The SHA-256 of {closed.month} is not its own.")
-            elif said is None or not _is_of(closed, said):
+            elif total_minor is None:
                 self._problem("month", f"The statement of {closed.month} is not one of that month.")
             else:
-                self._closed[closed.month] = said["total_minor"]
+                self._closed[closed.month] = total_minor
 
     def _look_at_document(self, issued: Issued) -> int | None:
         """A document's amount in nano-units, None where it is not what was issued."""
@@ -112,9 +114,10 @@ class MoneyCheck:
         elif said is None or any(said.get(name) != getattr(issued, name) for name in _SAID):
             detail = f"{issued.number} is not kept under its own number, tenant, month and total."
             self._problem("document", detail)
+        elif (scale := _SCALES.get(str(said.get("exponent")))) is None:
+            self._problem("document", f"{issued.number} has no decimals that a currency has.")
         else:
-            scale = 10 ** (NANO_EXPONENT - said["exponent"])
-            return min(abs(issued.total_minor) * int(scale), _MAX_NANO)
+            return min(abs(issued.total_minor) * scale, _MAX_NANO)
         return None
 
     def _count(self, issued: Issued) -> None:
@@ -144,12 +147,16 @@ class MoneyCheck:
             self.problems.append(Problem(None, kind, detail))
 
 
-def _is_of(closed: ClosedMonth, said: dict[str, Any]) -> bool:
+def _total_of(closed: ClosedMonth) -> int | None:
+    """The total of a closed month's statement, None where it is no statement of that month."""
     try:
         end_us = Month.parse(closed.month).end_us
     except UsageError:
-        return False
-    return (said.get("month"), closed.end_us) == (closed.month, end_us)
+        return None
+    match _read(closed.document):
+        case {"month": closed.month, "total_minor": int(total_minor)} if closed.end_us == end_us:
+            return total_minor
+    return None
 
 
 def _read(text: str) -> dict[str, Any] | None:

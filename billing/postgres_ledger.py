@@ -73,7 +73,8 @@ class PostgresLedger(LedgerReads):
             with self._writer() as first:
                 first.open()
             self._billed_from_us = self.closed_until_us
-            self.post(missing_records(self._read))
+            if records := missing_records(self._read):
+                self.post(records)
         except BaseException:
             self.close()
             raise

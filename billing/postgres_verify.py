@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from dsfn.billing import postgres_reading
-from dsfn.billing.chain_check import Checked
 from dsfn.billing.postgres import SCHEMA, Address, Watchdog
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.queries import Values
 from dsfn.billing.snapshot import Snapshot
+from dsfn.billing.stretch_check import Checked, CompactRow
 from dsfn.billing.stretches import Stretch, check_all
 from dsfn.billing.verify import check_stretch
 from dsfn.functions.errors import UsageError
@@ -26,7 +26,7 @@ class PostgresBooks:
 
     readers: Readers
     processes: int = 1
-    stretch_rows: int = 20_000
+    stretch_rows: int = 10_000
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -39,12 +39,17 @@ class PostgresBooks:
         values = {"chain": chain, "first": first, "last": last}
         return self.readers.stream(QUERIES["select_rows"], values)
 
-    def check(self, stretches: Iterable[Stretch]) -> Iterator[Checked]:
-        """What came of checking stretches, in their order."""
-        if self.processes == 1:
-            return map(partial(check_stretch, self), stretches)
-        check = partial(_check_apart, self.readers.address.url)
-        return check_all(check, stretches, self.processes)
+    def compact_rows(
+        self, chain: int, first: int, last: int, separator: str
+    ) -> Iterator[CompactRow]:
+        """The same rows in fewer columns, some texts as one with `separator` between them."""
+        values = {"chain": chain, "first": first, "last": last, "separator": separator}
+        return self.readers.stream(QUERIES["select_compact"], values)
+
+    def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
+        """What came of checking stretches, in any order."""
+        here, apart = partial(check_stretch, self), partial(_check_apart, self.readers.address.url)
+        return check_all(here, apart, stretches, self.processes)
 
 
 @contextmanager
@@ -61,9 +66,15 @@ def open_books(url: str, processes: int = 1) -> Iterator[PostgresBooks]:
 
 
 def _check_apart(url: str, stretch: Stretch) -> Checked:
-    """Checks a stretch in a process that has no connection yet."""
-    with open_books(url) as books:
-        return check_stretch(books, stretch)
+    """Checks a stretch in a process that does nothing else."""
+    return check_stretch(_books_apart(url), stretch)
+
+
+@cache
+def _books_apart(url: str) -> PostgresBooks:
+    """The ledger for a process that reads it until it ends."""
+    address = Address(url)
+    return PostgresBooks(Readers(address, Watchdog()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,34 +57,37 @@ class Totals:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Adds rows."""
-        balances, balance = self.balances, self.balances.get
         for entry in entries:
-            amount = entry.amount
-            debit, credit = _debit(entry), _credit(entry)
-            balances[debit] = balance(debit, 0) + amount
-            balances[credit] = balance(credit, 0) - amount
-            if entry.status == CLOSED:
-                self.closed.add(debit)
-            if entry.device_class:
-                self._add_time(entry)
-            elif entry.source in _RESERVING:
-                name = (entry.tenant, entry.id)
-                count = self.reservations.get(name, 0) + _RESERVING[entry.source]
-                self.reservations[name] = count
-            elif entry.source == DOCUMENT:
-                self.documents[entry.id, entry.tenant, entry.kind, entry.reverses] = amount
+            self.add_alike(entry, 1)
 
-    def _add_time(self, entry: Entry) -> None:
+    def add_alike(self, entry: Entry, rows: int) -> None:
+        """Adds so many rows about time that are alike, `entry` having what they come to, or one."""
+        balances, amount = self.balances, entry.amount
+        debit, credit = _debit(entry), _credit(entry)
+        balances[debit] = balances.get(debit, 0) + amount
+        balances[credit] = balances.get(credit, 0) - amount
+        if entry.status == CLOSED:
+            self.closed.add(debit)
+        if entry.device_class:
+            self._add_time(entry, rows)
+        elif entry.source in _RESERVING:
+            name = (entry.tenant, entry.id)
+            count = self.reservations.get(name, 0) + _RESERVING[entry.source]
+            self.reservations[name] = count
+        elif entry.source == DOCUMENT:
+            self.documents[entry.id, entry.tenant, entry.kind, entry.reverses] = amount
+
+    def _add_time(self, entry: Entry, rows: int) -> None:
         devices, started_at_us, busy_us, held_us, restore_us = _times(entry)
-        count, kind = 1, entry.kind
+        kind = entry.kind
         if kind == "reversal":
             # Only calls are reversed: the sum is as if it had never been.
-            count, kind, devices = -1, "usage", -devices
+            kind, rows, devices = "usage", -rows, -devices
         key = (kind, started_at_us // DAY_US, *_dimensions(entry))
         sums = self.sums.get(key)
         if sums is None:
             sums = self.sums[key] = [0, 0, 0, 0]
-        sums[0] += count
+        sums[0] += rows
         sums[1] += busy_us * devices
         sums[2] += held_us * devices
         sums[3] += restore_us * devices

@@ -62,6 +62,8 @@ class SqliteLedger(LedgerReads):
             self.closed_until_us = closed_until_us(self._journal.execute)
             self._billed_from_us = self.closed_until_us
             take_over(self._connection, self._journal)
+            if records := missing_records(self._read):
+                self._append(records)
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -69,7 +71,6 @@ class SqliteLedger(LedgerReads):
         self._turn = Lock()
         self._group = Group(self._turn, self._append)
         self.documents = KeptDocuments(self._read, self._keep)
-        self.post(missing_records(self._read))
 
     def post(self, rows: Sequence[Posting]) -> None:
         """Writes all of `rows` or none; when it returns they survive `kill -9`.

@@ -11,10 +11,10 @@ from typing import Any
 
 import apsw
 
-from dsfn.billing.chain_check import Checked
 from dsfn.billing.queries import QUERIES, Values
 from dsfn.billing.snapshot import Snapshot
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, storage_errors
+from dsfn.billing.stretch_check import Checked, CompactRow
 from dsfn.billing.stretches import Stretch, check_all
 from dsfn.billing.verify import check_stretch
 from dsfn.functions.errors import UsageError
@@ -26,7 +26,7 @@ class SqliteBooks:
 
     path: Path
     processes: int = 1
-    stretch_rows: int = 20_000
+    stretch_rows: int = 10_000
 
     @contextmanager
     def snapshot(self) -> Iterator[SqliteSnapshot]:
@@ -39,12 +39,23 @@ class SqliteBooks:
 
     def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """The rows with these numbers that are there, in order."""
-        with storage_errors(self.path), closing(self._reader()) as connection:
-            yield from connection.execute(QUERIES["select_rows"], (first, last))
+        return self._stream("select_rows", {"first": first, "last": last})
 
-    def check(self, stretches: Iterable[Stretch]) -> Iterator[Checked]:
-        """What came of checking stretches, in their order."""
-        return check_all(partial(check_stretch, self), stretches, self.processes)
+    def compact_rows(
+        self, chain: int, first: int, last: int, separator: str
+    ) -> Iterator[CompactRow]:
+        """The same rows in fewer columns, some texts as one with `separator` between them."""
+        values = {"first": first, "last": last, "separator": separator}
+        return self._stream("select_compact", values)
+
+    def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
+        """What came of checking stretches, in any order."""
+        check = partial(check_stretch, self)
+        return check_all(check, check, stretches, self.processes)
+
+    def _stream(self, query: str, values: Values) -> Iterator[tuple[Any, ...]]:
+        with storage_errors(self.path), closing(self._reader()) as connection:
+            yield from connection.execute(QUERIES[query], values)
 
     def _reader(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)

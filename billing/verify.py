@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol
 
 from dsfn.billing.canonical import FIRST_HASH
-from dsfn.billing.chain_check import MAX_PROBLEMS, Checked, check, diagnose, read_row
+from dsfn.billing.chain_check import MAX_PROBLEMS, diagnose, read_row
 from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.evidence import Evidence
 from dsfn.billing.money_check import MoneyCheck
 from dsfn.billing.snapshot import Snapshot
+from dsfn.billing.stretch_check import Checked, CompactRow, check, new_separator
 from dsfn.billing.stretches import Stretch
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
@@ -33,8 +34,13 @@ class Books(Protocol):
     def rows(self, chain: int, first: int, last: int) -> Iterator[tuple[Any, ...]]:
         """The rows with these numbers that are there, with all columns of the table, in order."""
 
-    def check(self, stretches: Iterable[Stretch]) -> Iterator[Checked]:
-        """What came of checking stretches, in their order."""
+    def compact_rows(
+        self, chain: int, first: int, last: int, separator: str
+    ) -> Iterator[CompactRow]:
+        """The same rows in fewer columns, some texts as one with `separator` between them."""
+
+    def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
+        """What came of checking stretches, in any order."""
 
 
 def verify(books: Books, evidence: Evidence) -> Verification:
@@ -59,11 +65,8 @@ def verify(books: Books, evidence: Evidence) -> Verification:
             last = {chain: head.seq for chain, head in heads}
             checkpoints = CheckpointCheck(evidence, last, snapshot.hash_of)
             checkpoints.look_at(snapshot.checkpoints(), copies)
-        rows = 0
-        for chain, head in heads:
-            count, wrong = _check_chain(books, chain, head.seq, recount)
-            rows += count
-            problems += wrong
+        rows, wrong = _check_rows(books, last, recount)
+        problems += wrong
         problems += checkpoints.problems
         if evidence.has_notary and not checkpoints.count:
             problems += _unsigned(books, last)
@@ -83,23 +86,30 @@ def _unsigned(books: Books, last: Mapping[int, int]) -> Iterator[Problem]:
             return
 
 
-def _check_chain(
-    books: Books, chain: int, last: int, recount: Recount
+def _check_rows(
+    books: Books, lasts: Mapping[int, int], recount: Recount
 ) -> tuple[int, list[Problem]]:
-    """How many rows a chain has, and what is wrong with them."""
-    firsts = range(1, last + 1, books.stretch_rows)
-    stretches = [(chain, first, min(last, first + books.stretch_rows - 1)) for first in firsts]
-    rows, bad_first = 0, None
-    for first, checked in zip(firsts, books.check(stretches), strict=True):
+    """How many rows the chains have, and what is wrong with them."""
+    rows, bad_firsts = 0, dict[int, int]()
+    for (chain, first, _), checked in books.check(_stretches(lasts, books.stretch_rows)):
         rows += checked.rows
         recount.add(checked.totals)
-        if bad_first is None and checked.bad_seq is not None:
-            bad_first = first
-    if bad_first is None:
-        return rows, []
-    # Now it matters what was done, and that can be seen only one row after the other.
-    found = map(read_row, books.rows(chain, bad_first, last))
-    return rows, diagnose(chain, found, bad_first, last, hash_before(books, chain, bad_first))
+        if checked.bad_seq is not None:
+            bad_firsts[chain] = min(first, bad_firsts.get(chain, first))
+    problems = []
+    for chain, first in sorted(bad_firsts.items()):
+        # Now it matters what was done, and that can be seen only one row after the other.
+        last, before = lasts[chain], hash_before(books, chain, first)
+        found = map(read_row, books.rows(chain, first, last))
+        problems += diagnose(chain, found, first, last, before)
+    return rows, problems
+
+
+def _stretches(lasts: Mapping[int, int], rows: int) -> Iterator[Stretch]:
+    """All rows of the chains, at most so many at a time."""
+    for chain, last in lasts.items():
+        for first in range(1, last + 1, rows):
+            yield chain, first, min(last, first + rows - 1)
 
 
 def hash_before(books: Books, chain: int, first: int) -> bytes | None:
@@ -113,5 +123,6 @@ def hash_before(books: Books, chain: int, first: int) -> bytes | None:
 def check_stretch(books: Books, stretch: Stretch) -> Checked:
     """What came of checking one stretch."""
     chain, first, last = stretch
-    before = hash_before(books, chain, first)
-    return check(books.rows(chain, first, last), first, last, before)
+    before, separator = hash_before(books, chain, first), new_separator()
+    rows = books.compact_rows(chain, first, last, separator)
+    return check(rows, separator, first, last, before)

@@ -6,6 +6,7 @@ from dsfn.functions.errors import DsfnError
 from dsfn.functions.event import Event
 from dsfn.functions.function import function
 from dsfn.functions.parts import Audio, File, Image, Json, Tensor, Text, Video
+from dsfn.functions.placement import Placement
 from dsfn.functions.triggers import on
 from dsfn.functions.workflow.combinators import deployed, gather, map, when
 from dsfn.functions.workflow.planning.front import plan
@@ -20,6 +21,7 @@ __all__ = [
     "File",
     "Image",
     "Json",
+    "Placement",
     "Tensor",
     "Text",
     "Video",

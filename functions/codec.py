@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from dsfn.functions.admission import check_accept, check_call
 from dsfn.functions.decode import Fetch, decode_arguments
-from dsfn.functions.encode import (
-    EVENT_STREAM,
-    Encoded,
-    check_accept,
-    encode_item,
-    encode_result,
-    stream_content_type,
-)
+from dsfn.functions.encode import Encoded, encode_item, encode_result
+from dsfn.functions.interface import stream_content_type
 from dsfn.functions.limits import Limits
 
 __all__ = [
-    "EVENT_STREAM",
     "Encoded",
     "Fetch",
     "Limits",
     "check_accept",
+    "check_call",
     "decode_arguments",
     "encode_item",
     "encode_result",

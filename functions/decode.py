@@ -8,21 +8,13 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from dsfn.functions.errors import (
-    InvalidInput,
-    MalformedBody,
-    NotFound,
-    PayloadTooLarge,
-)
+from dsfn.functions.admission import check_content_type, check_size
+from dsfn.functions.errors import InvalidInput, MalformedBody, NotFound, PayloadTooLarge
 from dsfn.functions.event import DATAREF, Event, from_document
-from dsfn.functions.from_bytes import from_base64, part_of, text_of, unsupported
-from dsfn.functions.interface import (
-    EVENT_CONTENT_TYPE,
-    JSON_CONTENT_TYPE,
-    MULTIPART_CONTENT_TYPE,
-)
-from dsfn.functions.invalid import invalid
-from dsfn.functions.jsonbody import BODY, parse_json, read_json
+from dsfn.functions.from_bytes import from_base64, part_of, text_of
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
+from dsfn.functions.invalid import invalid, missing
+from dsfn.functions.jsonbody import parse_json, read_json
 from dsfn.functions.limits import Limits
 from dsfn.functions.media import OCTET_STREAM, parse_content_type
 from dsfn.functions.multipart import Field, read_form
@@ -49,8 +41,7 @@ def decode_arguments(
     `fetch` gives the bytes and content type of a `$ref`. Raises `MalformedBody`,
     `InvalidInput` (with the `field`), `UnsupportedMediaType`, `PayloadTooLarge`.
     """
-    if len(body) > limits.max_body_bytes:
-        raise _too_large(limits, BODY)
+    check_size(len(body), limits.max_body_bytes)
     data = body if isinstance(body, bytes) else bytes(body)
     if content_type == JSON_CONTENT_TYPE and data and signature.json_only:
         return read_json(signature.body_adapter, data, limits)  # type: ignore[no-any-return]
@@ -67,26 +58,18 @@ class _Decoder:
     fetched_bytes: int = 0
 
     def decode(self, content_type: str, body: bytes) -> dict[str, object]:
-        signature = self.signature
+        check_content_type(self.signature.outline, content_type, len(body))
         media, options = parse_content_type(content_type)
         if not body and media in ("", JSON_CONTENT_TYPE):
-            return self._nothing()
+            return {}
         if media == JSON_CONTENT_TYPE:
             return self._object(body)
         if media == EVENT_CONTENT_TYPE:
             return self._event(from_document(parse_json(body, self.limits, "event")))
-        parts = signature.part_parameters
-        if len(signature.parameters) == 1 and parts:
-            return {parts[0].name: self._part(parts[0], body, content_type)}
-        if media == MULTIPART_CONTENT_TYPE and parts:
+        if len(self.signature.parameters) > 1:
             return self._form(read_form(options, body))
-        raise unsupported(content_type, signature.request_content_types)
-
-    def _nothing(self) -> dict[str, object]:
-        missing = [p.name for p in self.signature.parameters if p.required]
-        if missing:
-            raise _missing(missing)
-        return {}
+        (part,) = self.signature.parameters
+        return {part.name: self._part(part, body, content_type)}
 
     def _object(self, body: bytes) -> dict[str, object]:
         document = parse_json(body, self.limits)
@@ -161,9 +144,9 @@ class _Decoder:
                 raise second if isinstance(error, MalformedBody) else error from None
 
     def _complete(self, given: dict[str, object]) -> dict[str, object]:
-        missing = [p.name for p in self.signature.parameters if p.required and p.name not in given]
-        if missing:
-            raise _missing(missing)
+        needed = [p.name for p in self.signature.parameters if p.required and p.name not in given]
+        if needed:
+            raise missing(needed)
         return given
 
     def _value(self, parameter: Parameter, value: Any) -> object:
@@ -210,31 +193,15 @@ class _Decoder:
         except PayloadTooLarge as error:
             raise PayloadTooLarge(error.message, **{**error.fields, "field": field}) from error
         self.fetched_bytes += len(data)
-        if self.fetched_bytes > self.limits.max_body_bytes:
-            raise _too_large(self.limits, field)
+        check_size(self.fetched_bytes, self.limits.max_body_bytes, field)
         return data, content_type
 
     def _part(
         self, parameter: Parameter, data: bytes, content_type: str, filename: str | None = None
     ) -> Part:
-        alone = len(self.signature.parameters) == 1
-        expected = self.signature.request_content_types if alone else ()
         kind: type[Part] = parameter.annotation
-        return part_of(kind, parameter.name, data, content_type, filename, expected)
+        return part_of(kind, parameter.name, data, content_type, filename)
 
 
 def _default_content_type(parameter: Parameter) -> str:
     return "text/plain" if parameter.kind == "text" else ""
-
-
-def _missing(names: list[str]) -> InvalidInput:
-    errors = [{"field": name, "message": "is missing"} for name in names]
-    return InvalidInput(f"'{names[0]}' is missing.", field=names[0], errors=errors)
-
-
-def _too_large(limits: Limits, field: str) -> PayloadTooLarge:
-    return PayloadTooLarge(
-        f"The body, with what it refers to, is over the limit of {limits.max_body_bytes} bytes.",
-        field=field,
-        limit_bytes=limits.max_body_bytes,
-    )

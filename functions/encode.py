@@ -11,14 +11,11 @@ from pydantic_core import PydanticSerializationError, ValidationError, to_json
 
 from dsfn.functions.errors import HandlerRaised
 from dsfn.functions.event import Event, to_document
-from dsfn.functions.interface import CONTENT_TYPES, EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
+from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
 from dsfn.functions.jsonbody import named, non_finite
-from dsfn.functions.media import OCTET_STREAM
 from dsfn.functions.negotiation import choose
 from dsfn.functions.parts import File, Part, Text
 from dsfn.functions.signature import Signature
-
-EVENT_STREAM = "text/event-stream"
 
 _ANY = ("*/*", "", JSON_CONTENT_TYPE)
 _LINE_BREAK = re.compile("\r\n|\r|\n")
@@ -71,22 +68,6 @@ def encode_item(signature: Signature, item: object) -> bytes:
         lines = _LINE_BREAK.split(part)
         return "".join(f"data: {line}\n" for line in lines).encode() + b"\n"
     return part.encoded()
-
-
-def stream_content_type(signature: Signature) -> str:
-    """Server-sent events for JSON, Text and Event; raw parts are chunks of bytes."""
-    return EVENT_STREAM if signature.result.kind in ("json", "text", "event") else OCTET_STREAM
-
-
-def check_accept(signature: Signature, accept: str) -> None:
-    """Raises `NotAcceptable` before the function runs, when no result of it can be accepted."""
-    if accept in _ANY:
-        return
-    if signature.result.streaming:
-        choose(accept, (stream_content_type(signature),))
-    else:
-        own = CONTENT_TYPES[signature.result.kind]
-        choose(accept, tuple(dict.fromkeys((own, JSON_CONTENT_TYPE))))
 
 
 def _json(signature: Signature, value: object) -> bytes:

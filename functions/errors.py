@@ -47,6 +47,12 @@
     │   ├── CorruptSnapshot          bytes differ from what was captured
     │   ├── DeviceFault              a device's driver refused
     │   └── BadMessage               what came from or to the memory owner is not of its protocol
+    ├── ClusterError                 a Kubernetes cluster did not do what it was asked for
+    │   ├── ClusterUnreachable       its API server does not answer
+    │   ├── ClusterRefused           it does not take an object
+    │   ├── MissingRights            the user may not do this there
+    │   ├── MissingKinds             it lacks kinds of objects, Knative's say
+    │   └── NotReady                 an object did not become ready (`log` has its last lines)
     └── UsageError                   the command line or configuration is wrong (exit code 2)
 
 Errors are values: a sentence and JSON-able fields. They cross processes as
@@ -269,6 +275,30 @@ class DeviceFault(SnapshotError):
 
 class BadMessage(SnapshotError):
     """What came from or to the memory owner is not of its protocol."""
+
+
+class ClusterError(DsfnError):
+    """A Kubernetes cluster did not do what it was asked for."""
+
+
+class ClusterUnreachable(ClusterError):
+    """Its API server does not answer. Fields: `address`, `reason`."""
+
+
+class ClusterRefused(ClusterError):
+    """It does not take an object. Fields: `reason`, and `object` where it is known which."""
+
+
+class MissingRights(ClusterError):
+    """The user may not do this there. Fields: `user`, `verb`, `resource`, `namespace`."""
+
+
+class MissingKinds(ClusterError):
+    """It lacks kinds of objects. Fields: `api_version`, `kind`."""
+
+
+class NotReady(ClusterError):
+    """An object did not become ready. Fields: `object`, `reason`, `log` (its last lines)."""
 
 
 class UsageError(DsfnError):

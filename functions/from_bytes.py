@@ -20,17 +20,15 @@ def part_of(
     data: bytes,
     content_type: str,
     filename: str | None,
-    expected: tuple[str, ...],
 ) -> Part:
     """A part of these bytes, checked; a content type of "" is found out from them.
 
-    `expected` is what the error for another content type lists, by default the kind's
-    own. Raises `InvalidInput`, `MalformedBody`, `UnsupportedMediaType` naming `field`.
+    Raises `InvalidInput`, `MalformedBody`, `UnsupportedMediaType` naming `field`.
     """
     media, options = parse_content_type(content_type)
     own = CONTENT_TYPES[kind.kind]
     if media and not matches(media, own):
-        raise unsupported(content_type, expected or (own,), field)
+        raise unsupported(content_type, (own,), field)
     if issubclass(kind, Text):
         return kind(text_of(data, dict(options).get("charset", "utf-8"), field))
     if issubclass(kind, Tensor):
@@ -45,6 +43,15 @@ def part_of(
 
 def text_of(data: bytes, charset: str, field: str) -> str:
     """Text in one of the known character sets."""
+    check_charset(charset, field)
+    try:
+        return data.decode(charset)
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"'{field}' is not {charset} text ({error}).", field=field) from error
+
+
+def check_charset(charset: str, field: str) -> None:
+    """Raises `UnsupportedMediaType` for a character set that is not known."""
     if charset.lower() not in _CHARSETS:
         raise UnsupportedMediaType(
             f"'{field}' is in the character set {charset!r}; send UTF-8.",
@@ -52,10 +59,6 @@ def text_of(data: bytes, charset: str, field: str) -> str:
             expected=["text/plain; charset=utf-8"],
             field=field,
         )
-    try:
-        return data.decode(charset)
-    except UnicodeDecodeError as error:
-        raise MalformedBody(f"'{field}' is not {charset} text ({error}).", field=field) from error
 
 
 def from_base64(text: str, field: str) -> bytes:

@@ -14,6 +14,7 @@ from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface, Kind
 from dsfn.functions.option_values import options_of
 from dsfn.functions.options import Options
+from dsfn.functions.placement import Placement
 from dsfn.functions.shape import call_of, check_shape, required_names
 from dsfn.functions.signature import Signature, signature_of
 from dsfn.functions.triggers import Triggered, triggers_of
@@ -139,6 +140,7 @@ def function(
     env: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
     tags: Sequence[str] = (),
+    placement: Placement | None = None,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
 
@@ -152,8 +154,9 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     a list as long), `weight` (a function from one item to a whole number: how much it
     counts when the time of a batch is divided; without one all count the same),
     `precision` ("int8" or "fp8", of a model's weights in the snapshot), `env`,
-    `requirements`, `tags` (words that say what it is for). A class may have `setup()`,
-    `after_restore()` and `sample()`, and must have `__call__`. Raises `DefinitionError`.
+    `requirements`, `tags` (words that say what it is for), `placement` (what a cluster is
+    asked for). A class may have `setup()`, `after_restore()` and `sample()`, and must have
+    `__call__`. Raises `DefinitionError`.
     """
     if target is not None and options:
         raise DefinitionError("@function takes its options by name, and nothing else.")

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from dsfn.functions.media import OCTET_STREAM
+
 Kind = Literal["json", "text", "image", "audio", "video", "tensor", "file", "event"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 EVENT_CONTENT_TYPE = "application/cloudevents+json"
 JSON_CONTENT_TYPE = "application/json"
 MULTIPART_CONTENT_TYPE = "multipart/form-data"
+EVENT_STREAM = "text/event-stream"
 
 CONTENT_TYPES: Mapping[str, str] = {
     "json": JSON_CONTENT_TYPE,
@@ -23,6 +26,11 @@ CONTENT_TYPES: Mapping[str, str] = {
     "file": "*/*",
     "event": EVENT_CONTENT_TYPE,
 }
+
+
+def stream_content_type(kind: Kind) -> str:
+    """Server-sent events for JSON, Text and Event; raw parts are chunks of bytes."""
+    return EVENT_STREAM if kind in ("json", "text", "event") else OCTET_STREAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,12 @@ class ResultInterface:
     streaming: bool = False
     schema: Mapping[str, Any] | None = None
 
+    def content_types(self) -> tuple[str, ...]:
+        """The content types that it can be given in, wildcards included, preferred first."""
+        if self.streaming:
+            return (stream_content_type(self.kind),)
+        return tuple(dict.fromkeys((CONTENT_TYPES[self.kind], JSON_CONTENT_TYPE)))
+
 
 @dataclass(frozen=True, slots=True)
 class FilterInterface:
@@ -62,9 +76,13 @@ class Interface:
     result: ResultInterface
     triggers: tuple[FilterInterface, ...] = ()
 
+    def part_parameters(self) -> tuple[ParameterInterface, ...]:
+        """Those that travel as bytes of their own content type."""
+        return tuple(p for p in self.parameters if p.kind not in ("json", "event"))
+
     def request_content_types(self) -> tuple[str, ...]:
         """The content types a request body may have, wildcards included, preferred first."""
-        parts = [p for p in self.parameters if p.kind not in ("json", "event")]
+        parts = self.part_parameters()
         own: list[str] = []
         if len(self.parameters) == 1 and parts:
             own.append(CONTENT_TYPES[parts[0].kind])

@@ -8,6 +8,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.options import MAX_CONCURRENCY, Options, check_tags, parse_bytes, parse_seconds
+from dsfn.functions.placement import Placement
 
 
 def options_of(
@@ -40,6 +41,8 @@ def options_of(
             values[option] = _expect(option, value, (int,))
         elif option == "precision":
             values[option] = None if value is None else _expect(option, value, (str,))
+        elif option == "placement":
+            values[option] = None if value is None else _expect(option, value, (Placement,))
         else:
             raise DefinitionError(f"@function has no option '{option}'.")
     if values.get("max_batch", 1) > 1:

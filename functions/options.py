@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
+from math import isfinite
 
 from dsfn.functions.errors import DefinitionError
+from dsfn.functions.placement import Placement
 
 NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 MAX_CONCURRENCY = 1000
@@ -30,7 +32,7 @@ class Options:
     of one call. `max_queue`: calls that may wait for a replica. `max_batch`: items that
     are run as one, for a function from one list to a list as long. `precision`: that of a
     model's weights in the snapshot, one of `PRECISIONS`; None for what `setup()` loaded.
-    `tags`: words that say what it is for.
+    `tags`: words that say what it is for. `placement`: what a cluster is asked for.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Options:
     env: tuple[tuple[str, str], ...] = ()
     requirements: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -55,6 +58,7 @@ class Options:
             f"name {self.name!r} must be lower-case letters, digits and '-', start with a letter,"
             " and have at most 63 characters",
         )
+        _require(isfinite(self.gpu), "gpu must be a number of GPUs")
         _require(self.gpu >= 0, "gpu must not be negative")
         _require(self.gpu <= 1 or self.gpu == int(self.gpu), "gpu above 1 must be a whole number")
         _require(self.memory_bytes is None or self.memory_bytes > 0, "memory must be positive")
@@ -87,9 +91,11 @@ class Options:
         document["env"] = dict(self.env)
         document["requirements"] = list(self.requirements)
         document["tags"] = list(self.tags)
+        # As it was before there were any: the digests of such options stay what they are.
         if not self.tags:
-            # As it was before there were any: the digests of such options stay what they are.
             del document["tags"]
+        if self.placement is None:
+            del document["placement"]
         return document
 
     @property
@@ -111,6 +117,9 @@ class Options:
         values["requirements"] = tuple(str(r) for r in requirements)
         tags = values.get("tags", [])
         values["tags"] = tuple(str(t) for t in tags) if isinstance(tags, list) else ()
+        placement = values.get("placement")
+        if isinstance(placement, Mapping):
+            values["placement"] = Placement.from_document(placement)
         return cls(**values)  # type: ignore[arg-type]  # checked in __post_init__
 
 

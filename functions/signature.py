@@ -75,10 +75,10 @@ class Signature:
         return Signature(self.function, others, self.result)
 
     @cached_property
-    def request_content_types(self) -> tuple[str, ...]:
-        """What `Interface.request_content_types` says, without building schemas."""
+    def outline(self) -> Interface:
+        """The interface without its schemas, which take long to build."""
         parameters = tuple(ParameterInterface(p.name, p.kind, p.required) for p in self.parameters)
-        return Interface("", parameters, ResultInterface("json")).request_content_types()
+        return Interface("", parameters, ResultInterface(self.result.kind, self.result.streaming))
 
     @cached_property
     def part_parameters(self) -> tuple[Parameter, ...]:

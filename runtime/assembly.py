@@ -203,7 +203,7 @@ def assemble(
                 runs.store.prune,
                 workflows.prune,
                 owners.prune,
-                pools.release,
+                lambda: _release(registry, pools),
             ),
         ),
         workflows=workflows,
@@ -226,6 +226,13 @@ def assemble(
         metrics=metrics,
         timelines=timelines,
     )
+
+
+def _release(registry: Registry, pools: Pools) -> int:
+    """Lets go of revisions that runs were pinned to, once none is; how many were forgotten."""
+    forgotten = registry.release()
+    pools.reconcile()
+    return forgotten
 
 
 def _outbox(settings: Settings, connection: apsw.Connection, ledger: Ledger) -> Outbox:

@@ -80,6 +80,10 @@ class GpuSettings:
     context_bytes: int = 640 << 20
     warm: int = 1
 
+    def __post_init__(self) -> None:
+        if self.arena_bytes == 0:
+            raise UsageError("gpu.arena must be more than 0 bytes: weights pass through it.")
+
 
 def _check_endpoint(table: str, url: str) -> None:
     if url and not url.startswith(("http://", "https://")):

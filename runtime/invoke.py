@@ -8,9 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
 from os import urandom
+from typing import Protocol
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
+from dsfn.functions.codec import check_call
 from dsfn.functions.errors import (
     BudgetExceeded,
     CallCancelled,
@@ -23,17 +25,16 @@ from dsfn.functions.errors import (
 )
 from dsfn.runtime.answers import Answers, Claim
 from dsfn.runtime.blobs import BlobStore, references_in
-from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
-from dsfn.runtime.leases.lease import Held
-from dsfn.runtime.metering import Meter
+from dsfn.runtime.leases.lease import Held, Subject
+from dsfn.runtime.metering import UsageSink
 from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
-from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.revisions import Revisions
 from dsfn.runtime.timelines import Timelines
 
 _NODE_NONCE = urandom(5).hex()
@@ -49,15 +50,29 @@ def new_call_id(now_us: int) -> str:
 Post = Callable[[Usage], Awaitable[None]]
 
 
+class Purse(Protocol):
+    """What says whether a call may cost something, before it runs."""
+
+    def reserve(self, call: Call, revision: Revision) -> Call:
+        """Sets aside what a call may cost: the call, with that as its limit. Raises
+        `BudgetExceeded`, `BudgetReserved`."""
+
+    def exceeded(self, call: Call) -> BudgetExceeded | None:
+        """Why a call may cost no more, when that is for a budget."""
+
+    def release(self, call_id: str) -> None:
+        """Gives back what was set aside for a call that leaves no row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invoker:
     """Runs calls. Every way into a function goes through `invoke`."""
 
-    registry: Registry
+    revisions: Revisions
     pools: Pools
     blobs: BlobStore
-    meter: Meter
-    budgets: Budgets
+    meter: UsageSink
+    purse: Purse
     in_force: Callable[[], RateCard]
     answers: Answers
     metrics: Metrics
@@ -82,7 +97,7 @@ class Invoker:
             return answer
         finally:
             if not goes_on:
-                self.budgets.release(call.id)
+                self.purse.release(call.id)
 
     async def run(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
         """The answer to a call whose usage row its caller keeps, to post it later: it is given to
@@ -103,7 +118,7 @@ class Invoker:
             return answer
         finally:
             if not billed:
-                self.budgets.release(call.id)
+                self.purse.release(call.id)
 
     async def _invoke_once(self, call: Call, revision: Revision) -> Answer:
         """A call with a key: the first answer is stored with its usage before the ledger has
@@ -135,8 +150,8 @@ class Invoker:
 
     def _revision(self, call: Call) -> Revision:
         if call.revision is not None:
-            return self.registry.revision(call.revision)
-        return self.registry.route(call.function)
+            return self.revisions.revision(call.revision)
+        return self.revisions.route(call.function)
 
     async def _run(
         self, call: Call, revision: Revision, post: Post, whole: bool = False
@@ -146,8 +161,9 @@ class Invoker:
         The row of a failure is given to `post`; that of a success is returned, or, for a
         stream, posted when the stream ends.
         """
+        await self._refuse_unfit(call, revision, post)
         try:
-            call = self.budgets.reserve(call, revision)
+            call = self.purse.reserve(call, revision)
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
@@ -173,7 +189,7 @@ class Invoker:
             raise
         if stream is not None:
             held, restore_us = lease.slot.so_far(), lease.slot.restore_us
-            usage = self._usage(call, lease, held, 0, restore_us)
+            usage = self._usage(call, lease.slot.lease.subject, held, 0, restore_us)
             charges: list[Charge] = []
             answer = replace(
                 self._answer(lease, reply, usage),
@@ -185,6 +201,20 @@ class Invoker:
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
+
+    async def _refuse_unfit(self, call: Call, revision: Revision, post: Post) -> None:
+        """Refuses a call that the function could not take, before a replica is brought back or
+        started for it. Its row is as if a replica had refused it."""
+        try:
+            interface, limit_bytes = revision.interface, self.limits.max_body_bytes
+            check_call(interface, call.content_type, call.accept, len(call.body), limit_bytes)
+        except RequestError as error:
+            nowhere = self.pools.nowhere(revision)
+            usage = self._usage(
+                call, nowhere, Held(self.clock.now_us(), 0), 0, 0, "rejected", type(error).__name__
+            )
+            await self._post_error(error, usage, Phases(), post)
+            raise
 
     async def _reply(self, call: Call, lease: Lease, whole: bool) -> Reply:
         reply = await lease.replica.call(call, lease.slot, self.pools.shares.threads())
@@ -204,7 +234,7 @@ class Invoker:
 
     def _too_dear(self, call: Call) -> BudgetExceeded:
         """The error of a call that was cut off, or not begun, for want of money."""
-        return self.budgets.exceeded(call) or BudgetExceeded(
+        return self.purse.exceeded(call) or BudgetExceeded(
             f"The call would cost more than {call.max_cost_nano} nano-units.",
             budget_nano=call.max_cost_nano,
         )
@@ -258,7 +288,7 @@ class Invoker:
             await self.meter.post(usage)
             charges.append(self._charge(usage))
         finally:
-            self.budgets.release(call.id)
+            self.purse.release(call.id)
 
     async def _in_time(
         self, chunks: AsyncGenerator[bytes, None], call: Call, until_s: float | None
@@ -288,11 +318,18 @@ class Invoker:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
         cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
         usage = self._settled(call, lease, None, _status(cause), type(cause).__name__)
-        self.metrics.failed(call.function, usage.error, usage.status)
+        await self._post_error(error, usage, self._phases(lease), post)
+
+    async def _post_error(
+        self, error: BaseException, usage: Usage, phases: Phases, post: Post
+    ) -> None:
+        self.metrics.failed(usage.function, usage.error, usage.status)
         if isinstance(error, DsfnError):
-            charge = self._charge(usage)
-            phases = self._phases(lease).server_timing()
-            error.add_fields(revision=usage.revision, phases=phases, charge=charge.to_document())
+            error.add_fields(
+                revision=usage.revision,
+                phases=phases.server_timing(),
+                charge=self._charge(usage).to_document(),
+            )
         await post(usage)
 
     def _settled(
@@ -311,12 +348,12 @@ class Invoker:
         pays = status not in ("rejected", "platform")
         restore_us = slot.pay_restore(call.tenant if pays else "")
         held = slot.settle(limit_us)
-        return self._usage(call, lease, held, busy_us, restore_us, status, error)
+        return self._usage(call, slot.lease.subject, held, busy_us, restore_us, status, error)
 
     def _usage(
         self,
         call: Call,
-        lease: Lease,
+        devices: Subject,
         held: Held,
         busy_us: int | None,
         restore_us: int,
@@ -324,7 +361,7 @@ class Invoker:
         error: str = "",
     ) -> Usage:
         """The row of a call as of now; a replica's time is shared by the calls that it runs."""
-        devices, origin = lease.slot.lease.subject, call.origin or _NO_ORIGIN
+        origin = call.origin or _NO_ORIGIN
         return Usage(
             invocation_id=call.id,
             tenant=call.tenant,
@@ -353,7 +390,7 @@ class Invoker:
             call_id=usage.invocation_id,
             revision=usage.revision,
             content_type=reply.content_type,
-            phases=self._phases(lease),
+            phases=self._phases(lease, reply.weights_us),
             charge=self._charge(usage),
             body=reply.body,
         )
@@ -369,9 +406,10 @@ class Invoker:
             currency=card.currency,
         )
 
-    def _phases(self, lease: Lease) -> Phases:
+    def _phases(self, lease: Lease, weights_us: int = 0) -> Phases:
         execute_us = (self.clock.monotonic_ns() - lease.granted_ns) // 1000
-        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, lease.parts)
+        parts = (*lease.parts, ("execute.weights", weights_us)) if weights_us else lease.parts
+        return Phases(lease.queue_us, lease.start_us, lease.restore_us, execute_us, parts)
 
 
 @dataclass(frozen=True, slots=True)

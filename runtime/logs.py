@@ -18,6 +18,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from dsfn.functions.errors import NotFound
 from dsfn.functions.options import NAME_PATTERN
@@ -37,13 +38,32 @@ _SYSTEM_CLOCK = SystemClock()
 _encode_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class LogStore:
-    """The logs of all functions, a directory each under `root`."""
+class Log(Protocol):
+    """The writing end of one function's log. It never raises."""
 
-    def __init__(self, root: Path, clock: Clock = _SYSTEM_CLOCK) -> None:
+    dropped_lines: int
+
+    def append(self, lines: bytes) -> None:
+        """Writes whole lines."""
+
+    def close(self) -> None:
+        """Nothing is written for now."""
+
+
+class LogStore:
+    """The logs of all functions, a directory each under `root`, or what `open_log` opens in the
+    place of that."""
+
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock = _SYSTEM_CLOCK,
+        open_log: Callable[[Path], Log] = LogFile,
+    ) -> None:
         self._root = root
         self._clock = clock
-        self._files: dict[str, LogFile] = {}
+        self._open_log = open_log
+        self._files: dict[str, Log] = {}
         self._pumps: Counter[str] = Counter()
         self._dropped_lines = 0
         self._is_followed = True
@@ -63,20 +83,22 @@ class LogStore:
         on_limit: Callable[[], None],
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> Pump:
-        """Starts to move what a worker prints into `function`'s log. Takes `fd` over.
+        """Starts to move what a worker prints into `function`'s log. Takes `fd` over, unless
+        this raises `OSError`.
 
         `on_limit` is called once when more than `limit_bytes` came since the last
         `Pump.mark()`; what comes after that, until the next mark, is not kept.
         """
-        file = self._files.setdefault(function, LogFile(self._directory(function)))
-        self._pumps[function] += 1
-        return Pump(
+        file = self._files.setdefault(function, self._open_log(self._directory(function)))
+        pump = Pump(
             fd=fd,
             source=_Source(self._clock, file, revision, replica),
             limit_bytes=limit_bytes,
             on_limit=on_limit,
             on_close=lambda: self._release(function),
         )
+        self._pumps[function] += 1
+        return pump
 
     def read(self, function: str, since_us: int = 0) -> Iterator[bytes]:
         """The log's lines since an instant, oldest first, in chunks of whole lines.
@@ -200,7 +222,7 @@ class Pump:
 class _Source:
     """Writes lines down as coming from one replica."""
 
-    def __init__(self, clock: Clock, file: LogFile, revision: str, replica: int) -> None:
+    def __init__(self, clock: Clock, file: Log, revision: str, replica: int) -> None:
         self._clock = clock
         self._file = file
         self._origin = f'","revision":{json.dumps(revision)},"replica":{replica}'

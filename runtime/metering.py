@@ -12,15 +12,27 @@ from typing import Protocol
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable
+from dsfn.functions.errors import Conflict, DsfnError
 from dsfn.runtime.leases.leases import Leases
-from dsfn.runtime.writer import Bundle, Poster, Writer, post_apart, tried
+from dsfn.runtime.unposted import Unposted, UnpostedRows
+from dsfn.runtime.writer import Bundle, Poster, Writer, alone, post_apart, tried
 
 # How long the time of devices goes unwritten at most.
 FLUSH_EVERY_S = 60.0
 # Rows of devices are in no hurry: most find a call's commit to go with.
 _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.meter")
+
+
+class UsageSink(Protocol):
+    """Where the row of a call goes before the call is answered."""
+
+    async def post(self, row: Usage, kept: bool = False) -> None:
+        """Returns when the row is in the books. `kept`: where it could not be, its caller will
+        post it again. Raises `StorageFull`, `StoreUnavailable`, `Conflict`."""
+
+    def lost(self, row: Usage) -> None:
+        """A call's row that came to be, and will not be posted: its time is the platform's."""
 
 
 class Books(Poster, Protocol):
@@ -40,35 +52,26 @@ class Settler(Protocol):
         """These are in the ledger, or, with an `error`, may not be."""
 
 
-@dataclass(eq=False, slots=True)
-class _Entry:
-    """A row that waits. `kept`: whoever posts it will do so again if this fails."""
-
-    row: Usage
-    committed: asyncio.Future[None]
-    kept: bool
-
-
 @dataclass(frozen=True, slots=True)
 class _Group:
     """What is written in one go. `flushed`: who waits for that."""
 
-    entries: Sequence[_Entry]
+    entries: Sequence[Unposted]
     intervals: Sequence[Interval]
     flushed: Sequence[asyncio.Future[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What came of a group: of each call's row, and which rows of devices were `left`. `refused`:
-    the ledger takes rows, if not these."""
+    """What came of a group: of each call's row, and which rows of devices were `left`, and why."""
 
     calls: Sequence[Exception | None]
     left: Sequence[Interval] = ()
     error: Exception | None = None
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
+        """Whether the ledger takes rows, if not these."""
         return isinstance(self.error, Conflict)
 
 
@@ -83,15 +86,15 @@ class Meter:
     ledger: Books
     budgets: Settler
     leases: Leases
-    _waiting: list[_Entry] = field(default_factory=list)
+    _rows: UnpostedRows = field(init=False)
     _flushes: list[asyncio.Future[None]] = field(default_factory=list)
-    _doubtful: list[Usage] = field(default_factory=list)
     _is_writing: bool = False
     _is_asked: bool = False
     _soon: asyncio.TimerHandle | None = None
     _ticker: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self._rows = UnpostedRows(self.leases)
         self.leases.waiting = self._commit_soon
 
     def start(self) -> None:
@@ -109,33 +112,31 @@ class Meter:
             self._soon.cancel()
 
     async def post(self, row: Usage, kept: bool = False) -> None:
-        """Returns when the row is committed. `kept`: where it could not be, its caller will post
-        it again. Raises `StorageFull`, `StoreUnavailable`, `Conflict`."""
-        loop = asyncio.get_running_loop()
-        committed: asyncio.Future[None] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._commit)
-        self._waiting.append(_Entry(row, committed, kept))
-        await committed
+        """See `UsageSink`."""
+        if not self._rows.waiting:
+            asyncio.get_running_loop().call_soon(self._commit)
+        await self._rows.add(row, kept).committed
 
     def post_kept(
-        self, rows: Sequence[Usage], done: Callable[[Sequence[Exception | None]], None]
+        self,
+        rows: Sequence[Usage | Interval],
+        done: Callable[[Sequence[Exception | None]], None],
     ) -> None:
         """Posts rows at once that their caller will post again where they could not be; `done`
         gets what came of each."""
 
         def tell(errors: Sequence[Exception | None]) -> None:
             for row, error in zip(rows, errors, strict=True):
-                self.budgets.settled(row, error)
-                if error is None:
-                    self.leases.posted((row,))
+                if isinstance(row, Usage):
+                    self.budgets.settled(row, error)
+                    self.leases.posted(() if error else (row,))
             done(errors)
 
-        bundles = [self.budgets.bundle(row) for row in rows]
+        bundles = [self._bundle(row) for row in rows]
         self.writer.submit(partial(post_apart, self.ledger, bundles), tell)
 
     def lost(self, row: Usage) -> None:
-        """A call's row that came to be, and will not be posted: its time is the platform's."""
+        """See `UsageSink`."""
         self.leases.lost(row)
 
     def flush(self) -> asyncio.Future[None]:
@@ -148,6 +149,9 @@ class Meter:
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
             await self.flush()
+
+    def _bundle(self, row: Usage | Interval) -> Bundle:
+        return self.budgets.bundle(row) if isinstance(row, Usage) else alone(row)
 
     def _written(self) -> asyncio.Future[None]:
         """Writes what there is; done when that was tried."""
@@ -168,8 +172,8 @@ class Meter:
         if self._is_writing:
             self._is_asked = True
             return
-        group = _Group(self._waiting, self.leases.taken(), self._flushes)
-        self._waiting, self._flushes, self._is_asked = [], [], False
+        group = _Group(self._rows.taken(), self.leases.taken(), self._flushes)
+        self._flushes, self._is_asked = [], False
         if not group.entries and not group.intervals:
             _finish(group.flushed)
             return
@@ -180,56 +184,38 @@ class Meter:
 
     def _committed(self, group: _Group, outcome: _Outcome) -> None:
         self._is_writing = False
-        if outcome.left:
-            if not outcome.refused:
-                # They are posted with what comes next: every minute something does.
-                _LOG.warning("The ledger cannot be written now: %s", outcome.error)
+        if outcome.is_refused:
             self.leases.give_back(outcome.left)
+        elif outcome.error is not None:
+            self._rows.keep(outcome.left, outcome.error)
         for entry, error in zip(group.entries, outcome.calls, strict=True):
             self.budgets.settled(entry.row, error)
             if error is None:
-                self._succeed(entry)
+                self._rows.succeed(entry)
             else:
-                self._fail(entry, error)
+                self._rows.fail(entry, error)
         _finish(group.flushed)
         if outcome.error is None:
             self._settle_doubtful()
-        if self._is_asked or (outcome.left and outcome.refused):
+        if self._is_asked or (outcome.left and outcome.is_refused):
             self._commit()
-
-    def _succeed(self, entry: _Entry) -> None:
-        self.leases.posted((entry.row,))
-        if not entry.committed.done():
-            entry.committed.set_result(None)
 
     def _settle_doubtful(self) -> None:
         """The ledger was lost under some rows, which may have got there all the same. Now that it
         is back, it can say so."""
-        rows, self._doubtful = self._doubtful, []
+        rows, self._rows.doubtful = self._rows.doubtful, []
         if rows:
             self.writer.submit(partial(_found, self.ledger, rows), partial(self._settle, rows))
 
     def _settle(self, rows: Sequence[Usage], found: Sequence[bool]) -> None:
         for row, is_there in zip(rows, found, strict=False):
-            if is_there:
-                self.leases.posted((row,))
-            else:
-                self.leases.lost(row)
-        self._doubtful[:0] = rows[len(found) :]
-
-    def _fail(self, entry: _Entry, error: Exception) -> None:
-        if not entry.kept:
-            if isinstance(error, StoreUnavailable):
-                self._doubtful.append(entry.row)
-            else:
-                self.leases.lost(entry.row)
-        if not entry.committed.done():
-            entry.committed.set_exception(error)
+            self._rows.settle(row, is_there)
+        self._rows.doubtful[:0] = rows[len(found) :]
 
 
 def _post(ledger: Poster, calls: Sequence[Bundle], intervals: Sequence[Interval]) -> _Outcome:
-    """Writes a group. One row that is refused does not take the others with it; what the time of
-    a call that is refused was, rows of devices must say first."""
+    """Writes a group. A row that is refused does not take the others with it. Rows of devices are
+    left then: what a call that is refused has paid of a restore, they say first."""
     bundles = [bundle() for bundle in calls]
     rows: list[Posting] = [row for bundle in bundles for row in bundle]
     error = tried(ledger, [*rows, *intervals])

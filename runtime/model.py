@@ -82,7 +82,8 @@ class Phases:
     """Where the time of one call went, in microseconds. They add up to the whole wait.
 
     `parts` are of what a cold call waited for, in the order of time, named after the phase that
-    they are parts of: "restore.copy".
+    they are parts of: "restore.copy". "execute.weights" is what it waited for weights that were
+    still on their way, in any order with its own work.
     """
 
     queue_us: int = 0
@@ -196,6 +197,13 @@ class SnapshotRef:
     streams: bool = False
     precision: Precision | None = None
     quarantined: bool = False
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> SnapshotRef:
+        """Reads back what `dataclasses.asdict` and JSON have made of this."""
+        precision = document.get("precision")
+        known = None if precision is None else Precision.from_document(precision)
+        return cls(**{**document, "precision": known})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,21 +20,17 @@ from dsfn.runtime.clock import SystemClock, rfc3339
 from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
-from dsfn.runtime.gateway.protocol import protocol_for
+from dsfn.runtime.gateway.serving import BACKLOG, server_config
 from dsfn.runtime.ledgers import open_ledger
 from dsfn.runtime.services import Services
 from dsfn.snapshots.owner.linux import allow_many_descriptors
-
-BACKLOG = 2048
-KEEP_ALIVE_S = 75
-# Between the end of the calls that were cut off and that of their connections.
-CUT_OFF_GRACE_S = 5
 
 
 def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls.
 
-    Raises `UsageError` when the data directory is in use or the port is taken.
+    Raises `UsageError` when the data directory is in use or the port is taken, and `DeviceFault`
+    when a device that the configuration names is not there.
     """
     directory = DataDirectory.lock(settings.data_dir)
     try:
@@ -57,21 +53,8 @@ async def _serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     async with _node(settings, url) as services:
-        config = uvicorn.Config(
-            build_app(services),
-            loop="none",
-            http=protocol_for(settings.limits),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(settings.limits.shutdown_timeout_s + CUT_OFF_GRACE_S),
-        )
+        patience_s = settings.limits.shutdown_timeout_s
+        config = server_config(build_app(services), settings.limits, patience_s)
 
         def ready() -> None:
             services.life.accepts_calls = True
@@ -97,6 +80,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
+        await services.gpus.check_named()
         services.meter.start()
         services.pools.start()
         services.runs.start_serving()

@@ -42,6 +42,7 @@ _STATUS: dict[type[DsfnError], int] = {
     errors.BudgetReserved: 429,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
+    errors.ClusterError: 502,
     errors.UsageError: 400,
     DsfnError: 500,
 }

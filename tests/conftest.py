@@ -13,9 +13,13 @@ from typing import NoReturn
 
 import pytest
 
+# Tests share their processors: threads of OpenMP that spin at a barrier take them from the rest.
+# A node's workers have a limit of their own.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).parent / "servers"))
 sys.path.insert(0, str(Path(__file__).parent / "functions" / "workflow"))
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
+sys.path.insert(0, str(Path(__file__).parent / "runtime" / "cli"))
 
 import postgres_server
 from postgres_server import PostgresServer

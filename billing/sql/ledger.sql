@@ -344,7 +344,21 @@ GROUP BY device_class, kind;
 SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?;
 
 -- name: select_rows
-SELECT * FROM entries WHERE seq >= ? AND seq <= ? ORDER BY seq;
+SELECT * FROM entries WHERE seq >= :first AND seq <= :last ORDER BY seq;
+
+-- name: select_compact
+-- In the order of canonical bytes, but the texts that rows have in common with many others as one.
+SELECT chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount, hash,
+    id, run, step, idempotency_key,
+    kind || :separator || tenant || :separator || source || :separator || key_id ||
+        :separator || caller || :separator || function || :separator || revision ||
+        :separator || workflow || :separator || device || :separator || device_class ||
+        :separator || lease || :separator || debit || :separator || credit ||
+        :separator || commodity || :separator || status || :separator || error ||
+        :separator || reverses || :separator || period
+FROM entries
+WHERE seq >= :first AND seq <= :last
+ORDER BY seq;
 
 -- name: select_hash
 SELECT hash FROM entries WHERE seq = ? AND chain = ?;

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from dsfn.runtime.cli import daemon
-from dsfn.runtime.cli.documents import MemoryDocument, StatusDocument, UpDocument
+from dsfn.runtime.cli.documents import StatusDocument, UpDocument
+from dsfn.runtime.cli.memory import memory_rows
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
-from dsfn.runtime.cli.output import complain, local_time, print_fields, print_json, say, size
+from dsfn.runtime.cli.output import complain, local_time, print_fields, print_json, say
 from dsfn.runtime.cli.place import data_dir
 from dsfn.runtime.config import DEFAULT_HOST, DEFAULT_PORT, Settings, load_settings
 
@@ -94,21 +95,6 @@ def _up_document(url: str, pid: int, directory: Path) -> UpDocument:
     return {"url": url, "pid": pid, "data_dir": str(directory)}
 
 
-def _memory_rows(memory: MemoryDocument | None, fault: str | None) -> list[tuple[str, str]]:
-    if memory is None:
-        return [] if fault is None else [("gpus", f"no memory owner: {fault}")]
-    arena = f"{size(memory['arena_used_bytes'])} of {size(memory['arena_bytes'])} used"
-    gpus = [
-        (
-            f"gpu {number}",
-            f"{size(gpu['resident_bytes'])} of {size(gpu['total_bytes'])} in replicas,"
-            f" {size(gpu['free_bytes'])} free",
-        )
-        for number, gpu in enumerate(memory["devices"])
-    ]
-    return [("arena", arena), *gpus]
-
-
 def _rows(status: StatusDocument) -> list[tuple[str, str]]:
     replicas = ", ".join(f"{count} {state}" for state, count in status["replicas"].items() if count)
     events = status["events"]
@@ -119,7 +105,7 @@ def _rows(status: StatusDocument) -> list[tuple[str, str]]:
         ("started", local_time(status["started_at"])),
         ("data", status["data_dir"]),
         ("device", status["device_class"]),
-        *_memory_rows(status["memory"], status["memory_fault"]),
+        *memory_rows(status["memory"], status["memory_fault"]),
         ("functions", str(status["functions"])),
         ("replicas", replicas or "none"),
         ("events", f"{events['queued']} queued, {events['dead']} given up"),

@@ -43,6 +43,14 @@ def pack(path: Path) -> Bundle:
         raise BundleError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
 
 
+def pack_again(directory: Path) -> bytes:
+    """The tar.gz of a bundle that lies unpacked in `directory`; what was compiled there is left
+    out."""
+    paths = (p for p in directory.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    names = sorted((p.relative_to(directory).as_posix(), p) for p in paths)
+    return _tar_gz(tuple(SourceFile(n, p, bool(p.stat().st_mode & 0o100)) for n, p in names))
+
+
 def _tar_gz(files: tuple[SourceFile, ...]) -> bytes:
     buffer = io.BytesIO()
     with (

@@ -63,6 +63,18 @@ def hops_of(event: Event) -> int:
     return int(hops) if hops.isascii() and hops.isdigit() and len(hops) < 10 else 0
 
 
+def taken_for_loop(event: Event) -> DsfnError | None:
+    """Why an event goes no further, if it has come through too many functions and runs."""
+    hops = hops_of(event)
+    if hops <= MAX_HOPS:
+        return None
+    return DsfnError(
+        f"The event comes from a chain of more than {MAX_HOPS} functions and runs that"
+        " call each other, which is taken for a loop.",
+        hops=hops,
+    )
+
+
 def event_body(event: Event) -> bytes:
     """An event in structured mode; the same event gives the same bytes.
 

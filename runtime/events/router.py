@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import apsw
 
 from dsfn.billing.sqlite import load_queries, transaction
-from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
+from dsfn.functions.errors import Conflict, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, FilterInterface
 from dsfn.runtime.blobs import BlobStore, digest_of
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
 from dsfn.runtime.events.queue import Queue
-from dsfn.runtime.events.results import MAX_HOPS, event_body, event_key, hops_of
+from dsfn.runtime.events.results import event_body, event_key, taken_for_loop
 from dsfn.runtime.events.stored import (
     INLINE_BYTES,
     StoredBody,
@@ -189,12 +189,7 @@ class Router:
             body=routed.body,
         )
         is_new = self._queue.insert(delivery)
-        if is_new and hops_of(event) > MAX_HOPS:
-            reason = DsfnError(
-                f"The event comes from a chain of more than {MAX_HOPS} functions and runs that"
-                " call each other, which is taken for a loop.",
-                hops=hops_of(event),
-            )
+        if is_new and (reason := taken_for_loop(event)) is not None:
             self._queue.bury(delivery.id, reason, attempts=0)
         return is_new
 

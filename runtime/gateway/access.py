@@ -86,6 +86,8 @@ SCOPES: Mapping[tuple[str, str], frozenset[Scope] | None] = {
     ("GET", "/bill"): BILLING,
     ("GET", "/cost/advice"): ADMIN,
     ("POST", "/months/{month}/close"): ADMIN,
+    ("POST", "/usage"): ADMIN,
+    ("GET", "/usage/{id}"): ADMIN,
     ("POST", "/usage/{id}/correction"): ADMIN,
     ("GET", "/invoices"): BILLING,
     ("GET", "/invoices/{number}"): BILLING,

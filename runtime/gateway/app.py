@@ -28,6 +28,7 @@ from dsfn.runtime.gateway import (
     runs,
     snapshots,
     status,
+    usage,
     workflows,
 )
 from dsfn.runtime.gateway.access import guarded
@@ -79,6 +80,7 @@ ROUTES = [
     *keys.ROUTES,
     *plans.ROUTES,
     *auto.ROUTES,
+    *usage.ROUTES,
     *status.ROUTES,
 ]
 

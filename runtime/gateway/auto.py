@@ -22,7 +22,7 @@ from dsfn.functions.workflow.planning.asking import request_of
 from dsfn.functions.workflow.planning.plan import AUTO
 from dsfn.functions.workflow.planning.types import kind_of
 from dsfn.runtime.gateway.access import identity_of, require_own_blobs
-from dsfn.runtime.gateway.functions import idempotency_key
+from dsfn.runtime.gateway.calls import idempotency_key
 from dsfn.runtime.gateway.request import headers_of
 from dsfn.runtime.gateway.server_sent import EVENT_STREAM
 from dsfn.runtime.gateway.workflows import Started, answer_run, started_run

@@ -1,38 +1,27 @@
-"""POST /functions/{name}: a request becomes a call, its answer a response.
-
-Written against ASGI itself, since every call passes here and a request object
-costs more than the rest of the gateway.
-"""
+"""POST /functions/{name}: who may call is asked, and the call is made or stored for later."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from dsfn.functions.errors import DsfnError, InvalidInput
+from dsfn.functions.errors import DsfnError
 from dsfn.functions.event import Event
-from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
-from dsfn.runtime.access import Identity
-from dsfn.runtime.events.binding import answer_event, event_of_request
-from dsfn.runtime.events.results import event_body, event_key
+from dsfn.runtime.events.binding import event_of_request
 from dsfn.runtime.gateway.access import INVOKE, require_own_blobs
+from dsfn.runtime.gateway.calls import (
+    ClientWatch,
+    call_of,
+    prefers_async,
+    send_answer,
+    send_whole,
+)
 from dsfn.runtime.gateway.request import ClientGone, headers_of
 from dsfn.runtime.invoke import new_call_id
-from dsfn.runtime.model import CLIENT_KEY, Answer, Call, Payer
-from dsfn.runtime.problems import problem_document, problem_response
+from dsfn.runtime.model import Call, Payer
+from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
-
-# A call that is over sooner is not worth a task that watches for its client.
-WATCH_CLIENT_AFTER_S = 0.05
-MAX_IDEMPOTENCY_KEY_CHARS = 255
-
-Headers = list[tuple[bytes, bytes]]
-_JSON = JSON_CONTENT_TYPE.encode()
 
 
 @dataclass(eq=False)
@@ -62,7 +51,8 @@ class FunctionsEndpoint:
         try:
             require_own_blobs(self.services, identity, body)
             event = event_of_request(headers, body)
-            call = self._call(call_id, name, identity, scope, headers, body, event)
+            now_us = self.services.clock.now_us()
+            call = call_of(call_id, name, identity.payer, scope, headers, body, event, now_us)
             if b"prefer" in headers and prefers_async(scope):
                 await self._accept(call, send)
             elif call.idempotency_key is not None:
@@ -77,47 +67,7 @@ class FunctionsEndpoint:
     async def _answer(
         self, call: Call, event: Event | None, headers: dict[bytes, bytes], send: Send
     ) -> None:
-        answer = await self.services.invoker.invoke(call)
-        if answer.stream is not None:
-            await _send_stream(send, answer, answer.stream)
-        elif event is not None:
-            own_headers, own_body = answer_event(answer, event, headers)
-            await _send(send, 200, [*answer_headers(answer), *own_headers], own_body)
-        else:
-            headers_out = answer_headers(answer)
-            headers_out.append(_content_type(answer))
-            await _send(send, 200, headers_out, answer.body)
-
-    def _call(
-        self,
-        call_id: str,
-        function: str,
-        identity: Identity,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        body: bytes,
-        event: Event | None,
-    ) -> Call:
-        client = scope.get("client")
-        key = headers.get(b"idempotency-key")
-        if event is not None:
-            content_type, body = EVENT_CONTENT_TYPE, event_body(event)
-            own_key: str | None = event_key(event, function)
-        else:
-            content_type = _text(headers.get(b"content-type", _JSON))
-            own_key = None if key is None else idempotency_key(_text(key))
-        return Call(
-            id=call_id,
-            function=function,
-            body=body,
-            content_type=content_type,
-            accept=_text(headers.get(b"accept", b"*/*")),
-            tenant=identity.tenant,
-            key_id=identity.key_id,
-            caller=client[0] if client else "",
-            idempotency_key=own_key,
-            received_at_us=self.services.clock.now_us(),
-        )
+        await send_answer(send, await self.services.invoker.invoke(call), event, headers)
 
     async def _accept(self, call: Call, send: Send) -> None:
         """Stores a call for later and says where its answer will be."""
@@ -131,110 +81,4 @@ class FunctionsEndpoint:
             (b"dsfn-revision", revision.id.encode()),
             (b"preference-applied", b"respond-async"),
         ]
-        await _send(send, 202, headers, b"")
-
-
-class ClientWatch:
-    """Cancels the task inside when the client goes away; the block then ends in `ClientGone`."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self._gone = False
-
-    async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(WATCH_CLIENT_AFTER_S, self._start)
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._gone and isinstance(error, asyncio.CancelledError):
-            assert self._task is not None
-            self._task.uncancel()
-            raise ClientGone
-
-    def _start(self) -> None:
-        self._watcher = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        message = await self._receive()
-        if message["type"] == "http.disconnect" and self._task is not None:
-            self._gone = True
-            self._task.cancel()
-
-
-def answer_headers(answer: Answer) -> Headers:
-    """What every answer says of itself: phases, invocation, revision, usage and cost. What a
-    stream costs is known at its end: server-sent events tell it in a last event, `usage`."""
-    headers = [
-        (b"server-timing", answer.phases.server_timing().encode()),
-        (b"dsfn-invocation-id", answer.call_id.encode()),
-        (b"dsfn-revision", answer.revision.encode()),
-    ]
-    if answer.stream is None:
-        for name, text in answer.charge.headers():
-            headers.append((name.encode(), text.encode("latin-1", "replace")))
-    if answer.replayed:
-        headers.append((b"dsfn-replayed", b"true"))
-    return headers
-
-
-def prefers_async(scope: Scope) -> bool:
-    """Whether `respond-async` is among the preferences (RFC 7240)."""
-    values = [value for name, value in scope["headers"] if name == b"prefer"]
-    preferences = b",".join(values).lower().split(b",")
-    return any(p.partition(b";")[0].strip() == b"respond-async" for p in preferences)
-
-
-def _content_type(answer: Answer) -> tuple[bytes, bytes]:
-    return (b"content-type", answer.content_type.encode("latin-1"))
-
-
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _send_stream(send: Send, answer: Answer, stream: AsyncGenerator[bytes, None]) -> None:
-    """Passes a stream on. What fails after the first byte can only cut it off; the reason is
-    in the ledger and the metrics, and, for server-sent events, in a last event `error`."""
-    headers = answer_headers(answer)
-    headers.append(_content_type(answer))
-    headers.append((b"cache-control", b"no-store"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async with aclosing(stream):
-        try:
-            async for chunk in stream:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except DsfnError as error:
-            if answer.content_type.startswith("text/event-stream"):
-                await send({"type": "http.response.body", "body": _error_event(error)})
-            # A body that is not ended properly is closed by the server: the client sees a cut.
-            return
-    if answer.content_type.startswith("text/event-stream") and answer.settled is not None:
-        usage = b"event: usage\ndata: " + json.dumps(answer.settled()).encode() + b"\n\n"
-        await send({"type": "http.response.body", "body": usage, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-def _error_event(error: DsfnError) -> bytes:
-    """The last server-sent event of a stream that failed: `error`, with the problem as data."""
-    return b"event: error\ndata: " + json.dumps(problem_document(error)).encode() + b"\n\n"
-
-
-def idempotency_key(header: str) -> str:
-    """The key that a client's header stands for. Raises `InvalidInput`."""
-    if not 0 < len(header) <= MAX_IDEMPOTENCY_KEY_CHARS:
-        raise InvalidInput(
-            f"Idempotency-Key must have from 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters.",
-            field="Idempotency-Key",
-        )
-    return f"{CLIENT_KEY}{header}"
-
-
-def _text(value: bytes) -> str:
-    return value.decode("latin-1")
+        await send_whole(send, 202, headers, b"")

@@ -13,7 +13,7 @@ from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.events.delivery import DeliveryState, Invocation
 from dsfn.runtime.events.queue import no_such_invocation
 from dsfn.runtime.gateway.access import identity_of
-from dsfn.runtime.gateway.functions import answer_headers
+from dsfn.runtime.gateway.calls import answer_headers
 from dsfn.runtime.problems import problem_document
 from dsfn.runtime.services import Services
 

@@ -19,7 +19,7 @@ from dsfn.runtime.events.binding import encode_event, event_of_request
 from dsfn.runtime.events.results import follow
 from dsfn.runtime.events.stored import StoredBody, load_body
 from dsfn.runtime.gateway.access import identity_of, require_own_blobs
-from dsfn.runtime.gateway.functions import (
+from dsfn.runtime.gateway.calls import (
     ClientWatch,
     idempotency_key,
     prefers_async,

@@ -23,7 +23,7 @@ from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.format import CPU, SlabEntry
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.errors import owner_lost
+from dsfn.snapshots.owner.errors import is_lasting, owner_lost
 from dsfn.snapshots.owner.linux import available_bytes
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.reading import read_manifest
@@ -32,6 +32,8 @@ from dsfn.snapshots.reading import read_manifest
 _RESTART_S = 0.1
 _RESTART_MAX_S = 30.0
 _OWNER_S = 60.0
+# An owner opens its devices first, in a second or two; what takes longer is the arena.
+_OPENED_S = 5.0
 # Its loop answers at once whatever its threads read, copy or freeze: one that leaves two questions
 # in a row unanswered hangs.
 _ASK_EVERY_S = 2.0
@@ -75,6 +77,18 @@ class Gpus:
         if self:
             self._owner = asyncio.get_running_loop().create_future()
             self._keeper = asyncio.create_task(self._keep())
+
+    async def check_named(self) -> None:
+        """Returns once the devices that the configuration names, if it does, can be taken to be
+        there. What is only short of memory goes on being tried. Raises why they are not there."""
+        if self._owner is None or self.settings.devices is None:
+            return
+        await asyncio.wait({self._owner}, timeout=_OPENED_S)
+        fault = self._fault
+        if fault is not None and is_lasting(fault):
+            await self.close()
+            reason = fault.message[:1].lower() + fault.message[1:]
+            raise type(fault)(f"The gpu.devices of config.toml cannot be used: {reason}")
 
     async def close(self) -> None:
         """Ends the owner, and all its memory with it."""
@@ -319,8 +333,13 @@ class Gpus:
             try:
                 control = await OwnerControl.start(self._start_message())
             except DsfnError as fault:
+                is_new = self._fault is None or self._fault.message != fault.message
                 self._refuse(fault)
                 await asyncio.sleep(pause_s)
+                if is_new:
+                    _LOG.warning(
+                        "The memory owner cannot be started, and is tried again: %s", fault.message
+                    )
                 pause_s = min(_RESTART_MAX_S, 2 * pause_s)
                 continue
             pause_s = _RESTART_S
@@ -384,11 +403,7 @@ class Gpus:
         self._owner.set_result(control)
 
     def _refuse(self, fault: DsfnError) -> None:
-        """Whoever waits for an owner hears why there is none; the log hears it once."""
-        if self._fault is None or self._fault.message != fault.message:
-            _LOG.warning(
-                "The memory owner cannot be started, and is tried again: %s", fault.message
-            )
+        """Whoever waits for an owner hears why there is none."""
         self._fault = fault
         waiting, self._owner = self._owner, asyncio.get_running_loop().create_future()
         if waiting is not None and not waiting.done():

@@ -10,7 +10,6 @@ from typing import Any, cast
 from dsfn.functions.interface import FilterInterface, Interface
 from dsfn.functions.options import Options
 from dsfn.runtime.model import Revision, SnapshotRef
-from dsfn.runtime.precision import Precision
 from dsfn.runtime.registry.values import Origin, Subscription, TargetKind
 
 Row = tuple[Any, ...]
@@ -41,7 +40,7 @@ def revision_of(row: Row) -> Revision:
         bundle_digest=row[2],
         entry=row[3],
         environment=row[4],
-        snapshot=None if row[5] is None else _snapshot(json.loads(row[5])),
+        snapshot=None if row[5] is None else SnapshotRef.from_document(json.loads(row[5])),
         snapshot_reason=row[6],
         created_at_us=row[7],
         options=Options.from_document(json.loads(row[8])),
@@ -53,12 +52,6 @@ def revision_of(row: Row) -> Revision:
 def snapshot_text(snapshot: SnapshotRef | None) -> str | None:
     """What the column `snapshot` holds."""
     return None if snapshot is None else _json(asdict(snapshot))
-
-
-def _snapshot(document: dict[str, Any]) -> SnapshotRef:
-    precision = document.pop("precision", None)
-    known = None if precision is None else Precision.from_document(precision)
-    return SnapshotRef(**document, precision=known)
 
 
 def new_subscription(

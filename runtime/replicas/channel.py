@@ -19,11 +19,13 @@ from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 @dataclass(eq=False, slots=True)
 class Reply:
     """What came back for a call. `stream` is set instead of `body` for a streaming result;
-    `busy_us` is then known when the stream has ended."""
+    `busy_us` is then known when the stream has ended. `weights_us`: what it waited for weights
+    that were still on their way."""
 
     content_type: str
     body: bytes
     busy_us: int
+    weights_us: int = 0
     stream: AsyncGenerator[bytes, None] | None = None
 
 
@@ -177,7 +179,8 @@ class Channel(asyncio.Protocol):
             call.streamed = reply
         else:
             del self.pending[frame.call]
-            reply = Reply(result.content_type, bytes(result.body), result.busy_us)
+            body = bytes(result.body)
+            reply = Reply(result.content_type, body, result.busy_us, result.weights_us)
         if not call.reply.done():
             call.reply.set_result(reply)
         if not result.streaming:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import dsfn
 from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.worker.messages import Exited, Preload, Preloaded, Spawn, Spawned, SpawnFailed
 
 SPAWN_TIMEOUT_S = 60.0
@@ -100,10 +101,11 @@ class _Birth:
 @dataclass(eq=False)
 class ForkServer:
     """One fork server process; started on first use and again whenever it has died. `gpus`:
-    whether its workers get a socket to the memory owner."""
+    whether its workers get a socket to the memory owner; `libraries`: what it imports ahead."""
 
     python: Path
     gpus: bool = False
+    libraries: tuple[str, ...] = LIBRARIES
     _process: subprocess.Popen[bytes] | None = None
     _socket: socket.socket | None = None
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -189,8 +191,9 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
+            program = [str(self.python), "-m", "dsfn.runtime.worker.forkserver"]
             self._process = subprocess.Popen(
-                [self.python, "-m", "dsfn.runtime.worker.forkserver", str(theirs.fileno())],
+                [*program, str(theirs.fileno()), ",".join(self.libraries)],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 env=_environment(),

@@ -53,7 +53,7 @@ class Jobs:
             try:
                 if gpus and worker.owner is not None:
                     await self.gpus.attach(worker.owner, gpus)
-            except DsfnError:
+            except BaseException:
                 worker.kill()
                 worker.close()
                 raise
@@ -74,9 +74,8 @@ class Jobs:
             lease.end()
 
     async def _run(self, worker: WorkerProcess, job: Message, timeout_s: float) -> JobResult:
-        output = OutputTail(worker.output)
+        channel, output = await _connect(worker)
         worker.hand_over()
-        channel = await Channel.open(worker.socket)
         channel.lost = lambda: channel.fail(HandlerCrashed("The job's process ended."))
         loop = asyncio.get_running_loop()
         hung_at_s = loop.time() + timeout_s
@@ -133,6 +132,19 @@ class OutputTail:
             asyncio.get_running_loop().remove_reader(self._descriptor)
         self._tail += data
         del self._tail[:-MAX_OUTPUT_BYTES]
+
+
+async def _connect(worker: WorkerProcess) -> tuple[Channel, OutputTail]:
+    """Takes the worker's descriptors over; where that fails, nothing is left of it."""
+    channel = Channel()
+    try:
+        channel = await Channel.open(worker.socket)
+        return channel, OutputTail(worker.output)
+    except BaseException:
+        channel.close()
+        worker.kill()
+        worker.close()
+        raise
 
 
 def _hung(timeout_s: float, error: Exception, output: OutputTail) -> HandlerTimedOut:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.replicas.forkserver import ForkServer, WorkerProcess
 
 # A refill right after an adoption would take the processor from the call that is waiting.
@@ -19,18 +20,19 @@ REFILL_AFTER_S = 0.25
 @dataclass(eq=False)
 class Nursery:
     """One environment's fork server with `size` spares: workers forked ahead of need. `gpus`:
-    whether they may come to use GPUs."""
+    whether they may come to use GPUs; `libraries`: what they are born with."""
 
     python: Path
     size: int
     gpus: bool = False
+    libraries: tuple[str, ...] = LIBRARIES
     _server: ForkServer = field(init=False)
     _spares: deque[WorkerProcess] = field(default_factory=deque)
     _refill: asyncio.Task[None] | None = None
     _closed: bool = False
 
     def __post_init__(self) -> None:
-        self._server = ForkServer(self.python, self.gpus)
+        self._server = ForkServer(self.python, self.gpus, self.libraries)
 
     async def adopt(self) -> WorkerProcess:
         """A worker that waits for its first frame: a spare, or a fresh fork when there is none.
@@ -94,6 +96,7 @@ class Launcher:
 
     spares: int
     gpus: bool = False
+    libraries: tuple[str, ...] = LIBRARIES
     _nurseries: dict[str, Nursery] = field(default_factory=dict)
     _held: Counter[str] = field(default_factory=Counter)
 
@@ -101,7 +104,8 @@ class Launcher:
         """The nursery of one environment, made on first use."""
         found = self._nurseries.get(digest)
         if found is None:
-            found = self._nurseries[digest] = Nursery(python, self.spares, self.gpus)
+            found = Nursery(python, self.spares, self.gpus, self.libraries)
+            self._nurseries[digest] = found
         return found
 
     @contextmanager

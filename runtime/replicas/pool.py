@@ -114,6 +114,12 @@ class Pool:
             self._meter.add(-1, self.clock.monotonic_ns())
             raise
 
+    def start_ahead(self) -> None:
+        """Starts a replica before anybody calls, unless there is one."""
+        if self.is_empty():
+            self._starting += 1
+            self.spawn_task(self._start())
+
     def released(self, replica: Replica) -> None:
         """A replica finished a call."""
         self._meter.add(-1, self.clock.monotonic_ns())

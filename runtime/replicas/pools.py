@@ -11,12 +11,13 @@ from dsfn.functions.errors import ShuttingDown
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.cpus import CpuShares
+from dsfn.runtime.leases.lease import Subject
 from dsfn.runtime.model import ReplicaState, Revision
-from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.pool import Lease, Pool
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import TICK_S
 from dsfn.runtime.replicas.starter import Starter, Watch
+from dsfn.runtime.revisions import Revisions
 
 SHRINK_EVERY_S = 0.1
 
@@ -37,7 +38,7 @@ class Pools:
 
     settings: Settings
     clock: Clock
-    registry: Registry
+    registry: Revisions
     starter: Starter
     shares: CpuShares = field(default_factory=CpuShares)
     _pools: dict[str, Pool] = field(default_factory=dict)
@@ -61,6 +62,15 @@ class Pools:
         if pool is None:
             pool = self._pool(revision)
         return await pool.acquire()
+
+    def start_ahead(self, revision: Revision) -> None:
+        """Starts a replica of `revision`, a call of which is about to come."""
+        self._pool(revision).start_ahead()
+
+    def nowhere(self, revision: Revision) -> Subject:
+        """What the row of a call says that no replica of `revision` has seen."""
+        device_class = self.starter.gpus.device_class() if revision.options.gpu else "cpu"
+        return Subject("", "", 1, device_class, revision.function, revision.id)
 
     def replicas(self, function: str) -> list[ReplicaView]:
         """The replicas of a function, of every revision."""
@@ -117,12 +127,6 @@ class Pools:
                 pool.revision = known
             pool.note_kept()
         self._keep_minimums()
-
-    def release(self) -> int:
-        """Lets go of revisions that runs were pinned to, once none is; how many were forgotten."""
-        forgotten = self.registry.release()
-        self.reconcile()
-        return forgotten
 
     async def rest(self, function: str, to: ReplicaState) -> int:
         """Has the function's idle replicas give up what they hold; how many did."""

@@ -19,7 +19,7 @@ from dsfn.functions.errors import (
     StorageFull,
 )
 from dsfn.runtime.model import Revision, SnapshotRef
-from dsfn.runtime.registry import Registry
+from dsfn.runtime.revisions import Revisions
 
 # Brings another copy of the snapshot of this digest in the place of the one that is there; false
 # if it cannot be had.
@@ -36,7 +36,7 @@ class Quarantine:
     has failed `max_failed_restores` times since the node started, is quarantined.
     """
 
-    registry: Registry
+    registry: Revisions
     max_failed_restores: int
     refetch: Refetch
     failed_restores: Counter[str] = field(default_factory=Counter)

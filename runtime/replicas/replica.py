@@ -68,7 +68,7 @@ class Replica:
     _keeper: str = ""
     _frozen: bool = False
     _heat: Heat = field(default_factory=Heat)
-    _channel: Channel = field(init=False)
+    _channel: Channel = field(default_factory=Channel)
     _pump: Pump = field(init=False)
     _doom: DsfnError | None = None
     _funeral: asyncio.Task[None] | None = None
@@ -82,39 +82,48 @@ class Replica:
         Raises `SnapshotError`, `ReplicaStartFailed`, and `MemoryFull`, `NotFound` or `OwnerLost`
         where what was there for it has gone.
         """
-        self._pump = logs.pump(
-            self.worker.output,
-            function=self.revision.function,
-            revision=self.revision.id,
-            replica=self.worker.pid,
-            limit_bytes=self.limits.max_output_bytes,
-            on_limit=self._printed_too_much,
-        )
-        self._channel = await Channel.open(self.worker.socket)
-        self._channel.lost = self._lost
+        await self._connect(logs)
         try:
             await self.grip.attach(self.worker.owner, self)
             self.worker.hand_over()
             document = await self._channel.request(
                 Kind.LOAD, load.to_document(), self.limits.start_timeout_s
             )
-        except (SnapshotError, MemoryFull, NotFound, OwnerLost):
+        except BaseException as error:
+            told = self._told(error)
             self.kill()
-            raise
-        except (DsfnError, TimeoutError, ConnectionError) as error:
-            ended_with_owner = isinstance(self._doom, ReplicaLost)
-            restore_failed = self._channel.restoring and self._is_to_blame(error)
-            self.kill()
-            if ended_with_owner:
-                raise owner_lost("it ended while a replica started") from error
-            if restore_failed:
-                raise self._restore_failed(error) from error
-            raise self._start_failed(error) from error
+            if told is error:
+                raise
+            raise told from error
         self.ready = Ready.from_document(document)
         self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
         self.lease.ready(self.ready.restore_us if load.snapshot else 0)
         self._become_free()
         return self.ready
+
+    async def _connect(self, logs: LogStore) -> None:
+        """From here on the end of the process is noticed, and ends what it held. Raises
+        `ReplicaStartFailed`; all of it has ended then."""
+        try:
+            self._channel = await Channel.open(self.worker.socket)
+            self._pump = logs.pump(
+                self.worker.output,
+                function=self.revision.function,
+                revision=self.revision.id,
+                replica=self.worker.pid,
+                limit_bytes=self.limits.max_output_bytes,
+                on_limit=self._printed_too_much,
+            )
+        except BaseException as error:
+            self._channel.close()
+            self.worker.kill()
+            self.worker.close()
+            self.grip.forget()
+            self.lease.end()
+            if isinstance(error, OSError):
+                raise self._start_failed(error) from error
+            raise
+        self._channel.lost = self._lost
 
     def takes_calls(self) -> bool:
         """Whether it is loaded and has a free slot."""
@@ -174,7 +183,7 @@ class Replica:
         self.state = ReplicaState.STARTING
         try:
             await self._channel.request(Kind.PARK, {}, PARK_TIMEOUT_S)
-        except (DsfnError, TimeoutError, ConnectionError):
+        except (DsfnError, OSError):
             # A replica that cannot be parked is worth less than the memory it holds.
             self.kill()
             return
@@ -218,7 +227,7 @@ class Replica:
                 self._let_go()
                 if not attempts:
                     raise
-            except (DsfnError, TimeoutError, ConnectionError) as error:
+            except (DsfnError, OSError) as error:
                 self.kill()
                 raise self._start_failed(error) from error
 
@@ -413,6 +422,18 @@ class Replica:
             signal=name,
         )
 
+    def _told(self, error: BaseException) -> BaseException:
+        """What whoever waits for the replica hears of an `error` of its start."""
+        if isinstance(error, SnapshotError | MemoryFull | NotFound | OwnerLost):
+            return error
+        if not isinstance(error, DsfnError | OSError):
+            return error
+        if isinstance(self._doom, ReplicaLost):
+            return owner_lost("it ended while a replica started")
+        if self._channel.restoring and self._is_to_blame(error):
+            return self._restore_failed(error)
+        return self._start_failed(error)
+
     def _is_to_blame(self, error: Exception) -> bool:
         """Whether code that it runs failed or hung, or ended it: whoever ends a process from
         outside sends one of a few signals, which code that crashes does not."""
@@ -436,8 +457,10 @@ class Replica:
             traceback = error.fields.get("traceback")
         elif isinstance(error, TimeoutError):
             reason = f"it was not ready within {self.limits.start_timeout_s:g} s"
-        else:
+        elif isinstance(error, ConnectionError):
             reason = "its process ended while it started"
+        else:
+            reason = f"the operating system refused: {error}"
         return ReplicaStartFailed(
             f"A replica of {self.revision.id} could not be started: {reason}.",
             reason=reason,

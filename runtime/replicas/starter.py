@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from dsfn.functions.errors import (
     MemoryFull,
@@ -30,7 +31,6 @@ from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.replica import UNPARK_ATTEMPTS, Replica
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.warm import WarmPool
-from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.worker.messages import Gpu, Load
 
 Told = Callable[[Replica], None]
@@ -49,6 +49,16 @@ class Watch:
     ended: Told
 
 
+class SnapshotSource(Protocol):
+    """Where the snapshots that replicas start from are brought to."""
+
+    async def ensure(self, digest: str) -> Path | None:
+        """The directory of a snapshot, None when it cannot be had now.
+
+        Raises `CorruptSnapshot` when it cannot be had at all; `ShuttingDown`.
+        """
+
+
 @dataclass(eq=False)
 class Starter:
     """Makes loaded replicas."""
@@ -58,7 +68,7 @@ class Starter:
     environments: Environments
     launcher: Launcher
     gpus: Gpus
-    tiers: SnapshotTiers
+    snapshots: SnapshotSource
     logs: LogStore
     soundness: Soundness
     quarantine: Quarantine
@@ -81,11 +91,11 @@ class Starter:
         if snapshot is None:
             return await self._load(revision, watch, None)
         try:
-            directory = await self.tiers.ensure(snapshot.digest)
+            directory = await self.snapshots.ensure(snapshot.digest)
             stages.ended("start.pull", _WORTH_TELLING_US)
             if directory is None:
                 self.quarantine.failed_restores[revision.function] += 1
-                return await self._load(revision, watch, None)
+                return await self._load(revision, watch, None, stages)
             await self.soundness.check(revision, snapshot)
             stages.ended("start.check", _WORTH_TELLING_US)
             return await self._load(revision, watch, directory, stages)

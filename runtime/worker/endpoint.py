@@ -79,7 +79,7 @@ class Endpoint:
     def decode(self, call: CallFrame) -> dict[str, object]:
         """The arguments of a call. Raises what `decode_arguments` raises, `NotAcceptable`."""
         use_threads(call.threads)
-        check_accept(self.signature, call.accept)
+        check_accept(self.signature.outline.result, call.accept)
         return decode_arguments(
             self.signature, call.content_type, call.body, self.fetch, self.limits
         )
@@ -98,9 +98,9 @@ class Endpoint:
 
     def result(self, number: int, watch: Stopwatch, encoded: Encoded) -> Answer:
         """The frame of a whole result."""
-        return Answer(
-            frames.encode_result(number, watch.read_us(), encoded.content_type, encoded.body)
-        )
+        busy_us, weights_us = watch.read_us(), watch.waits.waited_us
+        head_and_body = encoded.content_type, encoded.body
+        return Answer(frames.encode_result(number, busy_us, *head_and_body, weights_us=weights_us))
 
     def fault(self, number: int, watch: Stopwatch, error: BaseException) -> Answer:
         """The frame that tells of what a call raised."""

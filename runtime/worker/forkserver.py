@@ -1,7 +1,8 @@
-"""The fork server: `python -m dsfn.runtime.worker.forkserver FD`.
+"""The fork server: `python -m dsfn.runtime.worker.forkserver FD LIBRARIES`.
 
 One thread, torch and everything else that a worker needs imported, no GPU ever touched:
-a fork of it is a worker within milliseconds. FD is a SOCK_SEQPACKET socket to the node;
+a fork of it is a worker within milliseconds. FD is a SOCK_SEQPACKET socket to the node, LIBRARIES
+are the large ones that it imports, with commas between them;
 the messages are `Spawn` and `Preload`, answered by `Spawned`, `Exited` and `Preloaded`.
 It ends, and all its workers with it, when the node does.
 """
@@ -169,7 +170,7 @@ def main() -> NoReturn:
     # CPUs with one busy process takes 400 ms instead of 20; alone, both take the same 4 ms.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     keep_freed_memory()
-    rehearse()
+    rehearse([name for name in sys.argv[2].split(",") if name])
     settle_heap()
     gc.disable()  # workers turn it on again for themselves
     ForkServer(node).serve()

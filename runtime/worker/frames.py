@@ -2,7 +2,7 @@
 
     frame   = length:u32  kind:u8  call:u64  payload        (big-endian; length = 9 + payload)
     CALL    = threads:u16  type_len:u16  accept_len:u16  content_type  accept  body
-    RESULT  = busy_us:u64  flags:u8  type_len:u16  content_type  body
+    RESULT  = busy_us:u64  weights_us:u64  flags:u8  type_len:u16  content_type  body
     CHUNK   = bytes of a stream         END = busy_us:u64        ACK = count:u32 (bytes consumed)
     ERROR   = busy_us:u64  JSON document of the error
     BATCH   = (call:u64  weight:u64) for each call of it
@@ -11,7 +11,8 @@
 `call` numbers the calls of one connection; it is 0 in frames that concern the
 worker as a whole. A stream is RESULT with the STREAM flag and an empty body,
 CHUNKs, then END or ERROR; its sender stops while `STREAM_WINDOW_BYTES` are not
-acknowledged, so a slow reader fills no memory.
+acknowledged, so a slow reader fills no memory. `weights_us`: what the call waited for weights
+that were still on their way.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STREAM_FLAG = 1
 
 _HEAD = struct.Struct("!IBQ")
 _CALL = struct.Struct("!HHH")
-_RESULT = struct.Struct("!QBH")
+_RESULT = struct.Struct("!QQBH")
 _BUSY = struct.Struct("!Q")
 _COUNT = struct.Struct("!I")
 _MEMBER = struct.Struct("!QQ")
@@ -91,6 +92,7 @@ class ResultFrame:
     """A decoded RESULT."""
 
     busy_us: int
+    weights_us: int
     streaming: bool
     content_type: str
     body: memoryview
@@ -127,20 +129,26 @@ def decode_call(payload: memoryview) -> CallFrame:
 
 
 def encode_result(
-    call: int, busy_us: int, content_type: str, body: bytes, streaming: bool = False
+    call: int,
+    busy_us: int,
+    content_type: str,
+    body: bytes,
+    streaming: bool = False,
+    weights_us: int = 0,
 ) -> bytes:
     """A RESULT frame."""
     head_type = content_type.encode()
-    head = _RESULT.pack(busy_us, STREAM_FLAG if streaming else 0, len(head_type))
+    head = _RESULT.pack(busy_us, weights_us, STREAM_FLAG if streaming else 0, len(head_type))
     return _join(Kind.RESULT, call, head, head_type, body)
 
 
 def decode_result(payload: memoryview) -> ResultFrame:
     """Reads a RESULT frame's payload."""
-    busy_us, flags, type_len = _RESULT.unpack_from(payload)
+    busy_us, weights_us, flags, type_len = _RESULT.unpack_from(payload)
     body_at = _RESULT.size + type_len
     return ResultFrame(
         busy_us=busy_us,
+        weights_us=weights_us,
         streaming=bool(flags & STREAM_FLAG),
         content_type=str(payload[_RESULT.size : body_at], "utf-8"),
         body=payload[body_at:],

@@ -9,24 +9,24 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from dsfn.functions.codec import decode_arguments, encode_result
 from dsfn.functions.errors import NotFound
 from dsfn.functions.function import function
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.parts import Audio, Image, Tensor
+from dsfn.runtime.libraries import LIBRARIES
 
-_LIBRARIES = ("torch", "numpy", "PIL.Image", "soundfile", "safetensors")
 _OURS = ("dsfn", "dsfn.runtime.worker.main")
 _OURS_OVER_TORCH = ("dsfn.snapshots.cpu", "dsfn.snapshots.restore")
 
 _needed: set[str] = set()
 
 
-def rehearse() -> None:
-    """Imports what a worker needs, as far as it is installed, and uses it."""
-    found = [m for m in _LIBRARIES if importlib.util.find_spec(m.partition(".")[0]) is not None]
+def rehearse(libraries: Sequence[str] = LIBRARIES) -> None:
+    """Imports what a worker needs, `libraries` as far as they are installed, and uses it."""
+    found = [m for m in libraries if importlib.util.find_spec(m.partition(".")[0]) is not None]
     ours = (*_OURS, *_OURS_OVER_TORCH) if "torch" in found else _OURS
     for module in (*found, *ours):
         importlib.import_module(module)

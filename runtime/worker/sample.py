@@ -127,7 +127,7 @@ class Sample:
             encode = partial(encode_item, signature)
             whole = _join(value, encode) if isinstance(value, Iterable) else None
             body = loop.run(_join_async(value, encode)) if whole is None else whole
-            return Golden(stream_content_type(signature), body)
+            return Golden(stream_content_type(signature.result.kind), body)
         if inspect.isawaitable(value):
             value = loop.run(_result(value))
         encoded = encode_result(signature, value)

@@ -119,5 +119,5 @@ class TaskStream:
 
 
 def _head(endpoint: Endpoint, number: int) -> bytes:
-    content_type = stream_content_type(endpoint.signature)
+    content_type = stream_content_type(endpoint.signature.result.kind)
     return frames.encode_result(number, 0, content_type, b"", streaming=True)

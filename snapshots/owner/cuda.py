@@ -10,7 +10,6 @@ from typing import Any
 from dsfn.functions.errors import DeviceFault
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 from dsfn.snapshots.owner.driver import (
-    OUT_OF_MEMORY,
     POSIX_FD,
     await_event,
     call,
@@ -21,7 +20,7 @@ from dsfn.snapshots.owner.driver import (
     set_access,
     start,
 )
-from dsfn.snapshots.owner.errors import memory_full
+from dsfn.snapshots.owner.errors import OUT_OF_MEMORY, memory_full
 
 
 class CudaDevice:
@@ -29,6 +28,10 @@ class CudaDevice:
 
     def __init__(self, index: int) -> None:
         start()
+        if index >= (count := call(driver.cuDeviceGetCount)):
+            raise DeviceFault(
+                f"There is no GPU {index}, of {count} that are seen.", operation="cuDeviceGet"
+            )
         self._index = index
         self._device = call(driver.cuDeviceGet, index)
         name: bytes = call(driver.cuDeviceGetName, 256, self._device)

@@ -13,7 +13,6 @@ from cuda.bindings import (  # type: ignore[import-not-found,import-untyped,unus
 
 from dsfn.functions.errors import DeviceFault
 
-OUT_OF_MEMORY = int(driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY)
 _SPIN_S = 0.005  # more than the pieces take that a link has ahead
 POSIX_FD = driver.CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
 
@@ -32,7 +31,10 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
 
 def start() -> None:
     """Initialises CUDA in this process. Raises `DeviceFault`."""
-    call(driver.cuInit, 0)
+    try:
+        call(driver.cuInit, 0)
+    except RuntimeError as error:  # there is no library to ask
+        raise DeviceFault(f"There is no driver: {error}.", operation="cuInit") from error
 
 
 def new_stream() -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dsfn.functions.errors import MemoryFull, OwnerLost
+from dsfn.functions.errors import DeviceFault, DsfnError, MemoryFull, OwnerLost, UsageError
 
+# The driver's CUDA_ERROR_OUT_OF_MEMORY.
+OUT_OF_MEMORY = 2
 _RETRY_AFTER_S = 1.0
 
 
@@ -22,3 +24,11 @@ def owner_lost(reason: str) -> OwnerLost:
     """The error that says how the owner was lost."""
     message = f"The memory owner is lost: {reason}."
     return OwnerLost(message, reason=reason, retry_after_s=_RETRY_AFTER_S)
+
+
+def is_lasting(fault: DsfnError) -> bool:
+    """Whether an owner that did not start for this will not start later either: what it was told
+    makes no sense, or a device is not there. Memory comes free."""
+    if isinstance(fault, DeviceFault):
+        return fault.fields.get("code") != OUT_OF_MEMORY
+    return isinstance(fault, UsageError)

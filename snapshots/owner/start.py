@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from time import perf_counter_ns
 
-from dsfn.functions.errors import DsfnError, UsageError
+from dsfn.functions.errors import DeviceFault, DsfnError, UsageError
 from dsfn.snapshots.owner.arena import Arena, HostMemory
 from dsfn.snapshots.owner.codec import CHUNK_BYTES, Codec
 from dsfn.snapshots.owner.compress import Compression
@@ -96,13 +96,21 @@ def open_device(name: str) -> Device:
         raise UsageError(f"There is no device {name!r}.")
     match kind, [int(number) for number in numbers]:
         case "cuda", [index]:
-            from dsfn.snapshots.owner.cuda import CudaDevice
-
-            return CudaDevice(index)
+            return _open_gpu(index)
         case "host", [total_bytes, bytes_per_s]:
             return HostDevice(total_bytes, bytes_per_s)
         case _:
             raise UsageError(f"There is no device {name!r}.")
+
+
+def _open_gpu(index: int) -> Device:
+    try:
+        from dsfn.snapshots.owner.cuda import CudaDevice
+    except ImportError as error:
+        raise DeviceFault(
+            "cuda-bindings is not installed: run `pip install 'dsfn[cuda]'`.", operation="import"
+        ) from error
+    return CudaDevice(index)
 
 
 def open_codecs(

@@ -22,16 +22,19 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dsfn.billing import sqlite
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.signing import SigningKey
-from dsfn.billing.sqlite import CHECKPOINT_EVERY_S
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
 CHECK_EVERY = 50
 LARGEST_BATCH = 5
+LONGEST_LIFE_S = 0.05
+# Of a life as short as that: most processes are killed about when the checkpoint thread is at work.
+CHECKPOINT_EVERY_S = 0.01
 T0 = 1_790_000_000_000_000
 _STEPS_AT_ONCE = 10_000
 
@@ -70,6 +73,7 @@ def batches(run: int) -> Iterator[list[Posting]]:
 
 def post_without_end(path: Path, run: int, pipe: int) -> None:
     """Posts, and reports the number of each step through a pipe once it is posted."""
+    sqlite.CHECKPOINT_EVERY_S = CHECKPOINT_EVERY_S
     ledger = SqliteLedger(path)
     ledger.close_leases()
     key = SigningKey.open(path.with_name("ledger-key.pem"))
@@ -88,14 +92,12 @@ def kill_loop(path: Path, cycles: int, seed: int = 20261122) -> Result:
     """Kills so many processes and looks at what is left."""
     chance, steps, recovery_s, problems = random.Random(seed), {}, [], 0
     for run in range(cycles):
-        # Now and then about when the checkpoint thread is at work.
-        after_s = chance.uniform(0, 0.05) + (CHECKPOINT_EVERY_S if run % 20 == 19 else 0)
         started_s = time.perf_counter()
         child, reading = _start(path, run)
         with os.fdopen(reading, encoding="ascii") as reports:
             assert reports.readline() == "open\n", "the ledger could not be opened"
             recovery_s.append(time.perf_counter() - started_s)
-            time.sleep(after_s)
+            time.sleep(chance.uniform(0, LONGEST_LIFE_S))
             os.kill(child, signal.SIGKILL)
             steps[run] = len(reports.read().split("\n")) - 1
         os.waitpid(child, 0)

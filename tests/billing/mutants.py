@@ -1,56 +1,46 @@
 """Mutation testing of modules of `billing`: `python tests/billing/mutants.py money rates.rate`.
 
 The mutants are mutmut's. Its own runner wants packages that are folders, not links, and skips
-decorated functions; here each mutant is a fork of a process that has everything imported but the
-project, so that a mutant costs little more than its tests. Words of errors are not mutated, and of
-a text only one mutant is made. Exits with 1 where a mutant survives.
+decorated functions; here each mutant is a fork of a process that has the tests imported. Only those
+run that call the function which is changed, the quick ones first. Exits with 1 where a mutant
+survives.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import gc
 import importlib.abc
 import importlib.util
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FrameType, FunctionType
+from typing import TextIO
 
-import libcst
 import pytest
 from hypothesis import Phase, settings
-from mutmut.mutation.mutators import mutation_operators
+from mutating import ROOT, Mutant, mutants_of, path_of
 
-ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 60
-AT_ONCE = 4
+# The tests of a mutant may take so many times as long as without it, and a little.
+PATIENCE = 5
+LITTLE_S = 10
 OPTIONS = (
-    *("-x", "-p", "no:cacheprovider", "-k", "not postgres"),
+    *("-p", "no:cacheprovider", "--tb=no", "-k", "not postgres"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
-# What can make a number wrong without an exception.
-NUMBERS = (
-    libcst.BaseNumber,
-    libcst.ComparisonTarget,
-    libcst.BinaryOperation,
-    libcst.BooleanOperation,
-    libcst.AugAssign,
-    libcst.UnaryOperation,
-)
-LEDGER_TESTS = ("postings", "open_leases", "ledger_format", "ledger")
-BILL_TESTS = ("pricing", "credit", "statement")
-# The tests that are about a module, the quick ones first; "test_" goes before each.
+BILL_TESTS = ("pricing", "statement", "months")
+# The tests that are about a module; "test_" goes before each.
 TESTS: dict[str, tuple[str, ...]] = {
-    "money": ("money",),
+    "money": ("money", "rates", "rate_book"),
     "splitting": ("splitting",),
-    "periods": ("periods",),
+    "periods": ("periods", "ranges"),
     "ranges": ("ranges",),
     "rates.rate": ("rate_book", "rates"),
     "rates.book": ("rate_book", "rates"),
@@ -59,78 +49,24 @@ TESTS: dict[str, tuple[str, ...]] = {
     "adjustments": BILL_TESTS,
     "lines": BILL_TESTS,
     "statement": BILL_TESTS,
+    "expectation": ("expectation",),
+    "usage_sums": ("statement", "ledger", "months"),
+    "run_cost": ("run_cost",),
     "credit": ("credit",),
+    "invoice": ("credit", "months"),
+    "months": ("months",),
     "canonical": ("ledger_format",),
-    "chain": ("ledger_format", "verify"),
-    "accounts": LEDGER_TESTS,
-    "entry": LEDGER_TESTS,
-    "leases": LEDGER_TESTS,
+    "chain": ("ledger_format", "chain_check"),
+    "accounts": ("entries",),
+    "entry": ("entries", "ledger_format"),
+    "leases": ("open_leases",),
+    "rollups": ("ledger", "statement", "verify"),
+    "chain_check": ("chain_check",),
+    "checkpoint_check": ("checkpoint_check",),
+    "totals_check": ("verify",),
+    "money_check": ("money_check",),
+    "document_check": ("months",),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A module with one thing changed."""
-
-    module: str
-    tree: libcst.Module
-    node: libcst.CSTNode
-    changed: libcst.CSTNode
-
-    @property
-    def code(self) -> str:
-        """The module's text with the change."""
-        changed: libcst.Module = self.tree.deep_replace(self.node, self.changed)
-        return str(changed.code)
-
-    @property
-    def change(self) -> str:
-        """The change as a diff."""
-        lines = self.tree.code.splitlines(), self.code.splitlines()
-        return "\n".join(list(difflib.unified_diff(*lines, lineterm="", n=0))[2:])
-
-
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Has a mutant imported in place of its module."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self._mutant = mutant
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        if fullname != f"dsfn.billing.{self._mutant.module}":
-            return None
-        return importlib.util.spec_from_loader(fullname, self)
-
-    def get_source(self, fullname: str) -> str:
-        return self._mutant.code
-
-
-class _Visitor(libcst.CSTVisitor):  # type: ignore[misc, unused-ignore]
-    """Finds what mutmut's operators change, outside of annotations, decorators and `raise`."""
-
-    def __init__(self, *, numbers: bool) -> None:
-        self._kinds = NUMBERS if numbers else (libcst.CSTNode,)
-        self.found: list[tuple[libcst.CSTNode, libcst.CSTNode]] = []
-
-    def on_visit(self, node: libcst.CSTNode) -> bool:
-        if isinstance(
-            node, libcst.Annotation | libcst.Decorator | libcst.Raise | libcst.ImportFrom
-        ):
-            return False
-        for kind, operator in mutation_operators:
-            if isinstance(node, kind) and isinstance(node, self._kinds):
-                changed = list(operator(node))
-                of_text = isinstance(node, libcst.SimpleString)
-                self.found += [(node, each) for each in (changed[:1] if of_text else changed)]
-        return True
-
-
-def mutants_of(module: str, *, numbers: bool) -> Iterator[Mutant]:
-    """The mutants of a module, all or those of `NUMBERS`."""
-    source = (ROOT / "billing" / f"{module.replace('.', '/')}.py").read_text()
-    tree, visitor = libcst.parse_module(source), _Visitor(numbers=numbers)
-    tree.visit(visitor)
-    return (Mutant(module, tree, node, changed) for node, changed in visitor.found)
 
 
 def main() -> int:
@@ -138,35 +74,150 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="module", choices=[*TESTS, []])
     parser.add_argument("--numbers", action="store_true", help="numbers and operators alone")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th alone")
     given = parser.parse_args()
     phases = (Phase.explicit, Phase.reuse, Phase.generate)
-    settings.register_profile(
-        "mutants", max_examples=20, phases=phases, database=None, derandomize=True
-    )
+    settings.register_profile("mutants", phases=phases, database=None, derandomize=True)
     settings.load_profile("mutants")
+    report = _silent()
     survived = 0
     for module in given.modules or TESTS:
-        if _run(module) != 0:
-            raise SystemExit(f"The tests about {module} fail without a mutant.")
-        _forget_the_project()
-        mutants = list(mutants_of(module, numbers=given.numbers))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            outcomes = list(pool.map(_outcome, mutants))
-        left = [m.change for m, code in zip(mutants, outcomes, strict=True) if code == 0]
-        late = outcomes.count(None)
-        survived += len(left)
-        sys.stdout.write("".join(f"{change}\n" for change in left))
-        counts = f"{len(mutants)} mutants, {len(left)} survived, {late} ran out of time"
-        sys.stdout.write(f"== {module}: {counts}\n")
-        sys.stdout.flush()
+        mutants = list(mutants_of(module, numbers=given.numbers))[:: given.every]
+        trial = _Trial(module, mutants, report)
+        pytest.main([*OPTIONS, *trial.files], plugins=[trial])
+        survived += trial.survived
     return min(survived, 1)
 
 
-def _outcome(mutant: Mutant) -> int | None:
-    """The exit code of the tests with a mutant, 0 if it survives; None where they hang."""
-    child = multiprocessing.get_context("fork").Process(target=_try, args=(mutant,))
+def _silent() -> TextIO:
+    """What pytest and the tests write is lost from here on; the returned file is not."""
+    report = os.fdopen(os.dup(1), "w", buffering=1)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    return report
+
+
+class _Trial:
+    """Runs, as pytest's loop, the tests about a module: once as it is, then for each mutant."""
+
+    def __init__(self, module: str, mutants: list[Mutant], report: TextIO) -> None:
+        self._module = module
+        self._mutants = mutants
+        self._report = report
+        self._callers: dict[str, set[pytest.Item]] = defaultdict(set)
+        self._seconds: dict[pytest.Item, float] = {}
+        self._failed = False
+        self.survived = 0
+
+    @property
+    def files(self) -> list[str]:
+        """The files of the tests."""
+        return [str(ROOT / f"tests/billing/test_{name}.py") for name in TESTS[self._module]]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notes that a test failed."""
+        self._failed |= report.failed
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Takes the place of pytest's own."""
+        for item in session.items:
+            self._watch(item)
+        if self._failed or not session.items:
+            self._say(f"== {self._module}: its tests fail without a mutant")
+            self.survived = len(self._mutants)
+            return True
+        functions = _functions(path_of(self._module))
+        gc.freeze()
+        late = 0
+        for mutant in self._mutants:
+            outcome = self._outcome(mutant, functions)
+            late += outcome is None
+            if outcome == 0:
+                self.survived += 1
+                self._say(f"{mutant.function or 'in no function'}\n{mutant.change}")
+        counts = f"{len(self._mutants)} mutants, {self.survived} survived, {late} ran out of time"
+        self._say(f"== {self._module}: {counts}")
+        return True
+
+    def _watch(self, item: pytest.Item) -> None:
+        """Runs a test and notes how long it takes and which functions of the module it calls."""
+        end = f"/{path_of(self._module).relative_to(ROOT)}"
+
+        def called(frame: FrameType, _event: str, _argument: object) -> None:
+            if frame.f_code.co_filename.endswith(end):
+                self._callers[frame.f_code.co_qualname].add(item)
+
+        started_s = time.monotonic()
+        threading.settrace(called)
+        sys.settrace(called)
+        _run(item)
+        sys.settrace(None)
+        threading.settrace(None)
+        self._seconds[item] = time.monotonic() - started_s
+
+    def _outcome(self, mutant: Mutant, functions: dict[str, list[FunctionType]]) -> int | None:
+        """0 if a mutant survives its tests; None where they hang."""
+        items = self._callers[mutant.function] if mutant.function else set(self._seconds)
+        if not items:
+            return 0
+        limit_s = LITTLE_S + PATIENCE * sum(self._seconds[item] for item in items)
+        quick_first = sorted(items, key=lambda item: self._seconds[item])
+        if mutant.function:
+            outcome = _forked(limit_s, self._try, mutant, functions[mutant.function], quick_first)
+            if outcome != 0:
+                return outcome
+        # What the module kept of the first run can hide a mutant: once more without that.
+        return _forked(limit_s, self._try_anew, mutant, sorted({str(each.path) for each in items}))
+
+    def _try(self, mutant: Mutant, functions: list[FunctionType], items: list[pytest.Item]) -> None:
+        """The tests with the code of a function in the place of the code that it had."""
+        compiled = compile(
+            mutant.code, functions[0].__code__.co_filename, "exec", dont_inherit=True
+        )
+        code = next(each for each in _codes(compiled) if each.co_qualname == mutant.function)
+        for function in functions:
+            function.__code__ = code
+        for item in items:
+            _run(item)
+            if self._failed:
+                os._exit(1)
+        os._exit(0)
+
+    def _try_anew(self, mutant: Mutant, files: list[str]) -> None:
+        """The tests with all of the project imported again."""
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name not in ("__main__", "mutating") and Path(file or "/").is_relative_to(ROOT):
+                del sys.modules[name]
+        sys.meta_path.insert(0, _Finder(self._module, mutant))
+        os._exit(int(pytest.main([*OPTIONS, "-x", *files])))
+
+    def _say(self, text: str) -> None:
+        self._report.write(f"{text}\n")
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Has a mutant imported in place of its module."""
+
+    def __init__(self, module: str, mutant: Mutant) -> None:
+        self._name = f"dsfn.billing.{module}"
+        self._mutant = mutant
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        return importlib.util.spec_from_loader(fullname, self)
+
+    def get_source(self, fullname: str) -> str:
+        return self._mutant.code
+
+
+def _forked(limit_s: float, trying: Callable[..., None], *arguments: object) -> int | None:
+    """The exit code of something in a process of its own, None where it takes too long."""
+    child = multiprocessing.get_context("fork").Process(target=trying, args=arguments)
     child.start()
-    child.join(TIMEOUT_S)
+    child.join(limit_s)
     if child.is_alive():
         child.kill()
         child.join()
@@ -174,37 +225,26 @@ def _outcome(mutant: Mutant) -> int | None:
     return child.exitcode
 
 
-def _try(mutant: Mutant) -> None:
-    sys.meta_path.insert(0, _Finder(mutant))
-    os._exit(_run(mutant.module))
+def _run(item: pytest.Item) -> None:
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
 
-def _run(module: str) -> int:
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    said = os.dup(1), os.dup(2)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
-    files = [str(ROOT / f"tests/billing/test_{name}.py") for name in TESTS[module]]
-    code = int(pytest.main([*OPTIONS, *files]))
-    os.dup2(said[0], 1)
-    os.dup2(said[1], 2)
-    for each in (nothing, *said):
-        os.close(each)
-    return code
+def _functions(path: Path) -> dict[str, list[FunctionType]]:
+    """The functions of a file that is imported, whatever they are wrapped in."""
+    end = f"/{path.relative_to(ROOT)}"
+    found: dict[str, list[FunctionType]] = defaultdict(list)
+    for each in gc.get_objects():
+        if isinstance(each, FunctionType) and each.__code__.co_filename.endswith(end):
+            found[each.__code__.co_qualname].append(each)
+    return found
 
 
-def _forget_the_project() -> None:
-    """What is imported of third parties stays, for all forks."""
-    for name, module in list(sys.modules.items()):
-        if name != "__main__" and _is_ours(module):
-            del sys.modules[name]
-    gc.collect()
-    gc.freeze()
-
-
-def _is_ours(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file).is_relative_to(ROOT)
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A code object and those within."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsfn.billing.credit import amount_of, credit_note
+from dsfn.billing.credit import MAX_REASON_LENGTH, amount_of, credit_note
 from dsfn.billing.invoice import Invoice, canonical_bytes
 from dsfn.billing.lines import Line
 from dsfn.billing.parties import Party
@@ -84,6 +85,32 @@ def test_credit_notes_take_back_tax_as_the_invoice_has_it_and_never_more_than_th
         notes.append(credit_note(whole, notes, left, "the rest", "2026-12-C0001", AT_US))
     assert sum(note.total_minor for note in notes) == -whole.total_minor
     assert sum(note.tax_minor for note in notes) == -whole.tax_minor
+
+
+def test_a_credit_note_says_whose_it_is_why_and_what_is_taken_back() -> None:
+    whole = invoice(100, 19)
+    assert credit_note(whole, (), 50, "too slow", "2026-12-C0001", AT_US) == replace(
+        whole,
+        number="2026-12-C0001",
+        kind="credit",
+        issued_on="2026-11-30",
+        due_on="",
+        lines=(
+            Line(
+                "credit", "acme", card=1, amount_nano=-420_000_000, amount_minor=-42,
+                note="too slow",
+            ),
+            Line(
+                "tax", "acme", card=1, amount_nano=-80_000_000, amount_minor=-8, note="VAT 19 %"
+            ),
+        ),
+        reverses="2026-11-0001",
+        reason="too slow",
+    )  # fmt: skip
+
+
+def test_a_reason_has_a_limit_and_may_be_as_long() -> None:
+    assert credit_note(invoice(100, 19), (), 1, "x" * MAX_REASON_LENGTH, "n", AT_US)
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 401, "a\nb"])

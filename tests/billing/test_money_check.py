@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import apsw
 import psycopg
@@ -30,9 +34,9 @@ _KEPT = ("rate_cards", "closed_months")
 MakeUsage = Callable[..., Usage]
 
 
-@pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
-    return SigningKey.open(tmp_path / "key.pem")
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    return SigningKey.open(tmp_path_factory.mktemp("key") / "key.pem")
 
 
 def fill(ledger: Ledger, key: SigningKey, make_usage: MakeUsage) -> None:
@@ -58,12 +62,21 @@ def kinds(found_in: Path, evidence: Evidence = NO_EVIDENCE) -> set[str]:
     return {problem.kind for problem in verify(SqliteBooks(found_in), evidence).problems}
 
 
-@pytest.fixture
-def path(tmp_path: Path, key: SigningKey, make_usage: MakeUsage) -> Path:
-    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+@pytest.fixture(scope="module")
+def untouched(
+    tmp_path_factory: pytest.TempPathFactory, key: SigningKey, make_usage: MakeUsage
+) -> Path:
+    path = tmp_path_factory.mktemp("money") / "ledger.db"
+    with closing(SqliteLedger(path)) as ledger:
         fill(ledger, key, make_usage)
-    assert kinds(tmp_path / "ledger.db", Evidence(frozenset({key.public_key}))) == set()
-    return tmp_path / "ledger.db"
+    assert kinds(path, Evidence(frozenset({key.public_key}))) == set()
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path, untouched: Path) -> Path:
+    """A ledger to do something to."""
+    return Path(shutil.copy(untouched, tmp_path))
 
 
 def tamper(path: Path, statements: str) -> None:
@@ -75,52 +88,141 @@ def tamper(path: Path, statements: str) -> None:
         connection.execute(statements)
 
 
+def details(path: Path, evidence: Evidence = NO_EVIDENCE) -> list[str]:
+    return [problem.detail for problem in verify(SqliteBooks(path), evidence).problems]
+
+
 @pytest.mark.parametrize(
-    ("statements", "kind"),
+    ("statements", "kind", "found"),
     [
-        ("UPDATE rate_cards SET document = replace(document, '19', '18') WHERE number = 2", "card"),
-        ("UPDATE rate_cards SET effective_from_us = 7 WHERE number = 3", "card"),
-        ("DELETE FROM rate_cards WHERE number = 3", "card"),
-        ("DELETE FROM rate_cards WHERE number = 1", "card"),
-        ("DELETE FROM rate_cards WHERE number > 1", "card"),
-        ("DELETE FROM rate_cards", "card"),
-        ("UPDATE closed_months SET document = '{}' WHERE month = '2026-11'", "month"),
-        ("UPDATE closed_months SET end_us = end_us + 1 WHERE month = '2026-12'", "month"),
-        ("DELETE FROM closed_months WHERE month = '2026-12'", "month"),
-        ("UPDATE documents SET document = replace(document, '95', '94')", "document"),
-        ("UPDATE documents SET total_minor = 1 WHERE number = '2026-12-0001'", "document"),
-        ("UPDATE documents SET signature = replace(signature, 'a', 'b')", "document"),
-        ("DELETE FROM documents WHERE number = '2026-11-0001'", "document"),
-        ("DELETE FROM documents WHERE reverses <> ''", "document"),
-        ("DELETE FROM documents; DELETE FROM closed_months", "document"),
-        ("UPDATE prints SET number = '2026-11-0009'", "print"),
+        (
+            "UPDATE rate_cards SET document = replace(document, '19', '18') WHERE number = 2",
+            "card",
+            ["The SHA-256 of rate card 2 is not its own."],
+        ),
+        (
+            "UPDATE rate_cards SET effective_from_us = 7 WHERE number = 3",
+            "card",
+            ["Rate card 3 begins at another moment than it says."],
+        ),
+        *(
+            (
+                f"DELETE FROM rate_cards WHERE number IN {numbers}",
+                "card",
+                [
+                    f"Rate card {number}, for which the journal has a row, is missing."
+                    for number in numbers
+                ],
+            )
+            for numbers in ((1, 2), (2, 3), (1, 2, 3))
+        ),
+        (
+            "DELETE FROM rate_cards WHERE number = 3",
+            "card",
+            ["Rate card 3, for which the journal has a row, is missing."],
+        ),
+        (
+            "UPDATE closed_months SET document = '{}' WHERE month = '2026-11'",
+            "month",
+            ["The SHA-256 of 2026-11 is not its own."],
+        ),
+        (
+            "UPDATE closed_months SET end_us = end_us + 1 WHERE month = '2026-12'",
+            "month",
+            ["The statement of 2026-12 is not one of that month."],
+        ),
+        (
+            "DELETE FROM closed_months WHERE month = '2026-12'",
+            "month",
+            [
+                "The statement of 2026-12, for which the journal has a row, is missing.",
+                "The statement of 2026-12 is missing, which has invoices.",
+            ],
+        ),
+        (
+            "UPDATE documents SET document = replace(document, '95', '94') WHERE tenant = 'acme'"
+            " AND month = '2026-11'",
+            "document",
+            ["The SHA-256 of 2026-11-0001 is not its own."],
+        ),
+        (
+            "UPDATE documents SET total_minor = 1 WHERE number = '2026-12-0001'",
+            "document month",
+            [
+                "2026-12-0001 is not kept under its own number, tenant, month and total.",
+                "The invoices of 2026-12 do not come to its statement.",
+            ],
+        ),
+        (
+            "UPDATE documents SET month = '2026-12' WHERE reverses <> ''",
+            "document",
+            ["2027-01-C0001 is not kept under its own number, tenant, month and total."],
+        ),
+        (
+            "UPDATE documents SET signature = replace(signature, 'a', 'b') WHERE reverses <> ''",
+            "document",
+            ["The signature of 2027-01-C0001 is wrong."],
+        ),
+        (
+            "DELETE FROM documents WHERE number = '2026-11-0001'",
+            "document month print",
+            [
+                "2026-11-0001, for which the journal has a row of acme (invoice), is missing.",
+                "The invoices of 2026-11 do not come to its statement.",
+                "Of the numbers 2026-11-... up to 2, 1 are missing.",
+                "The print of 2026-11-0001 as pdf is of no document.",
+            ],
+        ),
+        (
+            "DELETE FROM documents WHERE reverses <> ''",
+            "document",
+            ["2027-01-C0001, for which the journal has a row of acme (credit), is missing."],
+        ),
+        (
+            "DELETE FROM documents; DELETE FROM prints",
+            "document month",
+            [
+                f"{number}, for which the journal has a row of {tenant} ({kind}), is missing."
+                for number, tenant, kind in (
+                    ("2026-11-0001", "acme", "invoice"),
+                    ("2026-11-0002", "bob", "invoice"),
+                    ("2026-12-0001", "acme", "invoice"),
+                    ("2026-12-0002", "bob", "invoice"),
+                    ("2027-01-C0001", "acme", "credit"),
+                )
+            ]
+            + [
+                f"The invoices of {month} do not come to its statement."
+                for month in ("2026-11", "2026-12")
+            ],
+        ),
+        (
+            "UPDATE prints SET number = '2026-11-0009'",
+            "print",
+            ["The print of 2026-11-0009 as pdf is of no document."],
+        ),
     ],
 )
-def test_what_was_done_to_money_is_named(path: Path, statements: str, kind: str) -> None:
+def test_what_was_done_to_money_is_named(
+    path: Path, statements: str, kind: str, found: list[str]
+) -> None:
     tamper(path, statements)
-    assert kind in kinds(path)
+    assert kinds(path) == set(kind.split())
+    assert details(path) == found
 
 
-@pytest.mark.parametrize(
-    ("table", "which", "said", "kind"),
-    [
-        ("rate_cards", "number = 3", '"pico_per_second":', "card"),
-        ("rate_cards", "number = 1", '"tax":', "card"),
-        ("closed_months", "month = '2026-11'", '"quantity_us":', "month"),
-        ("closed_months", "month = '2026-12'", '"idle_us":', "month"),
-    ],
-)
-def test_what_was_changed_and_has_its_digest_made_anew_is_named(
-    path: Path, table: str, which: str, said: str, kind: str
+@pytest.mark.parametrize(("number", "said"), [(3, '"pico_per_second":'), (1, '"tax":')])
+def test_a_card_that_was_changed_and_hashed_anew_is_named(
+    path: Path, number: int, said: str
 ) -> None:
     with closing(apsw.Connection(str(path))) as connection:
-        found = connection.execute(f"SELECT document FROM {table} WHERE {which}").fetchall()
-    document = str(found[0][0])
+        query = "SELECT document FROM rate_cards WHERE number = ?"
+        document = str(connection.execute(query, (number,)).fetchall()[0][0])
     changed = document.replace(said, f"{said}1", 1)
-    assert changed != document
     new = f"document = '{changed}', sha256 = '{digest_of(changed)}'"
-    tamper(path, f"UPDATE {table} SET {new} WHERE {which}")
-    assert kinds(path) == {kind}
+    tamper(path, f"UPDATE rate_cards SET {new} WHERE number = {number}")
+    other = f"Rate card {number} is another than the one that the journal has a row for."
+    assert (kinds(path), details(path)) == ({"card"}, [other])
 
 
 def test_a_card_that_was_put_in_is_named_and_stays_so_when_the_ledger_is_opened(
@@ -129,9 +231,9 @@ def test_a_card_that_was_put_in_is_named_and_stays_so_when_the_ledger_is_opened(
     card = canonical_text(replace(CARD, effective_from_us=at_us("2027-07-01")))
     values = f"4, {at_us('2027-07-01')}, 0, 'set', '{card}', '{digest_of(card)}'"
     tamper(path, f"INSERT INTO rate_cards VALUES ({values})")
-    assert kinds(path) == {"card"}
-    SqliteLedger(path).close()
-    assert kinds(path) == {"card"}
+    for _ in range(2):
+        assert details(path) == ["Rate card 4 was put in: the journal has no row for it."]
+        SqliteLedger(path).close()
 
 
 def test_cards_and_months_of_a_ledger_without_rows_for_them_get_these_when_it_is_opened(
@@ -157,10 +259,36 @@ def test_cards_and_months_of_a_ledger_without_rows_for_them_get_these_when_it_is
     }
 
 
-def test_a_gap_in_the_numbers_of_invoices_is_named(path: Path) -> None:
-    tamper(path, "DELETE FROM documents WHERE number = '2026-11-0001'")
-    details = {problem.detail for problem in verify(SqliteBooks(path), Evidence()).problems}
-    assert "Of the numbers 2026-11-... up to 2, 1 are missing." in details
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"exponent": None}, "2026-12-0001 has no decimals that a currency has."),
+        ({"exponent": 10}, "2026-12-0001 has no decimals that a currency has."),
+        (
+            {"exponent": 3},
+            "The journal has another amount for 2026-12-0001 of acme than its total.",
+        ),
+        (
+            {"total_minor": 7},
+            "2026-12-0001 is not kept under its own number, tenant, month and total.",
+        ),
+    ],
+)
+def test_a_document_that_somebody_wrote_and_signed_anew_is_named(
+    path: Path, key: SigningKey, change: dict[str, Any], found: str
+) -> None:
+    tamper(path, "")
+    with closing(apsw.Connection(str(path))) as connection:
+        query = "SELECT document FROM documents WHERE number = '2026-12-0001'"
+        ((document,),) = connection.execute(query).fetchall()
+        text = json.dumps({**json.loads(str(document)), **change})
+        connection.execute(
+            "UPDATE documents SET document = ?, sha256 = ?, signature = ?"
+            " WHERE number = '2026-12-0001'",
+            (text, sha256(text.encode()).hexdigest(), key.sign(text.encode()).hex()),
+        )
+    assert details(path) == [found]
+    assert kinds(path) == {"document"}
 
 
 def test_a_document_that_somebody_else_signed_is_named(
@@ -177,6 +305,17 @@ def test_a_document_without_a_row_of_the_journal_is_named(path: Path) -> None:
     )
     tamper(path, f"INSERT INTO documents SELECT '2026-12-0003', {columns} FROM documents LIMIT 1")
     assert kinds(path) == {"document"}
+
+
+def test_a_month_that_was_closed_with_nothing_to_bill_is_right(
+    tmp_path: Path, key: SigningKey, make_usage: MakeUsage
+) -> None:
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+        store = RateStore(ledger.cards(), CARD, 0)
+        months = Months(ledger, lambda: store.book, Parties(), key, lambda: None)
+        ledger.post([make_usage(started_at_us=at_us("2026-11-10"), status="platform")])
+        close_month(months, "2026-11")
+    assert kinds(tmp_path / "ledger.db") == set()
 
 
 def test_a_ledger_of_before_there_were_documents_is_right(

@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from month_books import at_us, close_month, open_months
 
+from dsfn.billing.document_check import check_document
+from dsfn.billing.invoice import canonical_bytes, digest_of
 from dsfn.billing.issued import Issued
 from dsfn.billing.lines import Line
 from dsfn.billing.months import Months, invoice_in
 from dsfn.billing.parties import Parties, Party
 from dsfn.billing.periods import DAY_US, Month
-from dsfn.billing.rates import BASES, Rate, RateBook, RateCard
+from dsfn.billing.rates import BASES, Rate, RateBook, RateCard, Tier
 from dsfn.billing.selection import BYS
 from dsfn.billing.statement import statement
 from dsfn.billing.usage import STATUSES, Usage
@@ -209,6 +211,22 @@ def test_allowances_and_tiers_of_a_closed_month_go_on_for_what_comes_late(
         ]
 
 
+def test_what_comes_late_is_priced_by_the_volume_that_its_month_has_with_it(
+    tmp_path: Path, used: MakeUsage
+) -> None:
+    half_price = (Tier(100 * SECOND_US, 10**12 // 2),)
+    rate = replace(DOLLAR, tiers=half_price, tiering="volume")
+    with open_months(tmp_path, RateBook.of(RateCard(devices={"cpu": rate}))) as months:
+        months.ledger.post([used("a", 60)])
+        assert close_month(months, "2026-11")[0].total_minor == 6_000
+        months.ledger.post([used("late", 60)])
+        lines = invoice_in(close_month(months, "2026-12")[0]).lines
+        assert [(x.kind, x.amount_minor) for x in lines] == [
+            ("correction", 6_000),
+            ("tier", -3_000),
+        ]
+
+
 def test_a_call_that_is_corrected_after_its_month_gives_its_price_back(
     months: Months, used: MakeUsage
 ) -> None:
@@ -362,6 +380,26 @@ def test_a_document_that_was_tampered_with_is_named(
     assert not check.to_document()["ok"]
 
 
+@pytest.mark.parametrize(
+    "change", [{"lines": None}, {"lines": [{"kind": "usage"}]}, {"exponent": None}, {"month": "x"}]
+)
+def test_a_document_that_is_signed_and_says_too_little_is_named(
+    tmp_path: Path, used: MakeUsage, change: dict[str, Any]
+) -> None:
+    with open_months(tmp_path, RateBook.of(CARD)) as months:
+        months.ledger.post([used("a", 5)])
+        (issued,) = close_month(months, "2026-11")
+        content = canonical_bytes({**json.loads(issued.document), **change})
+        other = replace(
+            issued,
+            document=content.decode(),
+            sha256=digest_of(content),
+            signature=months.key.sign(content).hex(),
+        )
+        found = check_document(months.ledger, months.book(), other)
+    assert found.problems == ("2026-11-0001 is signed, but is no document that was issued.",)
+
+
 # Whatever the order: every row is billed once, and what is closed never changes.
 
 rates = st.builds(Rate, st.integers(0, 10**10), st.sampled_from(BASES), st.integers(0, 10**10))
@@ -445,8 +483,40 @@ def test_an_issued_document_is_canonical_json_with_the_keys_that_are_documented(
     document = json.loads(issued.document)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert text == issued.document
-    assert document["period"] == {"start": "2026-11-01", "end": "2026-12-01"}
-    assert (document["net_minor"], document["tax_minor"]) == (500, 95)
+    usage, tax = document.pop("lines")
+    nobody = {"name": "", "address": [], "tax_id": "", "email": ""}
+    assert document == {
+        "version": 1,
+        "number": "2026-11-0001",
+        "kind": "invoice",
+        "status": "closed",
+        "month": "2026-11",
+        "period": {"start": "2026-11-01", "end": "2026-12-01"},
+        "tenant": "default",
+        "issued_on": "2026-12-02",
+        "due_on": "2027-01-01",
+        "issuer": {**nobody, "name": "Models, Inc."},
+        "customer": {**nobody, "name": "default"},
+        "currency": "USD",
+        "exponent": 2,
+        "net_minor": 500,
+        "tax_minor": 95,
+        "total_minor": 595,
+        "days": [
+            {
+                "day": "2026-11-10",
+                "function": "echo",
+                "quantity_us": 5 * SECOND_US,
+                "amount_nano": 5 * 10**9,
+                "amount_minor": 500,
+            }
+        ],
+        "terms": "",
+        "reverses": "",
+        "reason": "",
+    }
+    assert (usage["kind"], usage["requests"], usage["amount_minor"]) == ("usage", 1, 500)
+    assert (tax["kind"], tax["note"], tax["amount_minor"]) == ("tax", "VAT 19 %", 95)
 
 
 def test_a_row_of_the_last_month_that_has_a_date_holds_up_no_other(

@@ -63,3 +63,8 @@ def test_every_instant_belongs_to_one_month_and_day(at_us: int) -> None:
 def test_text_that_is_no_month_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="is not a month; write it like '2026-11'"):
         Month.parse(text)
+
+
+def test_after_a_month_comes_the_next_also_over_a_year() -> None:
+    assert Month.parse("2026-11").next() == Month.parse("2026-12")
+    assert Month.parse("2026-12").next() == Month.parse("2027-01")

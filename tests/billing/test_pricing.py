@@ -106,12 +106,18 @@ def test_tiers_and_allowance_go_on_over_a_change_of_rates(bill: Bill) -> None:
         {"held_us": 6 * SECOND_US},
         {"started_at_us": change_us, "held_us": 6 * SECOND_US},
     ]
-    assert amounts(bill(calls, *cards)) == [
+    found = bill(calls, *cards)
+    assert amounts(found) == [
         ("usage", 601),
         ("usage", 600),
         ("allowance", -401),
         ("allowance", -200),
         ("tier", -100),
+    ]
+    assert [(x.requests, x.quantity_us, x.note) for x in found.lines[2:]] == [
+        (1, 4 * SECOND_US, "free of charge"),
+        (0, 2 * SECOND_US, "free of charge"),
+        (0, 4 * SECOND_US, "graduated tiers"),
     ]
 
 
@@ -119,7 +125,10 @@ def test_volume_tiers_price_the_whole_month(bill: Bill) -> None:
     volume = card(tiers=(Tier(10 * SECOND_US, PICO // 2),), tiering="volume")
     assert amounts(bill([{"held_us": 9 * SECOND_US}], volume)) == [("usage", 900)]
     again = [{"held_us": 9 * SECOND_US}, {"held_us": 11 * SECOND_US}]
-    assert amounts(bill(again, volume)) == [("usage", 2000), ("tier", -1000)]
+    found = bill(again, volume)
+    assert amounts(found) == [("usage", 2000), ("tier", -1000)]
+    tier = found.lines[1]
+    assert (tier.requests, tier.quantity_us, tier.note) == (0, 20 * SECOND_US, "volume tiers")
 
 
 def test_discount_minimum_and_tax_are_calculated_from_the_lines_above(bill: Bill) -> None:
@@ -152,6 +161,14 @@ def test_discount_minimum_and_tax_are_calculated_from_the_lines_above(bill: Bill
 def test_a_line_has_the_decimals_of_its_currency(bill: Bill, exponent: int, amount: int) -> None:
     call = {"held_us": 2_500_000}
     assert bill([call], card(more={"exponent": exponent})).total_minor == amount
+
+
+def test_an_allowance_below_what_the_currency_has_is_on_the_bill(bill: Bill) -> None:
+    found = bill([{"held_us": 4_000}], card(free_us=SECOND_US))
+    assert [(x.kind, x.amount_minor, x.amount_nano) for x in found.lines] == [
+        ("usage", 0, 4_000_000),
+        ("allowance", 0, -4_000_000),
+    ]
 
 
 def test_an_allowance_never_takes_more_than_the_rounded_lines_it_is_about(bill: Bill) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -85,6 +86,19 @@ def test_a_month_costs_the_same_however_it_is_cut(
     assert cut == rate.tiered_atto(0, month_us, month_us)
 
 
+@given(rates(), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_what_is_taken_back_is_worth_what_it_cost(
+    rate: Rate, before_us: int, used_us: int, month_us: int
+) -> None:
+    cost = rate.tiered_atto(before_us, used_us, month_us)
+    assert rate.tiered_atto(before_us + used_us, -used_us, month_us) == -cost
+
+
+def test_a_use_that_reaches_two_tiers_pays_each_price_for_its_part() -> None:
+    rate = Rate(10, tiers=(Tier(100, 5), Tier(200, 2)))
+    assert rate.tiered_atto(50, 250, 300) == 50 * 10 + 100 * 5 + 100 * 2
+
+
 @given(rates(), st.integers(0, 10**12), st.integers(0, 10**6))
 def test_what_is_affordable_costs_no_more_and_an_increment_longer_does(
     rate: Rate, amount_nano: int, restore_us: int
@@ -125,6 +139,22 @@ def test_segments_cover_a_stretch_without_gap_or_overlap(
         assert book.at(segment.start_us) is segment.card is book.at(segment.end_us - 1)
         position_us = segment.end_us
     assert position_us == end_us
+
+
+def test_a_book_numbers_its_cards_as_they_were_set_and_has_their_currency() -> None:
+    euro = RateCard(currency="EUR", exponent=3)
+    assert RateBook.of(replace(euro, number=7)).cards == (euro,)
+    book = RateBook.of(euro, replace(euro, effective_from_us=20))
+    book = book.adding(replace(euro, effective_from_us=10))
+    assert [book.numbered(n).effective_from_us for n in (1, 2, 3)] == [0, 20, 10]
+    assert (RateBook.of(euro).currency, RateBook.of(euro).exponent) == ("EUR", 3)
+    assert book.changes_us() == (10, 20)
+
+
+def test_a_stretch_from_one_card_to_the_next_is_one_segment() -> None:
+    book = RateBook.of(RateCard(), RateCard(effective_from_us=10), RateCard(effective_from_us=20))
+    (segment,) = book.segments(10, 20)
+    assert (segment.start_us, segment.end_us, segment.card.number) == (10, 20, 2)
 
 
 def test_a_card_holds_from_its_moment_to_the_microsecond() -> None:

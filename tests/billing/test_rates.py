@@ -61,6 +61,12 @@ def test_without_configuration_the_example_card_is_in_force() -> None:
     assert RateCard().rate("NVIDIA B200") == EXAMPLE_GPU
 
 
+def test_by_the_example_card_an_hour_of_a_gpu_costs_3_60_and_of_a_cpu_0_04() -> None:
+    hour_us = 3_600 * 10**6
+    assert EXAMPLE_GPU.cost_nano(0, hour_us, 0) == 3_600_000_000
+    assert EXAMPLE_CPU.cost_nano(0, hour_us, 0) == 41_400_000
+
+
 def test_a_rate_for_a_gpu_leaves_the_cpu_its_example_rate() -> None:
     card = configured_card({"devices": {"NVIDIA L4": {"pico_per_second": 1}}})
     assert card.rate("cpu") == EXAMPLE_CPU
@@ -134,6 +140,7 @@ def test_a_cost_is_truncated_to_nano_and_has_the_fee(make_usage: MakeUsage) -> N
     card = RateCard(devices={"cpu": Rate(1_999, "held", 2_000)})
     assert card.cost_nano(make_usage(held_us=999_999)) == 3
     assert card.cost_nano(make_usage(held_us=1_000_501)) == 4
+    assert card.rate("cpu").cost_nano(0, 1_000_501, 0) == 4
 
 
 def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
@@ -142,6 +149,24 @@ def test_the_most_that_a_call_can_cost_is_rounded_up_once() -> None:
     assert card.most_nano("cpu", held_us=1_000_001, restore_us=0) == 2
     assert card.most_nano("gpu", held_us=1, restore_us=0) == 1
     assert card.most_nano("gpu", held_us=2_000_000, restore_us=10**9) == 2
+    with_fee = RateCard(default=Rate(1_000, pico_per_request=5_000))
+    assert with_fee.most_nano("gpu", held_us=1_000_000, restore_us=0) == 1 + 5
+
+
+def test_a_tenant_without_a_tax_of_its_own_has_that_of_all() -> None:
+    card = RateCard(tax=1_900, taxes={"acme": 700})
+    assert (card.tax_of("acme"), card.tax_of("bob")) == (700, 1_900)
+    assert (RateCard().tax_of("acme"), RateCard().tax_name) == (0, "Tax")
+
+
+def test_a_time_is_rounded_up_to_a_whole_increment() -> None:
+    rate = Rate(1, increment_us=1_000)
+    assert [rate.quantity_us(0, held_us, 0) for held_us in (0, 1, 1_000, 1_001)] == [
+        0,
+        1_000,
+        1_000,
+        2_000,
+    ]
 
 
 @pytest.mark.parametrize(("basis", "cost_nano"), [("busy", 9), ("held", 12), ("held+restore", 15)])
@@ -154,6 +179,7 @@ def test_a_call_on_several_devices_costs_the_time_of_each(
 
 
 def test_the_platforms_faults_and_refused_calls_cost_nothing(make_usage: MakeUsage) -> None:
+    assert RateCard().cost_atto(make_usage(status="platform")) == 0
     costs = {
         status: RateCard().cost_nano(make_usage(held_us=10**6, status=status))
         for status in STATUSES

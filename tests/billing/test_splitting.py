@@ -28,6 +28,7 @@ def test_shares_add_up_and_are_less_than_one_from_what_is_exact(
 def test_what_is_left_over_goes_to_the_largest_remainders() -> None:
     assert by_weight(100, [1, 1, 1]) == (34, 33, 33)
     assert by_weight(10, [5, 3, 1]) == (6, 3, 1)
+    assert by_weight(10, [6, 3, 3]) == (5, 3, 2)
     assert by_weight(7, [0, 0]) == (4, 3)
     assert by_weight(0, [2, 3]) == (0, 0)
 

@@ -21,7 +21,8 @@ import apsw
 import httpx
 from deadlines import eventually
 
-from dsfn.billing.entry import Entry, usage_of
+from dsfn.billing.entry import Entry, interval_of, usage_of
+from dsfn.billing.interval import Interval
 from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
@@ -31,6 +32,10 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
 _MARK = "DSFN_TEST_MARK"
+_INTERVALS = (
+    "SELECT * FROM entries WHERE lease = ?1"
+    " AND kind IN ('held', 'restore', 'idle') AND source = 'interval' ORDER BY seq"
+)
 _ROWS = "SELECT * FROM entries WHERE kind = 'usage' AND ?1 IN ('', function) ORDER BY seq"
 
 Document = dict[str, Any]
@@ -126,6 +131,22 @@ class LiveNode:
         found = re.search(rf"^{re.escape(head)} (\S+)$", self.http.get("/metrics").text, re.M)
         return float(found[1]) if found else 0.0
 
+    def memory(self) -> Document:
+        """What the memory owner holds, once there is one."""
+
+        def found() -> Document | None:
+            document: Document | None = self.http.get("/status").json()["memory"]
+            return document
+
+        document = eventually(found, "a memory owner")
+        assert document is not None
+        return document
+
+    def park(self, function: str, to: str = "parked") -> None:
+        """Has the replicas at rest of a function give up what they hold."""
+        answer = self.http.post(f"/functions/{function}/park", json={"to": to})
+        assert answer.status_code == 200, answer.text
+
     def begin(self, function: str, /, **arguments: object) -> socket.socket:
         """Sends a call and does not wait; closing the socket is to go away."""
         body = json.dumps(arguments).encode()
@@ -172,6 +193,16 @@ class LiveNode:
     def rows_of(self, invocation: str) -> list[Usage]:
         """The rows of an invocation: never more than one."""
         return [row for row in self.rows() if row.invocation_id == invocation]
+
+    def intervals(self, lease: str) -> list[Interval]:
+        """The rows of a lease that are no call's, in the order of posting."""
+        with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            connection.set_busy_timeout(5000)
+            return [
+                interval_of(Entry._make(row[2:-1]))
+                for row in connection.execute(_INTERVALS, (lease,))
+            ]
 
     def processes(self) -> set[int]:
         """The living processes of this node, its workers and all that they started."""

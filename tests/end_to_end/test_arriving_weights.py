@@ -6,10 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from apps.arriving import LAYERS
 from deadlines import eventually
-from live_node import APPS, Document, LiveNode, StartNode, Table
+from live_node import APPS, LiveNode, StartNode, Table
 
 MIB = 1 << 20
 SLAB_BYTES = LAYERS * 4 * MIB
@@ -30,13 +31,8 @@ def node(start: StartNode) -> Iterator[LiveNode]:
     assert "Traceback" not in node.log, node.log
 
 
-def memory(node: LiveNode) -> Document:
-    found: Document = node.http.get("/status").json()["memory"]
-    return found
-
-
 def arrived_bytes(node: LiveNode) -> int:
-    arrived: int = memory(node)["links"][0]["own_bytes"]
+    arrived: int = node.memory()["links"][0]["own_bytes"]
     return arrived
 
 
@@ -48,10 +44,25 @@ def test_a_proved_function_answers_before_its_weights_are_there(node: LiveNode) 
     assert arrived_bytes(node) < before + SLAB_BYTES
     assert node.value("early", layer=3) == 3.0
     assert arrived_bytes(node) == before + SLAB_BYTES
-    node.http.post("/functions/early/park", json={"to": "parked"})
+    node.park("early")
     before = arrived_bytes(node)
     assert node.value("early", layer=1) == 1.0
     assert arrived_bytes(node) < before + SLAB_BYTES
+
+
+def test_the_phases_of_a_call_tell_how_long_it_waited_for_weights(node: LiveNode) -> None:
+    node.deploy(APPS / "arriving.py")
+    waited = phases_ms(node.call("early", layer=3))
+    assert waited["execute.weights"] > 100
+    assert waited["execute"] >= waited["execute.weights"]
+    (cold,) = node.http.get("/functions/early/timeline").json()["calls"]
+    assert cold["phases_us"]["execute.weights"] > 100_000
+    assert "execute.weights" not in phases_ms(node.call("early", layer=3))
+
+
+def phases_ms(answer: httpx.Response) -> dict[str, float]:
+    entries = answer.headers["server-timing"].split(", ")
+    return {name: float(ms) for name, _, ms in (entry.partition(";dur=") for entry in entries)}
 
 
 def test_a_proof_that_hangs_is_a_no(node: LiveNode) -> None:
@@ -65,7 +76,7 @@ def test_a_proof_that_hangs_is_a_no(node: LiveNode) -> None:
 def test_weights_that_stop_coming_fail_the_call_and_the_next_one_is_right(node: LiveNode) -> None:
     node.deploy(APPS / "arriving.py")
     assert node.value("early", layer=0) == 0.0
-    os.kill(memory(node)["pid"], signal.SIGKILL)
+    os.kill(node.memory()["pid"], signal.SIGKILL)
     lost = node.call("early", layer=3)
     assert lost.status_code == 503
     assert lost.json()["type"].endswith("replica-lost")

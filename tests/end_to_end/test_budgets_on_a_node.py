@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import apsw
 import httpx
 import pytest
 from deadlines import eventually
-from live_node import LiveNode, StartNode
+from live_node import LiveNode, StartNode, start_node
 
 from dsfn.billing.rates import RateCard
 
@@ -59,9 +60,28 @@ CARD = RateCard()
 CPU_NANO_PER_S = 11_500
 
 
-def started(start: StartNode, folder: Path) -> LiveNode:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    """A node for most of the file."""
+    folder = tmp_path_factory.mktemp("budgets")
+    node = start_node(folder)
+    try:
+        yield warmed(node, folder)
+        assert node.stop() == 0, node.log
+    finally:
+        node.end()
+
+
+@pytest.fixture
+def warm(shared: LiveNode) -> LiveNode:
+    """That node, without a budget: what was spent before a test is no matter to it."""
+    for found in shared.http.get("/budgets").json()["budgets"]:
+        assert shared.http.delete(f"/budgets/{found['id']}").is_success
+    return shared
+
+
+def warmed(node: LiveNode, folder: Path) -> LiveNode:
     (folder / "app.py").write_text(APP.replace("{folder}", str(folder)), encoding="utf-8")
-    node = start()
     node.deploy(folder / "app.py")
     # Starting a replica costs its first caller a little: what is measured here starts warm.
     for function in ("nap", "ticks"):
@@ -94,15 +114,14 @@ def balance(node: LiveNode, account: str) -> int:
         return int(rows[0][0])
 
 
-def test_calls_at_the_same_time_do_not_overspend(start: StartNode, tmp_path: Path) -> None:
-    node = started(start, tmp_path)
-    before = spent_nano(node)
+def test_calls_at_the_same_time_do_not_overspend(warm: LiveNode) -> None:
+    before = spent_nano(warm)
     # Enough for two calls at their dearest; for more of them as they are.
     amount = before + 2 * 62 * CPU_NANO_PER_S
-    id_ = set_budget(node, amount)["id"]
+    id_ = set_budget(warm, amount)["id"]
 
     def call(number: int) -> httpx.Response:
-        return node.call("nap", seconds=0.5)
+        return warm.call("nap", seconds=0.5)
 
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(call, range(24)))
@@ -111,51 +130,49 @@ def test_calls_at_the_same_time_do_not_overspend(start: StartNode, tmp_path: Pat
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["type"].endswith("/budget-reserved")
     assert refused.headers["retry-after"] == "1"
-    found = budget(node, id_)
+    found = budget(warm, id_)
     assert found["reserved_nano"] == 0
-    assert 0 <= found["spent_nano"] - spent_nano(node) <= len(node.rows())
-    assert balance(node, "reserved/default") == 0
+    assert 0 <= found["spent_nano"] - spent_nano(warm) <= len(warm.rows())
+    assert balance(warm, "reserved/default") == 0
 
 
 def test_a_call_is_cut_off_where_the_budget_ends_and_the_next_is_not_taken(
-    start: StartNode, tmp_path: Path
+    warm: LiveNode,
 ) -> None:
-    node = started(start, tmp_path)
-    amount = spent_nano(node) + CPU_NANO_PER_S
-    id_ = set_budget(node, amount)["id"]
-    answer = node.call("nap", seconds=30)
+    amount = spent_nano(warm) + CPU_NANO_PER_S
+    id_ = set_budget(warm, amount)["id"]
+    answer = warm.call("nap", seconds=30)
     problem = answer.json()
     assert (answer.status_code, problem["type"][-16:]) == (402, "/budget-exceeded")
     assert (problem["budget"], problem["of"], problem["budget_nano"]) == (id_, "tenant", amount)
-    assert amount - 200 <= spent_nano(node) <= amount
+    assert amount - 200 <= spent_nano(warm) <= amount
     for again in (
-        node.call("nap", seconds=0),
-        node.http.post("/functions/nap", json={"seconds": 0}, headers={"Prefer": "respond-async"}),
-        node.http.post("/workflows/naps", json={"seconds": 0}),
+        warm.call("nap", seconds=0),
+        warm.http.post("/functions/nap", json={"seconds": 0}, headers={"Prefer": "respond-async"}),
+        warm.http.post("/workflows/naps", json={"seconds": 0}),
     ):
         # The last few nano-units are too little for any call.
         assert (again.status_code, again.json()["budget"]) == (402, id_), again.text
         assert again.json()["resets_at"].endswith("-01T00:00:00Z")
-    assert spent_nano(node) <= amount
-    raised = set_budget(node, amount + 10 * CPU_NANO_PER_S)
-    assert raised["id"] == id_ and node.value("nap", seconds=0.01) == 0.01
+    assert spent_nano(warm) <= amount
+    raised = set_budget(warm, amount + 10 * CPU_NANO_PER_S)
+    assert raised["id"] == id_ and warm.value("nap", seconds=0.01) == 0.01
 
 
-def test_a_stream_is_cut_off_where_the_budget_ends(start: StartNode, tmp_path: Path) -> None:
-    node = started(start, tmp_path)
-    amount = spent_nano(node) + CPU_NANO_PER_S
-    set_budget(node, amount)
-    answer = node.call("ticks", count=100)
+def test_a_stream_is_cut_off_where_the_budget_ends(warm: LiveNode) -> None:
+    amount = spent_nano(warm) + CPU_NANO_PER_S
+    set_budget(warm, amount)
+    answer = warm.call("ticks", count=100)
     events = [line for line in answer.text.splitlines() if line.startswith("event: ")]
     assert events[-1] == "event: error" and "budget-exceeded" in answer.text
-    assert amount - 2_000 <= spent_nano(node) <= amount
-    assert node.rows("ticks")[-1].status == "cancelled"
+    assert amount - 2_000 <= spent_nano(warm) <= amount
+    assert warm.rows("ticks")[-1].status == "cancelled"
 
 
 def test_a_run_and_an_event_end_with_the_budget_and_go_on_when_there_is_more(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = started(start, tmp_path)
+    node = warmed(start(), tmp_path)
     set_budget(node, 0)
     failed = node.http.post("/workflows/naps", json={"seconds": 0})
     assert failed.status_code == 402
@@ -180,20 +197,19 @@ def test_a_run_and_an_event_end_with_the_budget_and_go_on_when_there_is_more(
     assert balance(node, "reserved/default") == 0
 
 
-def test_a_budget_for_a_key_stops_that_key_alone(start: StartNode, tmp_path: Path) -> None:
-    node = started(start, tmp_path)
-    made = node.http.post("/keys", json={"name": "k", "scopes": ["invoke"]}).json()
-    set_budget(node, 0, key_id=made["id"])
-    with node.client(made["key"]) as client:
+def test_a_budget_for_a_key_stops_that_key_alone(warm: LiveNode) -> None:
+    made = warm.http.post("/keys", json={"name": "k", "scopes": ["invoke"]}).json()
+    set_budget(warm, 0, key_id=made["id"])
+    with warm.client(made["key"]) as client:
         answer = client.post("/functions/nap", json={"seconds": 0})
         assert (answer.status_code, answer.json()["of"]) == (402, "key")
-    assert node.value("nap", seconds=0) == 0
+    assert warm.value("nap", seconds=0) == 0
 
 
 def test_after_kill_9_what_is_spent_is_spent_and_alerts_were_told_once(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = started(start, tmp_path)
+    node = warmed(start(), tmp_path)
     alerts = tmp_path / "alerts"
     spent = spent_nano(node)
     budget_nano = spent + 2 * CPU_NANO_PER_S

@@ -83,7 +83,7 @@ def node(start: StartNode, tmp_path: Path, sign: Path) -> LiveNode:
 
 
 def starts_anew(node: LiveNode, name: str) -> None:
-    node.http.post(f"/functions/{name}/park", json={"to": "absent"})
+    node.park(name, "absent")
     eventually(lambda: not node.pids(name), "its replica to end")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from deadlines import eventually
 from live_node import (
     APPS,
     SHARED_MEMORY,
-    Document,
     LiveNode,
     StartNode,
     Table,
+    launch,
     left_in_shared_memory,
+    start_node,
 )
 
 MIB = 1 << 20
@@ -34,6 +37,8 @@ SLOW: Table = {
     "context": "0B",
     "warm": 0,
 }
+
+weights = cache(one_gpu.layers)
 
 STARTS_SLOWLY = """
 import threading
@@ -55,31 +60,41 @@ class StartsSlowly:
 """
 
 
-@pytest.fixture
-def slow(start: StartNode) -> Iterator[LiveNode]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    """A node for the whole file, which must stop as if nothing had happened."""
     before = set(SHARED_MEMORY.iterdir())
-    node = start(gpu=SLOW)
-    node.deploy(APPS / "one_gpu.py")
-    assert node.value("alpha", number=0) == expected(0)
-    yield node
-    assert node.stop() == 0, node.log
-    assert not node.processes()
-    assert "Traceback" not in node.log, node.log
-    assert not left_in_shared_memory(before)
-    assert not list((node.place / "tmp").iterdir())
+    node = start_node(tmp_path_factory.mktemp("slow"), gpu=SLOW)
+    try:
+        node.deploy(APPS / "one_gpu.py")
+        yield node
+        assert node.stop() == 0, node.log
+        assert not node.processes()
+        assert "Traceback" not in node.log, node.log
+        assert not left_in_shared_memory(before)
+        assert not list((node.place / "tmp").iterdir())
+    finally:
+        node.end()
+
+
+@pytest.fixture
+def slow(shared: LiveNode) -> LiveNode:
+    """That node, with a replica that is at rest."""
+    assert shared.value("alpha", number=0) == expected(0)
+    return shared
 
 
 def expected(number: float) -> list[float]:
-    return one_gpu.answer(one_gpu.layers(), number)
+    return one_gpu.answer(weights(), number)
 
 
 @contextmanager
 def restoring(node: LiveNode, number: float) -> Iterator[Future[Any]]:
     """A call of alpha whose weights are on their way."""
-    park(node)
+    node.park("alpha")
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(node.value, "alpha", number=number)
-        eventually(lambda: memory(node)["mappings"] == 1, "the restore to begin")
+        eventually(lambda: node.memory()["mappings"] == 1, "the restore to begin")
         yield call
 
 
@@ -93,10 +108,11 @@ def test_a_worker_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> Non
 
 
 def test_an_owner_that_is_killed_in_a_restore_is_replaced(slow: LiveNode) -> None:
+    before = slow.memory()
     with restoring(slow, 2) as call:
-        os.kill(memory(slow)["pid"], signal.SIGKILL)
+        os.kill(before["pid"], signal.SIGKILL)
         assert call.result() == expected(2)
-    assert memory(slow)["restarts"] == 1
+    assert slow.memory()["restarts"] == before["restarts"] + 1
     assert_nothing_leaked(slow)
 
 
@@ -113,27 +129,31 @@ def test_an_owner_that_is_killed_while_a_replica_starts_is_replaced(
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(node.value, "starts-slowly")
         eventually(lambda: begun.read_text() != before, "setup() to run")
-        os.kill(memory(node)["pid"], signal.SIGKILL)
+        os.kill(node.memory()["pid"], signal.SIGKILL)
         assert call.result() == 1
-    assert memory(node)["restarts"] == 1
+    assert node.memory()["restarts"] == 1
 
 
-def test_a_node_that_is_killed_in_a_restore_leaves_nothing(
-    slow: LiveNode, start: StartNode
-) -> None:
-    park(slow)
-    call = slow.begin("alpha", number=3)
-    eventually(lambda: memory(slow)["mappings"] == 1, "the restore to begin")
-    slow.kill()  # and waits until none of its processes is left
+def test_a_node_that_is_killed_in_a_restore_leaves_nothing(start: StartNode) -> None:
+    before = set(SHARED_MEMORY.iterdir())
+    node = start(gpu=SLOW)
+    node.deploy(APPS / "one_gpu.py")
+    node.park("alpha")
+    call = node.begin("alpha", number=3)
+    eventually(lambda: node.memory()["mappings"] == 1, "the restore to begin")
+    node.kill()  # and waits until none of its processes is left
     call.close()
-    again = start(slow.place, gpu=SLOW)
-    slow.process, slow.http, slow.url = again.process, again.http, again.url
-    assert slow.value("alpha", number=3) == expected(3)
-    assert_nothing_leaked(slow)
+    assert not left_in_shared_memory(before)
+    again = start(gpu=SLOW)
+    assert again.value("alpha", number=3) == expected(3)
+    assert_nothing_leaked(again)
+    assert again.stop() == 0, again.log
+    assert "Traceback" not in again.log, again.log
+    assert not list((again.place / "tmp").iterdir())
 
 
 def test_a_caller_that_leaves_in_a_restore_leaves_the_replica_for_the_next(slow: LiveNode) -> None:
-    park(slow)
+    slow.park("alpha")
     (pid,) = slow.pids("alpha")
     slow.begin("alpha", number=4).close()
     assert slow.value("alpha", number=4) == expected(4)
@@ -151,7 +171,7 @@ def test_parks_that_race_restores_spoil_no_answer(start: StartNode) -> None:
     with ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(call, draw.randrange(5)) for _ in range(60)]
         while not all(each.done() for each in calls):
-            park(node)
+            node.park("alpha")
         assert all(each.result() for each in calls)
     assert_nothing_leaked(node)
 
@@ -168,27 +188,44 @@ def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode
     assert node.log.count("The memory owner cannot be started") == 1
 
 
+@pytest.mark.parametrize(
+    ("device", "code", "reason"),
+    [
+        ("cuda:99", 1, "(cuda-bindings is not|cuDeviceGet|cuInit|there is no driver)"),
+        ("gpu0", 2, "there is no device 'gpu0'"),
+    ],
+)
+def test_a_node_whose_configuration_names_a_device_that_is_not_there_does_not_start(
+    tmp_path: Path, device: str, code: int, reason: str
+) -> None:
+    node = launch(tmp_path, gpu={**SLOW, "devices": [device]})
+    try:
+        assert node.wait() == code
+    finally:
+        node.end()
+    (sentence,) = node.log.splitlines()
+    assert re.search(f"gpu.devices of config.toml cannot be used: {reason}", sentence)
+    assert not node.processes()
+
+
 def test_the_log_tells_of_owners_that_end_and_begin(slow: LiveNode) -> None:
-    first = memory(slow)["pid"]
+    first, begun = slow.memory()["pid"], len(slow.log)
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: "The memory owner runs as process" in slow.log, "the next owner")
-    assert f"The memory owner, process {first}, is lost: it has ended. Another" in slow.log
-    assert f"The memory owner runs as process {memory(slow)['pid']}." in slow.log
+    eventually(lambda: "The memory owner runs as process" in slow.log[begun:], "the next owner")
+    told = slow.log[begun:]
+    assert f"The memory owner, process {first}, is lost: it has ended. Another" in told
+    assert f"The memory owner runs as process {slow.memory()['pid']}." in told
 
 
 def test_an_owner_that_hangs_is_replaced(slow: LiveNode) -> None:
-    first = memory(slow)["pid"]
-    os.kill(first, signal.SIGSTOP)
+    first = slow.memory()
+    os.kill(first["pid"], signal.SIGSTOP)
     assert slow.http.get("/status").json()["memory_fault"] == "It does not answer."
-    eventually(lambda: f"process {first}, is lost: it did not answer" in slow.log, "its end")
+    end = f"process {first['pid']}, is lost: it did not answer"
+    eventually(lambda: end in slow.log, "its end")
     assert slow.value("alpha", number=6) == expected(6)
-    assert memory(slow)["restarts"] == 1
+    assert slow.memory()["restarts"] == first["restarts"] + 1
     assert_nothing_leaked(slow)
-
-
-def park(node: LiveNode) -> None:
-    answer = node.http.post("/functions/alpha/park", json={"to": "parked"})
-    assert answer.status_code == 200, answer.text
 
 
 def assert_nothing_leaked(node: LiveNode) -> None:
@@ -196,25 +233,15 @@ def assert_nothing_leaked(node: LiveNode) -> None:
     from one round to the next."""
 
     def is_empty() -> bool:
-        found = memory(node)
+        found = node.memory()
         resident_bytes = found["devices"][0]["resident_bytes"]
         return bool(found["mappings"] == found["workers"] == resident_bytes == 0)
 
     def rest() -> int:
-        node.http.post("/functions/alpha/park", json={"to": "absent"})
+        node.park("alpha", "absent")
         eventually(is_empty, "the owner to have all back")
-        return psutil.Process(memory(node)["pid"]).num_fds()
+        return psutil.Process(node.memory()["pid"]).num_fds()
 
     before = rest()
     assert node.value("alpha", number=1) == expected(1)
     eventually(lambda: rest() <= before, "the owner's descriptors to be closed")
-
-
-def memory(node: LiveNode) -> Document:
-    def found() -> Document | None:
-        document: Document | None = node.http.get("/status").json()["memory"]
-        return document
-
-    document = eventually(found, "an owner")
-    assert document is not None
-    return document

@@ -8,13 +8,14 @@ import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import psutil
 import pytest
 from apps import gpus
 from deadlines import eventually
-from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table, start_node
+from live_node import APPS, DeployFailed, LiveNode, StartNode, Table, start_node
 
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
@@ -27,6 +28,7 @@ SMALL: Table = {
     "context": "0B",
 }
 SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+weights = cache(gpus.layers)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
 def small(shared: LiveNode) -> LiveNode:
     """That node, with nothing on its GPU."""
     for name in (*SEEDS, "sleeper"):
-        shared.http.post(f"/functions/{name}/park", json={"to": "absent"})
-    eventually(lambda: memory(shared)["mappings"] == 0, "the GPU to be empty")
+        shared.park(name, "absent")
+    eventually(lambda: shared.memory()["mappings"] == 0, "the GPU to be empty")
     return shared
 
 
@@ -61,16 +63,16 @@ def single(start: StartNode) -> LiveNode:
 
 
 def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(gpus.layers(SEEDS[name]), number)
+    return gpus.answer(weights(SEEDS[name]), number)
 
 
 def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) -> None:
     described = small.describe("sleeper")
     assert described["snapshot"] is not None, described["snapshot_reason"]
     pid, *first = small.value("sleeper", number=1.5)
-    assert first == gpus.answer(gpus.layers(4), 1.5)
+    assert first == gpus.answer(weights(4), 1.5)
     eventually(lambda: small.states("sleeper") == ["parked"], "it to park")
-    assert memory(small)["mappings"] == 0
+    assert small.memory()["mappings"] == 0
     back = small.call("sleeper", number=1.5)
     assert back.json() == [pid, *first]
     assert small.row(back).restore_us > 0
@@ -79,7 +81,7 @@ def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) ->
 def test_more_functions_than_fit_take_turns(small: LiveNode) -> None:
     for number, name in enumerate(("alpha", "beta", "gamma") * 4):
         assert small.value(name, number=number) == expected(name, number)
-        assert memory(small)["devices"][0]["resident_bytes"] <= 40 * MIB
+        assert small.memory()["devices"][0]["resident_bytes"] <= 40 * MIB
     states = sorted(state for name in SEEDS for state in small.states(name))
     assert states == ["parked", "ready", "ready"]
 
@@ -103,12 +105,12 @@ def test_many_calls_at_once_are_all_right(small: LiveNode) -> None:
 
 
 def test_an_owner_that_is_killed_is_replaced_and_nothing_is_lost(small: LiveNode) -> None:
-    before = memory(small)
+    before = small.memory()
     assert small.value("alpha", number=1) == expected("alpha", 1)
     os.kill(before["pid"], signal.SIGKILL)
     for name in SEEDS:
         assert small.value(name, number=2) == expected(name, 2)
-    after = memory(small)
+    after = small.memory()
     assert after["pid"] != before["pid"]
     assert after["restarts"] == before["restarts"] + 1
     assert after["mappings"] == 2
@@ -118,7 +120,7 @@ def test_an_owner_that_is_killed_leaves_running_calls_alone(small: LiveNode) -> 
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(small.value, "alpha", number=1, seconds=1)
         eventually(lambda: small.states("alpha") == ["busy"], "the call to run")
-        os.kill(memory(small)["pid"], signal.SIGKILL)
+        os.kill(small.memory()["pid"], signal.SIGKILL)
         assert running.result() == expected("alpha", 1)
     assert small.value("alpha", number=3) == expected("alpha", 3)
 
@@ -131,13 +133,14 @@ def test_nothing_leaks_when_workers_die_again_and_again(small: LiveNode) -> None
         eventually(lambda: pid not in small.pids(name), "its end to be seen")
 
     def owner_at_rest() -> bool:
-        found = memory(small)
-        return bool(found["mappings"] == 0 and found["workers"] == 0)
+        # With the spare worker, which has descriptors of the node's, too.
+        found = small.memory()
+        return bool(found["mappings"] == found["workers"] == 0 and found["warm"] == [1])
 
     for name in SEEDS:
         kill_one(name)
     eventually(owner_at_rest, "the owner to take all back")
-    owner, node = psutil.Process(memory(small)["pid"]), psutil.Process(small.process.pid)
+    owner, node = psutil.Process(small.memory()["pid"]), psutil.Process(small.process.pid)
     before = owner.num_fds(), node.num_fds()
     for name in ("alpha", "beta", "gamma") * 3:
         kill_one(name)
@@ -155,14 +158,14 @@ def test_a_flipped_byte_is_refused_and_the_function_runs_setup(single: LiveNode)
         last = file.read(1)
         file.seek(-5, os.SEEK_END)
         file.write(bytes([last[0] ^ 1]))
-    os.kill(memory(single)["pid"], signal.SIGKILL)  # the arena's copy was right
+    os.kill(single.memory()["pid"], signal.SIGKILL)  # the arena's copy was right
     assert single.value("alpha", number=1) == expected("alpha", 1)
     assert single.metric("dsfn_failed_restores_total", function="alpha") > 0
 
 
 def test_a_node_that_is_killed_takes_its_owner_along(single: LiveNode, start: StartNode) -> None:
     single.value("alpha", number=1)
-    owner = memory(single)["pid"]
+    owner = single.memory()["pid"]
     single.kill()
     eventually(lambda: has_ended(owner), "the owner to end")
     again = start(single.place, gpu=SMALL)
@@ -189,7 +192,7 @@ def test_contexts_of_parked_replicas_are_frozen_when_they_add_up(start: StartNod
     node.deploy(APPS / "gpus.py")
     for name in SEEDS:
         assert node.value(name, number=1) == expected(name, 1)
-        node.http.post(f"/functions/{name}/park", json={"to": "parked"})
+        node.park(name)
 
     def is_settled() -> bool:
         states = sorted(state for name in SEEDS for state in node.states(name))
@@ -206,7 +209,7 @@ def test_slabs_leave_the_arena_for_others_and_come_back(start: StartNode) -> Non
     assert all(node.describe(name)["snapshot"] for name in SEEDS)
     for number, name in enumerate(("alpha", "beta", "gamma") * 3):
         assert node.value(name, number=number) == expected(name, number)
-    assert memory(node)["slabs"] == 2
+    assert node.memory()["slabs"] == 2
 
 
 def test_pinned_slabs_stay_in_the_arena_and_others_can_be_fetched_ahead(start: StartNode) -> None:
@@ -251,7 +254,7 @@ def test_replicas_are_spread_over_gpus_and_one_may_have_several(
     node.deploy(APPS / "gpus.py")
     for name in ("alpha", "beta"):
         assert node.value(name, number=1) == expected(name, 1)
-    assert [gpu["resident_bytes"] for gpu in memory(node)["devices"]] == [16 * MIB, 16 * MIB]
+    assert [gpu["resident_bytes"] for gpu in node.memory()["devices"]] == [16 * MIB, 16 * MIB]
     app = tmp_path / "pair.py"
     app.write_text(
         "import dsfn, torch\n"
@@ -285,13 +288,16 @@ def test_an_arena_that_is_too_small_deploys_without_a_snapshot(start: StartNode)
 
 def test_the_status_says_where_every_byte_is(small: LiveNode) -> None:
     small.value("alpha", number=1)
-    eventually(lambda: memory(small)["warm"] == [1], "a spare worker")
-    found = memory(small)
+    eventually(lambda: small.memory()["warm"] == [1], "a spare worker")
+    found = small.memory()
     assert set(found) == set(MemoryDocument.__annotations__)
     assert set(found["devices"][0]) == set(DeviceDocument.__annotations__)
     assert set(found["links"][0]) == set(LinkDocument.__annotations__)
     assert found["arena_used_bytes"] + found["arena_free_bytes"] == found["arena_bytes"]
-    assert found["devices"][0]["resident_bytes"] == 16 * MIB
+    (device,) = found["devices"]
+    assert device["resident_bytes"] == 16 * MIB
+    places = ("resident", "pooled", "neighbour", "staging", "free")
+    assert sum(device[f"{place}_bytes"] for place in places) == device["total_bytes"]
 
 
 def has_ended(pid: int) -> bool:
@@ -299,15 +305,3 @@ def has_ended(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def memory(node: LiveNode) -> Document:
-    """What the owner holds, once there is one."""
-
-    def found() -> Document | None:
-        document: Document | None = node.http.get("/status").json()["memory"]
-        return document
-
-    document = eventually(found, "an owner")
-    assert document is not None
-    return document

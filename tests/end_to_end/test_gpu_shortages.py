@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 from apps import gpus
 from deadlines import eventually
-from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, Table
+from live_node import APPS, DeployFailed, LiveNode, StartNode, Table, start_node
 
 MIB = 1 << 20
 SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
+weights = cache(gpus.layers)
 # One of the models, 16 MiB each, fits the GPU, and all fit the arena.
 ONE_FITS: Table = {
     "devices": [f"host:{20 * MIB}:0"],
@@ -27,30 +29,39 @@ ONE_FITS: Table = {
 
 
 def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(gpus.layers(SEEDS[name]), number)
+    return gpus.answer(weights(SEEDS[name]), number)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    """A node with room for one of its functions."""
+    node = start_node(tmp_path_factory.mktemp("crowded"), gpu=ONE_FITS, queue_timeout_s=20)
+    try:
+        node.deploy(APPS / "gpus.py")
+        yield node
+        assert_no_traceback(node)
+    finally:
+        node.end()
 
 
 @pytest.mark.parametrize("victim", ["worker", "owner"])
 def test_a_replica_that_ends_while_it_waits_for_room_takes_none_with_it(
-    start: StartNode, victim: str
+    crowded: LiveNode, victim: str
 ) -> None:
-    node = start(gpu=ONE_FITS, queue_timeout_s=20)
-    node.deploy(APPS / "gpus.py")
     for name in ("alpha", "beta"):  # alpha is parked for beta
-        assert node.value(name, number=0) == expected(name, 0)
-    (waits,) = node.pids("alpha")
+        assert crowded.value(name, number=0) == expected(name, 0)
+    (waits,) = crowded.pids("alpha")
     with ThreadPoolExecutor(2) as threads:
-        busy = threads.submit(node.value, "beta", number=1, seconds=1.5)
-        eventually(lambda: node.states("beta") == ["busy"], "beta to run")
-        waiting = threads.submit(node.value, "alpha", number=1)
-        eventually(lambda: node.states("alpha") == ["starting"], "alpha to wait for room")
-        os.kill(waits if victim == "worker" else memory(node)["pid"], signal.SIGKILL)
+        busy = threads.submit(crowded.value, "beta", number=1, seconds=1.5)
+        eventually(lambda: crowded.states("beta") == ["busy"], "beta to run")
+        waiting = threads.submit(crowded.value, "alpha", number=1)
+        eventually(lambda: crowded.states("alpha") == ["starting"], "alpha to wait for room")
+        os.kill(waits if victim == "worker" else crowded.memory()["pid"], signal.SIGKILL)
         assert busy.result() == expected("beta", 1)
         assert waiting.result() == expected("alpha", 1)
     for number, name in enumerate(("alpha", "beta") * 2):
-        assert node.value(name, number=number) == expected(name, number)
-    assert memory(node)["devices"][0]["resident_bytes"] == 16 * MIB
-    assert_no_traceback(node)
+        assert crowded.value(name, number=number) == expected(name, number)
+    assert crowded.memory()["devices"][0]["resident_bytes"] == 16 * MIB
 
 
 def test_weights_that_somebody_waits_for_do_not_leave_the_arena(start: StartNode) -> None:
@@ -81,7 +92,7 @@ def test_who_needs_the_arena_waits_for_what_is_on_its_way_from_there(start: Star
     )
     node.deploy(APPS / "gpus.py")
     for name in SEEDS:
-        rest(node, name)
+        node.park(name, "absent")
     with ThreadPoolExecutor(3) as threads:
         calls = {}
         for count, name in enumerate(("alpha", "beta"), 1):
@@ -127,7 +138,7 @@ def test_a_slab_that_no_arena_could_hold_has_nothing_leave_it(
         "        return int(self.weights[0])\n"
     )
     assert "The arena has no room" in node.deploy(app)["large"]["snapshot_reason"]
-    assert memory(node)["slabs"] == 1
+    assert node.memory()["slabs"] == 1
 
 
 GREEDY = """
@@ -197,23 +208,7 @@ def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
 
 
 def is_copying(node: LiveNode, count: int) -> bool:
-    return bool(memory(node)["mappings"] == count)
-
-
-def rest(node: LiveNode, name: str) -> None:
-    """Has a function's replicas end."""
-    answer = node.http.post(f"/functions/{name}/park", json={"to": "absent"})
-    assert answer.status_code == 200, answer.text
-
-
-def memory(node: LiveNode) -> Document:
-    def found() -> Document | None:
-        document: Document | None = node.http.get("/status").json()["memory"]
-        return document
-
-    document = eventually(found, "an owner")
-    assert document is not None
-    return document
+    return bool(node.memory()["mappings"] == count)
 
 
 def assert_no_traceback(node: LiveNode) -> None:

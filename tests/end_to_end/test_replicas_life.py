@@ -49,6 +49,25 @@ def test_an_idle_function_parks_then_goes_and_comes_back(node: LiveNode) -> None
     assert node.pids("napper") != pids
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Content-Type": "text/plain"}, 415), ({"Accept": "image/png"}, 406)],
+)
+def test_a_call_that_cannot_fit_is_refused_and_brings_no_replica_back(
+    node: LiveNode, headers: dict[str, str], status: int
+) -> None:
+    node.http.post("/functions/napper/park", json={"to": "absent"})
+    rejected = node.metric("dsfn_invocations_total", function="napper", status="rejected")
+    answer = node.http.post("/functions/napper", content=b"{}", headers=headers)
+    assert answer.status_code == status, answer.text
+    row = node.row(answer)
+    assert (row.status, row.held_us, row.restore_us) == ("rejected", 0, 0)
+    assert row.revision == node.describe("napper")["revision"]
+    after = node.metric("dsfn_invocations_total", function="napper", status="rejected")
+    assert after == rejected + 1
+    assert node.describe("napper")["state"] == "absent"
+
+
 def test_a_parked_replica_comes_back_in_the_same_process(node: LiveNode) -> None:
     assert node.value("napper") == 499_500
     pids = node.pids("napper")

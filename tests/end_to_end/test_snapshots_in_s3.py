@@ -170,6 +170,8 @@ def test_a_store_that_is_away_leaves_the_call_its_setup(shared: Stored) -> None:
     before = shared.node.metric("dsfn_failed_restores_total", function="heavy")
     shared.proxy.inject(Fault("refused"), "GET", "", times=1000)
     assert not shared.call()["restored"]
+    (last, *_) = shared.node.http.get("/functions/heavy/timeline").json()["calls"]
+    assert last["phases_us"]["start.pull"] > 500_000, "it was asked for again and again"
     reason = show_when_away(shared)
     assert "503" in reason
     assert shared.node.metric("dsfn_failed_restores_total", function="heavy") > before

@@ -82,6 +82,8 @@ def test_durations_are_read_in_their_units(value: float | str, seconds: float) -
         {"name": "a" * 64},
         {"gpu": -1.0},
         {"gpu": 1.5},
+        {"gpu": float("inf")},
+        {"gpu": float("nan")},
         {"memory_bytes": 0},
         {"concurrency": 0},
         {"min_replicas": 9},

@@ -173,12 +173,12 @@ def test_a_client_that_takes_no_form_of_the_result_is_told_which_there_are(
 
 
 def test_what_can_never_be_accepted_is_known_before_the_call() -> None:
-    check_accept(signature_of(image), "image/jpeg")
-    check_accept(signature_of(image), "*/*")
-    check_accept(signature_of(numbers), "text/event-stream")
+    check_accept(signature_of(image).outline.result, "image/jpeg")
+    check_accept(signature_of(image).outline.result, "*/*")
+    check_accept(signature_of(numbers).outline.result, "text/event-stream")
     for target, accept in ((image, "text/html"), (numbers, "image/png"), (tensor, "image/*")):
         with pytest.raises(NotAcceptable):
-            check_accept(signature_of(target), accept)
+            check_accept(signature_of(target).outline.result, accept)
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_a_result_that_holds_itself_is_refused() -> None:
 
 
 def test_streams_are_server_sent_events_or_raw_chunks() -> None:
-    assert stream_content_type(signature_of(numbers)) == "text/event-stream"
-    assert stream_content_type(signature_of(words)) == "text/event-stream"
-    assert stream_content_type(signature_of(events)) == "text/event-stream"
-    assert stream_content_type(signature_of(images)) == "application/octet-stream"
+    assert stream_content_type(signature_of(numbers).result.kind) == "text/event-stream"
+    assert stream_content_type(signature_of(words).result.kind) == "text/event-stream"
+    assert stream_content_type(signature_of(events).result.kind) == "text/event-stream"
+    assert stream_content_type(signature_of(images).result.kind) == "application/octet-stream"
     assert encode_item(signature_of(numbers), 5) == b"data: 5\n\n"
     assert encode_item(signature_of(words), "a\r\nb\n") == b"data: a\ndata: b\ndata: \n\n"
     assert encode_item(signature_of(images), PNG) == PNG.data

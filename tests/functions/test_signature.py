@@ -66,9 +66,9 @@ def test_the_content_types_follow_from_the_parameters() -> None:
     def plain(top: int) -> None: ...
 
     common = ("application/json", "application/cloudevents+json")
-    assert signature_of(one).request_content_types == ("image/*", *common)
-    assert signature_of(two).request_content_types == ("multipart/form-data", *common)
-    assert signature_of(plain).request_content_types == common
+    assert signature_of(one).outline.request_content_types() == ("image/*", *common)
+    assert signature_of(two).outline.request_content_types() == ("multipart/form-data", *common)
+    assert signature_of(plain).outline.request_content_types() == common
 
 
 def test_streams_are_read_from_iterators_of_every_kind() -> None:

@@ -60,6 +60,7 @@ def test_the_memory_of_gpus_is_read_with_its_units(tmp_path: Path) -> None:
         ('[gpu]\ndevices = "cuda:0"', "gpu.devices"),
         ('[gpu]\ndevices = ["cuda:0", "cuda:0"]', "twice"),
         ('[gpu]\narena = "much"', "gpu.arena"),
+        ('[gpu]\narena = "0B"', "gpu.arena"),
         ("[gpu]\nreserve = -1", "gpu.reserve"),
         ("[gpu]\nwarm = 17", "gpu.warm"),
         ("[gpu]\ncolour = 1", "gpu.colour"),

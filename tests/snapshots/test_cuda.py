@@ -20,7 +20,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs an NVIDIA GPU", allow_module_level=True)
 pytest.importorskip("cuda.bindings", reason="needs the extra dsfn[cuda]")
 
-from dsfn.functions.errors import MemoryFull, OwnerLost, SnapshotError
+from dsfn.functions.errors import DeviceFault, MemoryFull, OwnerLost, SnapshotError
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.cpu import CpuMemory
@@ -28,6 +28,7 @@ from dsfn.snapshots.cuda import CudaMemory
 from dsfn.snapshots.memory import Memory
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.cuda import CudaDevice
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.restore import Restored, restore
 from dsfn.snapshots.verify import verify
@@ -305,3 +306,8 @@ def test_many_restores_leak_neither_memory_nor_descriptors(tmp_path: Path) -> No
             assert abs(after[0] - before[0]) <= 4 * MIB
 
     run(scenario)
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(DeviceFault, match="There is no GPU 1000"):
+        CudaDevice(1000)

@@ -26,10 +26,13 @@ from owner_scenes import (
 )
 
 from dsfn.functions.errors import (
+    DeviceFault,
     OwnerLost,
+    UsageError,
 )
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.errors import is_lasting, memory_full
 from dsfn.snapshots.restore import restore
 
 WORKER = """
@@ -172,3 +175,10 @@ def test_the_owner_ends_with_its_node() -> None:
         time.sleep(0.01)
     stat = Path(f"/proc/{pid}/stat")
     assert not stat.exists() or stat.read_text().split()[2] == "Z"  # nobody reaps orphans here
+
+
+def test_what_an_owner_lacks_for_ever_is_told_from_what_may_come_free() -> None:
+    assert is_lasting(DeviceFault("No such device.", operation="cuDeviceGet", code=101))
+    assert is_lasting(UsageError("There is no device 'gpu0'."))
+    assert not is_lasting(DeviceFault("Full.", operation="cuMemHostRegister", code=2))
+    assert not is_lasting(memory_full("device", 2, 1))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import dsfn.__main__  # noqa: F401  # every command, not the runtime's alone
 from dsfn.runtime.cli import app
 
 

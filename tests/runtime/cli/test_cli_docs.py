@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 import typer.main
 from cli_documents import DOCS, documented, section
 
+import dsfn.__main__  # noqa: F401  # every command, not the runtime's alone
 from dsfn.runtime.cli.app import app
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
 
+@cache
 def _commands() -> dict[str, list[str]]:
     """Every command's options by its full name."""
     found: dict[str, list[str]] = {}

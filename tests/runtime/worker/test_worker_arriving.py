@@ -128,7 +128,10 @@ def test_time_that_weights_take_is_not_the_calls(spawn: Spawn, tmp_path: Path) -
         number = scene.worker.begin(b'{"layer":3}')
         frame = scene.worker.receive()
         assert frame.call == number
-        assert frames.decode_result(frame.payload).busy_us < 500_000
+        result = frames.decode_result(frame.payload)
+        assert result.busy_us < 500_000 < result.weights_us
+        scene.worker.begin(b'{"layer":3}')
+        assert frames.decode_result(scene.worker.receive().payload).weights_us == 0
 
 
 @pytest.mark.parametrize("swallow", [False, True])

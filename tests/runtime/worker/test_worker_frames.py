@@ -37,15 +37,16 @@ def test_a_call_comes_out_as_it_went_in(
     assert bytes(call.body) == body
 
 
-@given(numbers, st.text(max_size=40), bodies, st.booleans())
+@given(numbers, numbers, st.text(max_size=40), bodies, st.booleans())
 def test_a_result_comes_out_as_it_went_in(
-    busy_us: int, content_type: str, body: bytes, streaming: bool
+    busy_us: int, weights_us: int, content_type: str, body: bytes, streaming: bool
 ) -> None:
     (frame,) = FrameReader().feed(
-        frames.encode_result(7, busy_us, content_type, body, streaming=streaming)
+        frames.encode_result(7, busy_us, content_type, body, streaming, weights_us)
     )
     result = frames.decode_result(frame.payload)
     assert (result.busy_us, result.streaming) == (busy_us, streaming)
+    assert result.weights_us == weights_us
     assert (result.content_type, bytes(result.body)) == (content_type, body)
 
 

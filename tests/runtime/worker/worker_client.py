@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 from dsfn.runtime.worker.messages import Load, Message, Preload, Spawn
@@ -186,9 +187,10 @@ def fork_server(path: Path | None = None) -> Iterator[ForkServer]:
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
+    program = [sys.executable, "-m", "dsfn.runtime.worker.forkserver"]
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dsfn.runtime.worker.forkserver", str(theirs.fileno())],
+            [*program, str(theirs.fileno()), ",".join(LIBRARIES)],
             pass_fds=[theirs.fileno()],
             env=environment,
             start_new_session=True,

@@ -62,7 +62,7 @@ def test_a_revision_that_a_run_is_pinned_to_keeps_its_replicas(
     registry.delete("echo")
     assert not retired(pools, OLD) and retired(pools, NEW)
     pinned.clear()
-    assert pools.release() == 1
+    assert registry.release() == 1
     assert retired(pools, OLD)
     assert registry.find(OLD.id) is None
 

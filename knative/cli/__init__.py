@@ -1,0 +1,1 @@
+"""Commands of `dsfn` that are about a cluster."""

@@ -1,0 +1,177 @@
+"""`dsfn platform`: install, upgrade, status, uninstall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dsfn.functions.errors import Conflict, NotFound, UsageError
+from dsfn.runtime.cli.options import JsonOption
+from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from dsfn.knative.cluster.installation import Installation
+
+ContextOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A context of kubeconfig, instead of its current one."),
+]
+NamespaceOption = Annotated[str, typer.Option(metavar="NAME", help="The platform's namespace.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+]
+OutputOption = Annotated[
+    Literal["yaml"] | None,
+    typer.Option("--output", "-o", help="Print manifests for `kubectl apply`, and do nothing."),
+]
+FeaturesOption = Annotated[
+    bool, typer.Option("--enable-features", help="Switch on Knative's feature flags.")
+]
+TimeoutOption = Annotated[
+    int, typer.Option(metavar="SECONDS", min=1, help="How long to wait for an object.")
+]
+_NAMESPACE = "dsfn"
+_TIMEOUT_S = 120
+
+
+def install(
+    context: ContextOption = None,
+    namespace: NamespaceOption = _NAMESPACE,
+    dry_run: DryRunOption = False,
+    output: OutputOption = None,
+    enable_features: FeaturesOption = False,
+    timeout: TimeoutOption = _TIMEOUT_S,
+    json_output: JsonOption = False,
+) -> None:
+    """Install dsfn into a cluster; where it is installed, make it complete."""
+    if output is not None:
+        _print_manifests(namespace, json_output)
+        return
+    installation = _open(context, namespace)
+    _apply(installation, enable_features, dry_run, timeout, json_output)
+
+
+def upgrade(
+    context: ContextOption = None,
+    namespace: NamespaceOption = _NAMESPACE,
+    dry_run: DryRunOption = False,
+    enable_features: FeaturesOption = False,
+    timeout: TimeoutOption = _TIMEOUT_S,
+    json_output: JsonOption = False,
+) -> None:
+    """Bring an installed platform to this version of dsfn."""
+    installation = _open(context, namespace)
+    if not installation.is_there():
+        raise NotFound(_not_installed(installation), kind="Namespace", name=namespace)
+    _apply(installation, enable_features, dry_run, timeout, json_output)
+
+
+def status(
+    context: ContextOption = None,
+    namespace: NamespaceOption = _NAMESPACE,
+    json_output: JsonOption = False,
+) -> None:
+    """Show how the platform is; exits with 1 when something is not as it should be."""
+    from dsfn.knative.cli.shown import platform_document
+
+    document = platform_document(_open(context, namespace))
+    if json_output:
+        print_json(document)
+    else:
+        rows = [
+            (each["object"], each["state"], each["reason"] or "") for each in document["objects"]
+        ]
+        print_table((Column("object"), Column("state"), Column("reason")), rows, empty="")
+        say(f"functions: {', '.join(document['functions']) or 'none'}")
+        _tell_of_features(document["features_off"])
+    if any(each["state"] != "ready" for each in document["objects"]):
+        raise typer.Exit(1)
+
+
+def uninstall(
+    context: ContextOption = None,
+    namespace: NamespaceOption = _NAMESPACE,
+    dry_run: DryRunOption = False,
+    with_functions: Annotated[
+        bool, typer.Option("--with-functions", help="Delete the functions there, too.")
+    ] = False,
+    timeout: TimeoutOption = _TIMEOUT_S,
+    json_output: JsonOption = False,
+) -> None:
+    """Take dsfn out of a cluster."""
+    from dsfn.knative.cli.shown import removed_document
+
+    installation = _open(context, namespace)
+    functions = installation.functions()
+    if functions and not with_functions:
+        raise Conflict(
+            f"Functions are still in namespace {namespace} ({', '.join(functions)}): delete them"
+            " first, or say --with-functions."
+        )
+    manifests = installation.to_remove()
+    if not dry_run:
+        installation.remove(manifests, timeout, complain)
+    if json_output:
+        print_json(removed_document(installation, manifests, dry_run))
+    elif dry_run or not manifests:
+        names = removed_document(installation, manifests, dry_run)["deleted"]
+        say("\n".join(f"- {name}" for name in names) or _not_installed(installation))
+    else:
+        say(f"dsfn is gone from namespace {namespace}.")
+
+
+def _open(context: str | None, namespace: str) -> Installation:
+    from dsfn.knative.cluster.connection import open_cluster
+    from dsfn.knative.cluster.installation import Installation
+    from dsfn.knative.cluster.objects import Objects
+
+    return Installation(Objects(open_cluster(context)), namespace)
+
+
+def _apply(
+    installation: Installation,
+    enable_features: bool,
+    dry_run: bool,
+    timeout_s: int,
+    json_output: bool,
+) -> None:
+    from dsfn.knative.cli.shown import plan_document, plan_lines
+
+    planned = installation.plan(enable_features)
+    if not json_output:
+        say("\n".join(plan_lines(planned)) or "Everything is there as it should be.", flush=True)
+    if not dry_run:
+        installation.carry_out(planned, timeout_s, complain)
+    if json_output:
+        print_json(plan_document(installation, planned, dry_run))
+    else:
+        _tell_of_features([each.flag for each in planned.off])
+
+
+def _print_manifests(namespace: str, json_output: bool) -> None:
+    import yaml
+
+    from dsfn.knative.manifests.platform import platform_objects
+
+    if json_output:
+        raise UsageError("Manifests are printed as YAML or in one JSON document, not both.")
+    say(yaml.safe_dump_all(platform_objects(namespace), sort_keys=False), end="")
+
+
+def _tell_of_features(flags: list[str]) -> None:
+    from dsfn.knative.manifests.features import FEATURES
+
+    for feature in FEATURES:
+        if feature.flag in flags:
+            complain(
+                f"Knative's feature flag {feature.flag} is off: it will refuse"
+                f" {feature.needed_for}. --enable-features switches it on."
+            )
+
+
+def _not_installed(installation: Installation) -> str:
+    return (
+        f"There is no dsfn in namespace {installation.namespace} of context"
+        f" '{installation.objects.cluster.context}'."
+    )

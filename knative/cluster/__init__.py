@@ -1,0 +1,1 @@
+"""A Kubernetes cluster: what is applied to it, and why something there does not come up."""

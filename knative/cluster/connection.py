@@ -1,0 +1,142 @@
+"""A connection to a cluster's API server, as kubeconfig says or from inside a pod."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dsfn.functions.errors import ClusterUnreachable, UsageError
+from dsfn.knative.cluster.refusals import one_line, refusal_of
+
+APPLY = "application/apply-patch+yaml"
+_JSON = "application/json"
+_CONNECT_S = 5.0
+_ANSWER_S = 30.0
+_IN_CLUSTER = "in-cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig."""
+
+    context: str
+    address: str
+    _api: Any = field(repr=False)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = _JSON,
+    ) -> bytes:
+        """What the API server answers. Raises `ClusterError`, `NotFound`."""
+        from kubernetes.client import ApiException
+        from kubernetes.config import ConfigException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            response = self._api.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "*/*", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _preload_content=False,
+                _request_timeout=(_CONNECT_S, _ANSWER_S),
+            )
+            content: bytes = response.data
+            return content
+        except ApiException as error:
+            if not error.status:
+                raise self._unreachable(_cause(error)) from error
+            raise refusal_of(error.status, error.body, f"context '{self.context}'") from error
+        except HTTPError as error:
+            raise self._unreachable(_cause(error)) from error
+        except ConfigException as error:
+            raise UsageError(
+                f"Context '{self.context}' gives no credentials: {one_line(error)}."
+            ) from error
+
+    def document(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """A JSON document. Raises `ClusterError`, `NotFound`."""
+        return json.loads(self.request("GET", path, query))
+
+    def _unreachable(self, reason: str) -> ClusterUnreachable:
+        return ClusterUnreachable(
+            f"The cluster of context '{self.context}' does not answer at {self.address}: {reason}.",
+            address=self.address,
+            reason=reason,
+        )
+
+
+def open_cluster(context: str | None = None) -> Cluster:
+    """The cluster of a context of kubeconfig, by default its current one; in a pod without a
+    kubeconfig, the pod's own.
+
+    Nothing is sent yet. Raises `UsageError`.
+    """
+    try:
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+    except ModuleNotFoundError:
+        raise UsageError(
+            "Clusters need the package kubernetes, which is not installed: run"
+            " `pip install 'dsfn[knative]'`."
+        ) from None
+    configuration = Configuration()
+    if context is None and _is_inside():
+        config.load_incluster_config(client_configuration=configuration)
+        return Cluster(_IN_CLUSTER, configuration.host, ApiClient(configuration))
+    name = _chosen_context(context)
+    try:
+        config.load_kube_config(_kubeconfig(), name, configuration)
+    except (config.ConfigException, OSError) as error:
+        raise UsageError(
+            f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
+        ) from error
+    return Cluster(name, configuration.host, ApiClient(configuration))
+
+
+def _is_inside() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+
+
+def _kubeconfig() -> str:
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+def _chosen_context(context: str | None) -> str:
+    """The context's name. Raises `UsageError` when there is no such context, or none chosen."""
+    import yaml
+    from kubernetes import config
+
+    place = _kubeconfig()
+    # KUBECONFIG may name several files.
+    if not any(Path(each).expanduser().is_file() for each in place.split(os.pathsep)):
+        raise UsageError(f"There is no kubeconfig at {place}; KUBECONFIG says where another is.")
+    try:
+        contexts, current = config.list_kube_config_contexts(place)
+        names = [str(each["name"]) for each in contexts]
+        usual = str(current["name"])
+    except (config.ConfigException, OSError, yaml.YAMLError, TypeError) as error:
+        raise UsageError(f"{place} is no kubeconfig: {one_line(error)}.") from error
+    if context is not None and context not in names:
+        raise UsageError(f"{place} has no context '{context}'; it has {', '.join(names)}.")
+    return context or usual
+
+
+def _cause(error: Exception) -> str:
+    """What the operating system said, out of urllib3's chain of causes, or the chain's end."""
+    text = str(getattr(error, "reason", None) or error)
+    # "...: Failed to establish a new connection: [Errno 111] Connection refused"
+    said = re.search(r"\[[^\]]+\] ([^()]+)", text)
+    return one_line(said[1] if said else text.rpartition("): ")[2])

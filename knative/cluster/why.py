@@ -1,0 +1,111 @@
+"""Why something is not ready, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dsfn.knative.cluster.evidence import Evidence, PodEvidence
+from dsfn.knative.cluster.readiness import condition, why_not
+from dsfn.knative.cluster.refusals import one_line
+from dsfn.knative.manifests.function import FUNCTION
+
+# Of a waiting container: the image was tried more than once, or never will be.
+_GIVEN_UP = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_PULLING = ("ErrImagePull", "RegistryUnavailable", *_GIVEN_UP)
+_NOT_MADE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+# Of a revision: Knative has asked the registry, which has no such image.
+_NO_IMAGE = "ContainerMissing"
+# A container that has ended so often after its start will do so again.
+_RESTARTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`text` begins in lower case and has no full stop. `is_final`: waiting will not help; `log`:
+    the last lines of what it is about."""
+
+    text: str
+    is_final: bool = False
+    log: str = ""
+
+
+def explain(evidence: Evidence) -> Reason:
+    """The reason that is nearest to the cause: a container's, a pod's, then what Knative says."""
+    reasons = [reason for pod in evidence.pods for reason in _of_pod(pod)]
+    if reasons:
+        return max(reasons, key=lambda reason: reason.is_final)
+    revision = evidence.revision
+    told = (why_not(revision) if revision else "") or why_not(evidence.document)
+    if not told:
+        return Reason("nothing has been said of it yet")
+    cause = condition(revision, "ContainerHealthy").get("reason") if revision else None
+    return Reason(_lowered(told), is_final=cause == _NO_IMAGE)
+
+
+def _of_pod(evidence: PodEvidence) -> Iterator[Reason]:
+    pod = evidence.document
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("reason") == "Unschedulable":
+        yield Reason(f"no node takes its pod ({one_line(scheduled.get('message'))})")
+    statuses = (pod.get("status") or {}).get("containerStatuses", [])
+    for status in statuses:
+        if status["name"] == FUNCTION and (reason := _of_container(status, evidence)):
+            yield reason
+    # Knative's own container asks the function's whether it is ready.
+    if statuses and all("running" in each["state"] for each in statuses):
+        if not all(each["ready"] for each in statuses):
+            yield _of_silence(evidence)
+
+
+def _of_container(status: dict[str, Any], evidence: PodEvidence) -> Reason | None:
+    waiting: dict[str, Any] = status.get("state", {}).get("waiting") or {}
+    reason, message = waiting.get("reason", ""), one_line(waiting.get("message", ""))
+    if reason in _PULLING:
+        told = f" ({message})" if message else ""
+        return Reason(
+            f"the image {status['image']} cannot be pulled{told}", is_final=reason in _GIVEN_UP
+        )
+    if reason in _NOT_MADE:
+        return Reason(f"its container cannot be made ({message})")
+    ended = _ended(status)
+    return _of_crash(status, ended, evidence.log) if ended else None
+
+
+def _ended(status: dict[str, Any]) -> dict[str, Any]:
+    """How the container ended last, if it has."""
+    for when in ("state", "lastState"):
+        if found := status.get(when, {}).get("terminated"):
+            return dict(found)
+    return {}
+
+
+def _of_crash(status: dict[str, Any], ended: dict[str, Any], log: str) -> Reason:
+    times = status.get("restartCount", 0)
+    how = (
+        "out of memory" if ended.get("reason") == "OOMKilled" else f"exit code {ended['exitCode']}"
+    )
+    again = f", {times} times" if times > 1 else ""
+    return Reason(
+        f"its container ends after its start ({how}{again}){_last_words(log)}",
+        is_final=times >= _RESTARTS,
+        log=log,
+    )
+
+
+def _of_silence(evidence: PodEvidence) -> Reason:
+    failed = [each for each in evidence.events if "probe failed" in each]
+    told = f" ({one_line(failed[-1])})" if failed else ""
+    text = f"its container runs and does not get ready{told}{_last_words(evidence.log)}"
+    return Reason(text, log=evidence.log)
+
+
+def _last_words(log: str) -> str:
+    line = one_line(log.rpartition("\n")[2])
+    return f"; it last printed: {line}" if line else ""
+
+
+def _lowered(text: str) -> str:
+    """Made to go on a sentence; names and abbreviations stay as they are."""
+    return text[0].lower() + text[1:] if text[1:2].islower() else text

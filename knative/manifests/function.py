@@ -1,0 +1,174 @@
+"""A revision of a function as a Knative Service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from math import ceil
+
+from dsfn.functions.placement import Placement
+from dsfn.knative.manifests.resources import resources, snapshot_bytes
+from dsfn.knative.manifests.scaling import autoscaling
+from dsfn.knative.manifests.security import restricted
+from dsfn.knative.manifests.traffic import ALL_TO_LATEST, Target, traffic_of
+from dsfn.knative.manifests.words import (
+    FUNCTION_LABEL,
+    REVISION_ANNOTATION,
+    Manifest,
+    labels,
+    service_name,
+)
+from dsfn.runtime.config import Limits
+from dsfn.runtime.model import Revision
+
+SERVING = "serving.knative.dev/v1"
+FUNCTION = "function"
+# Of the ServiceAccount that functions run as, which has no rights.
+FUNCTION_ACCOUNT = "dsfn-function"
+
+_PORT = 8080
+_DIGITS = 10
+# A call waits so long for a replica at most, and what the function's own timeout comes to is
+# answered before Knative cuts the connection.
+_BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
+_TMP_BYTES = 2 << 30
+# Beside the snapshot: the bundle, and the packages of its requirements.
+_BUNDLE_BYTES = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """What the pods of all functions of a tenant have in common.
+
+    `image`: the runtime's, in which no function's code is. `store`: where revisions, bundles and
+    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY"; `store_secret`: the Secret whose
+    keys are the environment variables with which it is opened (AWS_ACCESS_KEY_ID and so on), ""
+    for none. `control_url`: where usage is told.
+    """
+
+    namespace: str
+    image: str
+    store: str
+    control_url: str
+    tenant: str = "default"
+    store_secret: str = ""
+
+
+def function_service(
+    revision: Revision,
+    document_digest: str,
+    settings: PodSettings,
+    traffic: tuple[Target, ...] = ALL_TO_LATEST,
+) -> Manifest:
+    """The Knative Service of a function, its newest revision being this one.
+
+    `document_digest`: under which the revision's document lies in the store. The same values give
+    the same revision's name, and others another, so that applying it twice changes nothing.
+    """
+    name = service_name(revision.function)
+    template = _template(revision, document_digest, settings)
+    template["metadata"]["name"] = revision_name(name, template)
+    return {
+        "apiVersion": SERVING,
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": settings.namespace,
+            "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},
+        },
+        "spec": {"template": template, "traffic": traffic_of(traffic)},
+    }
+
+
+def revision_name(service: str, template: Manifest) -> str:
+    """What Knative is to call the revision that this template makes."""
+    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
+    return f"{service}-{sha256(text.encode()).hexdigest()[:_DIGITS]}"
+
+
+def _template(revision: Revision, document_digest: str, settings: PodSettings) -> Manifest:
+    options = revision.options
+    timeout_s = ceil(options.timeout_s) + _BEYOND_TIMEOUT_S
+    return {
+        "metadata": {
+            "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},
+            "annotations": {**autoscaling(options), REVISION_ANNOTATION: revision.id},
+        },
+        "spec": {
+            "serviceAccountName": FUNCTION_ACCOUNT,
+            "automountServiceAccountToken": False,
+            # Else a pod's environment grows with every Service of the namespace.
+            "enableServiceLinks": False,
+            "containerConcurrency": options.concurrency,
+            "timeoutSeconds": timeout_s,
+            "responseStartTimeoutSeconds": timeout_s,
+            "containers": [_container(revision, document_digest, settings)],
+            "volumes": _volumes(revision),
+            **_placed(options.placement, revision.function),
+        },
+    }
+
+
+def _container(revision: Revision, document_digest: str, settings: PodSettings) -> Manifest:
+    secret = settings.store_secret
+    return {
+        "name": FUNCTION,
+        "image": settings.image,
+        "ports": [{"name": "http1", "containerPort": _PORT}],
+        "env": [
+            {"name": "DSFN_REVISION", "value": document_digest},
+            {"name": "DSFN_STORE", "value": settings.store},
+            {"name": "DSFN_CONTROL", "value": settings.control_url},
+            {"name": "DSFN_TENANT", "value": settings.tenant},
+            # Libraries keep caches at home.
+            {"name": "HOME", "value": "/tmp"},
+        ],
+        **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
+        "resources": resources(revision),
+        "securityContext": restricted(),
+        # Without a period Knative asks many times a second, until the first answer. It adds what
+        # is usual when a Service is made, but refuses a change in which it would have to.
+        "readinessProbe": {"httpGet": {"path": "/health/readiness"}, "successThreshold": 1},
+        "livenessProbe": {
+            "httpGet": {"path": "/health/liveness"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "dsfn", "mountPath": "/dsfn"},
+        ],
+    }
+
+
+def _volumes(revision: Revision) -> list[Manifest]:
+    own_bytes = _BUNDLE_BYTES + snapshot_bytes(revision)
+    return [
+        {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
+        {"name": "dsfn", "emptyDir": {"sizeLimit": str(own_bytes)}},
+    ]
+
+
+def _placed(placement: Placement | None, function: str) -> Manifest:
+    """What a function asks of nodes. Knative takes each of these only with its feature flag."""
+    if placement is None:
+        return {}
+    found: Manifest = {}
+    if placement.node_selector:
+        found["nodeSelector"] = dict(placement.node_selector)
+    if placement.priority_class:
+        found["priorityClassName"] = placement.priority_class
+    if placement.spread:
+        found["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": key,
+                # A pod in a crowded zone is better than none.
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {FUNCTION_LABEL: function}},
+            }
+            for key in placement.spread
+        ]
+    return found

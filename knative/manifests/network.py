@@ -1,0 +1,88 @@
+"""Who may connect to pods, and where pods may connect to.
+
+A cluster whose network knows no policies takes these and applies none.
+"""
+
+from __future__ import annotations
+
+from dsfn.knative.manifests.accounts import CONTROL
+from dsfn.knative.manifests.function import FUNCTION
+from dsfn.knative.manifests.words import COMPONENT, Manifest, labels
+
+# Knative's own namespace, from which the activator sends calls and the autoscaler asks for
+# figures, and those of the ingresses that Knative has.
+_KNATIVE = (
+    "knative-serving",
+    "kourier-system",
+    "istio-system",
+    "contour-external",
+    "contour-internal",
+    "envoy-gateway-system",
+)
+CONTROL_PORT = 8700
+# There clouds tell every pod the credentials of its node.
+_LINK_LOCAL = {"IPv4": ("0.0.0.0/0", "169.254.0.0/16"), "IPv6": ("::/0", "fe80::/10")}
+_NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
+
+def network_policies(namespace: str) -> tuple[Manifest, ...]:
+    """Nobody connects to anything of the namespace, except: Knative to functions; functions,
+    Knative and its dead letters to the control service. Functions connect to everything but
+    link-local addresses."""
+    return (
+        _policy("dsfn-deny", namespace, "platform", {}, {"policyTypes": ["Ingress"]}),
+        _policy(
+            "dsfn-functions",
+            namespace,
+            FUNCTION,
+            {COMPONENT: FUNCTION},
+            {
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{"from": [_namespaces(*_KNATIVE)]}],
+                "egress": [
+                    # The cluster's DNS may have a link-local address, too.
+                    {"ports": [{"protocol": each, "port": 53} for each in ("UDP", "TCP")]},
+                    {"to": [_all_but(*each) for each in _LINK_LOCAL.values()]},
+                ],
+            },
+        ),
+        _policy(
+            "dsfn-control",
+            namespace,
+            CONTROL,
+            {COMPONENT: CONTROL},
+            {
+                "policyTypes": ["Ingress"],
+                "ingress": [
+                    {
+                        "from": [
+                            {"podSelector": {"matchLabels": {COMPONENT: FUNCTION}}},
+                            _namespaces(*_KNATIVE, "knative-eventing"),
+                        ],
+                        "ports": [{"protocol": "TCP", "port": CONTROL_PORT}],
+                    }
+                ],
+            },
+        ),
+    )
+
+
+def _policy(
+    name: str, namespace: str, component: str, selected: dict[str, str], rules: Manifest
+) -> Manifest:
+    selector = {"matchLabels": selected} if selected else {}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels(component)},
+        "spec": {"podSelector": selector, **rules},
+    }
+
+
+def _namespaces(*names: str) -> Manifest:
+    expression = {"key": _NAMESPACE_NAME, "operator": "In", "values": list(names)}
+    return {"namespaceSelector": {"matchExpressions": [expression]}}
+
+
+def _all_but(everything: str, excepted: str) -> Manifest:
+    return {"ipBlock": {"cidr": everything, "except": [excepted]}}

@@ -1,0 +1,40 @@
+"""Which revisions of a function get its calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dsfn.functions.errors import UsageError
+from dsfn.knative.manifests.words import MAX_TAG, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A share of the calls, in percent. `revision`: Knative's name of it, None for the newest one
+    that is ready; `tag`: begins the host name under which it alone is called, "" for none."""
+
+    percent: int
+    revision: str | None = None
+    tag: str = ""
+
+
+ALL_TO_LATEST = (Target(100),)
+
+
+def traffic_of(targets: tuple[Target, ...]) -> list[Manifest]:
+    """`spec.traffic` of a Knative Service. Raises `UsageError`."""
+    if any(target.percent < 0 for target in targets) or sum(t.percent for t in targets) != 100:
+        raise UsageError("The shares of the traffic must add up to 100 percent.")
+    tags = [target.tag for target in targets if target.tag]
+    if len(set(tags)) < len(tags) or any(len(tag) > MAX_TAG for tag in tags):
+        raise UsageError(f"Tags of traffic must differ, and have at most {MAX_TAG} characters.")
+    return [_entry(target) for target in targets]
+
+
+def _entry(target: Target) -> Manifest:
+    entry: Manifest = {"percent": target.percent, "latestRevision": target.revision is None}
+    if target.revision is not None:
+        entry["revisionName"] = target.revision
+    if target.tag:
+        entry["tag"] = target.tag
+    return entry

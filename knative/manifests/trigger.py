@@ -1,0 +1,83 @@
+"""A function's `@on` as a Trigger of a Broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dsfn.functions.interface import FilterInterface
+from dsfn.knative.manifests.function import FUNCTION, SERVING
+from dsfn.knative.manifests.words import (
+    FUNCTION_LABEL,
+    Manifest,
+    iso_duration,
+    labels,
+    service_name,
+)
+from dsfn.runtime.events.delivery import RetryPolicy
+from dsfn.runtime.model import Revision
+
+EVENTING = "eventing.knative.dev/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterSink:
+    """Where events go that could not be delivered: a path of a Service."""
+
+    service: str
+    path: str
+
+
+def trigger(
+    revision: Revision,
+    namespace: str,
+    broker: str,
+    policy: RetryPolicy,
+    dead_letters: DeadLetterSink | None = None,
+) -> Manifest | None:
+    """Has a Broker's events that fit one of the function's filters call it; None where it has no
+    filter. An event that fits several calls it once."""
+    filters = revision.interface.triggers
+    if not filters:
+        return None
+    name = service_name(revision.function)
+    return {
+        "apiVersion": EVENTING,
+        "kind": "Trigger",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},
+        },
+        "spec": {
+            "broker": broker,
+            "filters": [{"any": [_all_of(each) for each in filters]}],
+            "subscriber": {"ref": {"apiVersion": SERVING, "kind": "Service", "name": name}},
+            "delivery": _delivery(policy, revision.options.timeout_s, dead_letters),
+        },
+    }
+
+
+def _all_of(filter_: FilterInterface) -> Manifest:
+    """Source: https://github.com/cloudevents/spec/blob/main/subscriptions/spec.md#324-filters"""
+    conditions: tuple[tuple[str, Mapping[str, str]], ...] = (
+        ("exact", filter_.exact),
+        ("prefix", filter_.prefix),
+        ("suffix", filter_.suffix),
+    )
+    return {"all": [{dialect: dict(wanted)} for dialect, wanted in conditions if wanted]}
+
+
+def _delivery(
+    policy: RetryPolicy, timeout_s: float, dead_letters: DeadLetterSink | None
+) -> Manifest:
+    found: Manifest = {
+        "retry": policy.retry,
+        "backoffPolicy": policy.backoff_policy,
+        "backoffDelay": iso_duration(policy.backoff_delay_s),
+        "timeout": iso_duration(timeout_s),
+    }
+    if dead_letters is not None:
+        service = {"apiVersion": "v1", "kind": "Service", "name": dead_letters.service}
+        found["deadLetterSink"] = {"ref": service, "uri": dead_letters.path}
+    return found

@@ -1,0 +1,26 @@
+"""`python -m dsfn.knative.pod`: serves one revision of a function on $PORT."""
+
+from __future__ import annotations
+
+import sys
+
+from dsfn.functions.errors import DsfnError
+from dsfn.knative.pod.listening import CannotListen, listen
+
+
+def main() -> None:
+    """The program: serves until SIGTERM. What keeps it from that is said in a sentence."""
+    try:
+        with listen() as listener:
+            # Only now: whoever connects waits while this is imported.
+            from dsfn.knative.pod.program import run
+
+            run(listener)
+    except CannotListen as error:
+        sys.exit(str(error))
+    except DsfnError as error:
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()

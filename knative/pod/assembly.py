@@ -1,0 +1,171 @@
+"""Puts a pod together: a node's parts around one revision, with the control service for books."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from dsfn.billing.sqlite import Checkpointer, connect
+from dsfn.functions.errors import BudgetExceeded
+from dsfn.knative.pod.control import Control
+from dsfn.knative.pod.events import EventCalls
+from dsfn.knative.pod.front import Front
+from dsfn.knative.pod.http import HttpClient
+from dsfn.knative.pod.log import StandardOutput
+from dsfn.knative.pod.rates import CurrentRates
+from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
+from dsfn.knative.pod.settings import PodSettings
+from dsfn.knative.pod.sink import THREADS, EventSink
+from dsfn.knative.pod.store import Store
+from dsfn.knative.pod.usage import SentUsage
+from dsfn.runtime.answers import Answers
+from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.clock import SystemClock
+from dsfn.runtime.config import Settings
+from dsfn.runtime.deploy.environments import Environments
+from dsfn.runtime.gateway.metrics import Metrics
+from dsfn.runtime.gateway.request import BodyReader
+from dsfn.runtime.gpus.found import find_gpus
+from dsfn.runtime.gpus.gpus import Gpus
+from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.leases.leases import Leases
+from dsfn.runtime.logs import LogStore
+from dsfn.runtime.model import Call, Payer, Revision
+from dsfn.runtime.replicas.launcher import Launcher
+from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.replicas.quarantine import Quarantine
+from dsfn.runtime.replicas.soundness import Soundness
+from dsfn.runtime.replicas.starter import Starter
+from dsfn.runtime.tiers.copies import Copies
+from dsfn.runtime.timelines import Timelines
+from dsfn.snapshots.store import FileStore
+
+
+class Unlimited:
+    """`Purse` of a pod: budgets are kept by the control service, for the calls that it makes."""
+
+    def reserve(self, call: Call, revision: Revision) -> Call:
+        """See `Purse`."""
+        return call
+
+    def exceeded(self, call: Call) -> BudgetExceeded | None:
+        """See `Purse`."""
+        return None
+
+    def release(self, call_id: str) -> None:
+        """See `Purse`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What is started and stopped, beside the application."""
+
+    front: Front
+    revision: Revision
+    gpus: Gpus
+    copies: Copies
+    pools: Pools
+    usage: SentUsage
+    rates: CurrentRates
+    blobs: BlobStore
+    answers: Answers
+    checkpointer: Checkpointer
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves inside the block; a replica is started for the call that is about to come."""
+        self.rates.start()
+        self.gpus.start()
+        self.usage.start()
+        self.pools.start()
+        self.pools.start_ahead(self.revision)
+        try:
+            yield
+        finally:
+            await self.pools.close()
+            await self.copies.close()
+            await self._settle()
+            await self.rates.close()
+            await self.gpus.close()
+            self.blobs.close()
+            self.checkpointer.close()
+
+    async def _settle(self) -> None:
+        """Brings the last rows into the books."""
+        for key, row in list(self.answers.unposted()):
+            await self.usage.post(row, kept=True)
+            self.answers.posted([key])
+        await self.usage.close()
+
+
+def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: Launcher) -> Pod:
+    """The parts of a pod. Nothing runs yet when this is done."""
+    clock, data_dir, limits = SystemClock(), settings.data_dir, settings.limits
+    node = Settings(data_dir, tenant=settings.tenant, limits=limits)
+    revisions = OneRevision(as_served(revision))
+    gpus = Gpus(find_gpus(None), node.gpu, settings.tenant, limits.queue_timeout_s)
+    leases = Leases(clock, new_call_id, gpus.class_of)
+    files = FileStore(data_dir / "snapshots")
+    snapshots = PulledSnapshots(Copies(files, store.snapshots, limits.transfer_timeout_s))
+    environments = Environments(data_dir / "environments")
+    starter = Starter(
+        node,
+        leases,
+        environments,
+        launcher,
+        gpus,
+        snapshots,
+        LogStore(data_dir / "logs", clock, StandardOutput),
+        Soundness(data_dir / "snapshots", environments),
+        Quarantine(revisions, limits.max_failed_restores, snapshots.refetch),
+    )
+    pools = Pools(node, clock, revisions, starter)
+    blobs = BlobStore(data_dir / "blobs")
+    database = data_dir / "pod.db"
+    answers = Answers(connect(database, ""), blobs, clock)
+    control = Control(HttpClient(settings.control), settings.api_key)
+    usage, rates = SentUsage(control, leases), CurrentRates(control)
+    invoker = Invoker(
+        revisions,
+        pools,
+        blobs,
+        usage,
+        Unlimited(),
+        rates.in_force,
+        answers,
+        Metrics(),
+        Timelines(),
+        clock,
+        limits,
+    )
+    payer, function = Payer(settings.tenant), revision.function
+    events = EventCalls(function, payer, invoker, clock, _sink(settings))
+    front = Front(
+        revisions.served,
+        payer,
+        settings.api_key,
+        invoker,
+        rates,
+        BodyReader(limits),
+        events,
+        clock,
+    )
+    return Pod(
+        front,
+        revisions.served,
+        gpus,
+        snapshots.copies,
+        pools,
+        usage,
+        rates,
+        blobs,
+        answers,
+        Checkpointer(database),
+    )
+
+
+def _sink(settings: PodSettings) -> EventSink | None:
+    if not settings.sink:
+        return None
+    return EventSink(HttpClient(settings.sink, THREADS), settings.overrides)

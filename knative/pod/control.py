@@ -1,0 +1,77 @@
+"""What a pod asks of the control service: to write usage down, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from dsfn.billing.posting_document import Measured, posting_document
+from dsfn.billing.rates import RateCard, read_card
+from dsfn.functions.errors import Conflict, StoreUnavailable, UsageError
+from dsfn.knative.pod.http import HttpClient, NoAnswer, Reply
+
+RETRY_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The control service. What it does not answer raises `StoreUnavailable`."""
+
+    client: HttpClient
+    api_key: str
+
+    async def post(self, rows: Sequence[Measured]) -> dict[int, Conflict]:
+        """Returns when the ledger has all rows but those that it refuses, by their index. The same
+        rows may be posted again."""
+        body = json.dumps({"rows": [posting_document(row) for row in rows]}).encode()
+        document = await self._ask("POST", "/usage", body)
+        return {each["row"]: Conflict(each["problem"]["detail"]) for each in document["refused"]}
+
+    async def has(self, invocation_id: str) -> bool:
+        """Whether the ledger has the row of a call."""
+        reply = await self._reply("GET", f"/usage/{quote(invocation_id, safe='')}")
+        if reply.status != 404:
+            self._read(reply)
+        return reply.status != 404
+
+    async def rates(self) -> RateCard:
+        """The rate card in force."""
+        cards = (await self._ask("GET", "/rates"))["rates"]
+        number = next(card["number"] for card in cards if card["in_force"])
+        shown = await self._ask("GET", f"/rates/{number}")
+        try:
+            return read_card(shown["card"])
+        except UsageError as error:
+            raise self._unavailable(error.message) from error
+
+    async def _ask(self, method: str, path: str, body: bytes = b"") -> Mapping[str, Any]:
+        return self._read(await self._reply(method, path, body))
+
+    async def _reply(self, method: str, path: str, body: bytes = b"") -> Reply:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.api_key:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        below = urlsplit(self.client.url).path
+        try:
+            return await self.client.ask(method, f"{below}{path}", headers, body)
+        except NoAnswer as error:
+            raise self._unavailable(str(error)) from error
+
+    def _read(self, reply: Reply) -> Mapping[str, Any]:
+        if not reply.is_success:
+            raise self._unavailable(f"it answers {reply.status}")
+        try:
+            document: Mapping[str, Any] = json.loads(reply.body)
+        except ValueError as error:
+            raise self._unavailable("its answer is not JSON") from error
+        return document
+
+    def _unavailable(self, reason: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The control service at {self.client.url} cannot be used: {reason}.",
+            reason=reason,
+            retry_after_s=RETRY_AFTER_S,
+        )

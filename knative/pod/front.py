@@ -1,0 +1,160 @@
+"""A pod's HTTP: the function at `/`, and what probes and scrapers ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+import dsfn
+from dsfn.functions.errors import DsfnError, NotFound, RequestError
+from dsfn.knative.pod.events import EventCalls
+from dsfn.knative.pod.platform import HEADER, as_said
+from dsfn.knative.pod.rates import CurrentRates
+from dsfn.runtime.clock import Clock
+from dsfn.runtime.events.binding import BATCH_CONTENT_TYPE, event_of_request, events_of_request
+from dsfn.runtime.gateway.calls import ClientWatch, call_of, send_answer
+from dsfn.runtime.gateway.request import BodyReader, ClientGone, headers_of
+from dsfn.runtime.invoke import Invoker, new_call_id
+from dsfn.runtime.model import Payer, Revision
+from dsfn.runtime.problems import problem_response
+
+_BATCH = BATCH_CONTENT_TYPE.encode()
+
+
+@dataclass(eq=False)
+class Front:
+    """The ASGI application. `in_flight`: requests that are not answered yet; `served`: how many
+    have come."""
+
+    revision: Revision
+    payer: Payer
+    api_key: str
+    invoker: Invoker
+    rates: CurrentRates
+    bodies: BodyReader
+    events: EventCalls
+    clock: Clock
+    in_flight: int = 0
+    served: int = 0
+    _pages: Mapping[str, Callable[[Request], Response]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pages = {
+            "/health/liveness": _ok,
+            "/health/readiness": _ok,
+            "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        self.in_flight += 1
+        self.served += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if path == "/" and method == "POST":
+            await self._problems(self._root, scope, receive, send)
+        elif path == f"/functions/{self.revision.function}" and method == "POST":
+            await self._problems(self._call, scope, receive, send)
+        elif path in self._pages and method in ("GET", "HEAD"):
+            await self._pages[path](Request(scope))(scope, receive, send)
+        else:
+            await self._refusal(path, method)(scope, receive, send)
+
+    async def _problems(
+        self,
+        serve: Callable[[str, Scope, Receive, Send], Awaitable[None]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        call_id = new_call_id(self.clock.now_us())
+        try:
+            await self.rates.wait()
+            await serve(call_id, scope, receive, send)
+        except ClientGone:
+            return
+        except DsfnError as error:
+            await problem_response(error, call_id)(scope, receive, send)
+
+    async def _root(self, call_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /: a call, an event or a batch of events."""
+        headers = headers_of(scope)
+        body = await self.bodies.read(headers, receive)
+        try:
+            if HEADER in headers:
+                await self._answer(call_id, scope, receive, send, headers, body)
+            elif headers.get(b"content-type", b"").lower().startswith(_BATCH):
+                events = events_of_request(headers, body)
+                await self.events.answer_batch(events, scope, headers, send)
+            elif (event := event_of_request(headers, body)) is not None:
+                await self.events.answer(call_id, event, scope, headers, send)
+            else:
+                await self._answer(call_id, scope, receive, send, headers, body)
+        finally:
+            self.bodies.release(body)
+
+    async def _call(self, call_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /functions/{name}: as a node answers it."""
+        headers = headers_of(scope)
+        body = await self.bodies.read(headers, receive)
+        try:
+            await self._answer(call_id, scope, receive, send, headers, body)
+        finally:
+            self.bodies.release(body)
+
+    async def _answer(
+        self,
+        call_id: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, bytes],
+        body: bytes,
+    ) -> None:
+        # What the control service calls with is a call, whatever it holds: it wants the result.
+        event = None if HEADER in headers else event_of_request(headers, body)
+        name, now_us = self.revision.function, self.clock.now_us()
+        call = call_of(call_id, name, self.payer, scope, headers, body, event, now_us)
+        call = as_said(call, headers, self.api_key)
+        if call.idempotency_key is not None:
+            # A repeat must find its first answer, whether the client waited for it or not.
+            await send_answer(send, await self.invoker.invoke(call), event, headers)
+            return
+        async with ClientWatch(receive):
+            await send_answer(send, await self.invoker.invoke(call), event, headers)
+
+    def _refusal(self, path: str, method: str) -> Response:
+        if path in ("/", f"/functions/{self.revision.function}"):
+            error: DsfnError = RequestError("Method Not Allowed.")
+            response = problem_response(error, status=405)
+            response.headers["Allow"] = "POST"
+            return response
+        return problem_response(NotFound(f"There is nothing at {path}.", kind="path", name=path))
+
+    def _metrics(self, request: Request) -> Response:
+        """Prometheus exposition."""
+        text = self.invoker.metrics.exposition()
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    def _openapi(self, request: Request) -> Response:
+        """The OpenAPI description of the function."""
+        # A large module that hardly any pod is asked for.
+        from dsfn.runtime.gateway.openapi import openapi_document
+
+        pairs = [(self.revision.options, self.revision.interface)]
+        url = str(request.base_url).rstrip("/")
+        return JSONResponse(openapi_document(pairs, dsfn.__version__, url))
+
+
+def _ok(request: Request) -> Response:
+    return PlainTextResponse("ok")

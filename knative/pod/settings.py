@@ -1,0 +1,86 @@
+"""What a pod is told by its environment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsfn.functions.errors import UsageError
+from dsfn.runtime.config import Limits, SnapshotSettings
+
+DEFAULT_DATA_DIR = "/dsfn"
+# One worker is born ahead: the one that the first call needs.
+LIMITS = Limits(spares=1)
+API_KEY = "DSFN_API_KEY"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """`revision`: the digest of its document in the `store`. `control`: the URL of the control
+    service, `api_key` what it is asked with. `sink`: where events that follow go, "" for back to
+    whoever sent the first one; `overrides`: attributes that they get on their way there."""
+
+    revision: str
+    store: SnapshotSettings
+    control: str
+    tenant: str = "default"
+    api_key: str = field(default="", repr=False)
+    data_dir: Path = Path(DEFAULT_DATA_DIR)
+    limits: Limits = LIMITS
+    sink: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
+    """The settings. The key is taken out of `environ`, which user code will see. Raises
+    `UsageError`."""
+    revision = _required(environ, "DSFN_REVISION")
+    if _DIGEST.fullmatch(revision) is None:
+        raise UsageError(f"DSFN_REVISION is {revision!r}, and not the digest of a revision.")
+    return PodSettings(
+        revision=revision,
+        store=store_settings(_required(environ, "DSFN_STORE"), environ),
+        control=_url("DSFN_CONTROL", _required(environ, "DSFN_CONTROL")).rstrip("/"),
+        tenant=environ.get("DSFN_TENANT") or "default",
+        api_key=environ.pop(API_KEY, ""),
+        data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
+        sink=_url("K_SINK", environ.get("K_SINK", "")),
+        overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
+    )
+
+
+def store_settings(store: str, environ: Mapping[str, str]) -> SnapshotSettings:
+    """A store by its URL; an S3 server that is not Amazon's is named as boto3 has it. Raises
+    `UsageError`."""
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
+    return SnapshotSettings(store=store, endpoint_url=endpoint)
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise UsageError(f"{name} is not set; docs/knative.md says what a pod needs.")
+    return value
+
+
+def _url(name: str, value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise UsageError(f"{name} is {value!r}, and not an http(s) URL.")
+    return value
+
+
+def _overrides(text: str) -> dict[str, str]:
+    """Reads K_CE_OVERRIDES, `{"extensions": {"name": "value"}}`."""
+    try:
+        document = json.loads(text or "{}")
+        extensions = document.get("extensions") or {}
+        if all(_ATTRIBUTE.fullmatch(n) and isinstance(v, str) for n, v in extensions.items()):
+            return dict(extensions)
+    except (ValueError, AttributeError):
+        pass
+    raise UsageError(f"K_CE_OVERRIDES is {text!r}, and no overrides of a CloudEvent.")

@@ -1,0 +1,171 @@
+"""Usage rows on their way to the control service: accepted there before any answer leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dsfn.billing.interval import Interval
+from dsfn.billing.usage import Usage
+from dsfn.functions.errors import Conflict, StoreUnavailable
+from dsfn.knative.pod.control import RETRY_AFTER_S, Control
+from dsfn.runtime.leases.leases import Leases
+from dsfn.runtime.unposted import Unposted, UnpostedRows
+
+# How long a call waits for its row to be accepted, and a pod that ends for its last ones.
+PATIENCE_S = 20.0
+FLUSH_EVERY_S = 60.0
+MAX_ROWS = 500
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 2.0
+# Rows of devices are in no hurry, and must not come between a call and its answer.
+_SOON_S = 0.1
+_LOG = logging.getLogger("dsfn.pod")
+
+
+@dataclass(eq=False)
+class SentUsage:
+    """`UsageSink` over HTTP. While one request is under way the rows that come up wait for the
+    next; what fails is sent again, since a row that comes twice is one."""
+
+    control: Control
+    leases: Leases
+    patience_s: float = PATIENCE_S
+    _rows: UnpostedRows = field(init=False)
+    _sender: asyncio.Task[None] | None = None
+    _soon: asyncio.TimerHandle | None = None
+    _ticker: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._rows = UnpostedRows(self.leases)
+        self.leases.waiting = self._send_soon
+
+    def start(self) -> None:
+        """Has the time of devices sent now and then."""
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def close(self) -> None:
+        """Ends all leases and sends what there is, for as long as a call would wait for that."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        self.leases.close()
+        deadline_s = asyncio.get_running_loop().time() + self.patience_s
+        while self.leases.rows or self._rows.doubtful:
+            self._send()
+            assert self._sender is not None
+            await self._sender
+            if asyncio.get_running_loop().time() > deadline_s:
+                _LOG.error("%d rows of devices are lost.", len(self.leases.rows))
+                return
+        if self._soon is not None:
+            self._soon.cancel()
+
+    async def post(self, row: Usage, kept: bool = False) -> None:
+        """See `UsageSink`. Raises `StoreUnavailable` when the row is not accepted in time.
+
+        A success that another pod has had already under the same idempotency key is on the books
+        as that: what it took here is the platform's, and the answer as good.
+        """
+        entry = self._rows.add(row, kept)
+        timer = asyncio.get_running_loop().call_later(self.patience_s, _give_up, entry)
+        self._send()
+        try:
+            await asyncio.shield(entry.committed)
+        except Conflict:
+            if not row.idempotency_key:
+                raise
+        finally:
+            timer.cancel()
+
+    def lost(self, row: Usage) -> None:
+        """See `UsageSink`."""
+        self.leases.lost(row)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            self.leases.flush()
+            self._send()
+
+    def _send_soon(self) -> None:
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(_SOON_S, self._send_later)
+
+    def _send_later(self) -> None:
+        self._soon = None
+        self._send()
+
+    def _send(self) -> None:
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        """Goes on until nothing waits that could be sent now."""
+        pause_s = FIRST_PAUSE_S
+        while self._rows.waiting:
+            entries = self._rows.taken()
+            self._rows.waiting = entries[MAX_ROWS:]
+            try:
+                await self._send_calls(entries[:MAX_ROWS])
+                pause_s = FIRST_PAUSE_S
+            except StoreUnavailable:
+                self._rows.waiting[:0] = entries[:MAX_ROWS]
+                await asyncio.sleep(pause_s)
+                pause_s = min(MAX_PAUSE_S, 2 * pause_s)
+                self._drop_given_up()
+        await self._send_devices()
+
+    async def _send_calls(self, entries: Sequence[Unposted]) -> None:
+        refused = await self.control.post([entry.row for entry in entries])
+        for number, entry in enumerate(entries):
+            if number in refused:
+                entry.kept = False  # it will never be taken
+                self._rows.fail(entry, refused[number])
+            else:
+                self._rows.succeed(entry)
+
+    def _drop_given_up(self) -> None:
+        """Sends no more what calls were told is not sent. It may have got there all the same."""
+        for entry in self._rows.taken():
+            if entry.committed.done():
+                self._rows.fail(entry, _not_in_time())
+            else:
+                self._rows.waiting.append(entry)
+
+    async def _send_devices(self) -> None:
+        """Sends the rows of devices, and asks for rows of which nobody knows where they are."""
+        try:
+            while rows := self.leases.taken():
+                self.leases.give_back(rows[MAX_ROWS:])
+                await self._send_intervals(rows[:MAX_ROWS])
+            while self._rows.doubtful:
+                row = self._rows.doubtful[0]
+                is_there = await self.control.has(row.invocation_id)
+                self._rows.settle(self._rows.doubtful.pop(0), is_there)
+        except StoreUnavailable:
+            return  # with the next row of a call, or in a minute
+
+    async def _send_intervals(self, rows: Sequence[Interval]) -> None:
+        try:
+            refused = await self.control.post(rows)
+        except StoreUnavailable as error:
+            self._rows.keep(rows, error)
+            raise
+        for refusal in refused.values():
+            _LOG.error("The ledger refuses a row of a device: %s", refusal.message)
+
+
+def _give_up(entry: Unposted) -> None:
+    if not entry.committed.done():
+        entry.committed.set_exception(_not_in_time())
+
+
+def _not_in_time() -> StoreUnavailable:
+    return StoreUnavailable(
+        "The call has run, but its usage could not be written down in time.",
+        reason="timeout",
+        retry_after_s=RETRY_AFTER_S,
+    )

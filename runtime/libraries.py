@@ -1,0 +1,5 @@
+"""The libraries that a fork server imports ahead for its workers, where they are installed."""
+
+from __future__ import annotations
+
+LIBRARIES = ("torch", "numpy", "PIL.Image", "soundfile", "safetensors")

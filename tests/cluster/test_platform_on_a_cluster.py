@@ -1,0 +1,194 @@
+"""`dsfn platform` against a real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_runs import Dsfn
+from live_cluster import LiveCluster
+from revisions import event_type, make_revision
+
+from dsfn.functions.errors import ClusterError, MissingKinds, MissingRights
+from dsfn.functions.interface import FilterInterface
+from dsfn.knative.cluster.changes import plan
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.manifests.control import ControlSettings, control_objects
+from dsfn.knative.manifests.platform import BROKER, namespace_of
+from dsfn.knative.manifests.trigger import trigger
+from dsfn.runtime.events.delivery import RetryPolicy
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def dsfn(tmp_path: Path, objects: Objects) -> Dsfn:
+    return Dsfn(tmp_path, {"DSFN_DATA": str(tmp_path), "KUBECONFIG": os.environ["KUBECONFIG"]})
+
+
+@pytest.fixture
+def namespace(dsfn: Dsfn) -> Iterator[str]:
+    """A name for a platform, which is not there after the test."""
+    name = f"dsfn-test-{uuid.uuid4().hex[:8]}"
+    yield name
+    run = dsfn("platform", "uninstall", "--namespace", name, "--with-functions")
+    assert run.code == 0, run.err
+
+
+def test_the_platforms_life(dsfn: Dsfn, objects: Objects, namespace: str) -> None:
+    where = ("--namespace", namespace)
+    assert dsfn("platform", "upgrade", *where).err == (
+        f"There is no dsfn in namespace {namespace} of context '{objects.cluster.context}'.\n"
+    )
+    planned = dsfn("platform", "install", *where, "--dry-run", "--json").json()
+    assert {each["action"] for each in planned["objects"]} == {"create"}
+    assert objects.read(namespace_of(namespace)) is None
+
+    first = dsfn("platform", "install", *where)
+    assert first.code == 0, first.err
+    assert f"+ Namespace {namespace}" in first.out and "+ Broker dsfn" in first.out
+    second = dsfn("platform", "install", *where)
+    assert second.out == "Everything is there as it should be.\n"
+
+    state = dsfn("platform", "status", *where, "--json").json()
+    assert {each["state"] for each in state["objects"]} == {"ready"}
+
+    assert dsfn("platform", "uninstall", *where).code == 0
+    assert objects.read(namespace_of(namespace)) is None
+    assert dsfn("platform", "status", *where).code == 1
+
+
+def test_what_somebody_changed_is_shown_and_put_right(
+    dsfn: Dsfn, objects: Objects, namespace: str
+) -> None:
+    where = ("--namespace", namespace)
+    assert dsfn("platform", "install", *where).code == 0
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "dsfn", "namespace": namespace},
+    }
+    patch = json.dumps({"spec": {"hard": {"pods": "7"}}})
+    kind = "application/merge-patch+json"
+    objects.cluster.request("PATCH", objects.path(quota), body=json.loads(patch), content_type=kind)
+    status = dsfn("platform", "status", *where)
+    assert (status.code, "somebody has changed spec.hard.pods" in status.out) == (1, True)
+    run = dsfn("platform", "upgrade", *where)
+    assert run.out == '~ ResourceQuota dsfn\n    spec.hard.pods: "7" -> "4k"\n'
+
+
+def test_an_upgrade_takes_away_what_an_older_version_left(
+    dsfn: Dsfn, objects: Objects, namespace: str
+) -> None:
+    where = ("--namespace", namespace)
+    assert dsfn("platform", "install", *where).code == 0
+    left = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": "older",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "dsfn"},
+        },
+        "spec": {"podSelector": {}},
+    }
+    objects.apply(left)
+    assert dsfn("platform", "upgrade", *where).out == "- NetworkPolicy older\n"
+    assert objects.read(left) is None
+
+
+def test_a_trigger_becomes_ready_and_stays_as_it_is(
+    dsfn: Dsfn, objects: Objects, namespace: str
+) -> None:
+    assert dsfn("platform", "install", "--namespace", namespace).code == 0
+    live = LiveCluster(objects, namespace)
+    live.deploy(live.hello("hello"))
+    photos = FilterInterface({"type": "photo"}, {"source": "/eu"}, {"subject": ".jpg"})
+    revision = make_revision(2, "hello", (photos, event_type("scan")))
+    manifest = trigger(revision, namespace, BROKER, RetryPolicy())
+    assert manifest is not None
+    live.deploy(manifest)
+    (planned,) = plan(objects, [manifest])
+    assert not planned.does_something
+
+
+def test_functions_are_not_deleted_by_the_way(dsfn: Dsfn, objects: Objects, namespace: str) -> None:
+    where = ("--namespace", namespace)
+    assert dsfn("platform", "install", *where).code == 0
+    live = LiveCluster(objects, namespace)
+    live.deploy(live.hello("hello"))
+    run = dsfn("platform", "uninstall", *where)
+    assert (run.code, run.err) == (
+        1,
+        f"Functions are still in namespace {namespace} (hello): delete them first, or say"
+        " --with-functions.\n",
+    )
+    assert objects.read(live.hello("hello")) is not None
+
+
+def test_a_namespace_that_somebody_else_made_stays(
+    dsfn: Dsfn, objects: Objects, namespace: str
+) -> None:
+    theirs = namespace_of(namespace)
+    del theirs["metadata"]["labels"]
+    objects.apply(theirs)
+    where = ("--namespace", namespace)
+    assert dsfn("platform", "install", *where).code == 0
+    assert dsfn("platform", "uninstall", *where).code == 0
+    assert objects.read(theirs) is not None
+    objects.delete(theirs)
+
+
+@pytest.mark.parametrize("command", ["install", "upgrade", "status", "uninstall"])
+def test_missing_rights_are_one_sentence(
+    dsfn: Dsfn, cluster: LiveCluster, command: str, tmp_path: Path
+) -> None:
+    kubeconfig = cluster.kubeconfig_of("dsfn-function", tmp_path / "function")
+    run = dsfn.given(KUBECONFIG=str(kubeconfig))(
+        "platform", command, "--namespace", cluster.namespace
+    )
+    user = f"system:serviceaccount:{cluster.namespace}:dsfn-function"
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith(f"{user} may not ") and run.err.count("\n") == 1
+
+
+def test_kinds_that_the_cluster_lacks_are_one_sentence(objects: Objects) -> None:
+    absent = {"apiVersion": "eventing.knative.dev/v7", "kind": "Broker", "metadata": {"name": "a"}}
+    with pytest.raises(MissingKinds) as raised:
+        plan(objects, [absent])
+    assert raised.value.message.endswith(
+        "knows no Broker of eventing.knative.dev/v7; install Knative Eventing:"
+        " https://knative.dev/docs/install/."
+    )
+
+
+def test_the_control_service_may_do_its_work_and_nothing_else(
+    dsfn: Dsfn, objects: Objects, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dsfn("platform", "install", "--namespace", namespace).code == 0
+    live = LiveCluster(objects, namespace)
+    kubeconfig = live.kubeconfig_of("dsfn-control", tmp_path / "control")
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    from dsfn.knative.cluster.connection import open_cluster
+
+    control = LiveCluster(Objects(open_cluster()), namespace)
+    service = control.deploy(control.hello("hello"))
+    assert control.get(service).status_code == 200
+    for forbidden in ("Secret", "ServiceAccount"):
+        with pytest.raises(MissingRights):
+            list(control.objects.list("v1", forbidden, namespace, {}))
+    with pytest.raises(MissingRights):
+        control.objects.apply(namespace_of(namespace))
+
+
+def test_the_control_services_objects_are_what_a_cluster_takes(cluster: LiveCluster) -> None:
+    settings = ControlSettings(cluster.namespace, "registry.example/a:1", "s3://bucket", "secret")
+    try:
+        planned = plan(cluster.objects, control_objects(settings))
+    except ClusterError as error:
+        pytest.fail(error.message)
+    assert all(each.is_new for each in planned)

@@ -1,0 +1,82 @@
+"""Functions that pods and a node serve alike."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+
+import dsfn
+from dsfn import Event, Image, Text
+
+
+class Line(BaseModel):
+    article: str
+    count: int
+
+
+@dsfn.function
+def order(customer: str, lines: list[Line]) -> int:
+    """Counts the articles of an order."""
+    return sum(line.count for line in lines)
+
+
+@dsfn.function
+def enlarge(picture: Image, by: int = 2) -> Image:
+    """A larger picture."""
+    found = picture.pil()
+    return Image.of(found.resize((found.width * by, found.height * by)))
+
+
+@dsfn.function
+def shout(text: Text) -> Text:
+    """Text in capitals."""
+    return Text(text.upper())
+
+
+@dsfn.function
+def count_up(to: int) -> Iterator[int]:
+    """Numbers as server-sent events."""
+    yield from range(to)
+
+
+@dsfn.function
+def fail(how: str) -> None:
+    """Fails in one of several ways."""
+    if how == "exit":
+        os._exit(3)
+    raise ValueError(f"no more {how}")
+
+
+@dsfn.function
+def note(event: Event) -> Event | None:
+    """Says what came, unless it is to be silent."""
+    data = event.json()
+    with Path(data["path"]).open("a") as file:
+        file.write(f"{event.id}\n")
+    if data.get("silent"):
+        return None
+    return Event.of(type="noted", source="/notes", id=f"{event.id}-noted", data=data["word"])
+
+
+@dsfn.function(concurrency=8)
+def rest(seconds: float, number: int = 0) -> int:
+    """Takes its time."""
+    time.sleep(seconds)
+    return number
+
+
+@dsfn.function
+class Weights:
+    """A model whose weights come from a snapshot, or else from setup()."""
+
+    def setup(self) -> None:
+        self.weights = torch.arange(100_000, dtype=torch.float64)
+        self.set_up_by = os.getpid()
+
+    def __call__(self) -> dict[str, float | bool]:
+        return {"sum": float(self.weights.sum()), "restored": self.set_up_by != os.getpid()}

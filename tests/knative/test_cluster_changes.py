@@ -1,0 +1,32 @@
+"""A diff that shows what people would see change, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dsfn.knative.cluster.changes import Change, changes_between
+
+
+def document(spec: Any, **metadata: Any) -> Any:
+    return {
+        "kind": "Role",
+        "metadata": {"name": "a", **metadata},
+        **({"spec": spec} if spec else {}),
+    }
+
+
+def test_the_api_servers_own_notes_are_no_change() -> None:
+    live = document({"a": 1}, resourceVersion="1", generation=1, managedFields=[{}], uid="u")
+    live["status"] = {"conditions": []}
+    noted = {"serving.knative.dev/lastModifier": "eve"}
+    assert changes_between(live, document({"a": 1}, generation=2, annotations=noted)) == ()
+
+
+def test_a_change_is_named_by_its_path() -> None:
+    before = document({"rules": [{"verbs": ["get", "list"]}], "gone": {"x": 1}})
+    after = document({"rules": [{"verbs": ["get", "watch"]}, {"verbs": []}]})
+    assert changes_between(before, after) == (
+        Change("spec.rules.0.verbs.1", "list", "watch"),
+        Change("spec.rules.1", None, {"verbs": []}),
+        Change("spec.gone", {"x": 1}, None),
+    )

@@ -1,0 +1,110 @@
+"""What keeps a pod from starting is said in a sentence, and its exit code is 1."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from live_node import LiveNode
+from live_pod import TestStore, launch_pod, pod_variables
+from ports import free_port
+
+from dsfn.functions.errors import UsageError
+from dsfn.knative.pod.settings import read_settings
+
+DIGEST = "0" * 64
+GIVEN = {
+    "DSFN_STORE": "s3://bucket/prefix",
+    "DSFN_REVISION": DIGEST,
+    "DSFN_CONTROL": "http://control",
+}
+
+
+def last_words(place: Path, variables: dict[str, str], port: int | None = None) -> str:
+    """The one line that a pod prints before it ends."""
+    pod = launch_pod(place, variables, port=port, wait=False)
+    try:
+        assert pod.wait() == 1
+    finally:
+        pod.end()
+    (line,) = pod.log.splitlines()
+    return line
+
+
+def test_a_port_that_is_taken(tmp_path: Path, directory: TestStore) -> None:
+    with socket.create_server(("0.0.0.0", free_port())) as other:
+        port = other.getsockname()[1]
+        words = last_words(tmp_path, pod_variables(directory, DIGEST, "http://127.0.0.1:1"), port)
+    assert words == f"The pod cannot listen on port {port}: address already in use."
+
+
+def test_a_port_that_is_none(tmp_path: Path) -> None:
+    words = last_words(tmp_path, {"PORT": "http"})
+    assert words == "PORT is 'http', and not a port from 0 to 65535."
+
+
+def test_a_revision_that_is_not_there(tmp_path: Path, directory: TestStore) -> None:
+    words = last_words(tmp_path, pod_variables(directory, DIGEST, "http://127.0.0.1:1"))
+    assert words.startswith(f"Revision {DIGEST} cannot be served: The store has no revisions/")
+
+
+def test_a_store_that_is_not_mounted(tmp_path: Path) -> None:
+    store = TestStore(f"file://{tmp_path}/none")
+    words = last_words(tmp_path, pod_variables(store, DIGEST, "http://127.0.0.1:1"))
+    assert words == f"The store {tmp_path}/none cannot be used: No such file or directory."
+
+
+def test_an_s3_server_that_is_away(tmp_path: Path) -> None:
+    variables = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_REGION": "us-east-1"}
+    store = TestStore(
+        "s3://bucket", {**variables, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    )
+    words = last_words(tmp_path, pod_variables(store, DIGEST, "http://127.0.0.1:1"))
+    assert words.startswith("The store s3://bucket/ cannot be used")
+
+
+def test_a_document_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    store = TestStore(f"file://{root}")
+    digest = store.publish(node, "shout")
+    path = root / "revisions" / f"{digest}.json"
+    path.write_bytes(path.read_bytes().replace(b"shout", b"shoot"))
+    words = last_words(tmp_path, pod_variables(store, digest, "http://127.0.0.1:1"))
+    assert words == f"The store has another document in the place of revision {digest}."
+
+
+def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    store = TestStore(f"file://{root}")
+    digest = store.publish(node, "shout")
+    (bundle,) = (root / "bundles").iterdir()
+    bundle.write_bytes(bundle.read_bytes()[:-20])
+    words = last_words(tmp_path, pod_variables(store, digest, "http://127.0.0.1:1"))
+    assert words.startswith(f"The source of revision {digest} is damaged:")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"DSFN_REVISION": ""}, "DSFN_REVISION is not set"),
+        ({"DSFN_REVISION": "latest"}, "not the digest of a revision"),
+        ({"DSFN_STORE": "ftp://a"}, "not s3://BUCKET"),
+        ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
+        ({"K_SINK": "broker"}, "not an http(s) URL"),
+        ({"K_CE_OVERRIDES": "{"}, "no overrides"),
+        ({"K_CE_OVERRIDES": '{"extensions": {"Shop!": "a"}}'}, "no overrides"),
+    ],
+)
+def test_variables_that_make_no_sense(changed: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        read_settings({**GIVEN, **changed})
+    assert words in raised.value.message
+
+
+def test_user_code_does_not_see_the_platforms_key() -> None:
+    environ = {**GIVEN, "DSFN_API_KEY": "secret"}
+    assert read_settings(environ).api_key == "secret"
+    assert "DSFN_API_KEY" not in environ

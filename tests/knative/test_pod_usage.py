@@ -1,0 +1,90 @@
+"""Usage of a pod's calls comes to the control service once, whatever lies between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from deadlines import eventually
+from faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from live_node import LiveNode
+from live_pod import StartPod
+
+REFUSED = Fault("refused")
+LOST = Fault("lost")
+
+
+@pytest.fixture
+def proxy(node: LiveNode) -> Iterator[FaultyProxy]:
+    port = httpx.URL(node.url).port
+    assert port is not None
+    with faulty_proxy(port) as proxy:
+        yield proxy
+
+
+def test_a_call_is_answered_once_its_row_is_accepted(
+    node: LiveNode, start_pod: StartPod, proxy: FaultyProxy
+) -> None:
+    pod = start_pod("rest", control=proxy.url)
+    pod.call(seconds=0)
+    proxy.inject(REFUSED, "POST", "/usage", times=100)
+    with ThreadPoolExecutor(8) as clients:
+        answers = [clients.submit(pod.call, seconds=0, number=n) for n in range(8)]
+        time.sleep(2)
+        assert not any(each.done() for each in answers)
+        proxy.heal()
+        done = [each.result() for each in answers]
+    assert [each.json() for each in done] == list(range(8))
+    for each in done:
+        assert node.row(each).held_us == int(each.headers["dsfn-held-us"])
+    assert pod.stop() == 0, pod.log
+
+
+def test_a_row_whose_acceptance_is_lost_is_on_the_books_once(
+    node: LiveNode, start_pod: StartPod, proxy: FaultyProxy
+) -> None:
+    pod = start_pod("rest", control=proxy.url)
+    pod.call(seconds=0)
+    proxy.inject(LOST, "POST", "/usage", times=3)
+    answer = pod.call(seconds=0, number=3)
+    assert answer.json() == 3
+    assert len(node.rows_of(answer.headers["dsfn-invocation-id"])) == 1
+    assert len(proxy.requests("POST", "/usage")) >= 4
+
+
+def test_a_call_whose_row_is_not_accepted_in_time_is_told_and_its_time_is_the_platforms(
+    node: LiveNode, start_pod: StartPod, proxy: FaultyProxy
+) -> None:
+    pod = start_pod("rest", control=proxy.url)
+    first = node.row(pod.call(seconds=0))
+    proxy.inject(REFUSED, "POST", "/usage", times=10_000)
+    began_s = time.monotonic()
+    answer = pod.call(seconds=0.1)
+    assert 19 < time.monotonic() - began_s < 40
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "could not be written down" in answer.json()["detail"]
+    proxy.heal()
+    assert pod.call(seconds=0).status_code == 200
+    assert not node.rows_of(answer.headers["dsfn-invocation-id"])
+    assert pod.stop() == 0, pod.log
+    intervals = node.intervals(first.lease)
+    held_us = sum(each.duration_us for each in intervals if each.kind == "held")
+    others_us = sum(each.duration_us for each in intervals if each.kind != "held")
+    calls_us = sum(row.held_us for row in node.rows("rest") if row.lease == first.lease)
+    assert held_us == others_us + calls_us
+    assert any(each.reason == "fault" and each.duration_us >= 100_000 for each in intervals)
+
+
+def test_a_repeated_key_is_answered_and_billed_once_by_two_pods(
+    node: LiveNode, start_pod: StartPod
+) -> None:
+    one, two = start_pod("shout"), start_pod("shout")
+    for pod in (one, one, two):
+        answer = pod.http.post("/", json={"text": "a"}, headers={"idempotency-key": "pods"})
+        assert (answer.status_code, answer.text) == (200, "A")
+    eventually(lambda: two.stop() == 0, "the pod to end")
+    keys = [row.idempotency_key for row in node.rows("shout")]
+    assert keys.count("key:pods") == 1

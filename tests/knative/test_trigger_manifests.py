@@ -1,0 +1,66 @@
+"""A function's `@on` as a Trigger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from knative_schemas import check_against_schema
+from revisions import event_type, make_revision
+
+from dsfn.functions.interface import FilterInterface
+from dsfn.knative.manifests.trigger import DeadLetterSink, trigger
+from dsfn.knative.manifests.words import iso_duration
+from dsfn.runtime.events.delivery import RetryPolicy
+
+SINK = DeadLetterSink("dsfn-control", "/deadletters")
+
+
+def trigger_of(*filters: FilterInterface, policy: RetryPolicy | None = None) -> Any:
+    revision = make_revision(1, triggers=filters)
+    return trigger(revision, "dsfn", "dsfn", policy or RetryPolicy(), SINK)
+
+
+def test_an_event_that_fits_one_filter_or_several_calls_the_function_once() -> None:
+    photos = FilterInterface({"type": "photo", "tenant": "a"}, {"source": "/eu"}, {"subject": ".j"})
+    found = trigger_of(photos, event_type("scan"))
+    check_against_schema(found)
+    (filter_,) = found["spec"]["filters"]
+    assert filter_["any"] == [
+        {
+            "all": [
+                {"exact": {"type": "photo", "tenant": "a"}},
+                {"prefix": {"source": "/eu"}},
+                {"suffix": {"subject": ".j"}},
+            ]
+        },
+        {"all": [{"exact": {"type": "scan"}}]},
+    ]
+    assert found["spec"]["subscriber"]["ref"]["name"] == "echo"
+
+
+def test_retries_and_dead_letters_are_the_nodes() -> None:
+    delivery = trigger_of(event_type("x"), policy=RetryPolicy(5, "linear", 0.25))["spec"][
+        "delivery"
+    ]
+    assert delivery == {
+        "retry": 5,
+        "backoffPolicy": "linear",
+        "backoffDelay": "PT0.25S",
+        "timeout": "PT300S",
+        "deadLetterSink": {
+            "ref": {"apiVersion": "v1", "kind": "Service", "name": "dsfn-control"},
+            "uri": "/deadletters",
+        },
+    }
+
+
+def test_a_function_without_filters_has_no_trigger() -> None:
+    assert trigger_of() is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "PT0S"), (0.05, "PT0.05S"), (86_400, "PT86400S"), (1e6, "PT1000000S")]
+)
+def test_durations_are_written_without_exponents(seconds: float, text: str) -> None:
+    assert iso_duration(seconds) == text
