@@ -68,7 +68,7 @@ def test_a_document_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
     store = TestStore(f"file://{root}")
-    digest = store.publish(node, "shout")
+    digest = store.publish(node, "shout").digest
     path = root / "revisions" / f"{digest}.json"
     path.write_bytes(path.read_bytes().replace(b"shout", b"shoot"))
     words = last_words(tmp_path, pod_variables(store, digest, "http://127.0.0.1:1"))
@@ -79,7 +79,7 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
     store = TestStore(f"file://{root}")
-    digest = store.publish(node, "shout")
+    digest = store.publish(node, "shout").digest
     (bundle,) = (root / "bundles").iterdir()
     bundle.write_bytes(bundle.read_bytes()[:-20])
     words = last_words(tmp_path, pod_variables(store, digest, "http://127.0.0.1:1"))
@@ -93,6 +93,7 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
         ({"DSFN_REVISION": "latest"}, "not the digest of a revision"),
         ({"DSFN_STORE": "ftp://a"}, "not s3://BUCKET"),
         ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
+        ({"DSFN_LIBRARIES": "torch,os"}, "names 'os'"),
         ({"K_SINK": "broker"}, "not an http(s) URL"),
         ({"K_CE_OVERRIDES": "{"}, "no overrides"),
         ({"K_CE_OVERRIDES": '{"extensions": {"Shop!": "a"}}'}, "no overrides"),
@@ -102,6 +103,18 @@ def test_variables_that_make_no_sense(changed: dict[str, str], words: str) -> No
     with pytest.raises(UsageError) as raised:
         read_settings({**GIVEN, **changed})
     assert words in raised.value.message
+
+
+def test_what_workers_are_born_with_is_in_the_document_too(
+    node: LiveNode, tmp_path: Path, directory: TestStore
+) -> None:
+    published = directory.publish(node, "weights")
+    assert published.libraries == ("torch", "numpy", "safetensors")
+    pod = launch_pod(tmp_path, pod_variables(directory, published.digest, node.url))
+    try:
+        assert pod.call().json()["restored"]
+    finally:
+        pod.end()
 
 
 def test_user_code_does_not_see_the_platforms_key() -> None:
