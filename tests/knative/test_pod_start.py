@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,15 @@ def test_user_code_does_not_see_the_platforms_key() -> None:
     environ = {**GIVEN, "DSFN_API_KEY": "secret"}
     assert read_settings(environ).api_key == "secret"
     assert "DSFN_API_KEY" not in environ
+
+
+def test_a_pods_front_loads_none_of_what_its_worker_is_for() -> None:
+    program = (
+        "import sys, dsfn.knative.pod.program, dsfn.knative.pod.assembly, dsfn.knative.pod.server;"
+        "print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert done.returncode == 0, done.stderr
+    large = {"torch", "numpy", "PIL", "soundfile", "safetensors", "pydantic", "boto3", "httpx"}
+    assert not loaded & large
