@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+import traceback
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -72,8 +73,8 @@ class Server(asyncio.Protocol):
         try:
             with outside(self._loop):
                 self._replica = load(request, self._owner, self._tell_of_restore)
-        except DsfnError as error:
-            self._fail(error)
+        except Exception as error:  # noqa: BLE001  a driver or library may raise anything
+            self._fail(_told(error))
             return
         self._runner = runner_for(
             self._replica.endpoint,
@@ -101,8 +102,8 @@ class Server(asyncio.Protocol):
         try:
             with outside(self._loop):
                 result = run_job(frame.json(), self._owner)
-        except DsfnError as error:
-            self._fail(error)
+        except Exception as error:  # noqa: BLE001  as in `_on_load`
+            self._fail(_told(error))
             return
         self._send(Kind.DONE, result)
         self._transport.close()
@@ -130,8 +131,8 @@ class Server(asyncio.Protocol):
         except (MemoryFull, NotFound) as error:
             self._send(Kind.FAILED, error.to_document())  # it is parked as it was before
             return
-        except DsfnError as error:
-            self._fail(error)
+        except Exception as error:  # noqa: BLE001  as in `_on_load`
+            self._fail(_told(error))
             return
         self._send(Kind.UNPARKED, {"restore_us": sum(parts.values()), "parts": parts})
 
@@ -156,3 +157,12 @@ class Server(asyncio.Protocol):
 
     def _send(self, kind: Kind, document: Mapping[str, object]) -> None:
         self._transport.write(frames.encode_json(kind, document))
+
+
+def _told(error: Exception) -> DsfnError:
+    """What the node hears of an error. One that nobody foresaw is the worker's end like any other;
+    without a word the node could only tell that a process has gone."""
+    if isinstance(error, DsfnError):
+        return error
+    traceback.print_exception(error)
+    return DsfnError(f"The worker failed: {type(error).__name__}: {error}.")

@@ -9,6 +9,7 @@ from worker_client import Failed, ForkServer, Worker, write_app
 
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Kind
+from dsfn.runtime.worker.messages import Gpu
 
 Spawn = Callable[[], Worker]
 
@@ -51,6 +52,24 @@ def test_a_class_is_set_up_once_before_its_first_call(spawn: Spawn, tmp_path: Pa
     ready = worker.load(bundle, "count").json()
     assert ready["setup_us"] > 0
     assert [worker.call(), worker.call()] == [111, 112]
+
+
+def test_an_error_that_nobody_foresaw_is_told_by_a_worker_that_ends_of_it(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    bundle = write_app(
+        tmp_path,
+        """
+        @dsfn.function
+        def double(number: int) -> int:
+            return 2 * number
+        """,
+    )
+    worker = spawn()  # it has no memory owner
+    failed = worker.load(bundle, "double", gpus=(Gpu(0, "host:1:0"),))
+    assert failed.kind is Kind.FAILED
+    assert "KeyError" in failed.json()["message"]
+    assert "Traceback" in worker.printed(until="KeyError")
 
 
 def test_what_a_function_prints_comes_through_the_pipe(spawn: Spawn, tmp_path: Path) -> None:
