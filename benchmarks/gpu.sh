@@ -25,3 +25,4 @@ export PYTHONPATH="$site:$PWD" PYTHONUNBUFFERED=1
 devices=$(nvidia-smi --list-gpus | awk '{printf "%scuda:%d", (NR > 1 ? "," : ""), NR - 1}')
 python3 -m benchmarks.coldstart_gpu --devices "$devices" ${2:+--codec "$(realpath "$2")"}
 python3 -m benchmarks.many_models
+python3 -m benchmarks.recovery

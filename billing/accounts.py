@@ -3,8 +3,10 @@
     capacity/<class>  -> lease/<lease>       the devices that a replica holds
     lease/<lease>     -> tenant/<tenant>     calls, and what is kept warm for somebody
                       -> platform/...        faults, idle time and restores that nobody pays
+    tenant/<tenant>   -> platform/restore    what a correction takes off a restore
     budget/<tenant>  <-> reserved/<tenant>   money set aside while a call runs
     revenue          <-> receivable/<tenant> invoices and credit notes; `rounding` for the rest
+    records                                  what moves nothing, but is to be remembered
 
 Time is counted by device class, in microseconds x devices; money by currency, in nano-units.
 Every entry takes from one account what it gives another, so a closed lease comes to zero.
@@ -19,8 +21,11 @@ from dsfn.billing.interval import Interval
 from dsfn.billing.reservation import Reservation
 
 FAULTS = "platform/faults"
+RESTORES = "platform/restore"
 REVENUE = "revenue"
 ROUNDING = "rounding"
+RECORDS = "records"
+NOTHING = "nothing"
 _LEASE = "lease/"
 _MONEY = "nano:"
 # A lease has many calls.

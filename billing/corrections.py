@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dsfn.billing.entry import Entry, entries_of, reversal_of
+from dsfn.billing.entry import Entry, entries_of, reversal_of, waiver_of
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict
 
@@ -15,8 +15,8 @@ def correction_of(
     """The entries that correct a call, `first` being its own.
 
     The key under which the call succeeded stays with the first row: the new one has none. Raises
-    `Conflict` when there is no such call, and when the time that its lease held would no longer be
-    accounted for.
+    `Conflict` when there is no such call, when the time that its lease held would no longer be
+    accounted for, and for a longer restore: nobody waited for that.
     """
     if first is None:
         raise Conflict(f"There is no call {invocation_id}.", invocation_id=invocation_id)
@@ -26,4 +26,10 @@ def correction_of(
             f"The correction of {invocation_id} must hold the same lease for as long.",
             invocation_id=invocation_id,
         )
-    return [reversal_of(first, closed_until_us, new.id), new]
+    if new.restore_us > first.restore_us:
+        raise Conflict(
+            f"The correction of {invocation_id} cannot charge more of its restore than there was.",
+            invocation_id=invocation_id,
+        )
+    waived = [waiver_of(first, new)] if new.restore_us < first.restore_us else []
+    return [reversal_of(first, closed_until_us, new.id), new, *waived]

@@ -39,17 +39,22 @@ def credit_note(
     """A credit note of `amount_minor`, tax included, on an invoice that has `earlier` ones.
 
     Its part of the tax is what the invoice's is, so that credit notes over all of an invoice take
-    back all of its tax. Raises `Conflict` when together they would be more than the invoice,
-    `UsageError` for a reason that is none.
+    back all of its tax. Raises `Conflict` when together they would be more than the invoice, and
+    for what is none, `UsageError` for a reason that is none.
     """
     if not reason.strip() or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
         raise UsageError(
             f"A credit note needs a reason, of at most {MAX_REASON_LENGTH} characters."
         )
+    if invoice.kind != "invoice":
+        raise Conflict(
+            f"{invoice.number} is a credit note: only an invoice can be credited.",
+            number=invoice.number,
+        )
     notes = tuple(earlier)
     before_minor = -sum(note.total_minor for note in notes)
     left_minor = invoice.total_minor - before_minor
-    if invoice.kind != "invoice" or amount_minor > left_minor:
+    if amount_minor > left_minor:
         left = minor_text(max(0, left_minor), invoice.exponent)
         raise Conflict(
             f"{invoice.number} can be credited with {left} {invoice.currency} at most.",

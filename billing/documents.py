@@ -6,13 +6,21 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
 from dsfn.billing.issued import ClosedMonth, Issue, Issued
+from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
+from dsfn.billing.record import record_of_month
 
 
 def closed_until_us(execute: Execute) -> int:
     """The end of the last closed month, 0 while none is."""
     ((end_us,),) = execute("select_closed_until", ())
     return int(end_us)
+
+
+def rows_of(issue: Issue) -> list[Posting]:
+    """The rows of the journal for an issue."""
+    closed = [] if issue.month is None else [record_of_month(issue.month)]
+    return [*issue.charges, *closed]
 
 
 def insert_issue(execute: Execute, issue: Issue) -> None:

@@ -14,6 +14,7 @@ from dsfn.billing.charge import Charge
 from dsfn.billing.interval import Interval
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.posting import Posting
+from dsfn.billing.record import Record
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.usage import Usage
 
@@ -28,6 +29,7 @@ ROUNDING = "rounding"
 # The restore of a call whose lease is not known: it has no interval of its own.
 RESTORE = "restore"
 REVERSAL = "reversal"
+WAIVER = "waiver"
 
 
 class Entry(NamedTuple):
@@ -84,6 +86,8 @@ def entries_of(posting: Posting, closed_until_us: int) -> tuple[Entry, ...]:
             return (_of_reservation(posting),)
         case Charge():
             return _of_charge(posting)
+        case Record():
+            return (_of_record(posting),)
 
 
 def period_of(instant_us: int, closed_until_us: int) -> str:
@@ -107,6 +111,26 @@ def reversal_of(entry: Entry, closed_until_us: int, by: str) -> Entry:
         error=by,
         reverses=entry.id,
         period=period_of(entry.started_at_us, closed_until_us),
+    )
+
+
+def waiver_of(entry: Entry, new: Entry) -> Entry:
+    """The entry that gives the platform what a call is no longer charged of its restore, the row
+    of which stays: the device was held for it. `new` stands in for `entry`."""
+    return _EMPTY._replace(
+        devices=entry.devices,
+        started_at_us=entry.started_at_us,
+        amount=(entry.restore_us - new.restore_us) * entry.devices,
+        kind="waiver",
+        tenant=entry.tenant,
+        source=WAIVER,
+        id=new.id,
+        debit=accounts.RESTORES,
+        credit=f"tenant/{entry.tenant}",
+        commodity=entry.commodity,
+        error=new.error,
+        reverses=entry.id,
+        period=new.period,
     )
 
 
@@ -285,6 +309,20 @@ def _of_charge(charge: Charge) -> tuple[Entry, ...]:
     debit, credit = accounts.of_rounding(charge)
     amount = abs(charge.rounding_nano)
     return entry, entry._replace(source=ROUNDING, amount=amount, debit=debit, credit=credit)
+
+
+def _of_record(record: Record) -> Entry:
+    return _EMPTY._replace(
+        started_at_us=record.at_us,
+        kind=record.kind,
+        source=DOCUMENT,
+        id=record.id,
+        debit=accounts.RECORDS,
+        credit=accounts.RECORDS,
+        commodity=accounts.NOTHING,
+        reverses=record.sha256,
+        period=record.period,
+    )
 
 
 _EMPTY = Entry._make([1, *[0] * 5, *[""] * (len(COLUMNS) - 6)])

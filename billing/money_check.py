@@ -13,7 +13,9 @@ from dsfn.billing.evidence import Evidence
 from dsfn.billing.issued import ClosedMonth, Issued
 from dsfn.billing.money import NANO_EXPONENT
 from dsfn.billing.periods import Month, moment_text
+from dsfn.billing.rates.table import CardRow
 from dsfn.billing.rates.writing import digest_of
+from dsfn.billing.record import record_of_card, record_of_month
 from dsfn.billing.signatures import is_signed
 from dsfn.billing.verification import Problem
 from dsfn.functions.errors import UsageError
@@ -56,9 +58,14 @@ class MoneyCheck:
 
     def look_at(self, tables: MoneyTables) -> Iterator[tuple[str, str, str, str, int | None]]:
         """Number, tenant, kind, what is reversed and amount in nano-units of each document, for the
-        journal must have the same; the amount is None where a document cannot be read."""
-        cards = self._look_at_cards(tables.cards())
-        self._look_at_months(tables.months(), cards)
+        journal must have the same; the amount is None where a document cannot be read. Of cards
+        and months it has the digest in the place of what is reversed, and moves nothing."""
+        cards = [CardRow(*values) for values in tables.cards()]
+        months = [ClosedMonth(*values) for values in tables.months()]
+        self._look_at_cards(cards)
+        self._look_at_months(months)
+        for record in (*map(record_of_card, cards), *map(record_of_month, months)):
+            yield record.id, "", record.kind, record.sha256, 0
         for values in tables.documents():
             issued = Issued(*values)
             yield (
@@ -73,33 +80,25 @@ class MoneyCheck:
         for number, format in tables.stray_prints():
             self._problem("print", f"The print of {number} as {format} is of no document.")
 
-    def _look_at_cards(self, rows: Iterable[tuple[Any, ...]]) -> int:
-        """The number of the last card."""
-        last = 0
-        for number, from_us, _, _, text, sha256 in rows:
-            if number != last + 1:
-                self._problem("card", f"Rate card {last + 1} is missing.")
-            last = number
-            if digest_of(text) != sha256:
-                self._problem("card", f"The SHA-256 of rate card {number} is not its own.")
-            elif (_read(text) or {}).get("effective_from") != moment_text(from_us):
-                self._problem("card", f"Rate card {number} begins at another moment than it says.")
-        return last
+    def _look_at_cards(self, cards: Iterable[CardRow]) -> None:
+        for card in cards:
+            said = _read(card.document) or {}
+            if digest_of(card.document) != card.sha256:
+                self._problem("card", f"The SHA-256 of rate card {card.number} is not its own.")
+            elif said.get("effective_from") != moment_text(card.effective_from_us):
+                detail = f"Rate card {card.number} begins at another moment than it says."
+                self._problem("card", detail)
 
-    def _look_at_months(self, rows: Iterable[tuple[Any, ...]], cards: int) -> None:
-        for values in rows:
-            closed = ClosedMonth(*values)
-            billed = _billed(closed)
+    def _look_at_months(self, months: Iterable[ClosedMonth]) -> None:
+        for closed in months:
+            total_minor = _total_of(closed)
             self._closed[closed.month] = None
             if digest_of(closed.document) != closed.sha256:
                 self._problem("month", f"The SHA-256 of {closed.month} is not its own.")
-            elif billed is None:
+            elif total_minor is None:
                 self._problem("month", f"The statement of {closed.month} is not one of that month.")
             else:
-                self._closed[closed.month], used = billed
-                if used > cards:
-                    detail = f"Rate card {used} is missing: {closed.month} was billed by it."
-                    self._problem("card", detail)
+                self._closed[closed.month] = total_minor
 
     def _look_at_document(self, issued: Issued) -> int | None:
         """A document's amount in nano-units, None where it is not what was issued."""
@@ -148,23 +147,16 @@ class MoneyCheck:
             self.problems.append(Problem(None, kind, detail))
 
 
-def _billed(closed: ClosedMonth) -> tuple[int, int] | None:
-    """The total of a closed month's statement and the last rate card of its lines, None where it
-    is no statement of that month."""
+def _total_of(closed: ClosedMonth) -> int | None:
+    """The total of a closed month's statement, None where it is no statement of that month."""
     try:
         end_us = Month.parse(closed.month).end_us
     except UsageError:
         return None
     match _read(closed.document):
-        case {"month": closed.month, "total_minor": int(total_minor), "lines": [*lines]}:
-            cards = [card for line in lines if isinstance(card := _card(line), int)]
-            if closed.end_us == end_us and len(cards) == len(lines):
-                return total_minor, max(cards, default=0)
+        case {"month": closed.month, "total_minor": int(total_minor)} if closed.end_us == end_us:
+            return total_minor
     return None
-
-
-def _card(line: Any) -> Any:
-    return line.get("card") if isinstance(line, dict) else None
 
 
 def _read(text: str) -> dict[str, Any] | None:

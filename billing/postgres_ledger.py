@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from dsfn.billing.cards import KeptCards
 from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
-from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
+from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue, rows_of
 from dsfn.billing.entry import USAGE, Entry, entries_of
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.issued import Issue
@@ -24,7 +25,6 @@ from dsfn.billing.postgres import (
     Watchdog,
     connect,
 )
-from dsfn.billing.postgres_cards import PostgresCards
 from dsfn.billing.postgres_chain import ChainWriter
 from dsfn.billing.postgres_migrations import migrate
 from dsfn.billing.postgres_queries import QUERIES
@@ -34,6 +34,7 @@ from dsfn.billing.postgres_verify import PostgresBooks
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
 from dsfn.billing.reading import LedgerReads
+from dsfn.billing.record import missing_records
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.snapshot import heads_of
 from dsfn.billing.usage import Usage
@@ -72,6 +73,8 @@ class PostgresLedger(LedgerReads):
             with self._writer() as first:
                 first.open()
             self._billed_from_us = self.closed_until_us
+            if records := missing_records(self._read):
+                self.post(records)
         except BaseException:
             self.close()
             raise
@@ -120,7 +123,7 @@ class PostgresLedger(LedgerReads):
 
         Raises `Conflict` for what is there already with another body, `StorageFull`.
         """
-        entries = [entry for charge in issue.charges for entry in entries_of(charge, 0)]
+        entries = [entry for row in rows_of(issue) for entry in entries_of(row, 0)]
         try:
             with self._writer() as writer:
                 writer.post(entries, partial(insert_issue, issue=issue))
@@ -158,9 +161,9 @@ class PostgresLedger(LedgerReads):
         # Where the answer to a commit was lost, it is made once more, and finds nothing to sign.
         return next((each for each in reversed(made) if each is not None), None)
 
-    def cards(self) -> PostgresCards:
+    def cards(self) -> KeptCards:
         """Where the rate cards are kept."""
-        return PostgresCards(self._readers)
+        return KeptCards(self._read, self._post_with)
 
     def books(self) -> PostgresBooks:
         """This ledger as a check reads it."""
@@ -182,6 +185,11 @@ class PostgresLedger(LedgerReads):
         kept = all(self.documents.get(each.number) == each for each in issue.documents)
         month = issue.month
         return kept and (month is None or self.documents.month(month.month) == month)
+
+    def _post_with(self, row: Posting, beside: Callable[[Execute], None]) -> None:
+        """Posts a row, and writes what belongs to it."""
+        with self._writer() as writer:
+            writer.post(entries_of(row, 0), beside)
 
     def keep(self, write: Callable[[Execute], None]) -> None:
         """Writes something that is no entry, in a transaction."""

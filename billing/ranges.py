@@ -69,10 +69,9 @@ def between(start: str, end: str) -> Range:
 
 
 def _instant(text: str) -> int:
+    is_date = re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text)
     try:
-        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-            text += "T00:00:00Z"
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{text}T00:00:00Z" if is_date else text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None or moment.year < 1970:

@@ -10,6 +10,8 @@ from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
 
 MAX_REASON_LENGTH = 400
+# Calls of these statuses are charged nothing of a restore.
+_FREE_OF_CHARGE = ("platform", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Correction:
     """What is to be different about a call, and why; None leaves something as it is.
 
     The time that it held its device stays: somebody held it. With the status "platform" nobody
-    pays for it.
+    pays for it, nor for its restore. What it is charged of a restore can only become less.
     """
 
     reason: str
@@ -46,6 +48,9 @@ def corrected(usage: Usage, correction: Correction) -> Usage:
         raise UsageError(f"status must be one of {', '.join(STATUSES)}.")
     if correction.busy_us is not None and correction.busy_us > usage.held_us:
         raise UsageError(f"busy_us must be at most {usage.held_us}, for which it was held.")
+    most_us = 0 if correction.status in _FREE_OF_CHARGE else usage.restore_us
+    if changes.setdefault("restore_us", most_us) > most_us:
+        raise UsageError(f"restore_us must be at most {most_us}: nobody waited for longer.")
     try:
         # The key stays with the first row: it still is one success.
         return replace(

@@ -10,6 +10,7 @@ before 3.51.3 can lose commits in WAL mode with two connections
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,15 +31,17 @@ RESTART_TIMEOUT_MS = 20
 _SOUND = (3, 51, 3)
 _MENDED = ((3, 50, 7), (3, 44, 6))
 _MARK = "-- name:"
+_INCLUDED = re.compile(r"\{(\w+)\}")
 
 
 def load_queries(package: str, resource: str) -> Mapping[str, str]:
-    """The statements of a `.sql` file by name; each follows a line `-- name: NAME`."""
+    """The statements of a `.sql` file by name; each follows a line `-- name: NAME`. `{NAME}` in one
+    is the text of one before it."""
     queries: dict[str, str] = {}
     text = files(package).joinpath(resource).read_text(encoding="utf-8")
     for block in text.split(_MARK)[1:]:
         name, _, body = block.partition("\n")
-        queries[name.strip()] = body.strip()
+        queries[name.strip()] = _INCLUDED.sub(lambda found: queries[found[1]], body.strip())
     return queries
 
 

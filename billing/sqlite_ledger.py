@@ -11,10 +11,11 @@ from typing import Any
 
 import apsw
 
+from dsfn.billing.cards import KeptCards
 from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
-from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue
+from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue, rows_of
 from dsfn.billing.entry import USAGE, Entry, entries_of
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.grouping import Group
@@ -22,8 +23,8 @@ from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
-from dsfn.billing.rates.table import SqliteCards
 from dsfn.billing.reading import LedgerReads
+from dsfn.billing.record import missing_records
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite import (
     BUSY_TIMEOUT_MS,
@@ -61,6 +62,8 @@ class SqliteLedger(LedgerReads):
             self.closed_until_us = closed_until_us(self._journal.execute)
             self._billed_from_us = self.closed_until_us
             take_over(self._connection, self._journal)
+            if records := missing_records(self._read):
+                self._append(records)
             self._checkpointer = Checkpointer(path)
         except BaseException:
             self._lock.release()
@@ -105,7 +108,7 @@ class SqliteLedger(LedgerReads):
         Raises `Conflict` for what is there already, `StorageFull`.
         """
         with self._turn:
-            entries = [e for charge in issue.charges for e in entries_of(charge, 0)]
+            entries = [e for row in rows_of(issue) for e in entries_of(row, 0)]
             self._journal.append(entries, partial(insert_issue, issue=issue))
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
@@ -131,9 +134,9 @@ class SqliteLedger(LedgerReads):
         for a file that is damaged."""
         return verify(self.books(), evidence)
 
-    def cards(self) -> SqliteCards:
+    def cards(self) -> KeptCards:
         """Where the rate cards are kept."""
-        return SqliteCards(self._path)
+        return KeptCards(self._read, self._post_with)
 
     def close(self) -> None:
         """Moves everything into the database file and closes it."""
@@ -144,6 +147,11 @@ class SqliteLedger(LedgerReads):
     def _append(self, rows: Sequence[Posting]) -> None:
         until_us = self._billed_from_us
         self._journal.append([entry for row in rows for entry in entries_of(row, until_us)])
+
+    def _post_with(self, row: Posting, beside: Callable[[Execute], None]) -> None:
+        """Posts a row, and writes what belongs to it."""
+        with self._turn:
+            self._journal.append(entries_of(row, 0), beside)
 
     def _keep(self, write: Callable[[Execute], None]) -> None:
         """Writes something that is no entry."""

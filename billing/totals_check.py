@@ -82,8 +82,7 @@ class Recount:
         for tenant, id_ in self._find("differing_reservations", limit):
             detail = f"Whether reservation {id_} of {tenant} is open is not what its rows say."
             yield Problem(None, "reservation", detail)
-        for document in self._find("differing_documents", limit):
-            yield Problem(None, "document", _document_text(*document))
+        yield from _document_problems(self._find("differing_documents", limit))
 
     def _find(self, query: str, limit: int) -> list[Any]:
         return self._connection.execute(_QUERIES[query], (limit,)).fetchall()
@@ -93,6 +92,28 @@ def lease_problem(account: str, commodity: str, balance: int) -> Problem:
     """What is wrong with a lease that is closed and does not come to 0."""
     detail = f"{account} is closed, and yet its rows come to {balance} of {commodity}."
     return Problem(None, "lease", detail)
+
+
+def _document_problems(found: Iterable[tuple[str, str, str, int, int]]) -> Iterator[Problem]:
+    records: dict[tuple[str, str], list[int]] = {}
+    for number, tenant, kind, is_kept, is_counted in found:
+        if kind in ("card", "month"):
+            records.setdefault((kind, number), []).append(is_kept)
+        else:
+            detail = _document_text(number, tenant, kind, is_kept, is_counted)
+            yield Problem(None, "document", detail)
+    for (kind, number), kept in records.items():
+        yield Problem(None, kind, _record_text(kind, number, kept))
+
+
+def _record_text(kind: str, number: str, kept: list[int]) -> str:
+    """`kept`: what differs is kept, or in the journal, or both, each with a digest of its own."""
+    what = f"Rate {number.replace('-', ' ')}" if kind == "card" else f"The statement of {number}"
+    if len(kept) > 1:
+        return f"{what} is another than the one that the journal has a row for."
+    if kept[0]:
+        return f"{what} was put in: the journal has no row for it."
+    return f"{what}, for which the journal has a row, is missing."
 
 
 def _document_text(number: str, tenant: str, kind: str, is_kept: int, is_counted: int) -> str:

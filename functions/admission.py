@@ -13,8 +13,7 @@ from dsfn.functions.interface import (
     Kind,
     ResultInterface,
 )
-from dsfn.functions.invalid import missing
-from dsfn.functions.jsonbody import BODY
+from dsfn.functions.invalid import BODY, missing
 from dsfn.functions.media import matches, parse_content_type
 from dsfn.functions.negotiation import choose
 

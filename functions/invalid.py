@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dsfn.functions.errors import InvalidInput
 
+BODY = "body"  # the path of the whole body
+
 
 def invalid(field: str, problem: str) -> InvalidInput:
     """`InvalidInput` for a field; `problem` goes on after its name, without the full stop."""

@@ -11,11 +11,10 @@ from pydantic import TypeAdapter
 from pydantic_core import ValidationError, from_json
 
 from dsfn.functions.errors import InvalidInput, MalformedBody
-from dsfn.functions.invalid import invalid
+from dsfn.functions.invalid import BODY, invalid
 from dsfn.functions.limits import Limits
 
 MAX_REPORTED_ERRORS = 20
-BODY = "body"  # the path of the whole body
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:]', re.DOTALL)

@@ -39,6 +39,7 @@ from dsfn.runtime.gpus.found import find_gpus
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.leases.leases import Leases
+from dsfn.runtime.ledgers import writer_of
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
@@ -73,6 +74,7 @@ from dsfn.runtime.workflows.starter import Starter
 from dsfn.runtime.workflows.store import references as blobs_of_runs
 from dsfn.runtime.workflows.surroundings import Surroundings
 from dsfn.runtime.workflows.triggers import Triggers
+from dsfn.runtime.writer import Writer, alone, post_apart
 from dsfn.snapshots.store import FileStore
 
 # Every part of the node's database that refers to blobs: what none of them names is removed.
@@ -87,7 +89,8 @@ def assemble(
     card = configured_card(settings.billing)
     places = [open_place(each) for each in settings.checkpoints]
     key = SigningKey.open(data_dir / KEY_FILE)
-    notary = Notary(ledger, key, places, clock, data_dir)
+    writer = writer_of(settings)
+    notary = Notary(writer, ledger, key, places, clock, data_dir)
     rates = RateStore(ledger.cards(), card, clock.now_us(), lambda: ledger.closed_until_us)
     parties = read_parties(settings.invoices)
     months = Months(ledger, lambda: rates.book, parties, key, notary.sign)
@@ -115,8 +118,8 @@ def assemble(
     subscriptions, owners = Subscriptions(registry, workflows), BlobOwners(connection, clock)
     router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
     prices = prices_of(in_force, settings.limits, gpus.device_class)
-    budgets = _budgets(connection, clock, ledger, rates, prices, router, settings.tenant)
-    meter = Meter(budgets, leases)
+    budgets = _budgets(connection, clock, writer, ledger, rates, prices, router, settings.tenant)
+    meter = Meter(writer, ledger, budgets, leases)
     invoker = Invoker(
         registry,
         pools,
@@ -141,6 +144,7 @@ def assemble(
             registry.revision,
             workflows.revision,
             meter.post_kept,
+            lambda rows: post_apart(ledger, [alone(row) for row in rows]),
             prices,
             new_call_id,
             settings.limits.max_body_bytes,
@@ -210,6 +214,7 @@ def assemble(
         answers=answers,
         results=results,
         ledger=ledger,
+        writer=writer,
         meter=meter,
         notary=notary,
         rates=rates,
@@ -217,7 +222,7 @@ def assemble(
         outbox=outbox,
         adviser=Adviser(registry, tiers.disk.files, ledger, lambda: rates.book),
         months=months,
-        closer=Closer(months, clock, meter.flush),
+        closer=Closer(months, writer, clock, meter.flush),
         metrics=metrics,
         timelines=timelines,
     )
@@ -258,6 +263,7 @@ def _tiers(
 def _budgets(
     connection: apsw.Connection,
     clock: Clock,
+    writer: Writer,
     ledger: Ledger,
     rates: RateStore,
     prices: Prices,
@@ -266,7 +272,7 @@ def _budgets(
 ) -> Budgets:
     store = BudgetStore(connection)
     alerts = Alerts(connection, store, router, clock, tenant, prices.currency)
-    return Budgets(store, ledger, lambda: rates.book, prices.at_most, alerts, clock)
+    return Budgets(writer, store, ledger, lambda: rates.book, prices.at_most, alerts, clock)
 
 
 def _router(

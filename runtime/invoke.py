@@ -12,7 +12,7 @@ from typing import Protocol
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
-from dsfn.functions.codec import check_call
+from dsfn.functions.admission import check_call
 from dsfn.functions.errors import (
     BudgetExceeded,
     CallCancelled,

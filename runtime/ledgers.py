@@ -14,6 +14,7 @@ from dsfn.billing.stretches import all_processes
 from dsfn.billing.verify import Books
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.config import Settings
+from dsfn.runtime.writer import InlineWriter, ThreadWriter, Writer
 
 FILE_NAME = "ledger.db"
 # Calls share commits, so one writer is enough for them; whatever else is written need not wait.
@@ -36,6 +37,11 @@ def open_ledger(settings: Settings) -> Ledger:
         ledger.close()
         raise
     return ledger
+
+
+def writer_of(settings: Settings) -> Writer:
+    """What writes to that ledger."""
+    return ThreadWriter() if settings.ledger else InlineWriter()
 
 
 @contextmanager

@@ -106,8 +106,9 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
-            services.budgets.close()
+            await services.budgets.close()
             await services.notary.close()
+            await services.writer.close()
     finally:
         ledger.close()
         connection.close()

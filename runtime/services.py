@@ -43,6 +43,7 @@ from dsfn.runtime.workflows.planner import Planner
 from dsfn.runtime.workflows.registry import WorkflowRegistry
 from dsfn.runtime.workflows.schedules import Schedules
 from dsfn.runtime.workflows.starter import Starter
+from dsfn.runtime.writer import Writer
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Services:
     answers: Answers
     results: ResultCache
     ledger: Ledger
+    writer: Writer
     meter: Meter
     notary: Notary
     rates: RateStore

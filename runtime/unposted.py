@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import DsfnError, StoreUnavailable
+from dsfn.functions.errors import StoreUnavailable
 from dsfn.runtime.leases.leases import Leases
 
 _LOG = logging.getLogger("dsfn.meter")
@@ -53,7 +53,7 @@ class UnpostedRows:
         if not entry.committed.done():
             entry.committed.set_result(None)
 
-    def fail(self, entry: Unposted, error: DsfnError) -> None:
+    def fail(self, entry: Unposted, error: Exception) -> None:
         """It is not, as far as we know."""
         if not entry.kept:
             if isinstance(error, StoreUnavailable):
@@ -63,10 +63,10 @@ class UnpostedRows:
         if not entry.committed.done():
             entry.committed.set_exception(error)
 
-    def keep(self, intervals: Sequence[Interval], error: DsfnError) -> None:
+    def keep(self, intervals: Sequence[Interval], error: Exception) -> None:
         """Rows of devices are posted with what comes next: every minute something does."""
         if intervals:
-            _LOG.warning("The ledger cannot be written now: %s", error.message)
+            _LOG.warning("The ledger cannot be written now: %s", error)
             self.leases.give_back(intervals)
 
     def settle(self, row: Usage, is_there: bool) -> None:

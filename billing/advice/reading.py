@@ -57,18 +57,20 @@ class _Prices:
     """What a microsecond of a row's devices costs, for rows in the order of their starts."""
 
     def __init__(self, book: RateBook, start_us: int, end_us: int) -> None:
-        self._segments = iter(list(book.segments(start_us, end_us)))
-        self._segment = next(self._segments)
+        # There is no segment of a stretch that has not begun: the first is that of the first row.
+        self._segments = book.segments(start_us, end_us)
+        self._card, self._until_us = book.at(start_us), start_us
         self._known: dict[tuple[str, int], int] = {}
 
     def of(self, row: Usage | Interval) -> int:
         """In atto-currency."""
-        while row.started_at_us >= self._segment.end_us:
-            self._segment = next(self._segments)
+        while row.started_at_us >= self._until_us:
+            segment = next(self._segments)
+            self._card, self._until_us = segment.card, segment.end_us
             self._known.clear()
         key = (row.device_class, row.devices)
         price = self._known.get(key)
         if price is None:
-            rate = self._segment.card.rate(row.device_class)
+            rate = self._card.rate(row.device_class)
             price = self._known[key] = rate.pico_per_second * row.devices
         return price

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import astuple, dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from dsfn.billing.queries import QUERIES, SCHEMA
-from dsfn.billing.sqlite import connect, transaction
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 Source = Literal["configuration", "set"]
 
@@ -34,22 +29,3 @@ class CardTable(Protocol):
     def append(self, row: CardRow) -> None:
         """Keeps one more; when it returns it survives `kill -9`. Raises `StorageFull`,
         `StoreUnavailable`."""
-
-
-class SqliteCards:
-    """The cards in the file of an embedded ledger."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def rows(self) -> list[CardRow]:
-        """All of them, by their numbers."""
-        with closing(connect(self._path, SCHEMA)) as connection:
-            found: Any = connection.execute(QUERIES["select_cards"])
-            return [CardRow(*values) for values in found]
-
-    def append(self, row: CardRow) -> None:
-        """Keeps one more. Raises `StorageFull`."""
-        with closing(connect(self._path, SCHEMA)) as connection:
-            with transaction(connection):
-                connection.execute(QUERIES["insert_card"], astuple(row))

@@ -3,6 +3,27 @@
 -- `part` is what the calls of a sum have in common beside tenant, function, device class and
 -- status; of runs and steps the workflow is another part.
 
+-- name: calls
+-- Part of the statements below: the rows of calls that begin in a stretch of time.
+SELECT tenant, function, device_class, status, started_at_us, busy_us, held_us, restore_us, devices,
+    CASE
+        WHEN :by = 'revision' THEN revision
+        WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
+        WHEN :by = 'key' THEN key_id
+        WHEN :by = 'workflow' THEN workflow
+        WHEN :by = 'run' THEN run
+        WHEN :by = 'step' THEN step
+        ELSE ''
+    END AS part,
+    CASE WHEN :by = 'run' OR :by = 'step' THEN workflow ELSE '' END AS flow,
+    CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign
+FROM entries
+WHERE device_class <> ''
+    AND (kind = 'usage' OR kind = 'reversal')
+    AND started_at_us >= :start_us AND started_at_us < :end_us
+    AND period >= :first AND period <= :last
+    AND (:tenant = '' OR tenant = :tenant)
+
 -- name: sum_days
 -- Rows of calls in whole days, by roll-ups, less those that ran over a midnight.
 SELECT tenant, function, device_class, status, part, '' AS flow,
@@ -23,27 +44,10 @@ FROM (
         AND period >= :first AND period <= :last
         AND (:tenant = '' OR tenant = :tenant)
     UNION ALL
-    SELECT tenant, function, device_class, status,
-        CASE
-            WHEN :by = 'revision' THEN revision
-            WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
-            WHEN :by = 'key' THEN key_id
-            WHEN :by = 'workflow' THEN workflow
-            WHEN :by = 'run' THEN run
-            WHEN :by = 'step' THEN step
-            ELSE ''
-        END,
+    SELECT tenant, function, device_class, status, part,
         -sign, -busy_us * devices * sign, -held_us * devices * sign, -restore_us * devices * sign
-    FROM (
-        SELECT *, CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign
-        FROM entries
-        WHERE device_class <> ''
-            AND (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
-            AND (kind = 'usage' OR kind = 'reversal')
-            AND started_at_us >= :start_us AND started_at_us < :end_us
-            AND period >= :first AND period <= :last
-            AND (:tenant = '' OR tenant = :tenant)
-    ) AS over_midnight
+    FROM ({calls}) AS calls
+    WHERE (started_at_us + held_us - 1) / 86400000000 > started_at_us / 86400000000
 ) AS found
 GROUP BY tenant, function, device_class, status, part
 HAVING sum(requests) <> 0 OR sum(busy_us) <> 0 OR sum(held_us) <> 0 OR sum(restore_us) <> 0
@@ -54,28 +58,9 @@ ORDER BY tenant, function, device_class, status, part;
 SELECT tenant, function, device_class, status, part, flow,
     sum(sign), sum(busy_us * devices * sign), sum(held_us * devices * sign),
     sum(restore_us * devices * sign)
-FROM (
-    SELECT tenant, function, device_class, status, busy_us, held_us, restore_us, devices,
-        CASE
-            WHEN :by = 'revision' THEN revision
-            WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
-            WHEN :by = 'key' THEN key_id
-            WHEN :by = 'workflow' THEN workflow
-            WHEN :by = 'run' THEN run
-            WHEN :by = 'step' THEN step
-            ELSE ''
-        END AS part,
-        CASE WHEN :by = 'run' OR :by = 'step' THEN workflow ELSE '' END AS flow,
-        CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign
-    FROM entries
-    WHERE device_class <> ''
-        AND (kind = 'usage' OR kind = 'reversal')
-        AND started_at_us >= :start_us AND started_at_us < :end_us
-        AND started_at_us + held_us <= :end_us
-        AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-        AND period >= :first AND period <= :last
-        AND (:tenant = '' OR tenant = :tenant)
-) AS found
+FROM ({calls}) AS calls
+WHERE started_at_us + held_us <= :end_us
+    AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
 GROUP BY tenant, function, device_class, status, part, flow
 ORDER BY tenant, function, device_class, status, part, flow
 LIMIT :most;
@@ -85,31 +70,16 @@ LIMIT :most;
 SELECT tenant, function, device_class, status, part, flow, 0, 0, 0, 0,
     sum((:increment_us - time_us % :increment_us) % :increment_us * sign)
 FROM (
-    SELECT tenant, function, device_class, status,
-        CASE
-            WHEN :by = 'revision' THEN revision
-            WHEN :by = 'day' THEN CAST(started_at_us / 86400000000 AS TEXT)
-            WHEN :by = 'key' THEN key_id
-            WHEN :by = 'workflow' THEN workflow
-            WHEN :by = 'run' THEN run
-            WHEN :by = 'step' THEN step
-            ELSE ''
-        END AS part,
-        CASE WHEN :by = 'run' OR :by = 'step' THEN workflow ELSE '' END AS flow,
-        CASE WHEN kind = 'reversal' THEN -1 ELSE 1 END AS sign,
+    SELECT tenant, function, device_class, status, part, flow, sign,
         devices * CASE
             WHEN :basis = 'busy' THEN busy_us
             WHEN :basis = 'held' THEN held_us
             ELSE held_us + restore_us
         END AS time_us
-    FROM entries
-    WHERE device_class = :device_class AND device_class <> ''
-        AND (kind = 'usage' OR kind = 'reversal')
-        AND started_at_us >= :start_us AND started_at_us < :end_us
+    FROM ({calls}) AS calls
+    WHERE device_class = :device_class
         AND started_at_us + held_us <= :end_us
         AND (started_at_us + held_us - 1) / 86400000000 <= started_at_us / 86400000000
-        AND period >= :first AND period <= :last
-        AND (:tenant = '' OR tenant = :tenant)
 ) AS found
 GROUP BY tenant, function, device_class, status, part, flow
 ORDER BY tenant, function, device_class, status, part, flow;

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from dsfn.functions.errors import ClusterRefused, NotFound
+from dsfn.functions.errors import ClusterRefused, MissingKinds, NotFound
 from dsfn.knative.cluster.changes import Planned, plan
 from dsfn.knative.cluster.objects import Objects, name_of
 from dsfn.knative.cluster.readiness import is_ready, why_not
@@ -92,7 +93,7 @@ class Installation:
 
     def functions(self) -> tuple[str, ...]:
         """The names of the functions' Services in the namespace."""
-        found = self.objects.list(SERVING, "Service", self.namespace, _FUNCTIONS)
+        found = self._listed(SERVING, "Service", _FUNCTIONS)
         return tuple(each["metadata"]["name"] for each in found)
 
     def features_off(self) -> tuple[Feature, ...]:
@@ -115,7 +116,7 @@ class Installation:
     def to_remove(self) -> tuple[Manifest, ...]:
         """All of it, last made first, with the functions; the namespace if dsfn made it."""
         services = [_named(SERVING, "Service", each, self.namespace) for each in self.functions()]
-        ours = [each for kind in reversed(KINDS) for each in self._ours(*kind)]
+        ours = [each for kind in reversed(KINDS) for each in self._listed(*kind, _OURS)]
         namespace = (namespace_of(self.namespace),) if self._owns_namespace() else ()
         return (*services, *ours, *namespace)
 
@@ -152,12 +153,14 @@ class Installation:
     def _left_over(self) -> Iterator[Manifest]:
         wanted = {(m["kind"], m["metadata"]["name"]) for m in platform_objects(self.namespace)}
         for kind in KINDS:
-            for found in self._ours(*kind):
+            for found in self._listed(*kind, _OURS):
                 if (found["kind"], found["metadata"]["name"]) not in wanted:
                     yield found
 
-    def _ours(self, api_version: str, kind: str) -> Iterator[Manifest]:
-        return self.objects.list(api_version, kind, self.namespace, _OURS)
+    def _listed(self, api_version: str, kind: str, query: Mapping[str, str]) -> Iterator[Manifest]:
+        # Where Knative was taken away before dsfn, its objects are gone, too.
+        with suppress(MissingKinds):
+            yield from self.objects.list(api_version, kind, self.namespace, query)
 
 
 def _is_ours(live: Manifest) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from dsfn.functions.errors import NotFound, NotReady
+from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
 from dsfn.knative.cluster.evidence import gather
 from dsfn.knative.cluster.objects import Objects, is_about
 from dsfn.knative.cluster.readiness import is_ready, why_not
 from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
-_LOOK_S = 0.3
-# What goes on is asked about less often: it takes several requests.
-_ASK_S = 1.5
+_LOOK_S = 0.25
 
 Progress = Callable[[str], None]
 
@@ -25,50 +24,69 @@ def wait_ready(
     """The object once it is ready. `progress` is told what is awaited, each time that changes.
 
     Raises `NotReady` when it is not within `deadline_s`, or earlier when it will not be;
-    `NotFound` when it is gone.
+    `NotFound` when it is gone; `ClusterUnreachable` when the API server is away at the end.
     """
-    end = time.monotonic() + deadline_s
-    asked, told = 0.0, ""
-    while True:
+    waiting = _Waiting(time.monotonic() + deadline_s, progress)
+    while (ready := _if_ready(objects, manifest, waiting)) is None:
+        time.sleep(_LOOK_S)
+    return ready
+
+
+def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
+    """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
+    waiting = _Waiting(time.monotonic() + deadline_s, progress)
+    while (document := objects.read(manifest)) is not None:
+        about = is_about(manifest)
+        reason = why_not(document) or "something that it owns is still there"
+        if waiting.is_over:
+            sentence = f"{about} does not go: {reason}."
+            raise NotReady(sentence, object=about, reason=reason, log="")
+        waiting.tell(f"{about}: {reason}")
+        time.sleep(_LOOK_S)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Until when, and what was told last."""
+
+    end: float
+    progress: Progress
+    told: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.end
+
+    def tell(self, sentence: str) -> None:
+        """Tells it unless it was told last."""
+        if sentence != self.told:
+            self.told = sentence
+            self.progress(sentence)
+
+
+def _if_ready(objects: Objects, manifest: Manifest, waiting: _Waiting) -> Manifest | None:
+    """The object if it is ready. Raises when the waiting is over."""
+    is_last = waiting.is_over
+    try:
         document = objects.read(manifest)
         if document is None:
             raise NotFound(f"{is_about(manifest)} is gone.", kind=manifest["kind"])
         if is_ready(document):
             return document
-        now = time.monotonic()
-        if now - asked >= _ASK_S or now >= end:
-            asked, reason = now, explain(gather(objects, document))
-            if reason.is_final or now >= end:
-                raise not_ready(document, reason)
-            if reason.text != told:
-                told = reason.text
-                progress(f"{is_about(document)}: {told}")
-        time.sleep(_LOOK_S)
+        reason = explain(gather(objects, document))
+    except ClusterUnreachable as error:
+        # What runs in a cluster goes on while its API server is away.
+        if is_last:
+            raise
+        waiting.tell(error.message.rstrip("."))
+        return None
+    if is_last or reason.is_final:
+        raise _not_ready(document, reason)
+    waiting.tell(f"{is_about(document)}: {reason.text}")
+    return None
 
 
-def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
-    """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
-    end, told = time.monotonic() + deadline_s, ""
-    while (document := objects.read(manifest)) is not None:
-        waiting = why_not(document) or "something that it owns is still there"
-        if time.monotonic() >= end:
-            raise NotReady(
-                f"{is_about(manifest)} does not go: {waiting}.",
-                object=is_about(manifest),
-                reason=waiting,
-                log="",
-            )
-        if waiting != told:
-            told = waiting
-            progress(f"{is_about(manifest)}: {told}")
-        time.sleep(_LOOK_S)
-
-
-def not_ready(document: Manifest, reason: Reason) -> NotReady:
-    """The reason as an error."""
-    return NotReady(
-        f"{is_about(document)} is not ready: {reason.text}.",
-        object=is_about(document),
-        reason=reason.text,
-        log=reason.log,
-    )
+def _not_ready(document: Manifest, reason: Reason) -> NotReady:
+    about = is_about(document)
+    sentence = f"{about} is not ready: {reason.text}."
+    return NotReady(sentence, object=about, reason=reason.text, log=reason.log)

@@ -38,13 +38,13 @@ _BUNDLE_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class PodSettings:
+class ServiceSettings:
     """What the pods of all functions of a tenant have in common.
 
     `image`: the runtime's, in which no function's code is. `store`: where revisions, bundles and
-    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY"; `store_secret`: the Secret whose
-    keys are the environment variables with which it is opened (AWS_ACCESS_KEY_ID and so on), ""
-    for none. `control_url`: where usage is told.
+    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `control_url`: where usage is told.
+    `secret`: the Secret whose keys are the rest of a pod's environment (DSFN_API_KEY,
+    AWS_ACCESS_KEY_ID and so on), "" for none.
     """
 
     namespace: str
@@ -52,13 +52,13 @@ class PodSettings:
     store: str
     control_url: str
     tenant: str = "default"
-    store_secret: str = ""
+    secret: str = ""
 
 
 def function_service(
     revision: Revision,
     document_digest: str,
-    settings: PodSettings,
+    settings: ServiceSettings,
     traffic: tuple[Target, ...] = ALL_TO_LATEST,
 ) -> Manifest:
     """The Knative Service of a function, its newest revision being this one.
@@ -87,7 +87,7 @@ def revision_name(service: str, template: Manifest) -> str:
     return f"{service}-{sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
-def _template(revision: Revision, document_digest: str, settings: PodSettings) -> Manifest:
+def _template(revision: Revision, document_digest: str, settings: ServiceSettings) -> Manifest:
     options = revision.options
     timeout_s = ceil(options.timeout_s) + _BEYOND_TIMEOUT_S
     return {
@@ -110,8 +110,8 @@ def _template(revision: Revision, document_digest: str, settings: PodSettings) -
     }
 
 
-def _container(revision: Revision, document_digest: str, settings: PodSettings) -> Manifest:
-    secret = settings.store_secret
+def _container(revision: Revision, document_digest: str, settings: ServiceSettings) -> Manifest:
+    secret = settings.secret
     return {
         "name": FUNCTION,
         "image": settings.image,

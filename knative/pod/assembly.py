@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from dsfn.billing.sqlite import Checkpointer, connect
-from dsfn.functions.errors import BudgetExceeded
+from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.front import Front
@@ -40,6 +40,9 @@ from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.store import FileStore
+
+# Rows of calls, and beside them what is in less of a hurry.
+CONTROL_THREADS = 2
 
 
 class Unlimited:
@@ -92,10 +95,12 @@ class Pod:
             self.checkpointer.close()
 
     async def _settle(self) -> None:
-        """Brings the last rows into the books."""
-        for key, row in list(self.answers.unposted()):
-            await self.usage.post(row, kept=True)
-            self.answers.posted([key])
+        """Brings the last rows into the books. Of a first answer whose call was told that its row
+        could not be written, this is the last chance."""
+        with suppress(StoreUnavailable):
+            for key, row in list(self.answers.unposted()):
+                await self.usage.post(row, kept=True)
+                self.answers.posted([key])
         await self.usage.close()
 
 
@@ -124,7 +129,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     blobs = BlobStore(data_dir / "blobs")
     database = data_dir / "pod.db"
     answers = Answers(connect(database, ""), blobs, clock)
-    control = Control(HttpClient(settings.control), settings.api_key)
+    control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
     usage, rates = SentUsage(control, leases), CurrentRates(control)
     invoker = Invoker(
         revisions,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -28,7 +29,9 @@ class Control:
         rows may be posted again."""
         body = json.dumps({"rows": [posting_document(row) for row in rows]}).encode()
         document = await self._ask("POST", "/usage", body)
-        return {each["row"]: Conflict(each["problem"]["detail"]) for each in document["refused"]}
+        with self._understood():
+            refused = document["refused"]
+            return {each["row"]: Conflict(each["problem"]["detail"]) for each in refused}
 
     async def has(self, invocation_id: str) -> bool:
         """Whether the ledger has the row of a call."""
@@ -39,13 +42,12 @@ class Control:
 
     async def rates(self) -> RateCard:
         """The rate card in force."""
-        cards = (await self._ask("GET", "/rates"))["rates"]
-        number = next(card["number"] for card in cards if card["in_force"])
+        listed = await self._ask("GET", "/rates")
+        with self._understood():
+            (number,) = (card["number"] for card in listed["rates"] if card["in_force"])
         shown = await self._ask("GET", f"/rates/{number}")
-        try:
+        with self._understood():
             return read_card(shown["card"])
-        except UsageError as error:
-            raise self._unavailable(error.message) from error
 
     async def _ask(self, method: str, path: str, body: bytes = b"") -> Mapping[str, Any]:
         return self._read(await self._reply(method, path, body))
@@ -63,11 +65,16 @@ class Control:
     def _read(self, reply: Reply) -> Mapping[str, Any]:
         if not reply.is_success:
             raise self._unavailable(f"it answers {reply.status}")
+        with self._understood():
+            return dict(json.loads(reply.body))
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What is read of an answer inside the block is there, and as it should be."""
         try:
-            document: Mapping[str, Any] = json.loads(reply.body)
-        except ValueError as error:
-            raise self._unavailable("its answer is not JSON") from error
-        return document
+            yield
+        except (ValueError, TypeError, KeyError, UsageError) as error:
+            raise self._unavailable("its answer is not understood") from error
 
     def _unavailable(self, reason: str) -> StoreUnavailable:
         return StoreUnavailable(

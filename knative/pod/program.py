@@ -1,8 +1,7 @@
 """A pod from its start to its end.
 
-A cold call waits for all of this, so what takes long goes side by side: the revision is fetched
-while this process imports what serving needs, and its fork server imports what a worker needs as
-soon as the revision has said what that is.
+A cold call waits for all of this, so what takes long goes side by side: the fork server imports
+what a worker needs, this process what serving needs, and the revision is fetched.
 """
 
 from __future__ import annotations
@@ -15,16 +14,20 @@ import socket
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from dsfn.knative.pod.publication import fetch
 from dsfn.knative.pod.settings import PodSettings, read_settings
-from dsfn.knative.pod.store import Store, open_published
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.gpus.found import find_gpus
-from dsfn.runtime.model import Revision
 from dsfn.runtime.replicas.launcher import Launcher
+
+if TYPE_CHECKING:
+    from dsfn.knative.pod.document import Published
+    from dsfn.knative.pod.store import Store
+
+_THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runtime.gateway.serving")
 
 
 def run(listener: socket.socket) -> None:
@@ -42,14 +45,17 @@ def run(listener: socket.socket) -> None:
 async def _serve(settings: PodSettings, listener: socket.socket) -> None:
     with full_disk_errors("the pod"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    store = open_published(settings.store)
+    launcher = None if settings.libraries is None else _launcher(settings, settings.libraries)
+    fetching = asyncio.create_task(asyncio.to_thread(_fetch, settings))
     importing = asyncio.create_task(asyncio.to_thread(_import_the_rest))
-    revision, launcher = await _begin(settings, store)
+    published, store = await fetching
+    launcher = launcher or _launcher(settings, published.libraries)
     await importing
     from dsfn.knative.pod.assembly import assemble
     from dsfn.knative.pod.server import PodServer
     from dsfn.runtime.gateway.serving import server_config
 
+    revision = published.revision
     pod = assemble(settings, revision, store, launcher)
     # No call takes longer; Knative, which gives a pod as long as a request may take, waits more.
     patience_s = revision.options.timeout_s + settings.limits.queue_timeout_s
@@ -62,17 +68,22 @@ async def _serve(settings: PodSettings, listener: socket.socket) -> None:
         await server.serve(sockets=[listener])
 
 
-async def _begin(settings: PodSettings, store: Store) -> tuple[Revision, Launcher]:
-    """The revision, and a launcher whose first worker is on its way."""
-    bundles = settings.data_dir / "bundles"
-    published = await asyncio.to_thread(fetch, settings.revision, bundles, store)
-    gpus = bool(find_gpus(None).devices)
-    launcher = Launcher(settings.limits.spares, gpus, published.libraries)
+def _launcher(settings: PodSettings, libraries: tuple[str, ...]) -> Launcher:
+    """A launcher whose first worker is on its way."""
+    launcher = Launcher(settings.limits.spares, bool(find_gpus(None).devices), libraries)
     launcher.nursery("", Path(sys.executable)).warm()
-    return published.revision, launcher
+    return launcher
+
+
+def _fetch(settings: PodSettings) -> tuple[Published, Store]:
+    """Runs in a thread, and imports there what it needs."""
+    from dsfn.knative.pod.publication import fetch
+    from dsfn.knative.pod.store import open_published
+
+    store = open_published(settings.store)
+    return fetch(settings.revision, settings.data_dir / "bundles", store), store
 
 
 def _import_the_rest() -> None:
-    for module in ("pod.assembly", "pod.server"):
-        import_module(f"dsfn.knative.{module}")
-    import_module("dsfn.runtime.gateway.serving")
+    for module in _THE_REST:
+        import_module(module)

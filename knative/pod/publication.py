@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,11 +24,19 @@ from dsfn.snapshots.store import FileStore
 from dsfn.snapshots.transfer import Transfer
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a pod is to be told of a revision: `DSFN_REVISION` and `DSFN_LIBRARIES`."""
+
+    digest: str
+    libraries: tuple[str, ...]
+
+
 def publish(
     revision: Revision, bundles: Path, snapshots: FileStore, store: Store, timeout_s: float
-) -> str:
-    """Brings a revision of a node, with its source and its snapshot, to the store; its digest
-    there. The document comes last: what it names is there when it is. What is there already is
+) -> Publication:
+    """Brings a revision of a node, with its source and its snapshot, to the store. The document
+    comes last: what it names is there when it is. What is there already is
     not sent again. Blocks.
 
     Raises `StoreUnavailable`, and `CorruptSnapshot`, `NotFound` for a snapshot that is damaged or
@@ -42,10 +50,11 @@ def publish(
         directory = snapshots.path(revision.snapshot.digest)
         store.snapshots.push(directory, Transfer(timeout_s))
     stored = replace(revision, bundle_digest=tar_digest)
-    document = document_of(Published(stored, libraries_of(revision, bundle)))
+    libraries = libraries_of(revision, bundle)
+    document = document_of(Published(stored, libraries))
     digest = digest_of(document)
     store.objects.put(_document(digest), document)
-    return digest
+    return Publication(digest, libraries)
 
 
 def fetch(digest: str, bundles: Path, store: Store) -> Published:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.config import Limits, SnapshotSettings
+from dsfn.runtime.libraries import LIBRARIES
 
 DEFAULT_DATA_DIR = "/dsfn"
 # One worker is born ahead: the one that the first call needs.
@@ -22,7 +23,8 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 @dataclass(frozen=True, slots=True)
 class PodSettings:
     """`revision`: the digest of its document in the `store`. `control`: the URL of the control
-    service, `api_key` what it is asked with. `sink`: where events that follow go, "" for back to
+    service, `api_key` what it is asked with. `libraries`: what workers are born with,
+    None where the document must be asked. `sink`: where events that follow go, "" for back to
     whoever sent the first one; `overrides`: attributes that they get on their way there."""
 
     revision: str
@@ -30,6 +32,7 @@ class PodSettings:
     control: str
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
+    libraries: tuple[str, ...] | None = None
     data_dir: Path = Path(DEFAULT_DATA_DIR)
     limits: Limits = LIMITS
     sink: str = ""
@@ -48,6 +51,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         control=_url("DSFN_CONTROL", _required(environ, "DSFN_CONTROL")).rstrip("/"),
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
+        libraries=_libraries(environ.get("DSFN_LIBRARIES")),
         data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
         sink=_url("K_SINK", environ.get("K_SINK", "")),
         overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
@@ -66,6 +70,15 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise UsageError(f"{name} is not set; docs/knative.md says what a pod needs.")
     return value
+
+
+def _libraries(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    wanted = tuple(name for name in text.split(",") if name)
+    if unknown := set(wanted) - set(LIBRARIES):
+        raise UsageError(f"DSFN_LIBRARIES names {min(unknown)!r}, which no worker is born with.")
+    return wanted
 
 
 def _url(name: str, value: str) -> str:

@@ -20,21 +20,23 @@ FLUSH_EVERY_S = 60.0
 MAX_ROWS = 500
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 2.0
-# Rows of devices are in no hurry, and must not come between a call and its answer.
+# Rows of devices are in no hurry: several go together.
 _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.pod")
 
 
 @dataclass(eq=False)
 class SentUsage:
-    """`UsageSink` over HTTP. While one request is under way the rows that come up wait for the
-    next; what fails is sent again, since a row that comes twice is one."""
+    """`UsageSink` over HTTP. While a request is under way the rows that come up wait for the next;
+    what fails is sent again, since a row that comes twice is one. Calls do not wait for rows of
+    devices: these go beside."""
 
     control: Control
     leases: Leases
     patience_s: float = PATIENCE_S
     _rows: UnpostedRows = field(init=False)
     _sender: asyncio.Task[None] | None = None
+    _device_sender: asyncio.Task[None] | None = None
     _soon: asyncio.TimerHandle | None = None
     _ticker: asyncio.Task[None] | None = None
 
@@ -52,16 +54,13 @@ class SentUsage:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
         self.leases.close()
-        deadline_s = asyncio.get_running_loop().time() + self.patience_s
-        while self.leases.rows or self._rows.doubtful:
-            self._send()
-            assert self._sender is not None
-            await self._sender
-            if asyncio.get_running_loop().time() > deadline_s:
-                _LOG.error("%d rows of devices are lost.", len(self.leases.rows))
-                return
         if self._soon is not None:
             self._soon.cancel()
+        try:
+            async with asyncio.timeout(self.patience_s):
+                await self._send_rest()
+        except TimeoutError:
+            _LOG.error("%d rows of devices are lost.", len(self.leases.rows))
 
     async def post(self, row: Usage, kept: bool = False) -> None:
         """See `UsageSink`. Raises `StoreUnavailable` when the row is not accepted in time.
@@ -88,7 +87,12 @@ class SentUsage:
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
             self.leases.flush()
-            self._send()
+            self._send_devices()
+
+    async def _send_rest(self) -> None:
+        while self._rows.waiting or self._rows.doubtful or self.leases.rows:
+            await asyncio.gather(self._send(), self._send_devices())
+            await asyncio.sleep(FIRST_PAUSE_S)
 
     def _send_soon(self) -> None:
         if self._soon is None:
@@ -96,14 +100,22 @@ class SentUsage:
 
     def _send_later(self) -> None:
         self._soon = None
-        self._send()
+        self._send_devices()
 
-    def _send(self) -> None:
+    def _send(self) -> asyncio.Task[None]:
+        """Has the rows of calls be sent."""
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
+        return self._sender
+
+    def _send_devices(self) -> asyncio.Task[None]:
+        """Has the rows of devices be sent, beside those of calls."""
+        if self._device_sender is None or self._device_sender.done():
+            self._device_sender = asyncio.create_task(self._send_all_of_devices())
+        return self._device_sender
 
     async def _send_all(self) -> None:
-        """Goes on until nothing waits that could be sent now."""
+        """Goes on until no call waits."""
         pause_s = FIRST_PAUSE_S
         while self._rows.waiting:
             entries = self._rows.taken()
@@ -116,7 +128,8 @@ class SentUsage:
                 await asyncio.sleep(pause_s)
                 pause_s = min(MAX_PAUSE_S, 2 * pause_s)
                 self._drop_given_up()
-        await self._send_devices()
+        if self._rows.doubtful:
+            self._send_devices()
 
     async def _send_calls(self, entries: Sequence[Unposted]) -> None:
         refused = await self.control.post([entry.row for entry in entries])
@@ -135,7 +148,7 @@ class SentUsage:
             else:
                 self._rows.waiting.append(entry)
 
-    async def _send_devices(self) -> None:
+    async def _send_all_of_devices(self) -> None:
         """Sends the rows of devices, and asks for rows of which nobody knows where they are."""
         try:
             while rows := self.leases.taken():
@@ -146,7 +159,7 @@ class SentUsage:
                 is_there = await self.control.has(row.invocation_id)
                 self._rows.settle(self._rows.doubtful.pop(0), is_there)
         except StoreUnavailable:
-            return  # with the next row of a call, or in a minute
+            return  # they are sent with the next ones, in a minute at the latest
 
     async def _send_intervals(self, rows: Sequence[Interval]) -> None:
         try:

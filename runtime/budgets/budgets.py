@@ -16,13 +16,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 from dsfn.billing.ledger import Ledger
+from dsfn.billing.periods import Month
 from dsfn.billing.posting import Posting
 from dsfn.billing.rates import RateBook
 from dsfn.billing.reservation import Reservation, ReservationKind
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import BudgetExceeded, BudgetReserved, Conflict, DsfnError, NotFound
+from dsfn.functions.errors import BudgetExceeded, BudgetReserved, Conflict, NotFound
 from dsfn.runtime.budgets.account import Account
 from dsfn.runtime.budgets.alerts import Alerts, resets_at
 from dsfn.runtime.budgets.budget import Budget
@@ -30,7 +33,9 @@ from dsfn.runtime.budgets.spending import cost_atto, spent_atto
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Call, Payer, Revision
+from dsfn.runtime.writer import Bundle, Poster, Writer, alone, post_apart
 
+T = TypeVar("T")
 # Calls that are under way end at any time.
 _RETRY_AFTER_S = 1.0
 _LOG = logging.getLogger("dsfn.budgets")
@@ -38,22 +43,25 @@ _LOG = logging.getLogger("dsfn.budgets")
 
 @dataclass(eq=False, slots=True)
 class _Hold:
-    """What is set aside for a call. `is_noted`: in the ledger, too, or about to be. `binding`: the
-    budget that leaves the call less than it may cost, if one does."""
+    """What is set aside for a call. `binding`: the budget that leaves the call less than it may
+    cost, if one does. `is_noted`: in the ledger, too, which is the writer's to say. `is_settling`:
+    the call's row is being written, and `is_released` whether the call is over meanwhile."""
 
     reservation: Reservation
     accounts: tuple[Account, ...]
     binding: Account | None
-    is_noted: bool = True
+    is_noted: bool = False
+    is_settling: bool = False
+    is_released: bool = False
 
 
 @dataclass(eq=False)
 class Budgets:
-    """Reserves and settles. `post` is the way to the ledger for the rows of calls: it sees what is
-    spent. `at_most_nano`: the most that a call of a revision can cost. Belongs to the event loop's
-    thread.
+    """Reserves and settles. `at_most_nano`: the most that a call of a revision can cost. Belongs to
+    the event loop's thread.
     """
 
+    writer: Writer
     store: BudgetStore
     ledger: Ledger
     book: Callable[[], RateBook]
@@ -62,7 +70,7 @@ class Budgets:
     clock: Clock
     _accounts: dict[str, list[Account]] = field(default_factory=dict)
     _holds: dict[str, _Hold] = field(default_factory=dict)
-    _unnoted: list[Reservation] = field(default_factory=list)
+    _unnoted: list[tuple[_Hold, Reservation]] = field(default_factory=list)
 
     def start(self) -> None:
         """Finds out what is spent. What a node that was killed had set aside is void.
@@ -76,7 +84,9 @@ class Budgets:
                 self.ledger.post([replace(r, kind="void", at_us=now_us) for r in open_ones])
         self.store.forget_tenants()
         for budget in self.store.all():
-            self._add(self._opened(budget))
+            period = budget.period_at(self.clock.now_us())
+            spent = spent_atto(self.ledger, self.book(), budget, period)
+            self._add(self._opened(budget, period, spent))
 
     def all(self, tenant: str | None = None) -> list[Account]:
         """Every budget with what has come of it, or those of one tenant."""
@@ -93,14 +103,18 @@ class Budgets:
                 return account
         raise NotFound(f"There is no budget {id_!r}.", kind="budget", name=id_)
 
-    def set(self, budget: Budget) -> Account:
+    def set(self, budget: Budget) -> asyncio.Future[Account]:
         """Sets a budget, or sets it anew. What is spent already counts, and so do calls that are
         under way, once they have ended.
 
         Raises `Conflict` when there are too many, `StorageFull`.
         """
+        period = budget.period_at(self.clock.now_us())
+        return self._counted(budget, period, partial(self._set, budget, period))
+
+    def _set(self, budget: Budget, period: Month, spent: int) -> Account:
         before = next((a for a in self.all(budget.tenant) if a.budget.id == budget.id), None)
-        account = self._opened(budget)
+        account = self._opened(budget, period, spent)
         others = len(self.all()) - (before is not None)
         self.store.put(budget, others, account.period.text, _reached_percent(account))
         account.alerted = self.store.alerted(budget.id, account.period.text)
@@ -119,13 +133,39 @@ class Budgets:
         self.store.remove(id_)
         self._accounts[account.budget.tenant].remove(account)
 
-    def recount(self, tenant: str) -> None:
+    async def recount(self, tenant: str) -> None:
         """Finds out anew what a tenant has spent: a row of its was corrected."""
         for account in self.all(tenant):
-            account.spent_atto = spent_atto(
-                self.ledger, self.book(), account.budget, account.period
-            )
-            self.alerts.tell(account)
+            await self._counted(account.budget, account.period, partial(self._recounted, account))
+
+    def _recounted(self, account: Account, spent: int) -> None:
+        account.spent_atto = spent
+        self.alerts.tell(account)
+
+    def _counted(
+        self, budget: Budget, period: Month, then: Callable[[int], T]
+    ) -> asyncio.Future[T]:
+        """What `then` makes of what is spent of a budget. It is given that before any row that is
+        posted later counts, and after all that were posted before."""
+        counted: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def count() -> int | Exception:
+            try:
+                return spent_atto(self.ledger, self.book(), budget, period)
+            except Exception as error:  # noqa: BLE001
+                # Whoever waits for it raises it.
+                return error
+
+        def tell(found: int | Exception) -> None:
+            try:
+                if isinstance(found, Exception):
+                    raise found
+                counted.set_result(then(found))
+            except Exception as error:  # noqa: BLE001
+                counted.set_exception(error)
+
+        self.writer.submit(count, tell)
+        return counted
 
     def require_left(self, payer: Payer, function: str) -> None:
         """Raises `BudgetExceeded` when a call that is taken on now could not cost anything."""
@@ -163,46 +203,46 @@ class Budgets:
     def release(self, call_id: str) -> None:
         """Gives back what was set aside for a call that leaves no row. One that left its row, or
         for which nothing was set aside, is no matter."""
-        hold = self._holds.pop(call_id, None)
-        if hold is not None:
-            self._give_back(hold)
-            if hold.is_noted:
-                self._note(self._settlement(hold, "void"))
-
-    def post(self, rows: Sequence[Posting]) -> None:
-        """Posts rows to the ledger, all or none, with what settles their reservations.
-
-        Raises what the ledger does; nothing has changed then.
-        """
-        if self._unnoted:
-            self._write_notes()
-        if not self._accounts and not self._holds:
-            self.ledger.post(rows)
+        hold = self._holds.get(call_id)
+        if hold is None:
             return
-        usages = [row for row in rows if isinstance(row, Usage)]
-        held = [self._holds[u.invocation_id] for u in usages if u.invocation_id in self._holds]
-        settled = [self._settlement(hold, "post") for hold in held if hold.is_noted]
-        try:
-            self.ledger.post([*rows, *settled])
-        except Conflict:
-            if len(rows) == 1 and held:
-                # It is refused for good.
-                self.release(held[0].reservation.id)
-            raise
-        for usage in usages:
+        if hold.is_settling:
+            # What becomes of its row decides.
+            hold.is_released = True
+            return
+        del self._holds[call_id]
+        self._give_back(hold)
+        self._note(hold, "void")
+
+    def bundle(self, usage: Usage) -> Bundle:
+        """A call's row, with what settles its reservation, if that is in the ledger by then."""
+        hold = self._holds.get(usage.invocation_id)
+        if hold is None:
+            return alone(usage)
+        self._write_notes()
+        hold.is_settling = True
+        settlement = self._settlement(hold, "post")
+        return lambda: (usage, settlement) if hold.is_noted else (usage,)
+
+    def settled(self, usage: Usage, error: Exception | None) -> None:
+        """A bundle is in the ledger and what it cost is spent; or, with an `error`, nothing has
+        changed."""
+        if error is None:
             self._spend(usage)
+            return
+        hold = self._holds.get(usage.invocation_id)
+        if hold is not None:
+            hold.is_settling = False
+            if hold.is_released or isinstance(error, Conflict):
+                # Its caller is gone, or it is refused for good.
+                self.release(usage.invocation_id)
 
-    def usage(self, invocation_id: str) -> Usage | None:
-        """The row of one invocation."""
-        return self.ledger.usage(invocation_id)
-
-    def close(self) -> None:
+    async def close(self) -> None:
         """Writes what there is to write; what is set aside then is void at the next start."""
         self._write_notes()
+        await self.writer.run(lambda: None)
 
-    def _opened(self, budget: Budget) -> Account:
-        period = budget.period_at(self.clock.now_us())
-        spent = spent_atto(self.ledger, self.book(), budget, period)
+    def _opened(self, budget: Budget, period: Month, spent: int) -> Account:
         return Account(budget, period, spent, alerted=self.store.alerted(budget.id, period.text))
 
     def _add(self, account: Account) -> None:
@@ -235,8 +275,8 @@ class Budgets:
         )
         for account in accounts:
             account.reserved_nano += amount_nano
-        self._holds[call.id] = _Hold(reservation, accounts, binding)
-        self._note(reservation)
+        hold = self._holds[call.id] = _Hold(reservation, accounts, binding)
+        self._note(hold, "reserve")
 
     def _give_back(self, hold: _Hold) -> None:
         for account in hold.accounts:
@@ -259,23 +299,40 @@ class Budgets:
                 account.spent_atto += cost_atto(usage, book, account.period)
                 self.alerts.tell(account)
 
-    def _note(self, reservation: Reservation) -> None:
-        """Has a reservation be written with the others of this turn, while its call runs."""
+    def _note(self, hold: _Hold, kind: ReservationKind) -> None:
+        """Has a reservation, or its end, be written with the others of this turn, while calls
+        run."""
         if not self._unnoted:
             asyncio.get_running_loop().call_soon(self._write_notes)
-        self._unnoted.append(reservation)
+        note = hold.reservation if kind == "reserve" else self._settlement(hold, kind)
+        self._unnoted.append((hold, note))
 
     def _write_notes(self) -> None:
         notes, self._unnoted = self._unnoted, []
-        if not notes:
-            return
-        try:
-            self.ledger.post(notes)
-        except DsfnError as error:
-            _LOG.warning("Reservations are not in the ledger: %s", error.message)
-            for note in notes:
-                if (hold := self._holds.get(note.id)) is not None:
-                    hold.is_noted = False
+        if notes:
+            self.writer.submit(partial(_write, self.ledger, notes), _tell_failures)
+
+
+def _write(ledger: Poster, notes: Sequence[tuple[_Hold, Reservation]]) -> list[Exception | None]:
+    """Writes what was set aside and what is free again; what was not noted cannot be void."""
+    begun = [hold for hold, note in notes if note.kind == "reserve"]
+    for hold in begun:
+        hold.is_noted = True
+    errors = post_apart(ledger, [partial(_noted, hold, note) for hold, note in notes])
+    for (hold, note), error in zip(notes, errors, strict=True):
+        if error is not None and note.kind == "reserve":
+            hold.is_noted = False
+    return errors
+
+
+def _noted(hold: _Hold, note: Reservation) -> Sequence[Posting]:
+    return (note,) if hold.is_noted else ()
+
+
+def _tell_failures(errors: Sequence[Exception | None]) -> None:
+    first = next((error for error in errors if error is not None), None)
+    if first is not None:
+        _LOG.warning("Reservations are not in the ledger: %s", first)
 
 
 def _reached_percent(account: Account) -> int:

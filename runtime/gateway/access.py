@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import Forbidden
+from dsfn.functions.errors import Forbidden, RequestError
 from dsfn.functions.invalid import invalid
 from dsfn.runtime.access import Identity, Scope
 from dsfn.runtime.blobs import REF_PREFIX
@@ -150,6 +150,7 @@ def _guarded(route: Route) -> Route:
         return route
 
     async def checked(request: Request) -> Response:
+        _require_text(request)
         services: Services = request.app.state.services
         authorization = request.headers.get("authorization")
         given = None if authorization is None else authorization.encode("latin-1")
@@ -160,3 +161,10 @@ def _guarded(route: Route) -> Route:
         return response
 
     return Route(route.path, checked, methods=[method])
+
+
+def _require_text(request: Request) -> None:
+    """Raises `RequestError` for a path or query with a NUL: no name has one, and databases differ
+    in what they make of it."""
+    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+        raise RequestError("A path or query has no NUL.")

@@ -35,7 +35,7 @@ async def bill(request: Request) -> Response:
             shows_devices=identity_of(request).only_tenant is None,
         )
         format = format_of(request, FORMATS)
-        services.meter.flush()
+        await services.meter.flush()
         return await asyncio.to_thread(_bill, services, wanted, format)
     except DsfnError as error:
         return problem_response(error)

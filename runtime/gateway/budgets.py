@@ -51,7 +51,7 @@ async def set_budget(request: Request) -> Response:
         raise NotFound(
             f"{budget.tenant} has no API key {budget.key_id!r}.", kind="API key", name=budget.key_id
         )
-    account = services.budgets.set(budget)
+    account = await services.budgets.set(budget)
     headers = {"Location": f"/budgets/{account.budget.id}"}
     return JSONResponse(_document(services, account), status_code=201, headers=headers)
 

@@ -24,7 +24,7 @@ async def advice(request: Request) -> Response:
         stretch = _stretch(query.get("month"), query.get("for"), now_us)
     except DsfnError as error:
         return problem_response(error)
-    services.meter.flush()
+    await services.meter.flush()
     end_us = max(stretch.start_us, min(stretch.end_us, now_us))
     found = await services.adviser.advise(stretch.start_us, end_us, query.get("function"))
     return JSONResponse(found.to_document())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -48,21 +49,21 @@ async def list_invoices(request: Request) -> Response:
 async def show_invoice(request: Request) -> Response:
     """GET /invoices/{number}: the bytes that were signed, or the document on paper."""
     services: Services = request.app.state.services
-    number, format = _own_number(request), format_of(request, (JSON, HTML, PDF))
+    issued, format = await _own(request), format_of(request, (JSON, HTML, PDF))
     match format:
         case "html" | "pdf":
             printer = Printer(services.months)
-            content = await asyncio.to_thread(printer.document, number, format)
-            return printed(content, format, number)
+            content = await asyncio.to_thread(printer.document, issued.number, format)
+            return printed(content, format, issued.number)
         case _:
-            return _document(services.months.issued(number))
+            return _document(issued)
 
 
 async def verify_invoice(request: Request) -> Response:
     """GET /invoices/{number}/verify: whether it is what was issued and follows from the journal."""
     services: Services = request.app.state.services
-    number = _own_number(request)
-    check = await asyncio.to_thread(services.months.verify, number)
+    issued = await _own(request)
+    check = await asyncio.to_thread(services.months.verify, issued.number)
     return JSONResponse(check.to_document())
 
 
@@ -84,7 +85,8 @@ async def credit_invoice(request: Request) -> Response:
     try:
         amount_minor = amount_of(given["amount"], exponent)
         now_us = services.clock.now_us()
-        issued = services.months.credit(number, amount_minor, given["reason"], key, now_us)
+        wanted = (number, amount_minor, given["reason"], key, now_us)
+        issued = await services.writer.run(partial(services.months.credit, *wanted))
     except UsageError as error:
         raise InvalidInput(error.message) from error
     response = _document(issued, 201)
@@ -106,20 +108,22 @@ async def correct_usage(request: Request) -> Response:
         raise _invalid("reason", "must be there")
     invocation_id = request.path_params["id"]
     try:
-        usage = services.months.correct(invocation_id, Correction(**given))
-        services.budgets.recount(usage.tenant)
+        wanted = partial(services.months.correct, invocation_id, Correction(**given))
+        usage = await services.writer.run(wanted)
     except UsageError as error:
         raise InvalidInput(error.message) from error
+    await services.budgets.recount(usage.tenant)
     return JSONResponse({"corrects": invocation_id, **asdict(usage)}, status_code=201)
 
 
-def _own_number(request: Request) -> str:
-    """The number of a document that whoever asks may see. Raises `NotFound` for all others."""
+async def _own(request: Request) -> Issued:
+    """A document that whoever asks may see. Raises `NotFound` for all others."""
     services: Services = request.app.state.services
     number: str = request.path_params["number"]
-    if not identity_of(request).sees(services.months.issued(number).tenant):
+    issued = await asyncio.to_thread(services.months.issued, number)
+    if not identity_of(request).sees(issued.tenant):
         raise NotFound(f"There is no document {number}.")
-    return number
+    return issued
 
 
 def _invalid(field: str, fault: str) -> InvalidInput:

@@ -31,6 +31,7 @@ from dsfn.runtime.gateway.openapi_base import (
     components,
     content,
 )
+from dsfn.runtime.gateway.openapi_bills import BILL_PATHS, BILL_SCHEMAS
 from dsfn.runtime.gateway.openapi_costs import COST_PATHS, COST_SCHEMAS
 from dsfn.runtime.gateway.openapi_plans import PLAN_PATHS
 from dsfn.runtime.gateway.openapi_schemas import embedded_schema, hoist, part_schema
@@ -60,7 +61,12 @@ def openapi_document(
 ) -> Document:
     """The description of a node at `url` that serves `functions` and `workflows`, and to use which
     one `needs_key`."""
-    schemas: Document = {**WORKFLOW_SCHEMAS, **ACCESS_SCHEMAS, **COST_SCHEMAS}
+    schemas: Document = {
+        **WORKFLOW_SCHEMAS,
+        **ACCESS_SCHEMAS,
+        **BILL_SCHEMAS,
+        **COST_SCHEMAS,
+    }
     paths = {
         f"/functions/{options.name}": {"post": _operation(options.name, interface, schemas)}
         for options, interface in functions
@@ -75,6 +81,7 @@ def openapi_document(
             **workflow_paths(workflows, schemas),
             **PLAN_PATHS,
             **ACCESS_PATHS,
+            **BILL_PATHS,
             **COST_PATHS,
             **common_paths(),
         },

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.runtime.access import Scope
 from dsfn.runtime.access.keys import MAX_FUNCTIONS, MAX_NAME_CHARS, MAX_TENANT_CHARS
 from dsfn.runtime.budgets.budget import MAX_ALERTS, MAX_AMOUNT_NANO, MAX_PERCENT, PERIODS
@@ -12,9 +9,17 @@ from dsfn.runtime.gateway.openapi_base import (
     ERRORS,
     Document,
     component,
-    content,
     path_parameter,
     query,
+)
+from dsfn.runtime.gateway.openapi_shapes import (
+    MAYBE_TIME,
+    TIME,
+    a_list,
+    an_object,
+    answers,
+    json_body,
+    operation,
 )
 
 SECURITY_SCHEME = "ApiKey"
@@ -26,8 +31,6 @@ SECURITY_SCHEMES: Document = {
     }
 }
 
-_TIME: Document = {"type": "string", "format": "date-time"}
-_MAYBE_TIME: Document = {"type": ["string", "null"], "format": "date-time"}
 _NANO: Document = {"type": "integer", "minimum": 0, "maximum": MAX_AMOUNT_NANO}
 _TENANT: Document = {"type": "string", "minLength": 1, "maxLength": MAX_TENANT_CHARS}
 _NAME: Document = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
@@ -46,11 +49,6 @@ _ALERTS: Document = {
 }
 
 
-def _object(properties: Document, required: list[str] | None = None) -> Document:
-    names = list(properties) if required is None else required
-    return {"type": "object", "required": names, "properties": properties}
-
-
 _KEY: Document = {
     "id": {"type": "string"},
     "name": _NAME,
@@ -58,9 +56,9 @@ _KEY: Document = {
     "scopes": _SCOPES,
     "functions": _FUNCTIONS,
     "state": {"enum": ["active", "expired", "revoked"]},
-    "created_at": _TIME,
-    "expires_at": _MAYBE_TIME,
-    "revoked_at": _MAYBE_TIME,
+    "created_at": TIME,
+    "expires_at": MAYBE_TIME,
+    "revoked_at": MAYBE_TIME,
     "last_used": {"type": ["string", "null"], "format": "date"},
 }
 _BUDGET: Document = {
@@ -78,12 +76,12 @@ _BUDGET: Document = {
     "hard": {"type": "boolean"},
     "alerts": _ALERTS,
     "alerted": _ALERTS,
-    "resets_at": _MAYBE_TIME,
-    "set_at": _TIME,
+    "resets_at": MAYBE_TIME,
+    "set_at": TIME,
 }
 _NEW_KEY: Document = {
     **{name: _KEY[name] for name in ("name", "tenant", "scopes", "functions")},
-    "expires_at": _MAYBE_TIME,
+    "expires_at": MAYBE_TIME,
 }
 _NEW_BUDGET: Document = {
     "amount_nano": _NANO,
@@ -96,74 +94,60 @@ _NEW_BUDGET: Document = {
 }
 
 ACCESS_SCHEMAS: Document = {
-    "ApiKey": _object(_KEY),
-    "NewApiKey": _object({**_KEY, "key": {"type": "string", "description": "Told once."}}),
-    "Budget": _object(_BUDGET),
+    "ApiKey": an_object(_KEY),
+    "NewApiKey": an_object({**_KEY, "key": {"type": "string", "description": "Told once."}}),
+    "Budget": an_object(_BUDGET),
 }
 
 
-def _operation(operation: str, tag: str, summary: str, **more: Any) -> Document:
-    return {"operationId": operation, "tags": [tag], "summary": summary, **more}
-
-
-def _json(description: str, schema: Document, status: str = "200") -> Document:
-    found = {"description": description, "content": content(JSON_CONTENT_TYPE, schema)}
-    return {status: found, **ERRORS}
-
-
-def _body(schema: Document) -> Document:
-    closed = {**schema, "additionalProperties": False}
-    return {"required": True, "content": content(JSON_CONTENT_TYPE, closed)}
-
-
 def _list(name: str, schema: str) -> Document:
-    return _object({name: {"type": "array", "items": component("schemas", schema)}})
+    return an_object({name: a_list(component("schemas", schema))})
 
 
 _ONE_KEY, _ONE_BUDGET = component("schemas", "ApiKey"), component("schemas", "Budget")
 
 ACCESS_PATHS: Document = {
     "/keys": {
-        "get": _operation(
-            "list_keys", "keys", "API keys", responses=_json("All.", _list("keys", "ApiKey"))
+        "get": operation(
+            "list_keys", "keys", "API keys", responses=answers("All.", _list("keys", "ApiKey"))
         ),
-        "post": _operation(
+        "post": operation(
             "create_key",
             "keys",
             "Make an API key",
-            requestBody=_body(_object(_NEW_KEY, ["name", "scopes"])),
-            responses=_json("The key.", component("schemas", "NewApiKey"), "201"),
+            requestBody=json_body(an_object(_NEW_KEY, ["name", "scopes"])),
+            responses=answers("The key.", component("schemas", "NewApiKey"), "201"),
         ),
     },
     "/keys/{id}": {
         "parameters": [path_parameter("id", "The id of the key.")],
-        "get": _operation("get_key", "keys", "An API key", responses=_json("The key.", _ONE_KEY)),
-        "delete": _operation(
-            "revoke_key", "keys", "Revoke an API key", responses=_json("Revoked.", _ONE_KEY)
+        "get": operation("get_key", "keys", "An API key", responses=answers("The key.", _ONE_KEY)),
+        "delete": operation(
+            "revoke_key", "keys", "Revoke an API key", responses=answers("Revoked.", _ONE_KEY)
         ),
     },
     "/budgets": {
-        "get": _operation(
+        "get": operation(
             "list_budgets",
             "budgets",
             "Budgets, and what is spent of them",
             parameters=[query("tenant", _TENANT)],
-            responses=_json("All.", _list("budgets", "Budget")),
+            responses=answers("All.", _list("budgets", "Budget")),
         ),
-        "post": _operation(
+        "post": operation(
             "set_budget",
             "budgets",
             "Set a budget",
-            requestBody=_body(_object(_NEW_BUDGET, ["amount_nano"])),
-            responses=_json("The budget.", _ONE_BUDGET, "201"),
+            requestBody=json_body(an_object(_NEW_BUDGET, ["amount_nano"])),
+            responses=answers("The budget.", _ONE_BUDGET, "201"),
         ),
     },
     "/budgets/{id}": {
         "parameters": [path_parameter("id", "The id of the budget.")],
-        "get": _operation(
-            "get_budget", "budgets", "A budget", responses=_json("The budget.", _ONE_BUDGET)
+        "get": operation(
+            "get_budget", "budgets", "A budget", responses=answers("The budget.", _ONE_BUDGET)
         ),
-        "delete": _operation(
+        "delete": operation(
             "remove_budget",
             "budgets",
             "Remove a budget",

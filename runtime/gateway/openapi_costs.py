@@ -2,88 +2,81 @@
 
 from __future__ import annotations
 
-from dsfn.functions.interface import JSON_CONTENT_TYPE
-from dsfn.runtime.gateway.openapi_base import ERRORS, Document, component, content, query
+from dsfn.runtime.gateway.openapi_base import Document, component, query
+from dsfn.runtime.gateway.openapi_shapes import (
+    MAYBE_NUMBER,
+    MONTH,
+    NUMBER,
+    TEXT,
+    TIME,
+    a_list,
+    an_object,
+    answers,
+    operation,
+)
 
-_TEXT: Document = {"type": "string"}
-_NUMBER: Document = {"type": "integer"}
-_TIME: Document = {"type": "string", "format": "date-time"}
 _EFFECT: Document = {
-    "cold_calls": _NUMBER,
-    "p50_us": {"type": ["integer", "null"]},
-    "p99_us": {"type": ["integer", "null"]},
+    "cold_calls": NUMBER,
+    "p50_us": MAYBE_NUMBER,
+    "p99_us": MAYBE_NUMBER,
 }
-
-
-def _object(properties: Document) -> Document:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _list(item: Document) -> Document:
-    return {"type": "array", "items": item}
 
 
 COST_SCHEMAS: Document = {
-    "Effect": _object(_EFFECT),
-    "FunctionCost": _object(
+    "Effect": an_object(_EFFECT),
+    "FunctionCost": an_object(
         {
-            "function": _TEXT,
-            "calls": _NUMBER,
-            "cost_nano": _NUMBER,
-            "requests_nano": _NUMBER,
-            "restore_nano": _NUMBER,
-            "idle_nano": _NUMBER,
+            "function": TEXT,
+            "calls": NUMBER,
+            "cost_nano": NUMBER,
+            "requests_nano": NUMBER,
+            "restore_nano": NUMBER,
+            "idle_nano": NUMBER,
             **_EFFECT,
-            "parking": _list(_object({"park_after_us": _NUMBER, "cost_nano": _NUMBER, **_EFFECT})),
-            "keep_warm": _object({"cost_nano": _NUMBER, "spared_calls": _NUMBER}),
+            "parking": a_list(an_object({"park_after_us": NUMBER, "cost_nano": NUMBER, **_EFFECT})),
+            "keep_warm": an_object({"cost_nano": NUMBER, "spared_calls": NUMBER}),
         }
     ),
-    "Advice": _object(
+    "Advice": an_object(
         {
-            "function": _TEXT,
+            "function": TEXT,
             "kind": {"enum": ["park-after", "keep-warm", "batch", "precision"]},
             "change": {"type": "string", "description": "For the function's decorator."},
-            "cost_nano": _NUMBER,
-            "changed_nano": _NUMBER,
-            "saving_nano": _NUMBER,
-            "saving_basis_points": _NUMBER,
+            "cost_nano": NUMBER,
+            "changed_nano": NUMBER,
+            "saving_nano": NUMBER,
+            "saving_basis_points": NUMBER,
             "before": component("schemas", "Effect"),
             "after": component("schemas", "Effect"),
-            "calls": _NUMBER,
+            "calls": NUMBER,
             "confidence": {"enum": ["low", "medium", "high"]},
-            "assumption": _TEXT,
+            "assumption": TEXT,
         }
     ),
 }
-_REPORT: Document = _object(
+_REPORT: Document = an_object(
     {
-        "start": _TIME,
-        "end": _TIME,
-        "currency": _TEXT,
-        "cost_nano": _NUMBER,
-        "saving_nano": _NUMBER,
-        "functions": _list(component("schemas", "FunctionCost")),
-        "advice": _list(component("schemas", "Advice")),
+        "start": TIME,
+        "end": TIME,
+        "currency": TEXT,
+        "cost_nano": NUMBER,
+        "saving_nano": NUMBER,
+        "functions": a_list(component("schemas", "FunctionCost")),
+        "advice": a_list(component("schemas", "Advice")),
     }
 )
 COST_PATHS: Document = {
     "/cost/advice": {
-        "get": {
-            "operationId": "advise",
-            "tags": ["costs"],
-            "summary": "What other options of the functions would have saved",
-            "parameters": [
-                query("month", {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"}),
+        "get": operation(
+            "advise",
+            "costs",
+            "What other options of the functions would have saved",
+            parameters=[
+                query("month", MONTH),
                 query("for", {"type": "string", "default": "last month"}),
-                query("function", _TEXT),
+                query("function", TEXT),
             ],
-            "responses": {
-                "200": {
-                    "description": "What functions cost, and advice, what saves most first.",
-                    "content": content(JSON_CONTENT_TYPE, _REPORT),
-                },
-                **ERRORS,
-            },
-        }
+            responses=answers("What functions cost; what saves most is first.", _REPORT),
+        )
     }
 }

@@ -24,6 +24,7 @@ from dsfn.runtime.gateway.openapi_base import (
     query,
 )
 from dsfn.runtime.gateway.openapi_schemas import hoist, part_schema
+from dsfn.runtime.gateway.openapi_shapes import an_object
 from dsfn.runtime.gateway.server_sent import EVENT_STREAM
 from dsfn.runtime.workflows.model import RunState, StepState
 
@@ -105,16 +106,12 @@ _SPENT: Document = {
 }
 
 
-def _object(properties: Document) -> Document:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 WORKFLOW_SCHEMAS: Document = {
     "Cost": _COST,
-    "RunSummary": _object(_SUMMARY),
-    "RunStep": _object(_STEP),
-    "RunProgress": _object(_PROGRESS),
-    "Run": _object(
+    "RunSummary": an_object(_SUMMARY),
+    "RunStep": an_object(_STEP),
+    "RunProgress": an_object(_PROGRESS),
+    "Run": an_object(
         {
             **_SUMMARY,
             "output": {"description": "JSON or text; bytes as base64 or as a reference."},
@@ -124,7 +121,7 @@ WORKFLOW_SCHEMAS: Document = {
             "progress": {"type": "array", "items": component("schemas", "RunProgress")},
         }
     ),
-    "RunCost": _object(
+    "RunCost": an_object(
         {
             "run": {"type": "string"},
             "workflow": {"type": "string"},
@@ -136,7 +133,7 @@ WORKFLOW_SCHEMAS: Document = {
             "steps": {"type": "array", "items": component("schemas", "StepCost")},
         }
     ),
-    "StepCost": _object(
+    "StepCost": an_object(
         {
             "id": {"type": "string"},
             "items": {"type": "integer"},
@@ -148,7 +145,7 @@ WORKFLOW_SCHEMAS: Document = {
             "note": {"type": "string"},
         }
     ),
-    "AttemptCost": _object(
+    "AttemptCost": an_object(
         {
             "attempt": {"type": "integer"},
             "status": {"enum": list(STATUSES)},
@@ -239,7 +236,7 @@ def _answer(description: str, media: str, schema: Document, status: str = "200")
 
 
 _RUN, _RUN_SUMMARY = component("schemas", "Run"), component("schemas", "RunSummary")
-_PAGE: dict[str, Any] = _object(
+_PAGE: dict[str, Any] = an_object(
     {
         "runs": {"type": "array", "items": _RUN_SUMMARY},
         "next": {"type": ["string", "null"]},

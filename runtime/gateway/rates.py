@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -47,7 +48,7 @@ async def set_rates(request: Request) -> Response:
         card = read_card(given)
     except UsageError as error:
         raise _invalid(error.message) from error
-    stored = services.rates.add(card, now_us)
+    stored = await services.writer.run(partial(services.rates.add, card, now_us))
     location = f"/rates/{stored.card.number}"
     shown = _shown(services, stored)
     return JSONResponse(shown, status_code=201, headers={"Location": location})

@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 async def cost_of(services: Services, run: RunRecord) -> Document:
     """All calls that were made for a run; of one that goes on, those that have ended."""
-    services.runs.settle()
+    await services.runs.settle()
     steps = await all_steps(services.runs, run.id)
     dag = services.workflows.revision(run.revision).dag
     return await asyncio.to_thread(_cost_of, services, run, dag, steps)

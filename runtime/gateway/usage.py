@@ -5,6 +5,7 @@ A row that is sent again is the same row: the ledger's keys see to that.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -33,14 +34,14 @@ async def post(request: Request) -> Response:
         rows = _rows(body)
     finally:
         services.bodies.release(body)
-    return JSONResponse({"refused": _post(services, rows)})
+    return JSONResponse({"refused": await _post(services, rows)})
 
 
 async def show(request: Request) -> Response:
     """GET /usage/{id}: the row of one call."""
     services: Services = request.app.state.services
     invocation_id = request.path_params["id"]
-    row = services.ledger.usage(invocation_id)
+    row = await asyncio.to_thread(services.ledger.usage, invocation_id)
     if row is None:
         raise NotFound(
             f"The ledger has no call {invocation_id!r}.", kind="call", name=invocation_id
@@ -48,18 +49,22 @@ async def show(request: Request) -> Response:
     return JSONResponse(posting_document(row))
 
 
-def _post(services: Services, rows: Sequence[Measured]) -> list[Document]:
-    """Posts all at once; where one of them is refused, each for itself."""
-    try:
-        services.budgets.post(rows)
-        return []
-    except Conflict:
-        refused = []
-    for number, row in enumerate(rows):
-        try:
-            services.budgets.post([row])
-        except Conflict as error:
+async def _post(services: Services, rows: Sequence[Measured]) -> list[Document]:
+    """Posts all at once; where one of them is refused, each for itself. Raises why rows could not
+    be written."""
+    posted: asyncio.Future[Sequence[Exception | None]] = asyncio.get_running_loop().create_future()
+
+    def done(errors: Sequence[Exception | None]) -> None:
+        if not posted.done():
+            posted.set_result(errors)
+
+    services.meter.post_kept(rows, done)
+    errors, refused = await posted, []
+    for number, error in enumerate(errors):
+        if isinstance(error, Conflict):
             refused.append({"row": number, "problem": problem_document(error)})
+        elif error is not None:
+            raise error
     return refused
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dsfn.billing.audit import Audit
@@ -14,6 +14,7 @@ from dsfn.billing.signing import SigningKey
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.notary.depositor import Depositor, Progress
+from dsfn.runtime.writer import Writer
 
 # A checkpoint is signed when so many rows have come, or the first of them so long ago.
 MAX_UNSIGNED_ROWS = 10_000
@@ -32,6 +33,7 @@ class Notary:
 
     def __init__(
         self,
+        writer: Writer,
         ledger: Ledger,
         key: SigningKey,
         places: Sequence[Place],
@@ -39,6 +41,7 @@ class Notary:
         data_dir: Path,
     ) -> None:
         self.problems = 0
+        self._writer = writer
         self._ledger = ledger
         self._key = key
         self._clock = clock
@@ -64,10 +67,7 @@ class Notary:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        try:
-            self.sign()
-        except DsfnError as error:
-            _LOG.warning("The ledger could not be signed: %s", error.message)
+        await self._signed(self.sign)
         closing = [
             asyncio.to_thread(depositor.close, CLOSE_TIMEOUT_S) for depositor in self._depositors
         ]
@@ -76,11 +76,17 @@ class Notary:
     async def _signing(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            try:
-                if self._is_due():
-                    self.sign()
-            except DsfnError as error:
-                _LOG.warning("The ledger could not be signed: %s", error.message)
+            await self._signed(self._sign_if_due)
+
+    async def _signed(self, sign: Callable[[], None]) -> None:
+        try:
+            await self._writer.run(sign)
+        except DsfnError as error:
+            _LOG.warning("The ledger could not be signed: %s", error.message)
+
+    def _sign_if_due(self) -> None:
+        if self._is_due():
+            self.sign()
 
     def _is_due(self) -> bool:
         rows, now_ns = self._ledger.unsigned_rows, self._clock.monotonic_ns()
@@ -91,7 +97,8 @@ class Notary:
         return rows >= MAX_UNSIGNED_ROWS or now_ns - since_ns >= MAX_UNSIGNED_S * 1e9
 
     def sign(self) -> None:
-        """Signs what has come, and has that brought elsewhere. Raises `StorageFull`."""
+        """Signs what has come, and has that brought elsewhere: work for the writer. Raises
+        `StorageFull`."""
         if self._ledger.checkpoint(self._key, self._clock.now_us()) is not None:
             for depositor in self._depositors:
                 depositor.wake()

@@ -86,7 +86,7 @@ class Engine:
 
     def start_serving(self) -> None:
         """Takes up the runs that were not over, and begins. Raises `StorageFull`."""
-        self._machine.books.recover()
+        self._machine.books.recover(self._around.post_now)
         ids = self._journal.under_way()
         self._resuming.update(ids)
         self._task = asyncio.create_task(self._resume(ids), name="workflows-resume")
@@ -192,9 +192,9 @@ class Engine:
             self._machine.watchers.publish(Change(run, ended=record))
         return watching
 
-    def settle(self) -> None:
+    async def settle(self) -> None:
         """Posts the usage rows that the ledger has not yet, if it can be written."""
-        self._machine.books.settle()
+        await self._machine.settle()
 
     def under_way(self) -> int:
         """How many runs have not ended."""

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apsw
@@ -128,12 +129,18 @@ class Machine:
         # What was called off tells so in a callback of its own.
         await asyncio.sleep(0)
         self.turns.close()
-        self.books.settle()
+        await self.settle()
         self.books.close()
         for waiting in self._waiting.values():
             for ended in waiting:
                 if not ended.done():
                     ended.set_exception(error)
+
+    async def settle(self) -> None:
+        """Posts the rows that are owed, if the ledger can be written."""
+        settled = asyncio.Event()
+        self.books.settle(settled.set)
+        await settled.wait()
 
     def _before(self) -> None:
         self.conductor.recorder.taken()
@@ -173,7 +180,9 @@ class Machine:
 
     def _tell(self, effects: Effects) -> None:
         """Tells that runs have ended. The books first: who hears of it finds the rows there."""
-        self.books.settle()
+        self.books.settle(partial(self._tell_now, effects))
+
+    def _tell_now(self, effects: Effects) -> None:
         for run, _ in effects.ended:
             if not self.watchers and run.id not in self._waiting:
                 continue

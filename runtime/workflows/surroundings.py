@@ -13,6 +13,7 @@ from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.attempts import Caller
+from dsfn.runtime.workflows.books import Errors, Post
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.model import WorkflowRevision
 from dsfn.runtime.workflows.prices import Prices
@@ -22,8 +23,9 @@ from dsfn.runtime.workflows.prices import Prices
 class Surroundings:
     """What the engine needs of a node.
 
-    `functions` and `workflows` find revisions by id. `post` writes usage rows to the ledger, all
-    or none. `new_id` makes an invocation id. `max_bytes`: of a call's body and a run's output.
+    `functions` and `workflows` find revisions by id. `post` has usage rows be written to the
+    ledger; `post_now` writes them, before the node serves. `new_id` makes an invocation id.
+    `max_bytes`: of a call's body and a run's output.
     """
 
     connection: apsw.Connection
@@ -34,7 +36,8 @@ class Surroundings:
     caller: Caller
     functions: Callable[[str], Revision]
     workflows: Callable[[str], WorkflowRevision]
-    post: Callable[[Sequence[Usage]], None]
+    post: Post
+    post_now: Callable[[Sequence[Usage]], Errors]
     prices: Prices
     new_id: Callable[[int], str]
     max_bytes: int

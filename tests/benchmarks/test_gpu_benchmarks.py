@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+WHEN = ("at rest", "in a restore")
 
 
 def run(tmp_path: Path, *arguments: str) -> Any:
@@ -61,3 +62,10 @@ def test_twice_as_many_models_as_fit_all_answer_rightly(tmp_path: Path) -> None:
     assert dsfn["cold_share"] > 0
     assert static["answered"] + static["problems"]["not-served"] == 24
     assert static["wrong"] == 0
+
+
+def test_what_is_killed_is_back_with_the_right_answer(tmp_path: Path) -> None:
+    found = run(tmp_path, "benchmarks.recovery", "--tiny", "--models", "image", "--rounds", "1")
+    rows = {row["victim"]: row for row in found["rows"]}
+    assert set(rows) == {f"{who}, {when}" for who in ("worker", "owner") for when in WHEN}
+    assert all(row["back_ms"]["p50"] > 0 for row in rows.values())

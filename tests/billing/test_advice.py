@@ -318,3 +318,8 @@ def test_a_month_of_a_million_rows_takes_seconds() -> None:
     found = rows.report()
     assert time.process_time() - began_s < 30
     assert found.functions[0].calls == 900_000
+
+
+def test_of_a_time_that_has_not_begun_there_is_no_advice() -> None:
+    found = report(SimulatedNode(PARK_US, SECOND_US), end_us=START_US)
+    assert (found.functions, found.advice) == ((), ())

@@ -121,7 +121,7 @@ def test_a_credit_note_has_a_reason(reason: str) -> None:
 
 def test_a_credit_note_is_not_credited() -> None:
     note = credit_note(invoice(100, 19), (), 50, "too slow", "2026-12-C0001", AT_US)
-    with pytest.raises(Conflict, match=r"2026-12-C0001 can be credited with 0\.00 EUR at most"):
+    with pytest.raises(Conflict, match="only an invoice can be credited"):
         credit_note(note, (), 1, "no", "2026-12-C0002", AT_US)
 
 

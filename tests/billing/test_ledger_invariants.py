@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,8 @@ from ledger_makers import (
 from postgres_server import PostgresServer, empty_ledger
 
 from dsfn.billing.charge import Charge
+from dsfn.billing.interval import Interval
+from dsfn.billing.ledger import DeviceTime
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.posting import Posting
@@ -289,6 +292,32 @@ def test_6_a_call_is_corrected_once_and_its_lease_stays_accounted_for(
         with pytest.raises(Conflict, match="There is no call"):
             ledger.correct("never", right)
         assert [row.invocation_id for row in ledger.between(0, 2**62)] == ["i-1b"]
+
+
+def test_3_a_restore_that_is_charged_less_is_the_platforms_and_was_as_long(
+    make_usage: Callable[..., Usage],
+) -> None:
+    restore = Interval("restore", "l/1", "l", "gpu:0+gpu:1", 2, "cpu", "echo", "", "default", 0, 70)
+    held = Interval("held", "l/2", "l", "gpu:0+gpu:1", 2, "cpu", "echo", "", "", 0, 270, "", True)
+    first = make_usage(started_at_us=70, restore_us=70, devices=2, lease="l")
+    with new_ledger() as ledger:
+        ledger.post([restore, first, held])
+        right = replace(first, invocation_id="i-1.2", restore_us=20)
+        ledger.correct("i-1", right)
+        ledger.correct("i-1", right)
+        assert ledger.balance("tenant/default", "us:cpu") == 2 * (200 + 20)
+        assert ledger.balance("platform/restore", "us:cpu") == 2 * 50
+        assert ledger.balance("lease/l", "us:cpu") == 0
+        ledger.correct(
+            "i-1.2", replace(right, invocation_id="i-1.3", status="platform", restore_us=0)
+        )
+        assert ledger.balance("tenant/default", "us:cpu") == 0
+        assert ledger.balance("platform/restore", "us:cpu") == 2 * 70
+        (times,) = ledger.device_times(0, DAY_US)
+        assert times == DeviceTime("cpu", 540, 400, 140, 0)
+        with pytest.raises(Conflict, match="more of its restore than there was"):
+            ledger.correct("i-1.3", replace(right, invocation_id="i-1.4"))
+        assert ledger.verify().ok
 
 
 def _entry_columns() -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from dsfn.billing.months import Months
 from dsfn.billing.parties import Parties
 from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.rates import Rate, RateCard, RateStore
+from dsfn.billing.rates.writing import canonical_text, digest_of
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
@@ -29,6 +30,7 @@ from dsfn.billing.usage import Usage
 from dsfn.billing.verify import verify
 
 CARD = RateCard(devices={"cpu": Rate(10**12)}, tax=1_900)
+_KEPT = ("rate_cards", "closed_months")
 MakeUsage = Callable[..., Usage]
 
 
@@ -103,19 +105,21 @@ def details(path: Path, evidence: Evidence = NO_EVIDENCE) -> list[str]:
             "card",
             ["Rate card 3 begins at another moment than it says."],
         ),
-        ("DELETE FROM rate_cards WHERE number = 1", "card", ["Rate card 1 is missing."]),
-        (
-            "DELETE FROM rate_cards WHERE number > 1",
-            "card",
-            ["Rate card 2 is missing: 2026-12 was billed by it."],
+        *(
+            (
+                f"DELETE FROM rate_cards WHERE number IN {numbers}",
+                "card",
+                [
+                    f"Rate card {number}, for which the journal has a row, is missing."
+                    for number in numbers
+                ],
+            )
+            for numbers in ((1, 2), (2, 3), (1, 2, 3))
         ),
         (
-            "DELETE FROM rate_cards",
+            "DELETE FROM rate_cards WHERE number = 3",
             "card",
-            [
-                "Rate card 1 is missing: 2026-11 was billed by it.",
-                "Rate card 2 is missing: 2026-12 was billed by it.",
-            ],
+            ["Rate card 3, for which the journal has a row, is missing."],
         ),
         (
             "UPDATE closed_months SET document = '{}' WHERE month = '2026-11'",
@@ -130,7 +134,10 @@ def details(path: Path, evidence: Evidence = NO_EVIDENCE) -> list[str]:
         (
             "DELETE FROM closed_months WHERE month = '2026-12'",
             "month",
-            ["The statement of 2026-12 is missing, which has invoices."],
+            [
+                "The statement of 2026-12, for which the journal has a row, is missing.",
+                "The statement of 2026-12 is missing, which has invoices.",
+            ],
         ),
         (
             "UPDATE documents SET document = replace(document, '95', '94') WHERE tenant = 'acme'"
@@ -172,8 +179,8 @@ def details(path: Path, evidence: Evidence = NO_EVIDENCE) -> list[str]:
             ["2027-01-C0001, for which the journal has a row of acme (credit), is missing."],
         ),
         (
-            "DELETE FROM documents; DELETE FROM closed_months; DELETE FROM prints",
-            "document",
+            "DELETE FROM documents; DELETE FROM prints",
+            "document month",
             [
                 f"{number}, for which the journal has a row of {tenant} ({kind}), is missing."
                 for number, tenant, kind in (
@@ -183,6 +190,10 @@ def details(path: Path, evidence: Evidence = NO_EVIDENCE) -> list[str]:
                     ("2026-12-0002", "bob", "invoice"),
                     ("2027-01-C0001", "acme", "credit"),
                 )
+            ]
+            + [
+                f"The invoices of {month} do not come to its statement."
+                for month in ("2026-11", "2026-12")
             ],
         ),
         (
@@ -200,32 +211,52 @@ def test_what_was_done_to_money_is_named(
     assert details(path) == found
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        ({"total_minor": 7}, "The invoices of 2026-12 do not come to its statement."),
-        ({"total_minor": "7"}, "The statement of 2026-12 is not one of that month."),
-        ({"month": "2026-11"}, "The statement of 2026-12 is not one of that month."),
-        ({"lines": None}, "The statement of 2026-12 is not one of that month."),
-        ({"lines": [{}]}, "The statement of 2026-12 is not one of that month."),
-        ({"lines": ["x"]}, "The statement of 2026-12 is not one of that month."),
-        ({"lines": [{"card": 4}]}, "Rate card 4 is missing: 2026-12 was billed by it."),
-    ],
-)
-def test_a_closed_month_that_was_written_and_hashed_anew_is_named(
-    path: Path, change: dict[str, Any], found: str
+@pytest.mark.parametrize(("number", "said"), [(3, '"pico_per_second":'), (1, '"tax":')])
+def test_a_card_that_was_changed_and_hashed_anew_is_named(
+    path: Path, number: int, said: str
 ) -> None:
-    tamper(path, "")
     with closing(apsw.Connection(str(path))) as connection:
-        query = "SELECT document FROM closed_months WHERE month = '2026-12'"
-        ((document,),) = connection.execute(query).fetchall()
-        text = json.dumps({**json.loads(str(document)), **change})
-        connection.execute(
-            "UPDATE closed_months SET document = ?, sha256 = ? WHERE month = '2026-12'",
-            (text, sha256(text.encode()).hexdigest()),
-        )
-    assert details(path) == [found]
-    assert kinds(path) == {"card" if "card" in found else "month"}
+        query = "SELECT document FROM rate_cards WHERE number = ?"
+        document = str(connection.execute(query, (number,)).fetchall()[0][0])
+    changed = document.replace(said, f"{said}1", 1)
+    new = f"document = '{changed}', sha256 = '{digest_of(changed)}'"
+    tamper(path, f"UPDATE rate_cards SET {new} WHERE number = {number}")
+    other = f"Rate card {number} is another than the one that the journal has a row for."
+    assert (kinds(path), details(path)) == ({"card"}, [other])
+
+
+def test_a_card_that_was_put_in_is_named_and_stays_so_when_the_ledger_is_opened(
+    path: Path,
+) -> None:
+    card = canonical_text(replace(CARD, effective_from_us=at_us("2027-07-01")))
+    values = f"4, {at_us('2027-07-01')}, 0, 'set', '{card}', '{digest_of(card)}'"
+    tamper(path, f"INSERT INTO rate_cards VALUES ({values})")
+    for _ in range(2):
+        assert details(path) == ["Rate card 4 was put in: the journal has no row for it."]
+        SqliteLedger(path).close()
+
+
+def test_cards_and_months_of_a_ledger_without_rows_for_them_get_these_when_it_is_opened(
+    path: Path,
+) -> None:
+    with closing(apsw.Connection(str(path))) as old:
+        tables = {name: old.execute(f"SELECT * FROM {name}").fetchall() for name in _KEPT}
+    fresh = path.with_name("fresh.db")
+    SqliteLedger(fresh).close()
+    with closing(apsw.Connection(str(fresh))) as new:
+        for name, rows in tables.items():
+            marks = ", ".join("?" * len(rows[0]))
+            new.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+    # Without its invoices the months say something else than these.
+    assert "card" in kinds(fresh)
+    with closing(SqliteLedger(fresh)) as ledger:
+        assert ledger.balance("records", "nothing") == 0
+        found = ledger.verify()
+    assert found.rows == 5
+    assert {each.detail for each in found.problems} == {
+        "The invoices of 2026-11 do not come to its statement.",
+        "The invoices of 2026-12 do not come to its statement.",
+    }
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,8 @@ def test_discount_minimum_and_tax_are_calculated_from_the_lines_above(bill: Bill
         ("c", "usage", 600, ""),
         ("c", "tax", 114, "VAT 19 %"),
     ]
+    times = [(x.busy_us, x.held_us, x.restore_us) for x in found.lines if x.kind != "usage"]
+    assert set(times) == {(0, 0, 0)}
 
 
 @pytest.mark.parametrize(("exponent", "amount"), [(0, 2), (2, 250), (3, 2500)])

@@ -69,5 +69,5 @@ def test_a_time_is_from_a_date_or_moment_to_another_which_is_not_in_it() -> None
     ],
 )
 def test_a_time_that_makes_no_sense_is_refused(start: str, end: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=f"'{start}'"):
         between(start, end)

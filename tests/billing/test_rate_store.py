@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from dsfn.billing.periods import Month
 from dsfn.billing.rates import Rate, RateCard, RateStore
 from dsfn.billing.rates.store import MAX_CARDS
-from dsfn.billing.rates.table import SqliteCards
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import Conflict, NotFound, UsageError
 
 NOVEMBER, DECEMBER = Month.parse("2026-11"), Month.parse("2026-12")
@@ -22,11 +22,17 @@ DEARER = RateCard(devices={"cpu": Rate(10**9)}, effective_from_us=DECEMBER.start
 
 
 @pytest.fixture
-def open_store(tmp_path: Path) -> Callable[..., RateStore]:
-    def opened(card: RateCard = FIRST, now_us: int = NOW_US, closed_us: int = 0) -> RateStore:
-        return RateStore(SqliteCards(tmp_path / "ledger.db"), card, now_us, lambda: closed_us)
+def open_store(tmp_path: Path) -> Iterator[Callable[..., RateStore]]:
+    opened: list[SqliteLedger] = []
 
-    return opened
+    def again(card: RateCard = FIRST, now_us: int = NOW_US, closed_us: int = 0) -> RateStore:
+        while opened:
+            opened.pop().close()
+        opened.append(SqliteLedger(tmp_path / "ledger.db"))
+        return RateStore(opened[0].cards(), card, now_us, lambda: closed_us)
+
+    yield again
+    opened[0].close()
 
 
 OpenStore = Callable[..., RateStore]

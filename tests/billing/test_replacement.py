@@ -34,6 +34,7 @@ def test_the_row_that_stands_in_for_another_differs_in_what_was_said(
         (Correction("why", status="lost"), "status must be one of"),
         (Correction("why", busy_us=201), "busy_us must be at most 200"),
         (Correction("why", restore_us=-1), "restore_us must be a whole number"),
+        (Correction("why", restore_us=1), "restore_us must be at most 0"),
     ],
 )
 def test_a_correction_says_what_is_different_and_why(
@@ -41,3 +42,14 @@ def test_a_correction_says_what_is_different_and_why(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         corrected(make_usage(), correction)
+
+
+def test_what_a_call_is_charged_of_a_restore_only_becomes_less(make_usage: MakeUsage) -> None:
+    first = make_usage(restore_us=500)
+    assert corrected(first, Correction("why", busy_us=1)).restore_us == 500
+    assert corrected(first, Correction("why", restore_us=499)).restore_us == 499
+    assert corrected(first, Correction("why", status="platform")).restore_us == 0
+    with pytest.raises(UsageError, match="at most 500"):
+        corrected(first, Correction("why", restore_us=501))
+    with pytest.raises(UsageError, match="at most 0"):
+        corrected(first, Correction("why", status="platform", restore_us=1))

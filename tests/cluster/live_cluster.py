@@ -16,7 +16,7 @@ from dsfn.functions.options import Options
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.accounts import accounts
-from dsfn.knative.manifests.function import PodSettings, function_service
+from dsfn.knative.manifests.function import ServiceSettings, function_service
 
 HELLO = os.environ.get("DSFN_TEST_HELLO_IMAGE", "ghcr.io/knative/helloworld-go:latest")
 GATEWAY = os.environ.get("DSFN_TEST_GATEWAY", "")
@@ -37,7 +37,7 @@ class LiveCluster:
         """The Service of a function whose image is a server that only says hello."""
         options = {"park_after_s": 6, "remove_after_s": 6, **options}
         revision = replace(make_revision(2, name), options=Options(name, **options))
-        settings = PodSettings(self.namespace, image, "file:///dsfn", "http://dsfn-control")
+        settings = ServiceSettings(self.namespace, image, "file:///dsfn", "http://dsfn-control")
         if env is None:
             return function_service(revision, "00" * 32, settings)
         service = function_service(revision, "ff" * 32, settings)

@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,17 @@ import psutil
 import pytest
 from apps import gpus
 from deadlines import eventually
-from live_node import APPS, DeployFailed, LiveNode, StartNode, Table, start_node
+from live_node import (
+    APPS,
+    SHARED_MEMORY,
+    DeployFailed,
+    Document,
+    LiveNode,
+    StartNode,
+    Table,
+    left_in_shared_memory,
+    start_node,
+)
 
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
@@ -33,8 +44,8 @@ weights = cache(gpus.layers)
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
-    """A node for the whole file."""
-    node = start_node(tmp_path_factory.mktemp("gpus"), gpu=SMALL)
+    """A node for the whole file. Of workers that nobody uses it has one, with a context."""
+    node = start_node(tmp_path_factory.mktemp("gpus"), gpu=SMALL, spares=0)
     try:
         node.deploy(APPS / "gpus.py")
         yield node
@@ -125,28 +136,38 @@ def test_an_owner_that_is_killed_leaves_running_calls_alone(small: LiveNode) -> 
     assert small.value("alpha", number=3) == expected("alpha", 3)
 
 
-def test_nothing_leaks_when_workers_die_again_and_again(small: LiveNode) -> None:
-    def kill_one(name: str) -> None:
+def test_nothing_leaks_when_workers_and_owners_die_again_and_again(small: LiveNode) -> None:
+    shared_memory = set(SHARED_MEMORY.iterdir())
+
+    def kill_worker(name: str) -> None:
         assert small.value(name, number=1) == expected(name, 1)
         (pid,) = small.pids(name)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: pid not in small.pids(name), "its end to be seen")
 
-    def owner_at_rest() -> bool:
-        # With the spare worker, which has descriptors of the node's, too.
-        found = small.memory()
-        return bool(found["mappings"] == found["workers"] == 0 and found["warm"] == [1])
+    def kill_owner() -> None:
+        pid = small.memory()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: small.memory()["pid"] != pid, "another owner")
 
-    for name in SEEDS:
-        kill_one(name)
-    eventually(owner_at_rest, "the owner to take all back")
-    owner, node = psutil.Process(small.memory()["pid"]), psutil.Process(small.process.pid)
-    before = owner.num_fds(), node.num_fds()
-    for name in ("alpha", "beta", "gamma") * 3:
-        kill_one(name)
-    eventually(owner_at_rest, "the owner to take all back")
-    eventually(lambda: owner.num_fds() <= before[0], "the owner's descriptors to be closed")
-    eventually(lambda: node.num_fds() <= before[1] + 4, "the node's descriptors to be closed")
+    def kill_all() -> None:
+        for name in SEEDS:
+            kill_worker(name)
+        kill_owner()
+        for name in SEEDS:
+            for to in ("parked", "absent"):
+                assert small.value(name, number=2) == expected(name, 2)
+                small.park(name, to)
+
+    kill_all()
+    before = held_at_rest(small)
+    for _ in range(3):
+        kill_all()
+    eventually(lambda: held_at_rest(small).descriptors <= before.descriptors, "them to be closed")
+    after = held_at_rest(small)
+    assert after.account == before.account
+    assert after.private_bytes < before.private_bytes + 4 * MIB  # a quarter of one slab
+    assert not left_in_shared_memory(shared_memory)
 
 
 def test_a_flipped_byte_is_refused_and_the_function_runs_setup(single: LiveNode) -> None:
@@ -184,6 +205,23 @@ def test_a_frozen_replica_comes_back_in_the_same_process(small: LiveNode) -> Non
     small.http.post("/functions/sleeper/park", json={"to": "absent"})
     eventually(lambda: small.describe("sleeper")["state"] == "absent", "it to go")
     assert small.value("sleeper", number=2)[1:] == first
+
+
+def test_a_frozen_replica_that_is_killed_is_replaced(small: LiveNode) -> None:
+    assert small.value("alpha", number=1) == expected("alpha", 1)
+    small.park("alpha", "frozen")
+    (pid,) = small.pids("alpha")
+    os.kill(pid, signal.SIGKILL)
+    assert small.value("alpha", number=2) == expected("alpha", 2)
+    assert small.pids("alpha") != {pid}
+
+
+def test_a_spare_worker_takes_over_a_function_that_is_absent(small: LiveNode) -> None:
+    for name in ("alpha", "beta"):
+        eventually(lambda: small.memory()["warm"] == [1], "a spare worker")
+        there = small.processes()
+        assert small.value(name, number=1) == expected(name, 1)
+        assert small.pids(name) <= there
 
 
 def test_contexts_of_parked_replicas_are_frozen_when_they_add_up(start: StartNode) -> None:
@@ -298,6 +336,38 @@ def test_the_status_says_where_every_byte_is(small: LiveNode) -> None:
     assert device["resident_bytes"] == 16 * MIB
     places = ("resident", "pooled", "neighbour", "staging", "free")
     assert sum(device[f"{place}_bytes"] for place in places) == device["total_bytes"]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a node and its memory owner hold together, and what the owner says of the arena and of
+    the GPU."""
+
+    private_bytes: int
+    descriptors: int
+    account: Document
+
+
+def held_at_rest(node: LiveNode) -> Held:
+    """With nothing on its GPU and the spare worker, which has descriptors of the node's, there."""
+
+    def at_rest() -> Document | None:
+        found = node.memory()
+        is_empty = found["mappings"] == found["workers"] == 0
+        return found if is_empty and found["warm"] == [1] else None
+
+    found = eventually(at_rest, "the owner to take all back")
+    processes = [psutil.Process(pid) for pid in (node.process.pid, found.pop("pid"))]
+    descriptors = sum(process.num_fds() for process in processes)
+    private_bytes = sum(private_bytes_of(process.pid) for process in processes)
+    account = {name: found[name] for name in ("arena_used_bytes", "slabs", "devices")}
+    return Held(private_bytes, descriptors, account)
+
+
+def private_bytes_of(pid: int) -> int:
+    """The host memory that a process shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
 
 def has_ended(pid: int) -> bool:

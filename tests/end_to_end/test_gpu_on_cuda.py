@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
+from apps import one_gpu, two_gpus
 from deadlines import eventually
 from live_node import APPS, SHARED_MEMORY, LiveNode, left_in_shared_memory, start_node
 
@@ -32,6 +33,8 @@ WEIGHTS_BYTES = 3 * GIB
 ROOM_BYTES = WEIGHTS_BYTES + 3 * GIB
 # What the driver keeps a little longer, or rounds.
 SLACK_BYTES = 300 * MIB
+# A context takes more than this wherever it was measured.
+CONTEXT_BYTES = 300 * MIB
 
 HOG = """
 import sys, torch
@@ -165,6 +168,33 @@ def test_parks_that_race_restores_spoil_no_answer(
         assert [call.result() for call in calls] == [right["alpha"][n % 5] for n in range(40)]
 
 
+def test_a_frozen_function_holds_nothing_of_the_gpu_and_answers_in_the_same_process(
+    node: LiveNode, right: dict[str, list[list[float]]]
+) -> None:
+    assert node.value("alpha", number=1) == right["alpha"][1]
+    node.park("alpha")
+    (pid,) = node.pids("alpha")
+    before_bytes = gpu_bytes("used")
+    node.park("alpha", "frozen")
+    assert node.states("alpha") == ["frozen"]
+    eventually(lambda: gpu_bytes("used") <= before_bytes - CONTEXT_BYTES, "its context to go")
+    assert pid not in gpu_processes()
+    assert node.value("alpha", number=2) == right["alpha"][2]
+    assert node.pids("alpha") == {pid}
+
+
+def test_a_function_that_is_killed_while_it_is_frozen_is_replaced(
+    node: LiveNode, right: dict[str, list[list[float]]]
+) -> None:
+    assert node.value("alpha", number=1) == right["alpha"][1]
+    node.park("alpha", "frozen")
+    assert node.states("alpha") == ["frozen"]
+    (pid,) = node.pids("alpha")
+    os.kill(pid, signal.SIGKILL)
+    assert node.value("alpha", number=3) == right["alpha"][3]
+    assert node.pids("alpha") != {pid}
+
+
 def test_a_foreign_process_that_takes_the_memory_makes_a_call_wait(
     node: LiveNode, right: dict[str, list[list[float]]]
 ) -> None:
@@ -207,6 +237,56 @@ def test_a_node_that_is_killed_in_a_restore_leaves_no_memory_taken(
     assert node.value("alpha", number=2) == right["alpha"][2]
 
 
+def test_a_spare_worker_takes_over_a_function_that_is_absent(tmp_path: Path) -> None:
+    right = pytest.approx(one_gpu.answer(one_gpu.layers(), 1), abs=2e-3)  # of the CPU
+    with small_node(tmp_path, ["cuda:0"], warm=1) as node:
+        node.deploy(APPS / "one_gpu.py")
+        assert node.value("alpha", number=1) == right
+        (first,) = node.pids("alpha")
+        node.park("alpha", "absent")
+        eventually(lambda: node.memory()["warm"] == [1], "a spare worker")
+        eventually(lambda: first not in node.processes(), "the first to end")
+        there = node.processes()
+        assert node.value("alpha", number=1) == right
+        assert node.pids("alpha") <= there
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+def test_a_function_on_two_gpus_has_its_weights_on_each_however_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    count = two_gpus.COUNT
+    sums = [sum(range(count)), sum(range(count, 2 * count))]
+
+    def resident_bytes(node: LiveNode) -> list[int]:
+        return [device["resident_bytes"] for device in node.memory()["devices"]]
+
+    with small_node(tmp_path, ["cuda:0", "cuda:1"], warm=0) as node:
+        described = node.deploy(APPS / "two_gpus.py")["pair"]
+        assert described["snapshot"], described["snapshot_reason"]
+        for number, rest in enumerate(("parked", "absent", "parked"), 2):
+            assert node.value("pair", number=number) == [number * each for each in sums]
+            assert all(each >= 8 * count for each in resident_bytes(node))
+            node.park("pair", rest)
+            eventually(lambda: resident_bytes(node) == [0, 0], "both to be given back")
+        assert node.value("pair", number=5) == [5 * each for each in sums]
+
+
+@contextmanager
+def small_node(place: Path, devices: Sequence[str], warm: int) -> Iterator[LiveNode]:
+    """A node for small functions. Of workers that nobody uses it has so many, with a context, for
+    each device."""
+    gpu = {"devices": devices, "arena": f"{256 * MIB}B", "warm": warm}
+    node = start_node(place, gpu=gpu, setup_timeout_s=120, queue_timeout_s=60, spares=0)
+    try:
+        yield node
+        assert node.stop() == 0, node.log
+        assert not node.processes()
+        assert "Traceback" not in node.log, node.log
+    finally:
+        node.end()
+
+
 @contextmanager
 def restoring(node: LiveNode, name: str, number: float) -> Iterator[Future[httpx.Response]]:
     """A call of a function whose weights are on their way."""
@@ -219,13 +299,17 @@ def restoring(node: LiveNode, name: str, number: float) -> Iterator[Future[httpx
 
 
 def gpu_bytes(what: str) -> int:
-    """The first GPU's memory: "total", "used", "free". Asked without a context of its own."""
-    command = [
-        "nvidia-smi",
-        "-i",
-        "0",
-        f"--query-gpu=memory.{what}",
-        "--format=csv,noheader,nounits",
-    ]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    return int(found.stdout) * MIB
+    """The first GPU's memory: "total", "used", "free"."""
+    return int(asked_of_gpu(f"--query-gpu=memory.{what}")) * MIB
+
+
+def gpu_processes() -> set[int]:
+    """The processes that have memory of the first GPU. In a container the driver may name none."""
+    lines = asked_of_gpu("--query-compute-apps=pid").splitlines()
+    return {int(line) for line in lines if line.isdecimal()}
+
+
+def asked_of_gpu(query: str) -> str:
+    """What the driver says of the first GPU, without a context for it."""
+    command = ["nvidia-smi", "-i", "0", query, "--format=csv,noheader,nounits"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout

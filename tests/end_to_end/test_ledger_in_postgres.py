@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_be
     assert rows(database) == [(each, "succeeded") for each in before + after]
     (line,) = node.http.get("/bill").json()["lines"]
     assert line["requests"] == 6
+    for path in ("/invoices/%00", "/bill?tenant=%00", "/invoices?tenant=a%00b"):
+        assert node.http.get(path).status_code == 400
     with pytest.raises(AssertionError):
         start(tmp_path / "two", billing={"ledger": database})
     assert "a ledger has one writer" in (tmp_path / "two" / "node.log").read_text()
@@ -94,6 +97,15 @@ def test_no_call_is_answered_while_the_server_is_gone_and_all_is_well_when_it_is
     node = start(billing={"ledger": database})
     node.deploy(app)
     answered = [invocation(node.call("twice", n=1))]
+    with ThreadPoolExecutor() as clients:
+        postgres.pause()
+        waits = clients.submit(node.call, "twice", n=0)
+        # The node does all else meanwhile, at once.
+        for path in ("/health/liveness", "/functions", "/metrics"):
+            assert httpx.get(node.url + path, timeout=2).status_code == 200
+        assert not waits.done()
+        postgres.resume()
+        answered.append(invocation(waits.result()))
     postgres.kill()
     lost = node.call("twice", n=2)
     assert lost.status_code == 503

@@ -21,6 +21,7 @@ def test_the_public_names_are_these_and_sorted() -> None:
         "File",
         "Image",
         "Json",
+        "Placement",
         "Tensor",
         "Text",
         "Video",

@@ -64,8 +64,9 @@ def start_pod(node: LiveNode, directory: TestStore, tmp_path: Path) -> Iterator[
         variables: Mapping[str, str] | None = None,
     ) -> LivePod:
         place, chosen = tmp_path / f"pod-{len(started)}", store or directory
-        digest = chosen.publish(node, function)
-        told = pod_variables(chosen, digest, control or node.url)
+        published = chosen.publish(node, function)
+        told = pod_variables(chosen, published.digest, control or node.url)
+        told["DSFN_LIBRARIES"] = ",".join(published.libraries)
         pod = launch_pod(place, {**told, **(variables or {})})
         started.append(pod)
         return pod

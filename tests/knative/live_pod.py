@@ -19,7 +19,7 @@ from ports import free_port
 from s3_server import CREDENTIALS, S3Server
 
 from dsfn.billing.sqlite import connect
-from dsfn.knative.pod.publication import publish
+from dsfn.knative.pod.publication import Publication, publish
 from dsfn.knative.pod.settings import store_settings
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.clock import SystemClock
@@ -41,8 +41,8 @@ class TestStore:
     url: str
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def publish(self, node: LiveNode, function: str) -> str:
-        """Brings the revision that serves a function on a node here; its digest."""
+    def publish(self, node: LiveNode, function: str) -> Publication:
+        """Brings the revision that serves a function on a node here."""
         revision = revision_of(node, function)
         store = open_published(store_settings(self.url, self.variables))
         snapshots = FileStore(node.data / "snapshots")

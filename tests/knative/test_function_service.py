@@ -12,16 +12,16 @@ from revisions import make_revision
 from dsfn.functions.errors import UsageError
 from dsfn.functions.options import Options
 from dsfn.functions.placement import Placement
-from dsfn.knative.manifests.function import PodSettings, function_service
+from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.manifests.traffic import Target
 from dsfn.runtime.model import Revision
 
-SETTINGS = PodSettings(
+SETTINGS = ServiceSettings(
     namespace="dsfn",
     image="registry.example/dsfn/runtime:1",
     store="s3://models/prod",
     control_url="http://dsfn-control",
-    store_secret="store",
+    secret="functions",
 )
 DOCUMENT = "ab" * 32
 PLACEMENT = Placement(
@@ -141,7 +141,7 @@ def test_the_pod_is_told_where_everything_is_and_no_secret() -> None:
     assert told["DSFN_STORE"] == "s3://models/prod"
     assert told["DSFN_CONTROL"] == "http://dsfn-control"
     assert told["DSFN_TENANT"] == "default"
-    assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
+    assert container["envFrom"] == [{"secretRef": {"name": "functions"}}]
 
 
 def test_a_revisions_name_follows_from_what_it_is() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,7 @@ def test_a_document_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
     store = TestStore(f"file://{root}")
-    digest = store.publish(node, "shout")
+    digest = store.publish(node, "shout").digest
     path = root / "revisions" / f"{digest}.json"
     path.write_bytes(path.read_bytes().replace(b"shout", b"shoot"))
     words = last_words(tmp_path, pod_variables(store, digest, "http://127.0.0.1:1"))
@@ -79,7 +81,7 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
     store = TestStore(f"file://{root}")
-    digest = store.publish(node, "shout")
+    digest = store.publish(node, "shout").digest
     (bundle,) = (root / "bundles").iterdir()
     bundle.write_bytes(bundle.read_bytes()[:-20])
     words = last_words(tmp_path, pod_variables(store, digest, "http://127.0.0.1:1"))
@@ -93,6 +95,7 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
         ({"DSFN_REVISION": "latest"}, "not the digest of a revision"),
         ({"DSFN_STORE": "ftp://a"}, "not s3://BUCKET"),
         ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
+        ({"DSFN_LIBRARIES": "torch,os"}, "names 'os'"),
         ({"K_SINK": "broker"}, "not an http(s) URL"),
         ({"K_CE_OVERRIDES": "{"}, "no overrides"),
         ({"K_CE_OVERRIDES": '{"extensions": {"Shop!": "a"}}'}, "no overrides"),
@@ -104,7 +107,31 @@ def test_variables_that_make_no_sense(changed: dict[str, str], words: str) -> No
     assert words in raised.value.message
 
 
+def test_what_workers_are_born_with_is_in_the_document_too(
+    node: LiveNode, tmp_path: Path, directory: TestStore
+) -> None:
+    published = directory.publish(node, "weights")
+    assert published.libraries == ("torch", "numpy", "safetensors")
+    pod = launch_pod(tmp_path, pod_variables(directory, published.digest, node.url))
+    try:
+        assert pod.call().json()["restored"]
+    finally:
+        pod.end()
+
+
 def test_user_code_does_not_see_the_platforms_key() -> None:
     environ = {**GIVEN, "DSFN_API_KEY": "secret"}
     assert read_settings(environ).api_key == "secret"
     assert "DSFN_API_KEY" not in environ
+
+
+def test_a_pods_front_loads_none_of_what_its_worker_is_for() -> None:
+    program = (
+        "import sys, dsfn.knative.pod.program, dsfn.knative.pod.assembly, dsfn.knative.pod.server;"
+        "print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert done.returncode == 0, done.stderr
+    large = {"torch", "numpy", "PIL", "soundfile", "safetensors", "pydantic", "boto3", "httpx"}
+    assert not loaded & large

@@ -78,6 +78,30 @@ def test_a_call_whose_row_is_not_accepted_in_time_is_told_and_its_time_is_the_pl
     assert any(each.reason == "fault" and each.duration_us >= 100_000 for each in intervals)
 
 
+def test_a_first_answer_whose_row_was_late_is_on_the_books_when_the_pod_ends(
+    node: LiveNode, start_pod: StartPod, proxy: FaultyProxy
+) -> None:
+    pod = start_pod("shout", control=proxy.url)
+    proxy.inject(REFUSED, "POST", "/usage", times=10_000)
+    answer = pod.http.post("/", json={"text": "a"}, headers={"idempotency-key": "late"})
+    assert answer.status_code == 503
+    proxy.heal()
+    assert pod.stop() == 0, pod.log
+    (row,) = [row for row in node.rows("shout") if row.idempotency_key == "key:late"]
+    assert row.status == "succeeded"
+    assert any(each.closes for each in node.intervals(row.lease))
+
+
+def test_a_pod_ends_though_nobody_takes_its_last_rows(
+    start_pod: StartPod, proxy: FaultyProxy
+) -> None:
+    pod = start_pod("shout", control=proxy.url)
+    assert pod.call(text="a").status_code == 200
+    proxy.inject(REFUSED, "POST", "/usage", times=10_000)
+    assert pod.stop() == 0
+    assert "rows of devices are lost" in pod.log
+
+
 def test_a_repeated_key_is_answered_and_billed_once_by_two_pods(
     node: LiveNode, start_pod: StartPod
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkout import copy_product
 
-NODE = "The node imports neither torch nor what runs user code"
+NODE = "The node and a pod's front import neither torch nor what runs user code"
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def test_the_contracts_are_kept(copy: Path) -> None:
         ("runtime/problems.py", "dsfn.runtime.worker.source", NODE),
         ("runtime/replicas/pool.py", "dsfn.runtime.worker.server", NODE),
         ("runtime/problems.py", "torch", NODE),
+        ("knative/pod/front.py", "dsfn.snapshots.restore", NODE),
         ("functions/options.py", "torch", "functions/ does no I/O"),
         ("snapshots/store.py", "httpx", "snapshots/ and billing/ know no HTTP"),
     ],

@@ -29,6 +29,7 @@ from dsfn.runtime.notary.depositor import Depositor, Progress
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.notary.places import DirectoryPlace, open_place
 from dsfn.runtime.notary.settings import MAX_PLACES, PlaceSettings, read_places
+from dsfn.runtime.writer import InlineWriter
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def copies(safe: Path) -> list[Checkpoint]:
 
 def running(ledger: SqliteLedger, key: SigningKey, tmp_path: Path, safe: Path) -> Notary:
     places = [open_place(PlaceSettings(safe.as_uri()))]
-    return Notary(ledger, key, places, SystemClock(), tmp_path)
+    return Notary(InlineWriter(), ledger, key, places, SystemClock(), tmp_path)
 
 
 def test_a_checkpoint_comes_when_enough_rows_have_and_at_the_end(
@@ -207,7 +208,7 @@ def test_a_place_that_hangs_holds_up_neither_rows_nor_the_end_of_the_node(
     place.hangs.clear()
 
     async def scenario() -> None:
-        notary = Notary(ledger, key, [place], SystemClock(), tmp_path)
+        notary = Notary(InlineWriter(), ledger, key, [place], SystemClock(), tmp_path)
         notary.start()
         post(ledger, 10)
         await notary.close()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -14,6 +16,7 @@ from dsfn.functions.signature import signature_of
 from dsfn.functions.workflow.dag import Constant, Dag, Input, WorkflowInput, WorkflowOptions
 from dsfn.runtime.gateway.openapi import openapi_document
 
+CLI_PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 URL = "http://127.0.0.1:8080"
 PARTS: tuple[Kind, ...] = ("text", "image", "audio", "video", "tensor", "file")
 
@@ -80,6 +83,15 @@ def test_a_node_without_functions_is_described() -> None:
         "/keys/{id}",
         "/budgets",
         "/budgets/{id}",
+        "/bill",
+        "/months/{month}/close",
+        "/usage/{id}/correction",
+        "/invoices",
+        "/invoices/{number}",
+        "/invoices/{number}/verify",
+        "/invoices/{number}/credits",
+        "/rates",
+        "/rates/{n}",
         "/cost/advice",
         "/events",
         "/invocations/{id}",
@@ -87,6 +99,39 @@ def test_a_node_without_functions_is_described() -> None:
         "/blobs",
         "/blobs/{hex}",
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "method", "status"),
+    [
+        ("bill report", "/bill", "get", "200"),
+        ("bill close", "/months/{month}/close", "post", "200"),
+        ("bill list", "/invoices", "get", "200"),
+        ("bill show", "/invoices/{number}", "get", "200"),
+        ("bill verify", "/invoices/{number}/verify", "get", "200"),
+        ("bill credit", "/invoices/{number}/credits", "post", "201"),
+        ("bill correct", "/usage/{id}/correction", "post", "201"),
+        ("rates list", "/rates", "get", "200"),
+        ("rates show", "/rates/{n}", "get", "200"),
+        ("rates set", "/rates", "post", "201"),
+        ("cost advise", "/cost/advice", "get", "200"),
+        ("runs cost", "/runs/{id}/cost", "get", "200"),
+    ],
+)
+def test_what_commands_print_of_money_is_what_the_description_says(
+    command: str, path: str, method: str, status: str
+) -> None:
+    document = described()
+    responses = document["paths"][path][method]["responses"]
+    schema = responses[status]["content"]["application/json"]["schema"]
+    example = CLI_PAGE.split(f"### dsfn {command}\n")[1].split("```json\n")[1].split("```")[0]
+    closed = json.loads(
+        json.dumps({**schema, "components": document["components"]}),
+        object_hook=lambda found: (
+            {"additionalProperties": False, **found} if "properties" in found else found
+        ),
+    )
+    Draft202012Validator(closed).validate(json.loads(example))
 
 
 @pytest.mark.parametrize("kind", [*PARTS, "json", "event"])

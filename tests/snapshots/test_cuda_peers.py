@@ -19,11 +19,14 @@ pytest.importorskip("cuda.bindings", reason="needs the extra dsfn[cuda]")
 
 from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
+from dsfn.snapshots.cpu import CpuMemory
 from dsfn.snapshots.cuda import CudaMemory
+from dsfn.snapshots.memory import Memory
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.memory import OwnedSlab
 from dsfn.snapshots.restore import Restored, restore
+from dsfn.snapshots.verify import verify
 
 pytestmark = pytest.mark.gpu
 
@@ -54,6 +57,13 @@ def weight(restored: Restored) -> torch.Tensor:
     return tensor
 
 
+async def both(control: OwnerControl) -> dict[str, Memory]:
+    """The memories of a worker that has both GPUs: it has one socket for them."""
+    client = OwnerClient(await control.connect(TENANT, [0, 1]), patience_s=20)
+    gpus = {f"gpu:{index}": CudaMemory(client, index, index) for index in (0, 1)}
+    return {"cpu": CpuMemory(), **gpus}
+
+
 def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
     asyncio.run(scenario())
 
@@ -74,6 +84,51 @@ def test_a_slab_that_comes_over_both_links_is_right_on_either_gpu(tmp_path: Path
                 restored.slabs["gpu:0"].park()
                 restored.slabs["gpu:0"].unpark()
                 assert torch.equal(weight(restored).cpu(), bits)
+
+    run(scenario)
+
+
+def test_a_state_on_both_gpus_and_the_cpu_comes_back_and_parks_each_part_where_it_was(
+    tmp_path: Path,
+) -> None:
+    numbers = torch.arange(8 << 20)
+    state = {
+        "first": numbers.to("cuda:0"),
+        "second": numbers.neg().to("cuda:1"),
+        "here": numbers[:1000].clone(),
+    }
+    capture(state, Classes(), tmp_path)
+
+    def assert_is_as_captured(restored: Restored) -> None:
+        for name, tensor in state.items():
+            found = restored.state[name]
+            assert isinstance(found, torch.Tensor)
+            assert found.device == tensor.device
+            assert torch.equal(found, tensor)
+
+    async def scenario() -> None:
+        async with owner() as control:
+            await control.load(TENANT, tmp_path)
+            memories = await both(control)
+            restored = restore(tmp_path, Classes(), memories)
+            assert set(restored.slabs) == {"cpu", "gpu:0", "gpu:1"}
+            assert_is_as_captured(restored)
+            for _ in range(2):
+                there = (await control.account()).devices
+                assert all(device.resident_bytes >= 64 * MIB for device in there)
+                for name in state:
+                    tensor = restored.state[name]
+                    assert isinstance(tensor, torch.Tensor)
+                    tensor.fill_(7)  # lost with the park
+                for slab in restored.slabs.values():
+                    slab.park()
+                parked = await control.account()
+                assert parked.mappings == 0
+                assert [device.resident_bytes for device in parked.devices] == [0, 0]
+                for slab in restored.slabs.values():
+                    slab.unpark()
+                assert_is_as_captured(restored)
+            verify(tmp_path, Classes(), memories)
 
     run(scenario)
 

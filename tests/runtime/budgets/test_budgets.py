@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from dsfn.runtime.budgets.alerts import ALERT_TYPE, Alerts
 from dsfn.runtime.budgets.budget import ALERT_KEY
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.model import Answer, Call, Payer
+from dsfn.runtime.writer import InlineWriter, ThreadWriter, Writer, post_apart
 
 # A microsecond costs a nano-unit.
 RATE = Rate(pico_per_second=10**9)
@@ -53,13 +54,20 @@ class Desk:
 
     root: Path
     clock: ManualClock
+    writer: Writer = field(default_factory=InlineWriter)
 
     def __post_init__(self) -> None:
         self.node = EventNode(self.root, self.clock, nobody)
         store = BudgetStore(self.node.connection)
         alerts = Alerts(self.node.connection, store, self.node.router, self.clock, "default", "USD")
         self.budgets = Budgets(
-            store, self.node.ledger, lambda: BOOK, lambda revision: MOST_NANO, alerts, self.clock
+            InlineWriter(),
+            store,
+            self.node.ledger,
+            lambda: BOOK,
+            lambda revision: MOST_NANO,
+            alerts,
+            self.clock,
         )
 
     def begin(self, id_: str, **more: Any) -> Call:
@@ -69,7 +77,14 @@ class Desk:
 
     def end(self, call: Call, cost_nano: int, status: Status = "succeeded") -> None:
         """Posts the row of a call."""
-        self.budgets.post([self.row(call, cost_nano, status)])
+        self.post(self.row(call, cost_nano, status))
+
+    def post(self, row: Usage) -> None:
+        """Posts a row, as the meter does."""
+        (error,) = post_apart(self.node.ledger, [self.budgets.bundle(row)])
+        self.budgets.settled(row, error)
+        if error is not None:
+            raise error
 
     def row(self, call: Call, cost_nano: int, status: Status = "succeeded") -> Usage:
         return Usage(
@@ -90,7 +105,7 @@ class Desk:
     def set(self, amount_nano: int, **more: Any) -> str:
         """Sets a budget and gives its id."""
         values = {"tenant": "acme", "set_at_us": self.clock.now_us(), **more}
-        return self.budgets.set(Budget(amount_nano=amount_nano, **values)).budget.id
+        return self.budgets.set(Budget(amount_nano=amount_nano, **values)).result().budget.id
 
     def spent(self, id_: str) -> int:
         return self.budgets.get(id_).spent_nano
@@ -265,7 +280,7 @@ def test_a_month_begins_anew_and_a_call_counts_where_it_began(desk: Desk) -> Non
         row = desk.row(late, 100)
         desk.clock.at_us = Month.parse("2026-12").start_us
         assert desk.budgets.get(month).left_nano == 1_000 - 100
-        desk.budgets.post([row])
+        desk.post(row)
         assert (desk.spent(month), desk.spent(total)) == (0, 1_000)
         assert desk.begin("c").max_cost_nano == MOST_NANO
         account = desk.budgets.get(month)
@@ -383,7 +398,7 @@ def test_a_call_over_a_months_end_counts_where_it_was_live_and_after_a_restart(
         call = desk.begin("a")
         desk.clock.at_us = end_us + 600
         row = replace(desk.row(call, 1_000), started_at_us=end_us - 400)
-        desk.budgets.post([row])
+        desk.post(row)
         assert desk.budgets.get(month).period.start_us == end_us
         assert (desk.spent(month), desk.spent(total)) == (600, 1_000)
         again = desk.again()
@@ -475,7 +490,7 @@ def test_what_was_corrected_is_not_spent_any_more(desk: Desk) -> None:
         assert row is not None
         right = replace(row, invocation_id="a.2", status="platform", error="a fault of ours")
         desk.node.ledger.correct("a", right)
-        desk.budgets.recount("acme")
+        await desk.budgets.recount("acme")
         assert (desk.spent(id_), desk.begin("b").max_cost_nano) == (0, MOST_NANO)
 
     run(main)
@@ -496,6 +511,34 @@ def test_budgets_are_removed_and_there_are_only_so_many(
         desk.set(0, function="f3")
         with pytest.raises(NotFound):
             desk.budgets.remove(first)
+
+    run(main)
+
+
+def test_while_a_call_is_written_its_reservation_waits_for_what_becomes_of_it(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path, ManualClock(NOVEMBER), ThreadWriter())
+        id_ = (await desk.budgets.set(Budget("acme", 10_000))).budget.id
+        written, refused = desk.begin("a"), desk.begin("b")
+        rows = [desk.row(written, 300), desk.row(refused, 1)]
+        bundles = [desk.budgets.bundle(row) for row in rows]
+        for call in (written, refused):
+            # Its caller went away.
+            desk.budgets.release(call.id)
+        account = desk.budgets.get(id_)
+        assert (account.spent_nano, account.reserved_nano) == (0, 2_000)
+        desk.node.ledger.post([replace(rows[1], held_us=2)])
+        errors = await desk.writer.run(lambda: post_apart(desk.node.ledger, bundles))
+        assert [type(error) for error in errors] == [type(None), Conflict]
+        for row, error in zip(rows, errors, strict=True):
+            desk.budgets.settled(row, error)
+        await desk.budgets.close()
+        await desk.writer.close()
+        assert (account.spent_nano, account.reserved_nano) == (300, 0)
+        assert desk.reserved_in_ledger() == 0
+        desk.node.close()
 
     run(main)
 

@@ -45,6 +45,7 @@ from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.router import Router
 from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
 from dsfn.runtime.registry import Subscription
+from dsfn.runtime.workflows.books import Errors
 from dsfn.runtime.workflows.cache import ResultCache
 from dsfn.runtime.workflows.engine import Engine
 from dsfn.runtime.workflows.machine import _stop
@@ -52,6 +53,7 @@ from dsfn.runtime.workflows.model import Blob, NewRun, RunRecord, Value, Workflo
 from dsfn.runtime.workflows.prices import Prices
 from dsfn.runtime.workflows.surroundings import Surroundings
 from dsfn.runtime.workflows.values import json_blob
+from dsfn.runtime.writer import alone, post_apart
 
 Behave = Callable[[Call], Awaitable[Answer]]
 COST_NANO = 7
@@ -180,7 +182,8 @@ class RunNode:
                 self.call,
                 self._function,
                 self._workflow,
-                self.ledger.post,
+                self.post,
+                self.post_now,
                 Prices("EUR", cost_nano, lambda revision: at_most_nano),
                 new_id,
                 1 << 20,
@@ -189,6 +192,13 @@ class RunNode:
             chance=random.random,
         )
         self.store = self.engine.store
+
+    def post(self, rows: Sequence[Usage], done: Callable[[Errors], None]) -> None:
+        """Posts rows, as the meter does."""
+        done(self.post_now(rows))
+
+    def post_now(self, rows: Sequence[Usage]) -> Errors:
+        return post_apart(self.ledger, [alone(row) for row in rows])
 
     async def call(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
         """What the spine does, in short."""

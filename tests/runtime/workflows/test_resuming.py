@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from run_node import (
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import HandlerRaised, NotFound, ShuttingDown
 from dsfn.runtime.model import Answer, Call
+from dsfn.runtime.workflows.books import Errors
 from dsfn.runtime.workflows.model import RunState
 from dsfn.runtime.workflows.store import KEEP_RUNS_S
 
@@ -140,13 +141,11 @@ def test_a_run_that_was_called_off_stays_so(tmp_path: Path) -> None:
 def test_rows_that_the_ledger_had_not_got_are_posted_first(tmp_path: Path) -> None:
     async def scenario() -> None:
         node = RunNode(tmp_path)
-        full = True
 
-        def post(rows: Any) -> None:
-            if not full:
-                node.ledger.post(rows)
+        def lose(rows: Sequence[Usage], done: Callable[[Errors], None]) -> None:
+            done([None for _ in rows])
 
-        node.engine._machine.books.post = post
+        node.engine._machine.books.post = lose
         node.engine.start_serving()
         await node.run(chain(3), n=1)
         assert node.billed() == []

@@ -1,0 +1,93 @@
+"""Waiting for an object, whatever the API server does meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_cluster import ScriptedCluster, scripted_cluster
+
+from dsfn.functions.errors import ClusterUnreachable, MissingKinds, NotFound, NotReady
+from dsfn.knative.cluster.installation import Installation
+from dsfn.knative.cluster.waiting import wait_gone, wait_ready
+from dsfn.knative.manifests.platform import platform_objects
+
+BROKER = platform_objects("models")[-1]
+PATH = "/apis/eventing.knative.dev/v1/namespaces/models/brokers/dsfn"
+
+
+@pytest.fixture
+def cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Callable[[str, str], None]
+) -> Iterator[ScriptedCluster]:
+    require("kubernetes", "pip install 'dsfn[knative]'")
+    with scripted_cluster(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def broker(ready: str, message: str = "") -> Any:
+    conditions = [{"type": "Ready", "status": ready, "message": message}]
+    metadata = {**BROKER["metadata"], "generation": 1}
+    return {
+        **BROKER,
+        "metadata": metadata,
+        "status": {"observedGeneration": 1, "conditions": conditions},
+    }
+
+
+def test_what_is_awaited_is_told_each_time_that_it_changes(cluster: ScriptedCluster) -> None:
+    waits = broker("Unknown", "Waits for its channel.")
+    cluster.answers[PATH] = [waits, waits, broker("Unknown", "Waits for DNS."), broker("True")]
+    said: list[str] = []
+    assert wait_ready(cluster.objects, BROKER, 10, said.append) == broker("True")
+    assert said == [
+        "Broker dsfn in namespace models: waits for its channel",
+        "Broker dsfn in namespace models: waits for DNS",
+    ]
+
+
+def test_an_api_server_that_comes_back_was_only_away(cluster: ScriptedCluster) -> None:
+    cluster.answers[PATH] = [broker("Unknown", "Waits."), None, None, broker("True")]
+    said: list[str] = []
+    wait_ready(cluster.objects, BROKER, 10, said.append)
+    assert said[-1] == "The cluster of context 'home' cannot answer now: it is away"
+
+
+def test_an_api_server_that_stays_away_is_given_up_at_the_deadline(
+    cluster: ScriptedCluster,
+) -> None:
+    cluster.answers[PATH] = [broker("Unknown", "Waits."), None]
+    with pytest.raises(ClusterUnreachable):
+        wait_ready(cluster.objects, BROKER, 1, lambda sentence: None)
+
+
+def test_what_is_not_ready_at_the_deadline_is_told_why(cluster: ScriptedCluster) -> None:
+    cluster.answers[PATH] = [broker("False", "No channel.")]
+    with pytest.raises(NotReady, match="Broker dsfn in namespace models is not ready: no channel"):
+        wait_ready(cluster.objects, BROKER, 0, lambda sentence: None)
+
+
+def test_what_is_gone_is_not_waited_for(cluster: ScriptedCluster) -> None:
+    with pytest.raises(NotFound, match="Broker dsfn in namespace models is gone"):
+        wait_ready(cluster.objects, BROKER, 10, lambda sentence: None)
+
+
+def test_what_does_not_go_is_told(cluster: ScriptedCluster) -> None:
+    cluster.answers[PATH] = [broker("True")]
+    with pytest.raises(NotReady, match="does not go: something that it owns is still there"):
+        wait_gone(cluster.objects, BROKER, 0, lambda sentence: None)
+
+
+def test_without_knative_nothing_is_installed_and_nothing_is_left(
+    cluster: ScriptedCluster,
+) -> None:
+    installation = Installation(cluster.objects, "models")
+    with pytest.raises(MissingKinds) as raised:
+        installation.plan(enable_features=False)
+    assert raised.value.message == (
+        "The cluster of context 'home' knows no Service of serving.knative.dev/v1; install Knative"
+        " Serving: https://knative.dev/docs/install/."
+    )
+    assert installation.functions() == ()
