@@ -17,7 +17,10 @@ MAX_CONCURRENCY = 1000
 MAX_TAGS = 32
 PRECISIONS = ("int8", "fp8")
 _TAG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNITS = {
+    **{"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
+    **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40},
+}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

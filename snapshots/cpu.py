@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import torch
+
+from dsfn.snapshots.reading import read_manifest
 
 _MAP_NORESERVE = 0x4000  # Linux on x86 and Arm; the mmap module has no name for it
 
@@ -31,6 +34,7 @@ class CpuSlab:
             )
         finally:
             os.close(fd)
+        self._path = path
         self._data_offset = data_offset
 
     def storage(self, offset: int, size_bytes: int) -> torch.UntypedStorage:
@@ -52,6 +56,12 @@ class CpuSlab:
     def unpark(self) -> None:
         """See `dsfn.snapshots.memory.Slab`."""
         self.begin_unpark()
+
+    def is_intact(self) -> bool:
+        """See `dsfn.snapshots.memory.Slab`: of the mapping, with the pages that were written to.
+        Raises `CorruptSnapshot` when there is no manifest beside the file any more."""
+        _, manifest = read_manifest(self._path.parent)
+        return sha256(self._mapping).hexdigest() == manifest.files()[self._path.name].digest
 
     def close(self) -> None:
         """Drops the pages; the mapping itself ends with the last tensor over it."""

@@ -55,6 +55,14 @@ class Slab(Protocol):
     def unpark(self) -> None:
         """The same, and waits until all bytes are there. At once if they are."""
 
+    def is_intact(self) -> bool:
+        """Whether each byte in memory is the one that was captured, as the manifest knows it.
+        Takes as long as hashing them, and waits for what is on its way.
+
+        Raises `SnapshotError` where that cannot be told, `MemoryFull` when the host has too
+        little to look, `OwnerLost`, `DeviceFault`.
+        """
+
     def close(self) -> None:
         """Gives up the slab. Tensors that still live over it keep what they need."""
 

@@ -59,6 +59,11 @@ class StarvingSlab:
         self.begin_unpark()
         self.wait(self.size_bytes)
 
+    def is_intact(self) -> bool:
+        """See `dsfn.snapshots.memory.Slab`."""
+        self.wait(self.size_bytes)
+        return self._inner.is_intact()
+
     def close(self) -> None:
         """See `dsfn.snapshots.memory.Slab`."""
         del self._memory

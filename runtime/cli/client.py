@@ -33,6 +33,7 @@ from dsfn.runtime.cli.documents import (
     TimelineDocument,
     TrafficDocument,
     VerifiedDocument,
+    VerifiedReplicasDocument,
 )
 from dsfn.runtime.cli.reply import Reply, reply_from
 from dsfn.runtime.cli.transport import (
@@ -145,6 +146,11 @@ class Client(Transport):
     def verify_snapshot(self, name: str) -> VerifiedDocument:
         """Reads all of a snapshot and tries to restore it."""
         document: VerifiedDocument = self._work(_snapshot_path(name, "verify"), {}, _ignore)
+        return document
+
+    def verify_replicas(self, name: str) -> VerifiedReplicasDocument:
+        """Compares what a function's replicas have in memory with what was captured."""
+        document: VerifiedReplicasDocument = self._work(_path(name, "verify"), {}, _ignore)
         return document
 
     def push_snapshot(self, name: str, show: ShowProgress) -> CopiedDocument:

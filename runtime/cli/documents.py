@@ -481,6 +481,33 @@ class VerifiedDocument(TypedDict):
     reason: str | None
 
 
+class VerifiedSlabDocument(TypedDict):
+    """A slab in a replica's memory; `device` as in the snapshot's manifest."""
+
+    device: str
+    intact: bool
+
+
+class VerifiedReplicaDocument(TypedDict):
+    """One replica of `dsfn snapshot verify --replicas`, in the state that it was in. `intact` is
+    null where there was nothing to compare; `reason` says why it is not intact or not known."""
+
+    pid: int
+    revision: str
+    state: str
+    slabs: list[VerifiedSlabDocument]
+    intact: bool | None
+    check_us: int
+    reason: str | None
+
+
+class VerifiedReplicasDocument(TypedDict):
+    """`dsfn snapshot verify --replicas`."""
+
+    function: str
+    replicas: list[VerifiedReplicaDocument]
+
+
 class CopiedDocument(TypedDict):
     """`dsfn snapshot push` and `pull`: where the snapshot is now."""
 

@@ -19,6 +19,7 @@ from dsfn.runtime.cli.documents import (
     SnapshotRowDocument,
     SnapshotsDocument,
     SnapshotShowDocument,
+    VerifiedReplicaDocument,
 )
 from dsfn.runtime.cli.options import JsonOption, NameArgument, connect, deployed_names, given_path
 from dsfn.runtime.cli.output import (
@@ -89,8 +90,19 @@ def show(name: SnapshotArgument, json_output: JsonOption = False) -> None:
         )
 
 
-def verify(name: SnapshotArgument, json_output: JsonOption = False) -> int:
+def verify(
+    name: SnapshotArgument,
+    replicas: Annotated[
+        bool,
+        typer.Option(
+            "--replicas", help="Check what the function's replicas have in memory instead."
+        ),
+    ] = False,
+    json_output: JsonOption = False,
+) -> int:
     """Read every file against its digest and restore the snapshot in a fresh process."""
+    if replicas:
+        return _verify_replicas(name, json_output)
     with connect() as client:
         document = client.verify_snapshot(name)
     short = document["digest"][:_SHORT]
@@ -247,6 +259,43 @@ def _description(snapshot: SnapshotShowDocument) -> list[tuple[str, str]]:
         known = f", {slab['first_use']} of them in order of use" if slab["first_use"] else ""
         rows.append(("slab", words + known))
     return [(name, value) for name, value in rows if value]
+
+
+def _verify_replicas(name: str, json_output: bool) -> int:
+    with connect() as client:
+        document = client.verify_replicas(name)
+    found = document["replicas"]
+    if json_output:
+        print_json(document)
+    else:
+        print_table(
+            (
+                Column("pid", right=True),
+                Column("revision"),
+                Column("state"),
+                Column("slabs"),
+                Column("weights"),
+                Column("ms", right=True),
+            ),
+            [_verified_row(replica) for replica in found],
+            empty=f"{name} has no replica.",
+        )
+    for replica in found:
+        if replica["reason"] is not None:
+            complain(f"Replica {replica['pid']}: {replica['reason']}")
+    return 1 if any(replica["reason"] is not None for replica in found) else 0
+
+
+def _verified_row(replica: VerifiedReplicaDocument) -> tuple[str, ...]:
+    weights = {True: "intact", False: "changed", None: "not checked"}[replica["intact"]]
+    return (
+        str(replica["pid"]),
+        replica["revision"],
+        replica["state"],
+        ", ".join(slab["device"] for slab in replica["slabs"]),
+        weights,
+        f"{replica['check_us'] / 1000:.1f}" if replica["slabs"] else "",
+    )
 
 
 def _copy(work: Callable[[Client, ShowProgress], CopiedDocument], json_output: bool) -> None:

@@ -44,6 +44,7 @@ SCOPES: Mapping[tuple[str, str], frozenset[Scope] | None] = {
     ("POST", "/functions/{name}/rollback"): DEPLOY,
     ("PUT", "/functions/{name}/traffic"): DEPLOY,
     ("POST", "/functions/{name}/park"): DEPLOY,
+    ("POST", "/functions/{name}/verify"): DEPLOY,
     ("POST", "/deployments"): DEPLOY,
     ("POST", "/events"): INVOKE,
     ("POST", "/subscriptions"): DEPLOY,

@@ -7,6 +7,7 @@ from typing import Any
 
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.model import Revision
+from dsfn.runtime.replicas.verifying import VerifiedReplica
 from dsfn.runtime.services import Services
 from dsfn.runtime.tiers.catalogue import Listing, Row, Target
 from dsfn.runtime.tiers.eviction import Pruned, reload_s
@@ -75,6 +76,27 @@ def verified_document(
         "files": [{"name": f.name, "bytes": f.size_bytes, "sound": f.sound} for f in files],
         "restored": restored,
         "reason": reason,
+    }
+
+
+def verified_replicas_document(
+    function: str, replicas: Iterable[VerifiedReplica]
+) -> dict[str, Any]:
+    """What a verification found in memory."""
+    return {
+        "function": function,
+        "replicas": [
+            {
+                "pid": replica.pid,
+                "revision": replica.revision,
+                "state": replica.state,
+                "slabs": [{"device": s.device, "intact": s.is_intact} for s in replica.slabs],
+                "intact": replica.is_intact,
+                "check_us": replica.check_us,
+                "reason": replica.reason,
+            }
+            for replica in replicas
+        ],
     }
 
 

@@ -22,6 +22,7 @@ from dsfn.runtime.gateway.snapshot_documents import (
     pruned_document,
     snapshot_document,
     verified_document,
+    verified_replicas_document,
 )
 from dsfn.runtime.services import Services
 from dsfn.runtime.tiers.catalogue import Target
@@ -119,6 +120,17 @@ async def timeline(request: Request) -> Response:
     return JSONResponse({"function": name, "calls": calls})
 
 
+async def verify_replicas(request: Request) -> Response:
+    """POST /functions/{name}/verify: the weights that its replicas have in memory."""
+    services: Services = request.app.state.services
+    name = services.registry.function(request.path_params["name"]).name
+
+    async def work() -> dict[str, Any]:
+        return verified_replicas_document(name, await services.pools.verify(name))
+
+    return progress_response(work(), tuple)
+
+
 async def _target(request: Request) -> tuple[Services, Target]:
     services: Services = request.app.state.services
     return services, await services.catalogue.resolve(request.path_params["name"])
@@ -185,4 +197,5 @@ ROUTES = [
     Route("/snapshots/{name}/pin", pin, methods=["POST"]),
     Route("/snapshots/{name}/unpin", unpin, methods=["POST"]),
     Route("/functions/{name}/timeline", timeline, methods=["GET"]),
+    Route("/functions/{name}/verify", verify_replicas, methods=["POST"]),
 ]

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from dsfn.functions.errors import ShuttingDown
 from dsfn.runtime.clock import Clock
@@ -17,9 +18,12 @@ from dsfn.runtime.replicas.pool import Lease, Pool
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.replicas.scaler import TICK_S
 from dsfn.runtime.replicas.starter import Starter, Watch
+from dsfn.runtime.replicas.verifying import VerifiedReplica, verify_replica
 from dsfn.runtime.revisions import Revisions
 
 SHRINK_EVERY_S = 0.1
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Pools:
     starter: Starter
     shares: CpuShares = field(default_factory=CpuShares)
     _pools: dict[str, Pool] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _verifying: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ticker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -132,6 +137,12 @@ class Pools:
         """Has the function's idle replicas give up what they hold; how many did."""
         return sum([await pool.rest(to) for pool in self._of(function)])
 
+    async def verify(self, function: str) -> list[VerifiedReplica]:
+        """Compares what the function's replicas have in memory with what was captured, in one
+        after the other, so that the rest serve; see `verify_replica`."""
+        # A replica that is being looked at must come back, whoever asked and has gone.
+        return await asyncio.shield(self._track(self._verify_all(function)))
+
     def cut_off(self) -> None:
         """Ends every call that runs or waits, since the node will not wait for it any longer."""
         error = ShuttingDown("The node stopped before the call had ended.", retry_after_s=5)
@@ -218,7 +229,28 @@ class Pools:
         watch = Watch(pool.released, pool.parked, pool.ended)
         return await self.starter.start(pool.revision, watch)
 
+    async def _verify_all(self, function: str) -> list[VerifiedReplica]:
+        async with self._verifying:
+            return [
+                await self._verify(pool, replica)
+                for pool in self._of(function)
+                for replica in list(pool.replicas)
+                if replica in pool.replicas  # still
+            ]
+
+    async def _verify(self, pool: Pool, replica: Replica) -> VerifiedReplica:
+        found = await verify_replica(replica)
+        snapshot = replica.revision.snapshot
+        if found.is_intact is False and snapshot is not None:
+            self.starter.soundness.distrust(snapshot)
+        pool.serve_waiting()
+        return found
+
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        self._track(work)
+
+    def _track(self, work: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

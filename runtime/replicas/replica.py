@@ -18,6 +18,7 @@ from dsfn.functions.errors import (
     OutOfMemory,
     OutputTooLarge,
     OwnerLost,
+    QueueTimeout,
     ReplicaLost,
     ReplicaStartFailed,
     SnapshotError,
@@ -34,7 +35,7 @@ from dsfn.runtime.model import Call, ReplicaState, Revision
 from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
 from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.worker.frames import Kind
-from dsfn.runtime.worker.messages import Load, Ready
+from dsfn.runtime.worker.messages import Checked, Load, Ready
 from dsfn.snapshots.owner.errors import owner_lost
 
 PARK_TIMEOUT_S = 10.0
@@ -71,6 +72,7 @@ class Replica:
     _channel: Channel = field(default_factory=Channel)
     _pump: Pump = field(init=False)
     _doom: DsfnError | None = None
+    _turn: asyncio.Future[None] | None = None
     _funeral: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -130,6 +132,7 @@ class Replica:
         return (
             self.state in (ReplicaState.READY, ReplicaState.BUSY)
             and self.in_flight < self.revision.options.concurrency
+            and self._turn is None
             and self._doom is None
             and self._channel.is_open
             # A process that was killed keeps its connection until its memory is freed.
@@ -203,7 +206,7 @@ class Replica:
         self.parked(self)
 
     async def leave(self) -> None:
-        """See `Holder`. Only for a parked replica."""
+        """See `Holder`. Only for a replica in which no call runs."""
         self.state = ReplicaState.STARTING
         self.kill()
         await asyncio.wait({self.worker.exited}, timeout=EXIT_TIMEOUT_S)
@@ -244,6 +247,52 @@ class Replica:
         self.brought_back = stages.answered(document["restore_us"], document["parts"])
         self.lease.ready()
         self._become_free()
+
+    async def check(self) -> Checked:
+        """Has the worker compare the weights in its memory with what was captured. Calls that run
+        end first, those that come wait. Only for a replica that is ready or busy.
+
+        A replica whose weights are not intact, or which cannot tell, is ended. Raises what it
+        said, `QueueTimeout` when its calls ran for too long, `TimeoutError` when it did itself,
+        `ConnectionError` when it ended.
+        """
+        await self._take_turn()
+        try:
+            document = await self._channel.request(Kind.CHECK, {}, self.limits.start_timeout_s)
+        except MemoryFull:
+            self._resume()
+            raise
+        except (DsfnError, OSError):
+            await self.leave()
+            raise
+        checked = Checked.from_document(document)
+        if checked.is_intact:
+            self._resume()
+        else:
+            await self.leave()
+        return checked
+
+    async def _take_turn(self) -> None:
+        """Waits until no call runs, with the replica to itself then."""
+        if self.state is ReplicaState.READY:
+            self.state = ReplicaState.STARTING
+            return
+        turn = self._turn = asyncio.get_running_loop().create_future()
+        wait_s = self.limits.queue_timeout_s
+        await asyncio.wait({turn}, timeout=wait_s)
+        self._turn = None
+        if not turn.done():
+            message = f"Its calls had not ended after {wait_s:g} s."
+            raise QueueTimeout(message, waited_s=wait_s, retry_after_s=1)
+
+    def _give_turn(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def _resume(self) -> None:
+        """Takes calls again. It was not used meanwhile: `used_at_s` stays."""
+        self.state = ReplicaState.READY
+        self.grip.at_rest()
 
     # As a holder of GPU memory.
 
@@ -343,6 +392,9 @@ class Replica:
         self.in_flight -= 1
         if self.in_flight == 0 and self.state is ReplicaState.BUSY:
             self._become_free()
+            if self._turn is not None:
+                self.state = ReplicaState.STARTING
+                self._give_turn()
         self.released(self)
 
     def _expire(self, pending: PendingCall) -> None:
@@ -389,6 +441,7 @@ class Replica:
 
     def _lost(self) -> None:
         self.state = ReplicaState.ABSENT
+        self._give_turn()
         self._funeral = asyncio.create_task(self._bury())
 
     async def _bury(self) -> None:

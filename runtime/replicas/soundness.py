@@ -45,6 +45,10 @@ class Soundness:
         """Somebody has just read all of the snapshot and found it whole."""
         self._sound[snapshot.digest] = self._identity(snapshot.digest)
 
+    def distrust(self, snapshot: SnapshotRef) -> None:
+        """A replica of it has other bytes in memory: the file is read again before its next use."""
+        self._sound.pop(snapshot.digest, None)
+
     async def check(self, revision: Revision, snapshot: SnapshotRef) -> None:
         """Returns at once for what was found whole before and has not changed; else when it has
         been read.

@@ -49,9 +49,10 @@ class Kind(IntEnum):
     UNPARK = 7
     STOP = 8  # finish what runs, then exit
     WARM = 9  # make a context on a GPU, before LOAD: `messages.Warm`
+    CHECK = 10  # compare the weights in memory with what was captured; no call may run
 
     READY = 32  # LOAD is done: `messages.Ready`
-    FAILED = 33  # LOAD, JOB, PARK or UNPARK failed: an error document
+    FAILED = 33  # LOAD, JOB, PARK, UNPARK or CHECK failed: an error document
     DONE = 34  # JOB is done: its result
     RESULT = 35
     CHUNK = 36
@@ -62,6 +63,7 @@ class Kind(IntEnum):
     WARMED = 41
     BATCH = 42  # these calls are run as one now; what comes next waits
     RESTORING = 43  # LOAD has come to the snapshot; what ends the process now is the restore
+    CHECKED = 44  # `messages.Checked`
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ class Message:
         values = {k: v for k, v in document.items() if k in known}
         if "gpus" in values:
             values["gpus"] = tuple(Gpu(**gpu) for gpu in values["gpus"])
+        if "slabs" in values:
+            values["slabs"] = tuple(CheckedSlab(**slab) for slab in values["slabs"])
         return cls(**values)
 
 
@@ -32,6 +34,14 @@ class Gpu:
 
     index: int
     spec: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSlab:
+    """Whether a slab in memory is as it was captured; `device` as in the snapshot's manifest."""
+
+    device: str
+    is_intact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,19 @@ class Ready(Message):
     setup_us: int
     device_class: str
     parts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Message):
+    """CHECKED: each slab of the replica, none if `setup()` loaded it, and how long looking took."""
+
+    slabs: tuple[CheckedSlab, ...]
+    check_us: int
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether all of them are."""
+        return all(slab.is_intact for slab in self.slabs)
 
 
 @dataclass(frozen=True, slots=True)

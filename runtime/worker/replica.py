@@ -1,9 +1,10 @@
-"""A worker's function: brought up from a snapshot or by `setup()`, parked and brought back."""
+"""A worker's function: brought up from a snapshot or by `setup()`, parked, brought back and
+checked."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from dsfn.runtime.worker.endpoint import Endpoint, Gate, no_gate
 from dsfn.runtime.worker.faults import author_fault, gpu_memory_full, is_gpu_memory_full
 from dsfn.runtime.worker.fetch import Fetcher
 from dsfn.runtime.worker.linux import give_memory_back
-from dsfn.runtime.worker.messages import Load, Ready
+from dsfn.runtime.worker.messages import Checked, CheckedSlab, Load, Ready
 from dsfn.runtime.worker.runner_choice import runs_inline
 from dsfn.runtime.worker.source import Source, import_source
 from dsfn.runtime.worker.stopwatch import CudaStopwatch, Stopwatch
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A loaded function. `slabs` are where its tensors lie, when it came from a snapshot; with
-    `streams` it may run while they are on their way."""
+    """A loaded function. `slabs` are where its tensors lie, by their device, when it came from a
+    snapshot; with `streams` it may run while they are on their way."""
 
     endpoint: Endpoint
     ready: Ready
     after_restore: Callable[[], None]
-    slabs: tuple[Slab, ...]
+    slabs: Mapping[str, Slab]
     devices: Devices
     streams: bool
 
     def park(self) -> None:
         """Gives the devices' memory back; no call may run."""
-        for slab in self.slabs:
+        for slab in self.slabs.values():
             slab.park()
         give_memory_back()
         self.devices.release_cache()
@@ -55,12 +56,12 @@ class Replica:
         """
         began_ns = perf_counter_ns()
         with ExitStack() as back:
-            for slab in self.slabs:
+            for slab in self.slabs.values():
                 slab.begin_unpark()
                 back.callback(slab.park)
             mapped_ns = perf_counter_ns()
             if not self.streams:
-                for slab in self.slabs:
+                for slab in self.slabs.values():
                     slab.unpark()
             back.pop_all()
         copied_ns = perf_counter_ns()
@@ -70,6 +71,15 @@ class Replica:
             "restore.copy": (copied_ns - mapped_ns) // 1000,
             "restore.refresh": _since_us(copied_ns),
         }
+
+    def check(self) -> Checked:
+        """Compares the weights in memory with what was captured; no call may run.
+
+        Raises `SnapshotError`, `MemoryFull`, `OwnerLost`, `DeviceFault`.
+        """
+        began_ns = perf_counter_ns()
+        slabs = [CheckedSlab(device, slab.is_intact()) for device, slab in self.slabs.items()]
+        return Checked(tuple(slabs), _since_us(began_ns))
 
 
 def load(
@@ -88,7 +98,7 @@ def load(
     function = source.function(request.function)
     function.signature.prepare()
     import_us, began_ns = _since_us(began_ns), perf_counter_ns()
-    slabs: tuple[Slab, ...] = ()
+    slabs: Mapping[str, Slab] = {}
     restore_us = setup_us = 0
     streams = request.streams and may_stream(function, request.concurrency, request.max_batch)
     if request.snapshot is not None:
@@ -99,7 +109,7 @@ def load(
         instance = set_up(function, bundle)
         setup_us, began_ns = _since_us(began_ns), perf_counter_ns()
     snapshot_us = _since_us(began_ns) if request.snapshot is not None else 0
-    gate = gate_of(slabs) if streams else no_gate
+    gate = gate_of(tuple(slabs.values())) if streams else no_gate
     after_restore = partial(refresh, function, instance, bundle, gate)
     after_restore()
     restore_us = _since_us(began_ns)
@@ -150,8 +160,9 @@ def restore_instance(
     snapshot: Path,
     devices: Devices,
     streams: bool = False,
-) -> tuple[Any, tuple[Slab, ...]]:
-    """An instance as it was captured, and its slabs, with `streams` perhaps on their way.
+) -> tuple[Any, Mapping[str, Slab]]:
+    """An instance as it was captured, and its slabs by device, with `streams` perhaps on their
+    way.
 
     Raises `SnapshotError`, `MemoryFull`, `NotFound`, `OwnerLost`, `ReplicaLost`.
     """
@@ -160,7 +171,7 @@ def restore_instance(
     instance = bare_instance(function)
     memories = devices.memories
     restored = restore(snapshot, source.classes, memories, instance, streams=streams)
-    return instance, tuple(restored.slabs.values())
+    return instance, restored.slabs
 
 
 def bare_instance(function: Function[..., Any]) -> Any:

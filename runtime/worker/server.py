@@ -46,6 +46,7 @@ class Server(asyncio.Protocol):
             Kind.ACK: self._on_ack,
             Kind.PARK: self._on_park,
             Kind.UNPARK: self._on_unpark,
+            Kind.CHECK: self._on_check,
             Kind.STOP: self._on_stop,
         }
 
@@ -135,6 +136,17 @@ class Server(asyncio.Protocol):
             self._fail(_told(error))
             return
         self._send(Kind.UNPARKED, {"restore_us": sum(parts.values()), "parts": parts})
+
+    def _on_check(self, _: Frame) -> None:
+        try:
+            checked = self._replica.check()
+        except MemoryFull as error:
+            self._send(Kind.FAILED, error.to_document())  # its weights are as they were
+            return
+        except DsfnError as error:
+            self._fail(error)
+            return
+        self._send(Kind.CHECKED, checked.to_document())
 
     def _on_stop(self, _: Frame) -> None:
         self._stopping = True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from dsfn.functions.errors import BadMessage, DsfnError, from_document
-from dsfn.snapshots.owner.errors import owner_lost
+from dsfn.snapshots.owner.errors import owner_lost, why_lost
 from dsfn.snapshots.owner.messages import (
     Check,
     Checked,
@@ -118,7 +118,7 @@ class OwnerClient:
             poll.register(self._connection, select.POLLIN)
             ended = poll.poll(0) and not self._connection.recv(1, socket.MSG_PEEK)
         except OSError as error:
-            raise self._lose(error.strerror or "the socket is gone") from error
+            raise self._lose(why_lost(error)) from error
         if ended:
             raise self._lose("it has ended")
 
@@ -161,7 +161,7 @@ class OwnerClient:
         try:
             send(self._connection, message)
         except OSError as error:
-            raise self._lose(error.strerror or "the socket is gone") from error
+            raise self._lose(why_lost(error)) from error
 
     def _answer(self, number: int) -> tuple[Message, list[int]]:
         """The next packet about a mapping."""
@@ -184,7 +184,7 @@ class OwnerClient:
         except TimeoutError as error:
             raise self._lose(f"no answer within {self._patience_s:g} s") from error
         except (OSError, BadMessage) as error:
-            raise self._lose(str(error)) from error
+            raise self._lose(why_lost(error)) from error
         if message is None:
             raise self._lose("it has ended")
         return message, received

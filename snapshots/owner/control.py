@@ -16,7 +16,7 @@ from typing import Any
 from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import CPU
 from dsfn.snapshots.owner.account import Account, CodingAccount, SlabAccount
-from dsfn.snapshots.owner.errors import owner_lost
+from dsfn.snapshots.owner.errors import owner_lost, why_lost
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,
@@ -176,8 +176,9 @@ class OwnerControl:
         except TimeoutError as error:
             raise owner_lost(f"no answer within {patience_s:g} s") from error
         except OSError as error:
-            self._end(str(error))
-            raise owner_lost(str(error)) from error
+            reason = why_lost(error)
+            self._end(reason)
+            raise owner_lost(reason) from error
         finally:
             self._waiting.pop(number, None)
 
@@ -185,7 +186,7 @@ class OwnerControl:
         try:
             message, descriptors = receive(self._connection)
         except (OSError, BadMessage) as error:
-            self._end(str(error))
+            self._end(why_lost(error))
             return
         close_all(descriptors)
         if message is None:

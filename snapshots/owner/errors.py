@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dsfn.functions.errors import DeviceFault, DsfnError, MemoryFull, OwnerLost, UsageError
+from dsfn.functions.errors import (
+    BadMessage,
+    DeviceFault,
+    DsfnError,
+    MemoryFull,
+    OwnerLost,
+    UsageError,
+)
 
 # The driver's CUDA_ERROR_OUT_OF_MEMORY.
 OUT_OF_MEMORY = 2
@@ -24,6 +31,14 @@ def owner_lost(reason: str) -> OwnerLost:
     """The error that says how the owner was lost."""
     message = f"The memory owner is lost: {reason}."
     return OwnerLost(message, reason=reason, retry_after_s=_RETRY_AFTER_S)
+
+
+def why_lost(error: OSError | BadMessage) -> str:
+    """How an owner was lost, by what came of its socket: one that is killed before it has read
+    all that was sent resets the connection instead of ending it."""
+    if isinstance(error, ConnectionError):
+        return "it has ended"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def is_lasting(fault: DsfnError) -> bool:

@@ -112,11 +112,8 @@ class OwnedSlab:
                 self._finish(place, self._arrival)
 
     def is_intact(self) -> bool:
-        """Whether each byte in memory is as it was captured, by the owner's own account of it.
-
-        Takes as long as hashing. Raises `SnapshotError` for a slab that is parked, and as
-        `OwnerClient.check`.
-        """
+        """See `dsfn.snapshots.memory.Slab`: by the owner's own account. Raises `SnapshotError`
+        for a slab that is parked, and as `OwnerClient.check`."""
         with self._memory.client.lock:
             place = self._open_range()
             if place.mapped.number is None:

@@ -62,7 +62,14 @@ def test_options_survive_their_document(options: Options) -> None:
 
 @pytest.mark.parametrize(
     ("value", "bytes_"),
-    [(5, 5), ("2GiB", 2 << 30), ("1.5 MB", 1_500_000), ("10B", 10), ("3kB", 3000)],
+    [
+        (5, 5),
+        ("2GiB", 2 << 30),
+        ("1.5 MB", 1_500_000),
+        ("10B", 10),
+        ("3kB", 3000),
+        ("2TiB", 2 << 40),
+    ],
 )
 def test_sizes_are_read_in_their_units(value: int | str, bytes_: int) -> None:
     assert parse_bytes(value) == bytes_

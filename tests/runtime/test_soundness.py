@@ -106,6 +106,17 @@ def test_a_slab_is_read_once_however_many_replicas_start(
     assert reads.bytes == slab_of(tmp_path, revision).stat().st_size
 
 
+def test_what_a_replica_has_otherwise_in_memory_is_read_again(
+    soundness: Soundness, reads: Reads, tmp_path: Path
+) -> None:
+    revision = published(tmp_path)
+    check(soundness, revision)
+    assert revision.snapshot is not None
+    soundness.distrust(revision.snapshot)
+    check(soundness, revision)
+    assert reads.bytes == 2 * slab_of(tmp_path, revision).stat().st_size
+
+
 def test_a_byte_that_was_flipped_at_rest_is_found_before_the_first_use(
     soundness: Soundness, tmp_path: Path
 ) -> None:

@@ -105,6 +105,20 @@ def test_a_loaded_worker_goes_on_without_its_owner_until_it_is_parked(tmp_path: 
     run(scenario)
 
 
+def test_an_owner_that_is_killed_with_questions_unread_has_ended() -> None:
+    async def scenario() -> None:
+        async with running_owner(FAST) as control:
+            os.kill(control.pid, signal.SIGSTOP)
+            question = asyncio.create_task(control.account())
+            await asyncio.sleep(0)  # it is sent
+            os.kill(control.pid, signal.SIGKILL)
+            assert await asyncio.wait_for(control.lost, 10) == "it has ended"
+            with pytest.raises(OwnerLost, match="it has ended"):
+                await question
+
+    run(scenario)
+
+
 def test_an_owner_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     directory = snapshot(tmp_path / "a")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 import time
@@ -30,7 +31,8 @@ class Weigh:
     def sample(self) -> dict[str, object]:
         return {}
 
-    def __call__(self) -> float:
+    def __call__(self, spoil: bool = False) -> float:
+        self.weights += spoil
         return float(self.weights.sum())
 
 
@@ -246,3 +248,26 @@ def wait_for(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_weights_of_replicas_are_verified_where_they_are(dsfn: Dsfn, digest: str) -> None:
+    assert dsfn("snapshot", "verify", "greet", "--replicas").out == "greet has no replica.\n"
+    assert dsfn("invoke", "weigh").out.strip() == "100000.0"
+    document = dsfn("snapshot", "verify", "weigh", "--replicas", "--json").json()
+    assert_shape(document, documented("dsfn snapshot verify", 1))
+    (replica,) = document["replicas"]
+    assert replica.keys() == documented("dsfn snapshot verify", 1)["replicas"][0].keys()
+    assert replica["intact"]
+    run = dsfn("snapshot", "verify", "weigh", "--replicas")
+    assert run.code == 0
+    assert re.search(rf"{replica['pid']}  weigh-\w+  ready  cpu    intact", run.out)
+
+
+def test_weights_that_were_written_to_are_a_failure(dsfn: Dsfn, digest: str) -> None:
+    assert dsfn("invoke", "weigh", "--data", '{"spoil": true}').out.strip() == "200000.0"
+    run = dsfn("snapshot", "verify", "weigh", "--replicas")
+    assert run.code == 1
+    assert "changed" in run.out
+    assert "Its weights in the memory of cpu are not those that were captured." in run.err
+    assert dsfn("invoke", "weigh").out.strip() == "100000.0"
+    assert dsfn("snapshot", "verify", "weigh", "--replicas").code == 0
