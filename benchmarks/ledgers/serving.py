@@ -76,6 +76,6 @@ def _call(connection: HTTPConnection) -> float:
 
 
 def _rows(place: Path) -> int:
-    """How many rows the ledger of a node that has ended has."""
+    """How many calls the ledger of a node that has ended has."""
     with open_ledger(str(place / "data" / FILE_NAME)) as ledger:
-        return sum(ledger.heads().values())
+        return sum(1 for _ in ledger.between(0, 2**62))
