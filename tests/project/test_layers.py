@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkout import copy_product
 
-NODE = "The node imports neither torch nor what runs user code"
+NODE = "The node and a pod's front import neither torch nor what runs user code"
 
 
 @pytest.fixture
