@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
 
-.PHONY: demo test test-cluster check format bench focus clean help
+.PHONY: demo test test-cluster kubeconfig check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
@@ -32,9 +32,11 @@ TESTS_AT_ONCE ?= 4
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
 
-test-cluster: $(READY)
-	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG: the path of a kubeconfig of a cluster with Knative, such as kind's with https://knative.dev/docs/install/quickstart-install/."; exit 1; }
+test-cluster: kubeconfig $(READY)
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+kubeconfig:
+	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG, the path of a kubeconfig of a cluster with Knative Serving and Eventing. kind makes one: https://knative.dev/docs/install/quickstart-install/"; exit 1; }
 
 check: $(READY)
 	$(BIN)/ruff format --check .
