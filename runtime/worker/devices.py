@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dsfn.snapshots.owner.client import OwnerClient
 
 _CHOICE = "CUDA_VISIBLE_DEVICES"
+# The node's own: a worker that was warmed up chooses again when it becomes a replica.
+_OUTER = os.environ.get(_CHOICE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Devices:
     @classmethod
     def choose(cls, gpus: Sequence[Gpu], owner: socket.socket | None) -> Devices:
         """Shows CUDA these GPUs and no others. Before anything has touched CUDA."""
-        os.environ[_CHOICE] = visible([gpu.spec for gpu in gpus], os.environ.get(_CHOICE))
+        os.environ[_CHOICE] = visible([gpu.spec for gpu in gpus], _OUTER)
         return cls(tuple(gpus), owner)
 
     @cached_property
