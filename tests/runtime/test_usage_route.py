@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from no_leases import meter_of
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -68,7 +69,8 @@ def client(ledger: SqliteLedger) -> TestClient:
         routes=ROUTES,
         exception_handlers={DsfnError: lambda _, error: problem_response(error)},
     )
-    app.state.services = SimpleNamespace(ledger=ledger, budgets=ledger, bodies=BodyReader(Limits()))
+    services = SimpleNamespace(ledger=ledger, meter=meter_of(ledger), bodies=BodyReader(Limits()))
+    app.state.services = services
     return TestClient(app)
 
 
