@@ -183,7 +183,8 @@ async def _fork_one() -> None:
     try:
         worker = await server.spawn()
         worker.kill()
-        await asyncio.wait_for(worker.exited, timeout=10)
+        async with asyncio.timeout(10):
+            await worker.exited
         worker.close()
     finally:
         await server.close()

@@ -127,7 +127,8 @@ class ArenaRoom:
             if loop.time() >= until_s:
                 break
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._let_go.wait(), _LOOK_AGAIN_S)
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self._let_go.wait()
         return False
 
     def _used(self, digest: str, directory: Path, now_s: float) -> None:

@@ -323,7 +323,8 @@ class Gpus:
         if self._owner.done():
             return self._owner.result()
         try:
-            return await asyncio.wait_for(asyncio.shield(self._owner), _OWNER_S)
+            async with asyncio.timeout(_OWNER_S):
+                return await asyncio.shield(self._owner)
         except TimeoutError:
             raise self._fault or owner_lost("it does not start") from None
 

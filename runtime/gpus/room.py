@@ -64,8 +64,7 @@ class Room:
             if (victim := self._coldest()) is not None:
                 await victim()
                 continue
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
+            await self._look_again()
 
     async def settle(self) -> None:
         """Freezes the coldest of those parked while their contexts add up to too much."""
@@ -101,8 +100,12 @@ class Room:
 
     async def _wait_for_change(self) -> None:
         self._changed.clear()
+        await self._look_again()
+
+    async def _look_again(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_S)
+            async with asyncio.timeout(_LOOK_AGAIN_S):
+                await self._changed.wait()
 
     async def _look(self) -> DeviceAccount:
         self._seen = await self.account(self.index)

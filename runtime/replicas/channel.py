@@ -129,7 +129,8 @@ class Channel(asyncio.Protocol):
         self._control = asyncio.get_running_loop().create_future()
         try:
             self._write(frames.encode_json(kind, document))
-            return await asyncio.wait_for(self._control, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await self._control
         finally:
             self._control = None
 

@@ -147,7 +147,8 @@ class ForkServer:
         try:
             message = json.dumps(Spawn(number).to_document()).encode()
             await _send(control, message, descriptors)
-            return await asyncio.wait_for(birth.born, SPAWN_TIMEOUT_S)
+            async with asyncio.timeout(SPAWN_TIMEOUT_S):
+                return await birth.born
         finally:
             del self._births[number]
 
@@ -166,7 +167,8 @@ class ForkServer:
         self._preloading = asyncio.get_running_loop().create_future()
         try:
             await _send(control, json.dumps(Preload(modules).to_document()).encode())
-            answer = await asyncio.wait_for(self._preloading, PRELOAD_TIMEOUT_S)
+            async with asyncio.timeout(PRELOAD_TIMEOUT_S):
+                answer = await self._preloading
             return bool(answer.modules)
         except (OSError, TimeoutError, ReplicaStartFailed):
             # Preloading only saves time: without it a replica imports for itself.

@@ -76,7 +76,8 @@ class Copies:
         too long."""
         asked = asyncio.get_running_loop().run_in_executor(self._askers, question, self.store)
         try:
-            return await asyncio.wait_for(asked, ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await asked
         except TimeoutError:
             raise StoreUnavailable(
                 f"The store did not answer within {ANSWER_TIMEOUT_S:g} s.",

@@ -85,6 +85,7 @@ class Pusher:
 
 async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
     try:
-        await asyncio.wait_for(event.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     except TimeoutError:
         return

@@ -179,3 +179,20 @@ def test_a_replica_whose_call_found_too_little_asks_for_more_room() -> None:
     first = holding.workspace_bytes
     holding.found_too_little()
     assert holding.workspace_bytes == 2 * first > 0
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_wait_that_is_cut_off_just_as_something_changes_ends(turns: int) -> None:
+    async def scenario() -> None:
+        device = Device()
+        device.replica(40, heat=1, resting=False)
+        waiting = asyncio.create_task(device.room.at_rest())
+        await asyncio.sleep(0.01)
+        device.room.changed()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting}, timeout=1)
+        assert waiting.cancelled()
+
+    asyncio.run(scenario())
