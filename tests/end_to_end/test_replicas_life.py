@@ -121,8 +121,9 @@ def test_ten_replicas_share_one_copy_of_their_weights(node: LiveNode) -> None:
     mapped = [weights_pss(pid) for pid in pids]
     assert len(mapped) == 10
     assert abs(sum(mapped) - WEIGHTS_BYTES) < WEIGHTS_BYTES // 20
-    # What is each one's own beside the weights is small: all ten fit into less than five.
-    assert sum(rollup_pss(pid) for pid in pids) < 5 * WEIGHTS_BYTES
+    # What is each one's own beside the weights is small: all ten fit into less than six copies,
+    # though nobody else may be there to share the pages of their fork server with.
+    assert sum(rollup_pss(pid) for pid in pids) < 6 * WEIGHTS_BYTES
 
 
 def weights_pss(pid: int) -> int:
