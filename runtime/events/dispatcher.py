@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import apsw
@@ -19,6 +18,7 @@ from dsfn.runtime.events.outcomes import Outcomes
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.stored import load_body
 from dsfn.runtime.model import Answer, Call
+from dsfn.runtime.waiting import wait_within
 
 PER_FUNCTION = 16
 TOTAL = 64
@@ -92,9 +92,7 @@ class Dispatcher:
                 # Nothing was changed; what waits goes on waiting.
                 _LOG.warning("The queue cannot be written now: %s", error)
                 await asyncio.sleep(_PAUSE_S)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_S):
-                    await self.queue.arrived.wait()
+            await wait_within(self.queue.arrived, _POLL_S)
 
     def _hand_out(self) -> None:
         """Begins as many due deliveries as fit, one of each function in turn."""

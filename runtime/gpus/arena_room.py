@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, MemoryFull, NotFound
 from dsfn.runtime.heat import Heat, worth
+from dsfn.runtime.waiting import wait_within
 from dsfn.snapshots.format import SlabEntry
 from dsfn.snapshots.owner.control import OwnerControl
 
@@ -126,9 +127,7 @@ class ArenaRoom:
                     return True
             if loop.time() >= until_s:
                 break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AGAIN_S):
-                    await self._let_go.wait()
+            await wait_within(self._let_go, _LOOK_AGAIN_S)
         return False
 
     def _used(self, digest: str, directory: Path, now_s: float) -> None:

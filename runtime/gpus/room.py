@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dsfn.functions.errors import MemoryFull
 from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.waiting import wait_within
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.errors import memory_full
 
@@ -64,7 +64,7 @@ class Room:
             if (victim := self._coldest()) is not None:
                 await victim()
                 continue
-            await self._look_again()
+            await wait_within(self._changed, _LOOK_AGAIN_S)
 
     async def settle(self) -> None:
         """Freezes the coldest of those parked while their contexts add up to too much."""
@@ -100,12 +100,7 @@ class Room:
 
     async def _wait_for_change(self) -> None:
         self._changed.clear()
-        await self._look_again()
-
-    async def _look_again(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_AGAIN_S):
-                await self._changed.wait()
+        await wait_within(self._changed, _LOOK_AGAIN_S)
 
     async def _look(self) -> DeviceAccount:
         self._seen = await self.account(self.index)

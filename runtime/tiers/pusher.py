@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from dsfn.functions.errors import DsfnError, NotFound, SnapshotError
+from dsfn.runtime.waiting import wait_within
 
 FIRST_PAUSE_S = 10.0
 MAX_PAUSE_S = 600.0
@@ -65,7 +66,7 @@ class Pusher:
             due_s, digest = min(due, default=(None, ""))
             pause_s = None if due_s is None else due_s - loop.time()
             if pause_s is None or pause_s > 0:
-                await _wait(self._changed, pause_s)
+                await wait_within(self._changed, pause_s)
             else:
                 await self._push(digest, self._waits[digest])
 
@@ -81,11 +82,3 @@ class Pusher:
             wait.pause_s = min(MAX_PAUSE_S, 2 * wait.pause_s)
         else:
             self._waits.pop(digest, None)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return
