@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import uvicorn
 import uvloop
@@ -20,7 +19,7 @@ from dsfn.runtime.clock import SystemClock, rfc3339
 from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
-from dsfn.runtime.gateway.serving import BACKLOG, server_config
+from dsfn.runtime.gateway.serving import BACKLOG, SignalledServer, server_config
 from dsfn.runtime.ledgers import open_ledger
 from dsfn.runtime.services import Services
 from dsfn.snapshots.owner.linux import allow_many_descriptors
@@ -124,9 +123,8 @@ def _recover(services: Services) -> None:
     services.blobs.clean()
 
 
-class NodeServer(uvicorn.Server):
-    """uvicorn's server, told to stop by the signals of this process, which it does not repeat:
-    what comes after it is stopped in order, too."""
+class NodeServer(SignalledServer):
+    """Serves a node."""
 
     def __init__(
         self, config: uvicorn.Config, services: Services, ready: Callable[[], None]
@@ -140,21 +138,8 @@ class NodeServer(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stops on SIGTERM and SIGINT; a second one does not wait for open connections."""
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Lets calls end; a second signal does not wait for open connections."""
         self.force_exit = self.should_exit
         self.should_exit = True
         services = self._services

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import uvicorn
 
 from dsfn.knative.pod.front import Front
+from dsfn.runtime.gateway.serving import SignalledServer
 
 # The pod has been told to end, and yet queue-proxy goes on sending what was on its way: it is over
 # when nothing has come for so long.
@@ -17,9 +16,8 @@ QUIET_S = 1.0
 _LOOK_S = 0.05
 
 
-class PodServer(uvicorn.Server):
-    """uvicorn's server, told to stop by SIGTERM, once nobody needs it any more or `patience_s`
-    after that."""
+class PodServer(SignalledServer):
+    """Stops once nobody needs it any more, or `patience_s` after it was told to."""
 
     def __init__(
         self,
@@ -34,21 +32,8 @@ class PodServer(uvicorn.Server):
         self._patience_s = patience_s
         self._drain: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Drains on SIGTERM and SIGINT."""
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self._begin_to_end)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)
-
-    def _begin_to_end(self) -> None:
+    def stop(self) -> None:
+        """Drains, once."""
         if self._drain is None:
             self._drain = asyncio.create_task(self._drained())
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -31,3 +37,26 @@ def server_config(app: ASGIApp, limits: Limits, patience_s: float) -> uvicorn.Co
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(patience_s + CUT_OFF_GRACE_S),
     )
+
+
+class SignalledServer(uvicorn.Server, ABC):
+    """uvicorn's server, told to stop by the signals of this process, which it does not repeat:
+    what comes after it is stopped in order, too."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Begins to stop; asked at each signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Has SIGTERM and SIGINT stop it."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
