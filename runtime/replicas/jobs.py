@@ -14,7 +14,7 @@ from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.leases.leases import Leases
-from dsfn.runtime.replicas.channel import Channel
+from dsfn.runtime.replicas.connecting import connect
 from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.worker.frames import Kind
@@ -74,7 +74,7 @@ class Jobs:
             lease.end()
 
     async def _run(self, worker: WorkerProcess, job: Message, timeout_s: float) -> JobResult:
-        channel, output = await _connect(worker)
+        channel, output = await connect(worker, OutputTail)
         worker.hand_over()
         channel.lost = lambda: channel.fail(HandlerCrashed("The job's process ended."))
         loop = asyncio.get_running_loop()
@@ -132,19 +132,6 @@ class OutputTail:
             asyncio.get_running_loop().remove_reader(self._descriptor)
         self._tail += data
         del self._tail[:-MAX_OUTPUT_BYTES]
-
-
-async def _connect(worker: WorkerProcess) -> tuple[Channel, OutputTail]:
-    """Takes the worker's descriptors over; where that fails, nothing is left of it."""
-    channel = Channel()
-    try:
-        channel = await Channel.open(worker.socket)
-        return channel, OutputTail(worker.output)
-    except BaseException:
-        channel.close()
-        worker.kill()
-        worker.close()
-        raise
 
 
 def _hung(timeout_s: float, error: Exception, output: OutputTail) -> HandlerTimedOut:

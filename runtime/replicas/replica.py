@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 from dsfn.functions.errors import (
     CallCancelled,
@@ -33,6 +34,7 @@ from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore, Pump
 from dsfn.runtime.model import Call, ReplicaState, Revision
 from dsfn.runtime.replicas.channel import Channel, PendingCall, Reply
+from dsfn.runtime.replicas.connecting import connect
 from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Checked, Load, Ready
@@ -106,20 +108,17 @@ class Replica:
     async def _connect(self, logs: LogStore) -> None:
         """From here on the end of the process is noticed, and ends what it held. Raises
         `ReplicaStartFailed`; all of it has ended then."""
+        pump = partial(
+            logs.pump,
+            function=self.revision.function,
+            revision=self.revision.id,
+            replica=self.worker.pid,
+            limit_bytes=self.limits.max_output_bytes,
+            on_limit=self._printed_too_much,
+        )
         try:
-            self._channel = await Channel.open(self.worker.socket)
-            self._pump = logs.pump(
-                self.worker.output,
-                function=self.revision.function,
-                revision=self.revision.id,
-                replica=self.worker.pid,
-                limit_bytes=self.limits.max_output_bytes,
-                on_limit=self._printed_too_much,
-            )
+            self._channel, self._pump = await connect(self.worker, pump)
         except BaseException as error:
-            self._channel.close()
-            self.worker.kill()
-            self.worker.close()
             self.grip.forget()
             self.lease.end()
             if isinstance(error, OSError):
