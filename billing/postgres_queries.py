@@ -18,7 +18,7 @@ def _for_psycopg(query: str) -> str:
     return _NAMED.sub(r"%(\1)s", query.replace("%", "%%")).replace("?", "%s")
 
 
-_ALL = {**queries.QUERIES, **load_queries("dsfn.billing", "sql/postgres.sql")}
+_ALL = load_queries("dsfn.billing", "sql/postgres.sql", queries.QUERIES)
 QUERIES = {name: _for_psycopg(query) for name, query in _ALL.items()}
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
 import apsw
 
@@ -34,10 +35,12 @@ _MARK = "-- name:"
 _INCLUDED = re.compile(r"\{(\w+)\}")
 
 
-def load_queries(package: str, resource: str) -> Mapping[str, str]:
-    """The statements of a `.sql` file by name; each follows a line `-- name: NAME`. `{NAME}` in one
-    is the text of one before it."""
-    queries: dict[str, str] = {}
+def load_queries(
+    package: str, resource: str, known: Mapping[str, str] = MappingProxyType({})
+) -> Mapping[str, str]:
+    """`known` statements, and those of a `.sql` file by name; each follows a line `-- name: NAME`.
+    `{NAME}` in one is the text of one before it."""
+    queries = dict(known)
     text = files(package).joinpath(resource).read_text(encoding="utf-8")
     for block in text.split(_MARK)[1:]:
         name, _, body = block.partition("\n")

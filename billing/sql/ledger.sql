@@ -346,8 +346,9 @@ SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?;
 -- name: select_rows
 SELECT * FROM entries WHERE seq >= :first AND seq <= :last ORDER BY seq;
 
--- name: select_compact
--- In the order of canonical bytes, but the texts that rows have in common with many others as one.
+-- name: compact
+-- The beginning of `select_compact`, here and in PostgreSQL. In the order of canonical bytes, but
+-- the texts that rows have in common with many others as one.
 SELECT chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount, hash,
     id, run, step, idempotency_key,
     kind || :separator || tenant || :separator || source || :separator || key_id ||
@@ -357,6 +358,9 @@ SELECT chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount,
         :separator || commodity || :separator || status || :separator || error ||
         :separator || reverses || :separator || period
 FROM entries
+
+-- name: select_compact
+{compact}
 WHERE seq >= :first AND seq <= :last
 ORDER BY seq;
 

@@ -28,16 +28,7 @@ WHERE chain = :chain AND seq >= :first AND seq <= :last
 ORDER BY seq;
 
 -- name: select_compact
--- In the order of canonical bytes, but the texts that rows have in common with many others as one.
-SELECT chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount, hash,
-    id, run, step, idempotency_key,
-    kind || :separator || tenant || :separator || source || :separator || key_id ||
-        :separator || caller || :separator || function || :separator || revision ||
-        :separator || workflow || :separator || device || :separator || device_class ||
-        :separator || lease || :separator || debit || :separator || credit ||
-        :separator || commodity || :separator || status || :separator || error ||
-        :separator || reverses || :separator || period
-FROM entries
+{compact}
 WHERE chain = :chain AND seq >= :first AND seq <= :last
 ORDER BY seq;
 
