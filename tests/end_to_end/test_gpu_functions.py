@@ -201,8 +201,8 @@ def test_a_frozen_replica_comes_back_in_the_same_process(small: LiveNode) -> Non
     process = psutil.Process(int(pid))
     eventually(lambda: process.status() == psutil.STATUS_STOPPED, "it to be stopped")
     assert small.value("sleeper", number=2) == [pid, *first]
-    small.http.post("/functions/sleeper/park", json={"to": "frozen"})
-    small.http.post("/functions/sleeper/park", json={"to": "absent"})
+    small.park("sleeper", "frozen")
+    small.park("sleeper", "absent")
     eventually(lambda: small.describe("sleeper")["state"] == "absent", "it to go")
     assert small.value("sleeper", number=2)[1:] == first
 

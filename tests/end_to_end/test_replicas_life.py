@@ -56,7 +56,7 @@ def test_an_idle_function_parks_then_goes_and_comes_back(node: LiveNode) -> None
 def test_a_call_that_cannot_fit_is_refused_and_brings_no_replica_back(
     node: LiveNode, headers: dict[str, str], status: int
 ) -> None:
-    node.http.post("/functions/napper/park", json={"to": "absent"})
+    node.park("napper", "absent")
     rejected = node.metric("dsfn_invocations_total", function="napper", status="rejected")
     answer = node.http.post("/functions/napper", content=b"{}", headers=headers)
     assert answer.status_code == status, answer.text
