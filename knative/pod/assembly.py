@@ -74,6 +74,7 @@ class Pod:
     blobs: BlobStore
     answers: Answers
     checkpointer: Checkpointer
+    clients: tuple[HttpClient, ...]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -93,6 +94,8 @@ class Pod:
             await self.gpus.close()
             self.blobs.close()
             self.checkpointer.close()
+            for client in self.clients:
+                client.close()
 
     async def _settle(self) -> None:
         """Brings the last rows into the books. Of a first answer whose call was told that its row
@@ -145,7 +148,8 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         limits,
     )
     payer, function = Payer(settings.tenant), revision.function
-    events = EventCalls(function, payer, invoker, clock, _sink(settings))
+    sink = _sink(settings)
+    events = EventCalls(function, payer, invoker, clock, sink)
     front = Front(
         revisions.served,
         payer,
@@ -167,6 +171,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         blobs,
         answers,
         Checkpointer(database),
+        (control.client,) if sink is None else (control.client, sink.client),
     )
 
 
