@@ -177,6 +177,7 @@ class OwnerControl:
             raise owner_lost(f"no answer within {patience_s:g} s") from error
         except OSError as error:
             reason = why_lost(error)
+            answer.cancel()  # this caller hears of it now, and no one else waits for it
             self._end(reason)
             raise owner_lost(reason) from error
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -61,6 +62,24 @@ async def main():
     await asyncio.sleep(60)
 asyncio.run(main())
 """
+
+
+def test_what_is_asked_of_a_dead_owner_is_answered_once_and_leaves_nothing_behind() -> None:
+    strays: list[dict[str, object]] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: strays.append(context))
+        async with running_owner(FAST) as control:
+            os.kill(control.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, control.pid, os.WEXITED | os.WNOWAIT)
+            # The loop has not turned: nothing has told of the end but the socket itself.
+            with pytest.raises(OwnerLost, match="it has ended"):
+                await control.slabs()
+            gc.collect()
+
+    run(scenario)
+    assert strays == []
 
 
 def test_a_restore_fails_when_the_owner_is_killed_in_the_middle_of_its_copy(tmp_path: Path) -> None:
