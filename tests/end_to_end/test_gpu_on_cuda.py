@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-from apps import one_gpu, two_gpus
+from apps import one_gpu, two_gpus, writing
 from deadlines import eventually
 from live_node import APPS, SHARED_MEMORY, LiveNode, left_in_shared_memory, start_node
 
@@ -195,6 +195,18 @@ def test_a_function_that_is_killed_while_it_is_frozen_is_replaced(
     assert node.pids("alpha") != {pid}
 
 
+def test_weights_in_the_gpus_memory_are_compared_with_those_captured(node: LiveNode) -> None:
+    node.deploy(APPS / "writing.py")
+    assert node.value("on-gpu") == writing.COUNT
+    node.park("on-gpu")
+    assert node.value("on-gpu") == writing.COUNT  # what is looked at came over the bus
+    assert verified(node, "on-gpu") == 0
+    assert node.value("on-gpu", spoil=True) == writing.COUNT + 1
+    assert verified(node, "on-gpu") == 1
+    assert "gpu:0 are not those that were captured" in node.log
+    assert node.value("on-gpu") == writing.COUNT
+
+
 def test_a_foreign_process_that_takes_the_memory_makes_a_call_wait(
     node: LiveNode, right: dict[str, list[list[float]]]
 ) -> None:
@@ -296,6 +308,16 @@ def restoring(node: LiveNode, name: str, number: float) -> Iterator[Future[httpx
         call = threads.submit(node.call, name, number=number)
         eventually(lambda: node.memory()["mappings"] == 1 or call.done(), "the restore to begin")
         yield call
+
+
+def verified(node: LiveNode, function: str) -> int:
+    """The exit code of the command that compares what its replicas have in memory."""
+    return subprocess.run(
+        [sys.executable, "-m", "dsfn", "snapshot", "verify", function, "--replicas"],
+        env={**os.environ, "DSFN_URL": node.url},
+        timeout=60,
+        check=False,
+    ).returncode
 
 
 def gpu_bytes(what: str) -> int:
