@@ -216,6 +216,20 @@ def test_a_frozen_replica_that_is_killed_is_replaced(small: LiveNode) -> None:
     assert small.pids("alpha") != {pid}
 
 
+def test_a_replica_whose_thaw_fails_is_replaced(small: LiveNode) -> None:
+    assert small.value("alpha", number=1) == expected("alpha", 1)
+    small.park("alpha", "frozen")
+    (pid,), owner = small.pids("alpha"), small.memory()["pid"]
+    os.kill(owner, signal.SIGSTOP)  # so that the thaw is asked for and not done
+    with ThreadPoolExecutor(1) as thread:
+        calling = thread.submit(small.value, "alpha", number=2)
+        eventually(lambda: small.states("alpha") != ["frozen"], "the thaw to begin")
+        os.kill(owner, signal.SIGKILL)
+        assert calling.result() == expected("alpha", 2)
+    assert small.pids("alpha") != {pid}
+    eventually(lambda: not psutil.pid_exists(pid), "the frozen process to end")
+
+
 def test_a_spare_worker_takes_over_a_function_that_is_absent(small: LiveNode) -> None:
     for name in ("alpha", "beta"):
         eventually(lambda: small.memory()["warm"] == [1], "a spare worker")
