@@ -15,17 +15,20 @@ from dsfn.billing.ranges import Range, between, named
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.formats import CSV, FOCUS, HTML, JSON, PDF, format_of, printed
+from dsfn.runtime.gateway.request import require_known_query
 from dsfn.runtime.printing import Printer
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
 
 FORMATS = (JSON, CSV, FOCUS, HTML, PDF)
+_STRETCHES = frozenset({"month", "for", "start", "end"})
 
 
 async def bill(request: Request) -> Response:
     """The statement of `?month=YYYY-MM`, of `?for=last+month`, or from `?start=` to `?end=`, by
     `?by=`; of this month by function without them. `?tenant=` is for one tenant alone."""
     services: Services = request.app.state.services
+    require_known_query(request, *_STRETCHES, "by", "tenant", "format")
     tenant = tenant_asked_for(request) or ""
     try:
         wanted = _Wanted(
@@ -69,7 +72,7 @@ def _bill(services: Services, wanted: _Wanted, format: str) -> Response:
 
 def _stretch(query: dict[str, str], now_us: int) -> Range:
     """The stretch of time that is asked for. Raises `UsageError`."""
-    match sorted({"month", "for", "start", "end"} & set(query)):
+    match sorted(_STRETCHES & set(query)):
         case []:
             return named("this month", now_us)
         case ["month"]:
