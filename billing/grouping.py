@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from threading import Lock
+from dataclasses import dataclass, field
+from threading import Event, Lock
 
 from dsfn.billing.posting import Posting
 from dsfn.functions.errors import Conflict
@@ -16,38 +16,67 @@ MAX_ROWS = 2000
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """What one thread posts, and what came of it."""
+    """What one thread posts, and what came of it. `called`: it is done, or its thread is to commit
+    for those who wait."""
 
     rows: Sequence[Posting]
     done: bool = False
     error: BaseException | None = None
+    called: Event = field(default_factory=Event)
 
 
 class Group:
-    """Whoever has the turn commits for all who wait for it."""
+    """One of those who wait commits for them, the first for as many as fit.
+
+    Each is called by name when its rows are committed: were they all to take the same lock to hear
+    of it, one that had just committed could take it again and again before the others woke up.
+    """
 
     def __init__(self, turn: Lock, commit: Callable[[Sequence[Posting]], None]) -> None:
         """`commit` writes all of some rows or none; it is called by whoever holds `turn`."""
         self._turn = turn
         self._commit = commit
+        self._queue = Lock()  # for the two below, and never for long
         self._waiting: deque[_Waiting] = deque()
+        self._is_led = False
 
     def post(self, rows: Sequence[Posting]) -> None:
         """Returns when the rows are committed. Raises what `commit` does for these alone."""
         waiting = _Waiting(rows)
-        self._waiting.append(waiting)
-        with self._turn:
-            if not waiting.done:
-                self._commit_group(self._next_group(waiting))
+        with self._queue:
+            self._waiting.append(waiting)
+            leads, self._is_led = not self._is_led, True
+        if not leads:
+            waiting.called.wait()
+        if not waiting.done:
+            self._lead()
         if waiting.error is not None:
             raise waiting.error
 
-    def _next_group(self, last: _Waiting) -> list[_Waiting]:
-        """Those who have waited for the longest, up to `last` at least."""
-        group, size = [], 0
-        while last not in group or (self._waiting and size < MAX_ROWS):
-            group.append(self._waiting.popleft())
-            size += len(group[-1].rows)
+    def _lead(self) -> None:
+        """Commits for the first who wait, and hands over to the next."""
+        group: list[_Waiting] = []
+        try:
+            with self._turn:
+                group = self._next_group()
+                self._commit_group(group)
+        finally:
+            with self._queue:
+                self._is_led = bool(self._waiting)
+                successor = self._waiting[0] if self._waiting else None
+            for waiting in group:
+                waiting.called.set()
+            if successor is not None:
+                successor.called.set()
+
+    def _next_group(self) -> list[_Waiting]:
+        """Those who have waited for the longest, the one who leads first."""
+        group: list[_Waiting] = []
+        size = 0
+        with self._queue:
+            while self._waiting and (not group or size + len(self._waiting[0].rows) <= MAX_ROWS):
+                group.append(self._waiting.popleft())
+                size += len(group[-1].rows)
         return group
 
     def _commit_group(self, group: list[_Waiting]) -> None:
