@@ -37,9 +37,9 @@ def test_whoever_writes_into_it_waits_for_no_page() -> None:
 
 @pytest.fixture
 def set_aside() -> Iterator[None]:
-    """As many huge pages as it takes, and then as many as there were."""
+    """Huge pages for it, and for arenas of tests beside this one; then as many as there were."""
     before = SET_ASIDE.read_text()
-    wanted = int(before) + SIZE_BYTES // HUGE_PAGE_BYTES
+    wanted = int(before) + 4 * SIZE_BYTES // HUGE_PAGE_BYTES
     try:
         SET_ASIDE.write_text(str(wanted))
         if int(SET_ASIDE.read_text()) < wanted:
