@@ -62,8 +62,8 @@ class Group:
                 self._commit_group(group)
         finally:
             with self._queue:
-                self._is_led = bool(self._waiting)
-                successor = self._waiting[0] if self._waiting else None
+                successor = next(iter(self._waiting), None)
+                self._is_led = successor is not None
             for waiting in group:
                 waiting.called.set()
             if successor is not None:
