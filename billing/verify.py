@@ -65,6 +65,7 @@ def verify(books: Books, evidence: Evidence) -> Verification:
             last = {chain: head.seq for chain, head in heads}
             checkpoints = CheckpointCheck(evidence, last, snapshot.hash_of)
             checkpoints.look_at(snapshot.checkpoints(), copies)
+            dropped = snapshot.dropped_guards()
         rows, wrong = _check_rows(books, last, recount)
         problems += wrong
         problems += checkpoints.problems
@@ -72,7 +73,14 @@ def verify(books: Books, evidence: Evidence) -> Verification:
             problems += _unsigned(books, last)
         problems += recount.problems(MAX_PROBLEMS)
         problems += money.problems
+        problems += map(_unguarded, dropped)
     return Verification(not problems, rows, checkpoints.count, tuple(problems[:MAX_PROBLEMS]))
+
+
+def _unguarded(guard: tuple[str, str]) -> Problem:
+    table, name = guard
+    detail = f"The database lets {table} be changed: its trigger {name} is missing or another."
+    return Problem(None, "unguarded", detail)
 
 
 def _unsigned(books: Books, last: Mapping[int, int]) -> Iterator[Problem]:
