@@ -14,6 +14,7 @@ from dsfn.billing.money_check import MoneyCheck
 from dsfn.billing.snapshot import Snapshot
 from dsfn.billing.stretch_check import Checked, CompactRow, check, new_separator
 from dsfn.billing.stretches import Stretch
+from dsfn.billing.succession import terms_of
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
 
@@ -55,7 +56,8 @@ def verify(books: Books, evidence: Evidence) -> Verification:
     with closing(Recount()) as recount:
         with books.snapshot() as snapshot:
             heads = snapshot.heads()
-            money = MoneyCheck(evidence, MAX_PROBLEMS)
+            terms = terms_of(snapshot.checkpoints(), evidence.public_keys)
+            money = MoneyCheck(terms, MAX_PROBLEMS)
             recount.expect(
                 snapshot.rollups(),
                 snapshot.accounts(),
@@ -63,7 +65,7 @@ def verify(books: Books, evidence: Evidence) -> Verification:
                 money.look_at(snapshot),
             )
             last = {chain: head.seq for chain, head in heads}
-            checkpoints = CheckpointCheck(evidence, last, snapshot.hash_of)
+            checkpoints = CheckpointCheck(terms, last, snapshot.hash_of)
             checkpoints.look_at(snapshot.checkpoints(), copies)
             dropped = snapshot.dropped_guards()
         rows, wrong = _check_rows(books, last, recount)

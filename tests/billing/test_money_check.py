@@ -352,3 +352,16 @@ def test_what_was_done_to_money_in_postgresql_is_named(
             connection.execute(f"UPDATE dsfn.{table} SET document = '{{}}'")
             connection.execute(f"ALTER TABLE dsfn.{table} ENABLE TRIGGER USER")
     assert {problem.kind for problem in ledger.verify().problems} == {"card", "month", "document"}
+
+
+@pytest.mark.parametrize(
+    ("rotated", "found"), [("2027-02-01", set()), ("2027-01-04", {"document"})]
+)
+def test_a_key_that_was_given_up_vouches_for_what_was_issued_before_and_nothing_else(
+    path: Path, key: SigningKey, tmp_path: Path, rotated: str, found: set[str]
+) -> None:
+    next_key = SigningKey.open(tmp_path / "next.pem")
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.rotate(key, next_key, at_us(rotated))
+    # The credit note is of January 5.
+    assert kinds(path, Evidence(frozenset({next_key.public_key}))) == found
