@@ -22,4 +22,4 @@ def unguarded(path: Path) -> Iterator[apsw.Connection]:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
         for _, table, text in triggers:
             if table in tables:
-                connection.execute(text)
+                connection.execute(str(text))
