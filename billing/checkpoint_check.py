@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dsfn.billing.chain import Head
 from dsfn.billing.checkpoints import Checkpoint, read_checkpoint
 from dsfn.billing.evidence import MAX_COMPARED, Evidence
+from dsfn.billing.succession import Terms
 from dsfn.billing.verification import Problem
 from dsfn.functions.errors import StoreUnavailable
 
@@ -20,11 +21,11 @@ _Copies = dict[int, dict[str, str]]
 class CheckpointCheck:
     """Looks at the checkpoints of a ledger as it was at one moment.
 
-    `last`: the last row of each chain; `hash_of` gives the hash of a row, None where that is
-    missing.
+    `terms`: who may have signed them. `last`: the last row of each chain; `hash_of` gives the hash
+    of a row, None where that is missing.
     """
 
-    evidence: Evidence
+    terms: Terms
     last: Mapping[int, int]
     hash_of: Callable[[int, int], bytes | None]
     count: int = 0
@@ -63,8 +64,8 @@ class CheckpointCheck:
         if checkpoint.number != number or (before and checkpoint.previous != before.digest()):
             self._problem(f"Checkpoint {number} does not follow the one before.")
         self._before = checkpoint
-        keys = self.evidence.public_keys
-        if keys and checkpoint.public_key not in keys:
+        term = self.terms.get(checkpoint.public_key)
+        if self.terms and (term is None or number > term.last_number):
             self._problem(f"Checkpoint {number} is signed with another key.", "signature")
         elif not checkpoint.is_signed():
             self._problem(f"The signature of checkpoint {number} is wrong.", "signature")

@@ -24,6 +24,22 @@ def add_checkpoint(
     return checkpoint
 
 
+def rotate(
+    execute: Execute, key: SigningKey, next_key: SigningKey, heads: Heads, now_us: int
+) -> None:
+    """Has a key name the next one, and that one follow, in a transaction of the caller. Nothing
+    happens when it has taken over already.
+
+    Raises `UsageError` when another key signed the last checkpoint.
+    """
+    before = last_checkpoint(execute)
+    if before is not None and before.public_key == next_key.public_key:
+        return
+    last = following(key, before, heads, now_us, next_key.public_key)
+    for checkpoint in (last, following(next_key, last, heads, now_us)):
+        execute("insert_checkpoint", (checkpoint.number, checkpoint.to_text()))
+
+
 def unsigned_rows(execute: Execute, heads: Heads) -> int:
     """How many rows have come since the last checkpoint."""
     last = last_checkpoint(execute)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -19,6 +19,8 @@ from dsfn.billing.signing import FILE_NAME, SigningKey
 from dsfn.functions.errors import UsageError
 
 VERSION = 1
+# Of one that names the next key.
+ROTATING_VERSION = 2
 FIRST_PREVIOUS = bytes(32)
 MAX_DOCUMENT_BYTES = 65_536
 MAX_CHAINS = 64
@@ -37,7 +39,8 @@ class Checkpoint:
     """The last row of each chain, by their numbers.
 
     `number`: from 1 on. `at_us`: when, UTC microseconds since the epoch. `previous`: the SHA-256
-    of what the checkpoint before it signed. `public_key` and `signature` are in hex.
+    of what the checkpoint before it signed. `public_key` and `signature` are in hex, and so is
+    `next_key`, in the last one of a key: that of all that follow.
     """
 
     number: int
@@ -46,12 +49,20 @@ class Checkpoint:
     heads: Heads
     public_key: str = ""
     signature: str = ""
+    next_key: str = ""
+
+    @property
+    def version(self) -> int:
+        """Of the format."""
+        return ROTATING_VERSION if self.next_key else VERSION
 
     def content(self) -> bytes:
         """The bytes that are signed."""
         chains = b"".join(_CHAIN.pack(chain, head.seq, head.hash) for chain, head in self.heads)
-        start = _HEAD.pack(VERSION, self.number, self.at_us, self.previous, len(self.heads))
-        return _MARK + start + chains
+        start = _HEAD.pack(self.version, self.number, self.at_us, self.previous, len(self.heads))
+        # Nobody else can put a signature of another key under the same content.
+        keys = bytes.fromhex(self.public_key + self.next_key) if self.next_key else b""
+        return _MARK + start + chains + keys
 
     def digest(self) -> bytes:
         """The SHA-256 of what is signed, which the next checkpoint names."""
@@ -64,7 +75,7 @@ class Checkpoint:
     def to_text(self) -> str:
         """This checkpoint as it is kept, in the database and elsewhere: one line of JSON."""
         document = {
-            "version": VERSION,
+            "version": self.version,
             "number": self.number,
             "at_us": self.at_us,
             "previous": self.previous.hex(),
@@ -73,35 +84,40 @@ class Checkpoint:
                 for chain, head in self.heads
             ],
             "public_key": self.public_key,
+            **({"next_key": self.next_key} if self.next_key else {}),
             "signature": self.signature,
         }
         return json.dumps(document, separators=(",", ":"))
 
 
-def following(key: SigningKey, before: Checkpoint | None, heads: Heads, now_us: int) -> Checkpoint:
-    """The checkpoint that follows another, signed.
+def following(
+    key: SigningKey, before: Checkpoint | None, heads: Heads, now_us: int, next_key: str = ""
+) -> Checkpoint:
+    """The checkpoint that follows another, signed; with a `next_key` the last one of its key.
 
     Raises `UsageError` when another key signed that one: without it, nobody could tell later
     whether the one before was the ledger's own.
     """
     number, previous = 1, FIRST_PREVIOUS
     if before is not None:
-        if before.public_key != key.public_key:
+        if (before.next_key or before.public_key) != key.public_key:
             raise UsageError(
                 f"{FILE_NAME} is not the key that signed the checkpoints of this ledger: put that"
-                " one back."
+                " one back. If `dsfn ledger rotate-key` was stopped, run it again."
             )
         number, previous = before.number + 1, before.digest()
-    unsigned = Checkpoint(number, now_us, previous, heads)
-    signature = key.sign(unsigned.content()).hex()
-    return Checkpoint(number, now_us, previous, heads, key.public_key, signature)
+    unsigned = Checkpoint(number, now_us, previous, heads, key.public_key, next_key=next_key)
+    return replace(unsigned, signature=key.sign(unsigned.content()).hex())
 
 
 def read_checkpoint(text: str) -> Checkpoint:
     """Reads back what `to_text` gave. Raises `ValueError` for what is none."""
     try:
         document: Any = json.loads(text)
-        if document["version"] != VERSION or len(document["heads"]) > MAX_CHAINS:
+        if (
+            document["version"] not in (VERSION, ROTATING_VERSION)
+            or len(document["heads"]) > MAX_CHAINS
+        ):
             raise ValueError("not a version that is known, or too many chains")
         checkpoint = Checkpoint(
             _integer(document["number"]),
@@ -110,6 +126,7 @@ def read_checkpoint(text: str) -> Checkpoint:
             tuple(_read_head(head) for head in document["heads"]),
             _text(_KEY, document["public_key"]),
             _text(_SIGNATURE, document["signature"]),
+            _text(_KEY, document["next_key"]) if document["version"] == ROTATING_VERSION else "",
         )
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError("not a checkpoint") from error

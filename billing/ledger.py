@@ -197,6 +197,11 @@ class Ledger(Protocol):
         """Signs what the ledger has come to, and keeps that; None when nothing has come since the
         last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
 
+    def rotate(self, key: SigningKey, next_key: SigningKey, now_us: int) -> None:
+        """Has another key sign from now on, which the one before names. Nothing happens when it
+        does already. Raises `StorageFull`, and `UsageError` when another key signed the last
+        checkpoint."""
+
     def checkpoints(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Checkpoints whose numbers are larger, with these, in order, as they are kept elsewhere,
         too."""

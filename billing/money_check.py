@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dsfn.billing.evidence import Evidence
 from dsfn.billing.issued import ClosedMonth, Issued
 from dsfn.billing.money import NANO_EXPONENT
 from dsfn.billing.periods import Month, moment_text
@@ -17,6 +16,7 @@ from dsfn.billing.rates.table import CardRow
 from dsfn.billing.rates.writing import digest_of
 from dsfn.billing.record import record_of_card, record_of_month
 from dsfn.billing.signatures import is_signed
+from dsfn.billing.succession import Terms
 from dsfn.billing.verification import Problem
 from dsfn.functions.errors import UsageError
 
@@ -46,9 +46,10 @@ class MoneyTables(Protocol):
 
 @dataclass(slots=True)
 class MoneyCheck:
-    """Looks at what is kept about money; finds at most `limit` problems."""
+    """Looks at what is kept about money; finds at most `limit` problems. `terms`: who may have
+    signed documents."""
 
-    evidence: Evidence
+    terms: Terms
     limit: int
     problems: list[Problem] = field(default_factory=list)
     # Of closed months the totals, None where one cannot be read; of months with invoices theirs.
@@ -103,11 +104,11 @@ class MoneyCheck:
     def _look_at_document(self, issued: Issued) -> int | None:
         """A document's amount in nano-units, None where it is not what was issued."""
         self._count(issued)
-        content, keys = issued.document.encode(), self.evidence.public_keys
+        content, term = issued.document.encode(), self.terms.get(issued.public_key)
         said = _read(issued.document)
         if digest_of(issued.document) != issued.sha256:
             self._problem("document", f"The SHA-256 of {issued.number} is not its own.")
-        elif keys and issued.public_key not in keys:
+        elif self.terms and (term is None or issued.issued_at_us > term.until_us):
             self._problem("document", f"{issued.number} is signed with another key.")
         elif not is_signed(content, issued.signature, issued.public_key):
             self._problem("document", f"The signature of {issued.number} is wrong.")

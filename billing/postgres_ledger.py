@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from dsfn.billing.cards import KeptCards
-from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
+from dsfn.billing.checkpointing import add_checkpoint, rotate, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue, rows_of
@@ -160,6 +160,10 @@ class PostgresLedger(LedgerReads):
         self.keep(sign)
         # Where the answer to a commit was lost, it is made once more, and finds nothing to sign.
         return next((each for each in reversed(made) if each is not None), None)
+
+    def rotate(self, key: SigningKey, next_key: SigningKey, now_us: int) -> None:
+        """See `Ledger`."""
+        self.keep(lambda execute: rotate(execute, key, next_key, heads_of(execute), now_us))
 
     def cards(self) -> KeptCards:
         """Where the rate cards are kept."""

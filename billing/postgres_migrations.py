@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -10,6 +11,7 @@ from dsfn.billing.postgres import SCHEMA, Address, Connection, server_errors
 from dsfn.functions.errors import UsageError
 
 _PREFIX = "postgres_"
+_TRIGGER = re.compile(r"CREATE TRIGGER (\w+)\s+BEFORE UPDATE OR DELETE OR TRUNCATE ON (\w+)")
 # Of the advisory lock under which one process at a time looks at the schema: "dsfn" in ASCII.
 _LOCK = 0x6473666E
 _TABLE = f"""
@@ -46,6 +48,12 @@ def known_migrations() -> tuple[Migration, ...]:
         if file.name.startswith(_PREFIX) and number.isdigit():
             found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
     return tuple(sorted(found, key=lambda each: each.number))
+
+
+def guards() -> list[tuple[str, str]]:
+    """Table and name of the triggers of the files that refuse changes."""
+    made = _TRIGGER.findall("".join(migration.text for migration in known_migrations()))
+    return [(table, name) for name, table in made]
 
 
 def migrate(connection: Connection, address: Address) -> None:

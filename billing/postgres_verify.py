@@ -10,6 +10,7 @@ from typing import Any
 
 from dsfn.billing import postgres_reading
 from dsfn.billing.postgres import SCHEMA, Address, Watchdog
+from dsfn.billing.postgres_migrations import guards
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.queries import Values
@@ -86,6 +87,11 @@ class PostgresSnapshot(Snapshot):
     def fetch(self, query: str, values: Values = ()) -> list[Any]:
         """See `Snapshot`."""
         return self.books.fetch(QUERIES[query], values)
+
+    def dropped_guards(self) -> list[tuple[str, str]]:
+        """See `Snapshot`."""
+        there = set(self.fetch("select_guards"))
+        return [guard for guard in guards() if guard not in there and self.has_table(guard[0])]
 
     def stream(self, query: str) -> Iterator[Any]:
         """See `Snapshot`."""

@@ -27,6 +27,10 @@ class Snapshot(ABC):
     def stream(self, query: str) -> Iterator[Any]:
         """The rows of a query that gives many, by its name. Others may be asked meanwhile."""
 
+    @abstractmethod
+    def dropped_guards(self) -> list[tuple[str, str]]:
+        """Table and name of triggers that should refuse changes, and do not."""
+
     def heads(self) -> Heads:
         """The last row of each chain that has rows, by their numbers."""
         return heads_of(self.fetch)
@@ -80,5 +84,9 @@ class Snapshot(ABC):
 
     def _kept(self, table: str, query: str) -> Iterator[Any]:
         """The rows of a query about a table that older ledgers have not."""
-        if self.fetch("has_table", (table,)):
+        if self.has_table(table):
             yield from self.stream(query)
+
+    def has_table(self, table: str) -> bool:
+        """Whether the ledger is of a version that has a table."""
+        return bool(self.fetch("has_table", (table,)))

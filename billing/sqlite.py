@@ -74,18 +74,39 @@ def require_sound(version: str) -> None:
         )
 
 
-@contextmanager
-def transaction(connection: apsw.Connection) -> Iterator[apsw.Connection]:
-    """All of the block or nothing. Raises `StorageFull` when the disk has no room."""
-    with storage_errors(connection.filename):
-        connection.execute("BEGIN IMMEDIATE")
+class transaction:  # noqa: N801
+    """All of the block or nothing. Raises `StorageFull` when the disk has no room.
+
+    Every call of a function commits one: a generator would take several times as long.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> apsw.Connection:
         try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            _raise_known(error, self._connection.filename)
+            raise
+        return self._connection
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        connection = self._connection
+        try:
+            if error is None:
+                connection.execute("COMMIT")
+                return
+        except BaseException as failed:
+            error = failed
+            raise
+        finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise
+            if error is not None:
+                _raise_known(error, connection.filename)
 
 
 @contextmanager
@@ -93,16 +114,23 @@ def storage_errors(path: Path | str) -> Iterator[None]:
     """Turns SQLite's storage failures into errors of the tree."""
     try:
         yield
-    except (apsw.FullError, apsw.IOError) as error:
-        raise StorageFull(
-            f"There is no room left on the disk to write {Path(path).name}."
-        ) from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise StoreUnavailable(f"Another program keeps {Path(path).name} locked.") from error
-    except apsw.CorruptError as error:
-        raise UsageError(f"{path} is damaged; put a copy of it in its place.") from error
-    except apsw.NotADBError as error:
-        raise UsageError(f"{path} is not a database of dsfn; move it away.") from error
+    except apsw.Error as error:
+        _raise_known(error, path)
+        raise
+
+
+def _raise_known(error: BaseException, path: Path | str) -> None:
+    """Raises what a storage failure is in the tree, if it is one."""
+    match error:
+        case apsw.FullError() | apsw.IOError():
+            name = Path(path).name
+            raise StorageFull(f"There is no room left on the disk to write {name}.") from error
+        case apsw.BusyError() | apsw.LockedError():
+            raise StoreUnavailable(f"Another program keeps {Path(path).name} locked.") from error
+        case apsw.CorruptError():
+            raise UsageError(f"{path} is damaged; put a copy of it in its place.") from error
+        case apsw.NotADBError():
+            raise UsageError(f"{path} is not a database of dsfn; move it away.") from error
 
 
 class Checkpointer:

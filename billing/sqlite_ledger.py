@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from dsfn.billing.cards import KeptCards
-from dsfn.billing.checkpointing import add_checkpoint, unsigned_rows
+from dsfn.billing.checkpointing import add_checkpoint, rotate, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
 from dsfn.billing.corrections import correction_of
 from dsfn.billing.documents import KeptDocuments, closed_until_us, insert_issue, rows_of
@@ -124,6 +124,11 @@ class SqliteLedger(LedgerReads):
         last time. Raises `StorageFull`, and `UsageError` when another key signed the last one."""
         with self._turn, transaction(self._connection):
             return add_checkpoint(self._journal.execute, key, self._journal.heads(), now_us)
+
+    def rotate(self, key: SigningKey, next_key: SigningKey, now_us: int) -> None:
+        """See `Ledger`."""
+        with self._turn, transaction(self._connection):
+            rotate(self._journal.execute, key, next_key, self._journal.heads(), now_us)
 
     def books(self) -> SqliteBooks:
         """This ledger as a check reads it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from dsfn.billing.queries import QUERIES, Values
+from dsfn.billing.queries import QUERIES, SCHEMA, Values
 from dsfn.billing.snapshot import Snapshot
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, storage_errors
 from dsfn.billing.stretch_check import Checked, CompactRow
@@ -74,6 +74,23 @@ class SqliteSnapshot(Snapshot):
         """See `Snapshot`."""
         return self.connection.execute(QUERIES[query], values).fetchall()
 
+    def dropped_guards(self) -> list[tuple[str, str]]:
+        """See `Snapshot`."""
+        there = set(self.fetch("select_guards"))
+        return [
+            (table, name)
+            for table, name, text in _guards()
+            if (table, name, text) not in there and self.has_table(table)
+        ]
+
     def stream(self, query: str) -> Iterator[Any]:
         """See `Snapshot`."""
         yield from self.connection.execute(QUERIES[query])
+
+
+@cache
+def _guards() -> list[Any]:
+    """The triggers of a ledger that nobody has touched."""
+    with closing(apsw.Connection("")) as connection:
+        connection.execute(SCHEMA)
+        return connection.execute(QUERIES["select_guards"]).fetchall()

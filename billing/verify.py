@@ -14,6 +14,7 @@ from dsfn.billing.money_check import MoneyCheck
 from dsfn.billing.snapshot import Snapshot
 from dsfn.billing.stretch_check import Checked, CompactRow, check, new_separator
 from dsfn.billing.stretches import Stretch
+from dsfn.billing.succession import terms_of
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
 
@@ -55,7 +56,8 @@ def verify(books: Books, evidence: Evidence) -> Verification:
     with closing(Recount()) as recount:
         with books.snapshot() as snapshot:
             heads = snapshot.heads()
-            money = MoneyCheck(evidence, MAX_PROBLEMS)
+            terms = terms_of(snapshot.checkpoints(), evidence.public_keys)
+            money = MoneyCheck(terms, MAX_PROBLEMS)
             recount.expect(
                 snapshot.rollups(),
                 snapshot.accounts(),
@@ -63,8 +65,9 @@ def verify(books: Books, evidence: Evidence) -> Verification:
                 money.look_at(snapshot),
             )
             last = {chain: head.seq for chain, head in heads}
-            checkpoints = CheckpointCheck(evidence, last, snapshot.hash_of)
+            checkpoints = CheckpointCheck(terms, last, snapshot.hash_of)
             checkpoints.look_at(snapshot.checkpoints(), copies)
+            dropped = snapshot.dropped_guards()
         rows, wrong = _check_rows(books, last, recount)
         problems += wrong
         problems += checkpoints.problems
@@ -72,7 +75,14 @@ def verify(books: Books, evidence: Evidence) -> Verification:
             problems += _unsigned(books, last)
         problems += recount.problems(MAX_PROBLEMS)
         problems += money.problems
+        problems += map(_unguarded, dropped)
     return Verification(not problems, rows, checkpoints.count, tuple(problems[:MAX_PROBLEMS]))
+
+
+def _unguarded(guard: tuple[str, str]) -> Problem:
+    table, name = guard
+    detail = f"The database lets {table} be changed: its trigger {name} is missing or another."
+    return Problem(None, "unguarded", detail)
 
 
 def _unsigned(books: Books, last: Mapping[int, int]) -> Iterator[Problem]:

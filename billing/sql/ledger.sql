@@ -378,5 +378,9 @@ SELECT account, commodity, balance, closed FROM accounts;
 -- name: select_broken_leases
 SELECT account, commodity, balance FROM accounts WHERE closed = 1 AND balance <> 0 LIMIT :limit;
 
+-- name: select_guards
+-- What refuses changes; with its text, for one of the same name may refuse nothing.
+SELECT tbl_name, name, sql FROM sqlite_schema WHERE type = 'trigger';
+
 -- name: select_reservations
 SELECT tenant, id FROM open_reservations;

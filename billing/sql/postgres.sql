@@ -6,6 +6,18 @@ SELECT seq, hash FROM entries WHERE chain = :chain ORDER BY seq DESC LIMIT 1;
 -- name: has_table
 SELECT 1 WHERE to_regclass('dsfn.' || CAST(? AS text)) IS NOT NULL;
 
+-- name: select_guards
+-- What refuses changes: triggers as the migrations make them (58: before each statement that
+-- updates, deletes or truncates), none of them disabled, and what they call as it was made, too.
+SELECT CAST(c.relname AS text), CAST(t.tgname AS text)
+FROM pg_trigger AS t
+JOIN pg_class AS c ON c.oid = t.tgrelid
+JOIN pg_proc AS p ON p.oid = t.tgfoid
+WHERE c.relnamespace = CAST('dsfn' AS regnamespace)
+    AND t.tgenabled IN ('O', 'A') AND t.tgtype = 58 AND t.tgqual IS NULL
+    AND regexp_replace(p.prosrc, '\s+', ' ', 'g')
+        = ' BEGIN RAISE EXCEPTION ''% is never changed'', TG_ARGV[0]; END ';
+
 -- name: select_heads
 -- The last row of each chain that has rows, found from one chain to the next.
 WITH RECURSIVE chains (chain) AS (

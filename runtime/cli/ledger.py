@@ -1,4 +1,4 @@
-"""`dsfn ledger verify|migrate`."""
+"""`dsfn ledger verify|migrate|rotate-key`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.options import JsonOption
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
 from dsfn.runtime.cli.place import data_dir
+from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import load_settings
 
 
@@ -63,6 +64,14 @@ def migrate(
         f" and {moved.documents} documents, and the check finds nothing wrong in either."
     )
     say("To use the new one, set `ledger` in [billing] of config.toml to its URL.")
+
+
+def rotate_key() -> None:
+    """Have a new key sign the ledger of a node that is stopped; the old one signs that, too."""
+    from dsfn.runtime.notary.rotation import rotate_key as rotate
+
+    key = rotate(load_settings(data_dir=data_dir()), SystemClock())
+    say(f"The ledger is signed with a new key from now on: {key.public_key}.")
 
 
 def _progress(rows: int, of_rows: int) -> None:

@@ -13,6 +13,7 @@ from dsfn.functions.invalid import invalid
 from dsfn.runtime.access import Identity, Scope
 from dsfn.runtime.blobs import REF_PREFIX
 from dsfn.runtime.blobs.references import digests_in
+from dsfn.runtime.gateway.queries import PARAMETERS, require_known
 from dsfn.runtime.services import Services
 
 _MENTION = REF_PREFIX.encode()
@@ -146,6 +147,7 @@ def tenant_asked_for(request: Request) -> str | None:
 def _guarded(route: Route) -> Route:
     (method,) = (route.methods or set()) - {"HEAD"}
     scopes, endpoint = SCOPES[method, route.path], route.endpoint
+    parameters = PARAMETERS.get((method, route.path), ())
     if scopes is PUBLIC:
         return route
 
@@ -157,6 +159,7 @@ def _guarded(route: Route) -> Route:
         identity = services.access.identify(given)
         identity.require(scopes)
         as_identity(request, identity)
+        require_known(request, parameters)
         response: Response = await endpoint(request)
         return response
 

@@ -29,8 +29,6 @@ from dsfn.runtime.gateway.workflows import Started, answer_run, started_run
 from dsfn.runtime.services import Services
 from dsfn.runtime.workflows.model import WorkflowRevision
 
-_PARAMETERS = ("output", "want", "optimise")
-
 
 @dataclass(frozen=True, slots=True)
 class _Came:
@@ -91,9 +89,6 @@ async def _plan(
         if run is not None:
             return services.planner.keep(services.workflows.revision(run.revision))
     asked = request.query_params
-    for name in asked:
-        if name not in _PARAMETERS:
-            raise invalid(name, f"is none of {', '.join(_PARAMETERS)}")
     wanted = request_of(
         came.inputs,
         asked.get("output") or _accepted(request.headers.get("accept", "")),

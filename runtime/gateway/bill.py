@@ -15,7 +15,6 @@ from dsfn.billing.ranges import Range, between, named
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.formats import CSV, FOCUS, HTML, JSON, PDF, format_of, printed
-from dsfn.runtime.gateway.request import require_known_query
 from dsfn.runtime.printing import Printer
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
@@ -28,7 +27,6 @@ async def bill(request: Request) -> Response:
     """The statement of `?month=YYYY-MM`, of `?for=last+month`, or from `?start=` to `?end=`, by
     `?by=`; of this month by function without them. `?tenant=` is for one tenant alone."""
     services: Services = request.app.state.services
-    require_known_query(request, *_STRETCHES, "by", "tenant", "format")
     tenant = tenant_asked_for(request) or ""
     try:
         wanted = _Wanted(

@@ -9,7 +9,6 @@ from starlette.routing import Route
 from dsfn.billing.periods import Month
 from dsfn.billing.ranges import Range, named
 from dsfn.functions.errors import DsfnError, UsageError
-from dsfn.runtime.gateway.request import require_known_query
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
 
@@ -20,7 +19,6 @@ async def advice(request: Request) -> Response:
     """Advice by `?month=YYYY-MM` or `?for=last+7+days`, last month without them; `?function=` is
     for one alone. Of a time that is not over, by what there is of it."""
     services: Services = request.app.state.services
-    require_known_query(request, "month", "for", "function")
     query, now_us = request.query_params, services.clock.now_us()
     try:
         stretch = _stretch(query.get("month"), query.get("for"), now_us)

@@ -221,11 +221,18 @@ def _input(workflow: str, one: WorkflowInput, schemas: Document) -> Document:
     return {"type": "array", "items": value, "maxItems": MAX_ITEMS} if one.many else value
 
 
-def _of_a_run(summary: str, operation: str, answer: Document, method: str = "get") -> Document:
+def _of_a_run(
+    summary: str,
+    operation: str,
+    answer: Document,
+    method: str = "get",
+    parameters: Sequence[Document] = (),
+) -> Document:
     described = {
         "operationId": operation,
         "tags": ["runs"],
         "summary": summary,
+        "parameters": list(parameters),
         "responses": {**answer, **ERRORS},
     }
     return {"parameters": [path_parameter("id", "The id of the run.")], method: described}
@@ -236,6 +243,7 @@ def _answer(description: str, media: str, schema: Document, status: str = "200")
 
 
 _RUN, _RUN_SUMMARY = component("schemas", "Run"), component("schemas", "RunSummary")
+_COUNT: Document = {"type": "integer", "minimum": 0}
 _PAGE: dict[str, Any] = an_object(
     {
         "runs": {"type": "array", "items": _RUN_SUMMARY},
@@ -251,6 +259,7 @@ _RUN_PATHS: Document = {
             "parameters": [
                 query("workflow", {"type": "string"}),
                 query("state", {"enum": [state.value for state in RunState]}),
+                query("tenant", {"type": "string"}),
                 query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}),
                 query("before", {"type": "string"}),
             ],
@@ -258,7 +267,10 @@ _RUN_PATHS: Document = {
         }
     },
     "/runs/{id}": _of_a_run(
-        "A run in full", "get_run", _answer("The run.", JSON_CONTENT_TYPE, _RUN)
+        "A run in full",
+        "get_run",
+        _answer("The run.", JSON_CONTENT_TYPE, _RUN),
+        parameters=(query("limit", _COUNT), query("after", _COUNT)),
     ),
     "/runs/{id}/output": _of_a_run(
         "The result of a run", "get_run_output", _answer("The result.", "*/*", {})

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
-from dsfn.functions.errors import InvalidInput, MalformedBody, PayloadTooLarge, Unavailable
+from dsfn.functions.errors import MalformedBody, PayloadTooLarge, Unavailable
 from dsfn.runtime.config import Limits
 
 MAX_DOCUMENT_BYTES = 64 << 10
@@ -23,17 +23,6 @@ class ClientGone(Exception):
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """The headers by lower-case name; of repeated ones the last."""
     return dict(scope["headers"])
-
-
-def require_known_query(request: Request, *names: str) -> None:
-    """Raises `InvalidInput` for a parameter of another name: one that is misspelt would be missed
-    without a word, and the answer be about something else."""
-    for name in request.query_params:
-        if name not in names:
-            known = ", ".join(sorted(names))
-            raise InvalidInput(
-                f"There is no parameter {name!r} here; there are {known}.", field=name
-            )
 
 
 @dataclass(eq=False)

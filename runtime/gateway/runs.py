@@ -15,7 +15,6 @@ from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.functions_admin import follows
 from dsfn.runtime.gateway.ndjson import NdjsonResponse
 from dsfn.runtime.gateway.pictures import picture
-from dsfn.runtime.gateway.request import require_known_query
 from dsfn.runtime.gateway.run_costs import cost_of
 from dsfn.runtime.gateway.run_documents import (
     MAX_STEPS_SHOWN,
@@ -46,7 +45,6 @@ async def list_runs(request: Request) -> Response:
     `next` is the `before` of the next page, null when there is none.
     """
     services: Services = request.app.state.services
-    require_known_query(request, "workflow", "state", "tenant", "limit", "before")
     query = request.query_params
     limit = number(request, "limit", DEFAULT_RUNS_LISTED, 1, MAX_RUNS_LISTED)
     found = services.runs.store.list(

@@ -13,7 +13,8 @@ from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.checkpoints import Checkpoint, following
 from dsfn.billing.evidence import MAX_COMPARED, NO_EVIDENCE, Evidence
 from dsfn.billing.signing import SigningKey
-from dsfn.functions.errors import StoreUnavailable
+from dsfn.billing.succession import terms_of
+from dsfn.functions.errors import StoreUnavailable, UsageError
 
 LAST = {0: 30, 2: 30}
 Kept = list[tuple[int, str]]
@@ -50,7 +51,7 @@ def kept(signed: list[Checkpoint]) -> Kept:
 def problems(
     kept: Kept, copies: Copies | None = None, evidence: Evidence = NO_EVIDENCE
 ) -> list[tuple[int | None, str, str]]:
-    checking = CheckpointCheck(evidence, LAST, hash_of)
+    checking = CheckpointCheck(terms_of(kept, evidence.public_keys), LAST, hash_of)
     checking.look_at(kept, copies or {})
     assert checking.count == len(kept)
     return [(each.row, each.kind, each.detail) for each in checking.problems]
@@ -194,3 +195,56 @@ def test_the_newest_copies_of_every_place_are_read_whichever_is_away() -> None:
     assert safe.asked == [(7, 2 * MAX_COMPARED)]
     read_copies(Evidence(places=(shelf,)), 3)
     assert shelf.asked[-1][0] == 1
+
+
+@pytest.fixture(scope="module")
+def next_key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    return SigningKey.open(tmp_path_factory.mktemp("next") / "key.pem")
+
+
+def rotated(signed: list[Checkpoint], key: SigningKey, next_key: SigningKey) -> list[Checkpoint]:
+    """Checkpoints of which the fourth names another key, and the fifth follows it."""
+    fourth = following(key, signed[-1], signed[-1].heads, 4, next_key.public_key)
+    return [*signed, fourth, following(next_key, fourth, fourth.heads, 5)]
+
+
+def texts(checkpoints: Sequence[Checkpoint]) -> Kept:
+    return [(each.number, each.to_text()) for each in checkpoints]
+
+
+def test_a_key_vouches_for_the_one_before_it_and_is_named_by_it(
+    signed: list[Checkpoint], key: SigningKey, next_key: SigningKey
+) -> None:
+    trusted = Evidence(frozenset({next_key.public_key}))
+    kept = texts(rotated(signed, key, next_key))
+    assert problems(kept, evidence=trusted) == []
+    assert terms_of(kept, [next_key.public_key])[key.public_key].last_number == 4
+
+
+def test_a_key_that_was_given_up_signs_nothing_any_more(
+    signed: list[Checkpoint], key: SigningKey, next_key: SigningKey
+) -> None:
+    *_, last = checkpoints = rotated(signed, key, next_key)
+    with pytest.raises(UsageError, match="not the key that signed"):
+        following(key, last, last.heads, 6)
+    unsigned = replace(last, number=6, previous=last.digest(), public_key=key.public_key)
+    late = replace(unsigned, signature=key.sign(unsigned.content()).hex())
+    found = problems(
+        texts([*checkpoints, late]), evidence=Evidence(frozenset({next_key.public_key}))
+    )
+    assert details(found) == ["Checkpoint 6 is signed with another key."]
+
+
+@pytest.mark.parametrize("forged", ["the next one is missing", "another key", "another content"])
+def test_nobody_makes_a_key_of_their_own_one_that_came_before(
+    signed: list[Checkpoint], key: SigningKey, next_key: SigningKey, tmp_path: Path, forged: str
+) -> None:
+    mine = SigningKey.open(tmp_path / "mine.pem")
+    *_, fourth, fifth = rotated(signed, key, next_key)
+    unsigned = replace(fourth, public_key=mine.public_key)
+    if forged == "another content":
+        unsigned = replace(unsigned, heads=())
+    forgery = replace(unsigned, signature=mine.sign(unsigned.content()).hex())
+    last = [] if forged == "the next one is missing" else [fifth]
+    terms = terms_of(texts([*signed, forgery, *last]), [next_key.public_key])
+    assert set(terms) == {next_key.public_key}

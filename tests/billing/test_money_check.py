@@ -15,6 +15,7 @@ import apsw
 import psycopg
 import pytest
 from month_books import at_us, close_month
+from tampering import unguarded
 
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.ledger import Ledger
@@ -81,10 +82,7 @@ def path(tmp_path: Path, untouched: Path) -> Path:
 
 def tamper(path: Path, statements: str) -> None:
     """Does something that the triggers are there to refuse."""
-    with closing(apsw.Connection(str(path))) as connection:
-        triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
-        for (name,) in connection.execute(triggers).fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
+    with unguarded(path) as connection:
         connection.execute(statements)
 
 
@@ -277,8 +275,7 @@ def test_cards_and_months_of_a_ledger_without_rows_for_them_get_these_when_it_is
 def test_a_document_that_somebody_wrote_and_signed_anew_is_named(
     path: Path, key: SigningKey, change: dict[str, Any], found: str
 ) -> None:
-    tamper(path, "")
-    with closing(apsw.Connection(str(path))) as connection:
+    with unguarded(path) as connection:
         query = "SELECT document FROM documents WHERE number = '2026-12-0001'"
         ((document,),) = connection.execute(query).fetchall()
         text = json.dumps({**json.loads(str(document)), **change})
@@ -353,4 +350,18 @@ def test_what_was_done_to_money_in_postgresql_is_named(
         for table in ("rate_cards", "closed_months", "documents"):
             connection.execute(f"ALTER TABLE dsfn.{table} DISABLE TRIGGER USER")
             connection.execute(f"UPDATE dsfn.{table} SET document = '{{}}'")
+            connection.execute(f"ALTER TABLE dsfn.{table} ENABLE TRIGGER USER")
     assert {problem.kind for problem in ledger.verify().problems} == {"card", "month", "document"}
+
+
+@pytest.mark.parametrize(
+    ("rotated", "found"), [("2027-02-01", set()), ("2027-01-04", {"document"})]
+)
+def test_a_key_that_was_given_up_vouches_for_what_was_issued_before_and_nothing_else(
+    path: Path, key: SigningKey, tmp_path: Path, rotated: str, found: set[str]
+) -> None:
+    next_key = SigningKey.open(tmp_path / "next.pem")
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.rotate(key, next_key, at_us(rotated))
+    # The credit note is of January 5.
+    assert kinds(path, Evidence(frozenset({next_key.public_key}))) == found

@@ -324,3 +324,43 @@ def test_the_database_itself_refuses_to_change_what_is_there(
         with pytest.raises(psycopg.errors.RaiseException, match="never changed"):
             other.execute(statement)
     assert list(postgres_ledger.between(*FOREVER)) == [make_usage()]
+
+
+UNGUARDED = {
+    "dropped": "DROP TRIGGER entries_are_never_changed ON entries",
+    "disabled": "ALTER TABLE entries DISABLE TRIGGER USER",
+    "on replicas alone": "ALTER TABLE entries ENABLE REPLICA TRIGGER entries_are_never_changed",
+    "for deletions alone": """
+        CREATE OR REPLACE TRIGGER entries_are_never_changed BEFORE DELETE ON entries
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('the ledger')""",
+}
+
+
+@pytest.mark.parametrize("statement", UNGUARDED.values(), ids=UNGUARDED)
+def test_a_check_tells_that_the_database_refuses_changes_no_more(
+    postgres_ledger: PostgresLedger, database: str, make_usage: MakeUsage, statement: str
+) -> None:
+    postgres_ledger.post([make_usage()])
+    assert postgres_ledger.verify().problems == ()
+    with psycopg.connect(database, options="-csearch_path=dsfn") as other:
+        other.execute(statement)
+    (problem,) = postgres_ledger.verify().problems
+    assert (problem.row, problem.kind) == (None, "unguarded")
+    assert "lets entries be changed" in problem.detail
+
+
+def test_a_check_tells_that_no_trigger_refuses_anything(
+    postgres_ledger: PostgresLedger, database: str
+) -> None:
+    with psycopg.connect(database, options="-csearch_path=dsfn") as other:
+        other.execute(
+            """CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF false THEN RAISE EXCEPTION '% is never changed', TG_ARGV[0]; END IF;
+                RETURN NULL;
+            END $$"""
+        )
+    named = {problem.detail.split()[3] for problem in postgres_ledger.verify().problems}
+    assert named == {
+        "entries", "checkpoints", "rate_cards", "closed_months", "documents", "prints",
+    }  # fmt: skip

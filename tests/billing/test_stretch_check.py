@@ -125,5 +125,6 @@ def test_all_chains_are_checked_by_several_processes_as_by_one(database: str) ->
             connection.execute(
                 "UPDATE dsfn.entries SET caller = 'x' WHERE (chain, seq) IN ((0, 30), (1, 2))"
             )
+            connection.execute("ALTER TABLE dsfn.entries ENABLE TRIGGER ALL")
         found = {(problem.row, problem.kind) for problem in verify(books, NO_EVIDENCE).problems}
     assert found == {(30, "changed"), (2, "changed")}

@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 import pytest
+from tampering import unguarded
 
 from dsfn.billing.canonical import row_hash
 from dsfn.billing.chain_check import MAX_PROBLEMS, read_row
@@ -112,17 +113,14 @@ def named(found: Verification) -> set[tuple[int | None, str]]:
 
 def tamper(path: Path, *statements: str) -> None:
     """What somebody does who may write the file and knows SQL."""
-    with closing(apsw.Connection(str(path))) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
-            connection.execute(f"DROP TRIGGER {name}")
+    with unguarded(path) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def forge(path: Path, change: Callable[[list[Entry]], list[Entry]]) -> None:
     """What somebody does who knows all of this: hashes, sums and balances are made anew."""
-    tamper(path)
-    with closing(apsw.Connection(str(path))) as connection:
+    with unguarded(path) as connection:
         rows = connection.execute("SELECT * FROM entries ORDER BY seq").fetchall()
         entries = change([read_row(values).entry for values in rows])
         for table in ("entries", "rollups", "accounts", "open_reservations"):
@@ -247,8 +245,8 @@ def test_a_tail_is_missed_when_the_checkpoints_were_cut_off_with_it(path: Path) 
 
 
 def test_a_row_that_was_changed_and_hashed_anew_is_named_with_its_successor(path: Path) -> None:
-    tamper(path, "UPDATE entries SET caller = 'x' WHERE seq = 5")
-    with closing(apsw.Connection(str(path))) as connection:
+    with unguarded(path) as connection:
+        connection.execute("UPDATE entries SET caller = 'x' WHERE seq = 5")
         rows: Any = connection.execute("SELECT * FROM entries ORDER BY seq").fetchall()
         before, row = read_row(rows[3]), read_row(rows[4])
         digest = row_hash(before.hash, 0, 5, row.entry)
@@ -382,3 +380,18 @@ def test_many_rows_are_checked_by_several_processes_as_by_one(tmp_path: Path) ->
     tamper(tmp_path / "ledger.db", "UPDATE entries SET busy_us = 0 WHERE seq IN (7001, 20000)")
     found = verify(books, Evidence())
     assert {(7001, "changed"), (20000, "changed")} <= named(found)
+
+
+def test_a_trigger_that_is_gone_or_refuses_nothing_is_named(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DROP TRIGGER checkpoints_are_never_deleted")
+        connection.execute("DROP TRIGGER entries_are_never_updated")
+        connection.execute(
+            "CREATE TRIGGER entries_are_never_updated BEFORE UPDATE ON entries BEGIN SELECT 1; END"
+        )
+    problems = verify(SqliteBooks(path), Evidence()).problems
+    assert {problem.kind for problem in problems} == {"unguarded"}
+    assert [problem.detail.split()[3] for problem in problems] == ["entries", "checkpoints"]
+    with closing(SqliteLedger(path)) as ledger:
+        # One that is missing is made anew by a node that starts.
+        assert [problem.detail.split()[3] for problem in ledger.verify().problems] == ["entries"]
