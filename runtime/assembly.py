@@ -47,6 +47,7 @@ from dsfn.runtime.notary.places import open_place
 from dsfn.runtime.outbox.cursors import Cursors
 from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
+from dsfn.runtime.replicas.caller import PoolCaller
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
@@ -120,19 +121,8 @@ def assemble(
     prices = prices_of(in_force, settings.limits, gpus.device_class)
     budgets = _budgets(connection, clock, writer, ledger, rates, prices, router, settings.tenant)
     meter = Meter(writer, ledger, budgets, leases)
-    invoker = Invoker(
-        registry,
-        pools,
-        blobs,
-        meter,
-        budgets,
-        in_force,
-        answers,
-        metrics,
-        timelines,
-        clock,
-        settings.limits,
-    )
+    caller = PoolCaller(pools, blobs, budgets, in_force, metrics, timelines, clock, settings.limits)
+    invoker = Invoker(registry, caller, meter, budgets, answers)
     runs = Engine(
         Surroundings(
             connection,

@@ -26,12 +26,12 @@ SERVING = "serving.knative.dev/v1"
 FUNCTION = "function"
 # Of the ServiceAccount that functions run as, which has no rights.
 FUNCTION_ACCOUNT = "dsfn-function"
+# A call waits so long for a replica at most, and what the function's own timeout comes to is
+# answered before Knative cuts the connection.
+BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 
 _PORT = 8080
 _DIGITS = 10
-# A call waits so long for a replica at most, and what the function's own timeout comes to is
-# answered before Knative cuts the connection.
-_BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 _TMP_BYTES = 2 << 30
 # Beside the snapshot: the bundle, and the packages of its requirements.
 _BUNDLE_BYTES = 8 << 30
@@ -89,7 +89,7 @@ def revision_name(service: str, template: Manifest) -> str:
 
 def _template(revision: Revision, document_digest: str, settings: ServiceSettings) -> Manifest:
     options = revision.options
-    timeout_s = ceil(options.timeout_s) + _BEYOND_TIMEOUT_S
+    timeout_s = ceil(options.timeout_s) + BEYOND_TIMEOUT_S
     return {
         "metadata": {
             "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},

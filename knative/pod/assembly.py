@@ -13,6 +13,7 @@ from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.front import Front
 from dsfn.knative.pod.http import HttpClient
 from dsfn.knative.pod.log import StandardOutput
+from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
 from dsfn.knative.pod.settings import PodSettings
@@ -32,6 +33,7 @@ from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import Call, Payer, Revision
+from dsfn.runtime.replicas.caller import PoolCaller
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.quarantine import Quarantine
@@ -134,30 +136,21 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     answers = Answers(connect(database, ""), blobs, clock)
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
     usage, rates = SentUsage(control, leases), CurrentRates(control)
-    invoker = Invoker(
-        revisions,
-        pools,
-        blobs,
-        usage,
-        Unlimited(),
-        rates.in_force,
-        answers,
-        Metrics(),
-        Timelines(),
-        clock,
-        limits,
-    )
+    purse, metrics = Unlimited(), Metrics()
+    caller = PoolCaller(pools, blobs, purse, rates.in_force, metrics, Timelines(), clock, limits)
+    invoker = Invoker(revisions, caller, usage, purse, answers)
     payer, function = Payer(settings.tenant), revision.function
     sink = _sink(settings)
     events = EventCalls(function, payer, invoker, clock, sink)
     front = Front(
         revisions.served,
         payer,
-        settings.api_key,
         invoker,
         rates,
         BodyReader(limits),
         events,
+        PlatformCalls(caller, revisions.served, usage, settings.api_key),
+        metrics,
         clock,
     )
     return Pod(
