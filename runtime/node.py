@@ -81,7 +81,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
         services.gpus.start()
         await services.gpus.check_named()
         services.meter.start()
-        services.pools.start()
+        services.serving.start()
         services.runs.start_serving()
         # All that the node before this one owed is in the ledger.
         ledger.close_leases()
@@ -101,7 +101,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.dispatcher.close()
             await services.runs.close()
             await services.tiers.close()
-            await services.pools.close()
+            await services.serving.close()
             await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
@@ -151,7 +151,7 @@ class NodeServer(SignalledServer):
 
     def _cut_off(self) -> None:
         """Ends what has not ended by itself, each with a word to whoever waits for it."""
-        self._services.pools.cut_off()
+        self._services.serving.cut_off()
         self._services.pipeline.cut_off()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -47,6 +47,7 @@ from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.precision import Precision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.soundness import Soundness
+from dsfn.runtime.serving import Tell
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.model import WorkflowRevision
@@ -118,6 +119,7 @@ class Pipeline:
     soundness: Soundness
     clock: Clock
     linker: Linker
+    bring_up: Callable[[Sequence[Revision], Tell], Awaitable[None]]
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -409,6 +411,10 @@ class Pipeline:
         modules = dict.fromkeys(m for d in deployed for m in d.revision.modules)
         if modules:
             await self.jobs.preload(source.environment, list(modules))
+        await self.bring_up(
+            [each.revision for each in deployed],
+            lambda function, message: report(Progress("publish", function, message)),
+        )
         done = self._register(deployed, workflows, report)
         captured = [
             each.revision.snapshot
