@@ -169,7 +169,7 @@ def assemble(
         settings=settings,
         clock=clock,
         life=Life(url, clock.now_us()),
-        access=Access(Keys(connection, clock), settings.tenant, settings.auth.required),
+        access=Access(Keys(connection, clock), settings.tenant, settings.auth.required, place.key),
         registry=registry,
         pipeline=_pipeline(
             settings,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsfn.billing.rates import RateCard
+from dsfn.runtime.access.access import new_local_key
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
@@ -43,12 +44,13 @@ class Around:
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place where functions run. `usage`: where the rows of its calls go, `post` those of the
-    calls of runs, which are written later."""
+    calls of runs, which are written later. `key`: with which it may ask the node for everything."""
 
     serving: Serving
     caller: Caller
     usage: UsageSink
     post: Post
+    key: str
 
 
 MakePlace = Callable[[Around], Place]
@@ -68,4 +70,4 @@ def on_this_node(around: Around) -> Place:
         clock,
         settings.limits,
     )
-    return Place(pools, caller, around.meter, around.meter.post_kept)
+    return Place(pools, caller, around.meter, around.meter.post_kept, new_local_key())

@@ -25,7 +25,8 @@ DEADLINE_S = 300.0
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """Where functions run. `api_key`: with which pods ask the control service, and are called by
-    it. `deadline_s`: how long a deployment waits for a function to become ready."""
+    it: "dsfn_local_" and what nobody guesses. `deadline_s`: how long a deployment waits for a
+    function to become ready."""
 
     services: ServiceSettings
     api_key: str = field(repr=False)
@@ -81,6 +82,6 @@ def on_a_cluster(
             around.clock,
         )
         serving = KnativeServing(around.registry, publisher, services)
-        return Place(serving, caller, PostedByPods(), posted_by_pods)
+        return Place(serving, caller, PostedByPods(), posted_by_pods, settings.api_key)
 
     return make_place

@@ -43,7 +43,9 @@ class ServiceSettings:
     """What the pods of all functions of a tenant have in common.
 
     `image`: the runtime's, in which no function's code is. `store`: where revisions, bundles and
-    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `control_url`: where usage is told.
+    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `blobs`: where the control service's
+    blobs are, "s3://BUCKET/PREFIX", or "" where calls cannot refer to any. `control_url`: where
+    usage is told.
     `secret`: the Secret whose keys are the rest of a pod's environment: DSFN_API_KEY, with which it
     asks the control service, AWS_ACCESS_KEY_ID and so on. "" for none.
     """
@@ -54,6 +56,7 @@ class ServiceSettings:
     control_url: str
     tenant: str = "default"
     secret: str = ""
+    blobs: str = ""
 
 
 def function_service(
@@ -121,6 +124,7 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             {"name": "DSFN_REVISION", "value": publication.digest},
             {"name": "DSFN_LIBRARIES", "value": ",".join(publication.libraries)},
             {"name": "DSFN_STORE", "value": settings.store},
+            {"name": "DSFN_BLOBS", "value": settings.blobs},
             {"name": "DSFN_CONTROL", "value": settings.control_url},
             {"name": "DSFN_TENANT", "value": settings.tenant},
             # Libraries keep caches at home.

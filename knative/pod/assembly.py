@@ -22,6 +22,7 @@ from dsfn.knative.pod.store import Store
 from dsfn.knative.pod.usage import SentUsage
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.bucket import BlobBucket
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -40,6 +41,7 @@ from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.tiers.copies import Copies
+from dsfn.runtime.tiers.opening import open_bucket
 from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.store import FileStore
 
@@ -131,7 +133,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         Quarantine(revisions, limits.max_failed_restores, snapshots.refetch),
     )
     pools = Pools(node, clock, revisions, starter)
-    blobs = BlobStore(data_dir / "blobs")
+    blobs = _blobs(settings)
     database = data_dir / "pod.db"
     answers = Answers(connect(database, ""), blobs, clock)
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
@@ -166,6 +168,15 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         Checkpointer(database),
         (control.client,) if sink is None else (control.client, sink.client),
     )
+
+
+def _blobs(settings: PodSettings) -> BlobStore:
+    """The blobs on the pod's disk, and those of the control service beyond it."""
+    root = settings.data_dir / "blobs"
+    if settings.blobs is None:
+        return BlobStore(root)
+    bucket = open_bucket(settings.blobs)
+    return BlobStore(root, BlobBucket(bucket, settings.limits.transfer_timeout_s))
 
 
 def _sink(settings: PodSettings) -> EventSink | None:
