@@ -22,7 +22,7 @@ from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.budgets.alerts import Alerts
 from dsfn.runtime.budgets.store import BudgetStore
-from dsfn.runtime.calling import Around, MakePlace, on_this_node
+from dsfn.runtime.calling import Around, MakePlace, Place, on_this_node
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -181,7 +181,7 @@ def assemble(
             gpus,
             tiers,
             soundness,
-            serving,
+            place,
         ),
         gpus=gpus,
         tiers=tiers,
@@ -317,7 +317,7 @@ def _pipeline(
     gpus: Gpus,
     tiers: SnapshotTiers,
     soundness: Soundness,
-    serving: Serving,
+    place: Place,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
@@ -329,7 +329,8 @@ def _pipeline(
         soundness,
         clock,
         Linker(registry, workflows),
-        serving.bring_up,
+        place.serving.bring_up,
+        place.has_gpus,
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
     )

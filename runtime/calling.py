@@ -44,13 +44,15 @@ class Around:
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place where functions run. `usage`: where the rows of its calls go, `post` those of the
-    calls of runs, which are written later. `key`: with which it may ask the node for everything."""
+    calls of runs, which are written later. `key`: with which it may ask the node for everything.
+    `has_gpus`: of its own, beside the node's."""
 
     serving: Serving
     caller: Caller
     usage: UsageSink
     post: Post
     key: str
+    has_gpus: bool = False
 
 
 MakePlace = Callable[[Around], Place]

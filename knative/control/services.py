@@ -82,6 +82,8 @@ def on_a_cluster(
             around.clock,
         )
         serving = KnativeServing(around.registry, publisher, services)
-        return Place(serving, caller, PostedByPods(), posted_by_pods, settings.api_key)
+        return Place(
+            serving, caller, PostedByPods(), posted_by_pods, settings.api_key, has_gpus=True
+        )
 
     return make_place

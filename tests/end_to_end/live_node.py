@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import apsw
@@ -32,6 +33,7 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
 _MARK = "DSFN_TEST_MARK"
+_UP = ("-m", "dsfn", "up")
 _INTERVALS = (
     "SELECT * FROM entries WHERE lease = ?1"
     " AND kind IN ('held', 'restore', 'idle') AND source = 'interval' ORDER BY seq"
@@ -285,6 +287,8 @@ def start_node(
         blobs=blobs,
         auth=auth,
         billing=billing,
+        program=_UP,
+        variables={},
         **limits,
     )
     return once_ready(node)
@@ -309,8 +313,8 @@ def launch(
     blobs: Table | None = None,
     auth: Table | None = None,
     billing: Table | None = None,
-    program: Sequence[str] = ("-m", "dsfn", "up"),
-    variables: Mapping[str, str] | None = None,
+    program: Sequence[str] = _UP,
+    variables: Mapping[str, str] = MappingProxyType({}),
     **limits: float,
 ) -> LiveNode:
     """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
@@ -340,7 +344,7 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment({**(variables or {}), _MARK: mark, "TMPDIR": str(place / "tmp")}),
+            env=environment({**variables, _MARK: mark, "TMPDIR": str(place / "tmp")}),
             start_new_session=True,
         )
     return LiveNode(place, mark, process)

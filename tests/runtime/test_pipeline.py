@@ -173,6 +173,15 @@ def test_what_cannot_be_brought_up_is_not_deployed(deployer: Deployer) -> None:
     assert not deployed.created
 
 
+def test_a_gpu_that_is_elsewhere_is_asked_for_there(deployer: Deployer) -> None:
+    source = WEIGHTS.replace("@dsfn.function", "@dsfn.function(gpu=1)")
+    deployer.refused(source, DefinitionError)
+    deployer.pipeline.has_gpus_elsewhere = True
+    (deployed,) = deployer.deploy(source)
+    assert deployed.revision.snapshot is None
+    assert "where its GPU is" in (deployed.revision.snapshot_reason or "")
+
+
 def test_a_plain_function_is_live_with_its_options_interface_and_triggers(
     deployer: Deployer,
 ) -> None:
