@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from dsfn.billing.usage import Usage
+from dsfn.functions.errors import UsageError
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.control.caller import ServiceCaller
 from dsfn.knative.control.function_services import FunctionServices
@@ -17,6 +18,7 @@ from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.manifests.platform import BROKER
 from dsfn.knative.manifests.trigger import DeadLetterSink
 from dsfn.knative.pod.store import Store
+from dsfn.runtime.access.access import is_local_key
 from dsfn.runtime.calling import Around, MakePlace, Place
 
 DEADLINE_S = 300.0
@@ -26,13 +28,17 @@ DEADLINE_S = 300.0
 class ClusterSettings:
     """Where functions run. `api_key`: with which pods ask the control service, and are called by
     it: "dsfn_local_" and what nobody guesses. `deadline_s`: how long a deployment waits for a
-    function to become ready."""
+    function to become ready. Raises `UsageError` for a key that begins otherwise."""
 
     services: ServiceSettings
     api_key: str = field(repr=False)
     broker: str = BROKER
     dead_letters: DeadLetterSink | None = None
     deadline_s: float = DEADLINE_S
+
+    def __post_init__(self) -> None:
+        if not is_local_key(self.api_key):
+            raise UsageError("The key of the control service must begin with dsfn_local_.")
 
 
 class PostedByPods:

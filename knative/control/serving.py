@@ -40,17 +40,17 @@ class KnativeServing:
     _pods: list[PodOf] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _keeper: asyncio.Task[None] | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
         """See `Serving`."""
-        self._keeper = asyncio.create_task(self._keep())
+        self._begin(self._keep())
 
     async def close(self) -> None:
         """See `Serving`: the pods stay."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut_off(self) -> None:
         """See `Serving`: calls run elsewhere, and end with their connections."""
@@ -81,7 +81,7 @@ class KnativeServing:
         """See `Serving`. What the cluster does not take in time is tried again later."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SHARE_S):
-                await asyncio.shield(asyncio.create_task(self._agree()))
+                await asyncio.shield(self._begin(self._agree()))
 
     def retire(self) -> None:
         """See `Serving`."""
@@ -128,6 +128,12 @@ class KnativeServing:
     async def verify(self, function: str) -> list[VerifiedReplica]:
         """See `Serving`. Raises `Conflict`."""
         raise Conflict("What is in the memory of pods is not looked at.", function=function)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _place(self, revisions: Sequence[Revision], placed: list[Placed]) -> None:
         for revision in revisions:

@@ -20,6 +20,11 @@ def new_local_key() -> str:
     return f"{_LOCAL.decode()}{secrets.token_hex(_SECRET_BYTES)}"
 
 
+def is_local_key(key: str) -> bool:
+    """Whether a key can be the local one."""
+    return key.startswith(_LOCAL.decode())
+
+
 @dataclass(eq=False, slots=True)
 class Access:
     """Finds out who makes a request (RFC 6750: `Authorization: Bearer KEY`).
