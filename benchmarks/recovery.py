@@ -121,11 +121,12 @@ def _round(node: Node, model: str, victim: str, right: int) -> tuple[float, floa
 
 
 def _settle(node: Node) -> None:
-    """Until there is an owner, and a worker with a context: what is measured is one fault."""
+    """Until there are an owner, its heir, and a worker with a context: what is measured is one
+    fault."""
     deadline_s = time.monotonic() + PATIENCE_S
-    while not ((memory := node.memory()) and memory["warm"][0]):
+    while not ((memory := node.memory()) and memory["heir_pid"] and memory["warm"][0]):
         if time.monotonic() > deadline_s:
-            raise RuntimeError(f"no owner and no warm worker after {PATIENCE_S:g} s")
+            raise RuntimeError(f"no owner, heir and warm worker after {PATIENCE_S:g} s")
         time.sleep(0.05)
 
 

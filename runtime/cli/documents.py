@@ -170,8 +170,8 @@ class LinkDocument(TypedDict):
 
 
 class MemoryDocument(TypedDict):
-    """What the memory owner (process `pid`, begun anew `restarts` times) holds; `warm` counts
-    for each GPU the spare workers that have a context."""
+    """What the memory owner (process `pid`, begun anew `restarts` times) holds; process `heir_pid`
+    takes over from it. `warm` counts for each GPU the spare workers that have a context."""
 
     arena_bytes: int
     arena_used_bytes: int
@@ -184,6 +184,7 @@ class MemoryDocument(TypedDict):
     devices: list[DeviceDocument]
     links: list[LinkDocument]
     pid: int
+    heir_pid: int | None
     restarts: int
     warm: list[int]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -17,30 +16,19 @@ from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.gpus.keeper import OwnerKeeper
 from dsfn.runtime.gpus.room import Room, occupied
 from dsfn.runtime.model import Revision
 from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.format import CPU, SlabEntry
 from dsfn.snapshots.owner.account import DeviceAccount
 from dsfn.snapshots.owner.control import OwnerControl
-from dsfn.snapshots.owner.errors import is_lasting, owner_lost
-from dsfn.snapshots.owner.linux import available_bytes
-from dsfn.snapshots.owner.messages import Start
+from dsfn.snapshots.owner.errors import is_lasting
 from dsfn.snapshots.reading import read_manifest
 
-# A machine whose owner cannot start (no driver, no memory) is tried again, ever more seldom.
-_RESTART_S = 0.1
-_RESTART_MAX_S = 30.0
-_OWNER_S = 60.0
 # An owner opens its devices first, in a second or two; what takes longer is the arena.
 _OPENED_S = 5.0
-# Its loop answers at once whatever its threads read, copy or freeze: one that leaves two questions
-# in a row unanswered hangs.
-_ASK_EVERY_S = 2.0
-_ANSWER_S = 5.0
-_MAX_UNANSWERED = 2
 _MAX_KNOWN = 10_000
-_LOG = logging.getLogger("dsfn.gpus")
 
 
 @dataclass(eq=False)
@@ -53,14 +41,11 @@ class Gpus:
     tenant: str
     patience_s: float
     rooms: list[Room] = field(init=False)
-    restarts: int = 0
+    keeper: OwnerKeeper = field(init=False)
     _arena: ArenaRoom = field(default_factory=ArenaRoom)
     _turns: list[asyncio.Lock] = field(init=False)
-    _owner: asyncio.Future[OwnerControl] | None = None
     _slabs: dict[Path, tuple[SlabEntry, ...]] = field(default_factory=dict)
     _classes: list[str] = field(init=False)
-    _fault: DsfnError | None = None
-    _keeper: asyncio.Task[None] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -68,6 +53,7 @@ class Gpus:
         self.rooms = [Room(number, self._account) for number in numbers]
         self._turns = [asyncio.Lock() for _ in numbers]
         self._classes = ["gpu" for _ in numbers]  # until the owner has said more
+        self.keeper = OwnerKeeper(self.all(), self.settings, self)
 
     def __bool__(self) -> bool:
         return bool(self.found.devices)
@@ -75,16 +61,15 @@ class Gpus:
     def start(self) -> None:
         """Starts the owner, and again whenever it has ended."""
         if self:
-            self._owner = asyncio.get_running_loop().create_future()
-            self._keeper = asyncio.create_task(self._keep())
+            self.keeper.start()
 
     async def check_named(self) -> None:
         """Returns once the devices that the configuration names, if it does, can be taken to be
         there. What is only short of memory goes on being tried. Raises why they are not there."""
-        if self._owner is None or self.settings.devices is None:
+        if self.settings.devices is None:
             return
-        await asyncio.wait({self._owner}, timeout=_OPENED_S)
-        fault = self._fault
+        await self.keeper.began(_OPENED_S)
+        fault = self.keeper.fault
         if fault is not None and is_lasting(fault):
             await self.close()
             reason = fault.message[:1].lower() + fault.message[1:]
@@ -92,11 +77,10 @@ class Gpus:
 
     async def close(self) -> None:
         """Ends the owner, and all its memory with it."""
-        if self._keeper is not None:
-            tasks = (self._keeper, *self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(self.keeper.close(), *tasks, return_exceptions=True)
 
     def all(self) -> tuple[Gpu, ...]:
         """Every GPU."""
@@ -199,7 +183,7 @@ class Gpus:
         """The holding's weights are on no GPU any more."""
         holding.present = False
         self.at_rest(holding)
-        if holding.started and self._keeper is not None:
+        if holding.started and self.keeper.running() is not None:
             self._spawn(self._settle(holding))
 
     async def freeze(self, holding: Holding, pid: int) -> None:
@@ -279,7 +263,7 @@ class Gpus:
 
     def device_class(self) -> str:
         """What this node's devices are billed as: its first GPU's name, or "cpu"."""
-        control = self._running()
+        control = self.keeper.running()
         classes = control.facts["device_classes"] if control is not None else []
         return str(classes[0]) if classes else "cpu"
 
@@ -289,28 +273,28 @@ class Gpus:
 
     async def report(self) -> dict[str, Any] | None:
         """Where every byte of the owner's memory is; None without an owner that answers."""
-        control = self._running()
+        control = self.keeper.running()
         if control is None:
             return None
         try:
             account = await control.account()
         except OwnerLost:
             return None
-        return {**account.to_document(), "pid": control.pid, "restarts": self.restarts}
+        return {
+            **account.to_document(),
+            "pid": control.pid,
+            "heir_pid": self.keeper.heir_pid,
+            "restarts": self.keeper.restarts,
+        }
 
     def why_no_owner(self) -> str | None:
         """Why `report` gives nothing; None without GPUs."""
         if not self:
             return None
-        if self._running() is not None:
+        if self.keeper.running() is not None:
             return "It does not answer."
-        return "It is being started." if self._fault is None else self._fault.message
-
-    def _running(self) -> OwnerControl | None:
-        owner = self._owner
-        if owner is None or not owner.done() or owner.exception() is not None:
-            return None
-        return owner.result()
+        fault = self.keeper.fault
+        return "It is being started." if fault is None else fault.message
 
     async def attach(self, worker: socket.socket, gpus: Sequence[Gpu]) -> None:
         """Has the owner serve the worker at the other end of `worker`. Raises `OwnerLost`."""
@@ -319,47 +303,18 @@ class Gpus:
 
     async def owner(self) -> OwnerControl:
         """The running owner. Raises why there is none: `OwnerLost`, `MemoryFull`, ..."""
-        assert self._owner is not None, "a node without GPUs has no owner"
-        if self._owner.done():
-            return self._owner.result()
-        try:
-            async with asyncio.timeout(_OWNER_S):
-                return await asyncio.shield(self._owner)
-        except TimeoutError:
-            raise self._fault or owner_lost("it does not start") from None
+        return await self.keeper.owner()
 
-    async def _keep(self) -> None:
-        pause_s = _RESTART_S
-        while True:
-            try:
-                control = await OwnerControl.start(self._start_message())
-            except DsfnError as fault:
-                is_new = self._fault is None or self._fault.message != fault.message
-                self._refuse(fault)
-                await asyncio.sleep(pause_s)
-                if is_new:
-                    _LOG.warning(
-                        "The memory owner cannot be started, and is tried again: %s", fault.message
-                    )
-                pause_s = min(_RESTART_MAX_S, 2 * pause_s)
-                continue
-            pause_s = _RESTART_S
-            watch = asyncio.create_task(_watch(control))
-            try:
-                self._announce(control)
-                reason = await asyncio.shield(control.lost)
-            finally:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
-                self._owner = asyncio.get_running_loop().create_future()
-                await control.stop()
-            _LOG.warning(
-                "The memory owner, process %d, is lost: %s. Another is started.",
-                control.pid,
-                reason,
-            )
-            self.restarts += 1
-            self._tell_holders()
+    def owner_began(self, owner: OwnerControl) -> None:
+        """See `Estate`."""
+        self._classes = [str(name) for name in owner.facts["device_classes"]]
+        self._arena.start_over()
+
+    def owner_ended(self) -> None:
+        """See `Estate`."""
+        for holding in {h for room in self.rooms for h in room.holdings}:
+            if holding.holder is not None:
+                holding.holder.owner_lost()
 
     def _slabs_of(self, directory: Path) -> tuple[SlabEntry, ...]:
         """The GPU slabs of a snapshot. A manifest takes milliseconds to read, which is as long as
@@ -384,38 +339,6 @@ class Gpus:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _start_message(self) -> Start:
-        arena_bytes = self.settings.arena_bytes
-        if arena_bytes is None:
-            arena_bytes = available_bytes() // 2
-        reserve_bytes = self.settings.reserve_bytes
-        devices = list(self.found.devices)
-        # The stand-in has a codec for its own tests: nobody's memory gets larger by it.
-        compress = all(name.startswith("cuda:") for name in devices)
-        return Start(0, arena_bytes, devices, reserve_bytes=reserve_bytes, compress=compress)
-
-    def _announce(self, control: OwnerControl) -> None:
-        assert self._owner is not None
-        if self.restarts or self._fault is not None:
-            _LOG.warning("The memory owner runs as process %d.", control.pid)
-        self._fault = None
-        self._classes = [str(name) for name in control.facts["device_classes"]]
-        self._arena.start_over()
-        self._owner.set_result(control)
-
-    def _refuse(self, fault: DsfnError) -> None:
-        """Whoever waits for an owner hears why there is none."""
-        self._fault = fault
-        waiting, self._owner = self._owner, asyncio.get_running_loop().create_future()
-        if waiting is not None and not waiting.done():
-            waiting.set_exception(fault)
-            waiting.exception()  # nobody may be waiting
-
-    def _tell_holders(self) -> None:
-        for holding in {h for room in self.rooms for h in room.holdings}:
-            if holding.holder is not None:
-                holding.holder.owner_lost()
-
     def _crowd(self, room: Room) -> tuple[int, int]:
         present = [holding for holding in room.holdings if holding.present]
         return len(present), sum(h.slab_bytes.get(room.index, 0) for h in present)
@@ -439,16 +362,3 @@ class Gpus:
 def _gone_while_it_waited() -> ReplicaLost:
     reason = "its process ended while it waited for room"
     return ReplicaLost(f"The replica has gone: {reason}.", reason=reason, retry_after_s=1)
-
-
-async def _watch(control: OwnerControl) -> None:
-    """Ends an owner that hangs."""
-    unanswered = 0
-    while unanswered < _MAX_UNANSWERED:
-        await asyncio.sleep(_ASK_EVERY_S)
-        try:
-            await control.account(_ANSWER_S)
-            unanswered = 0
-        except OwnerLost:
-            unanswered += 1
-    control.kill(f"it did not answer {_MAX_UNANSWERED} times, {_ANSWER_S:g} s each")

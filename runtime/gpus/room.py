@@ -70,7 +70,7 @@ class Room:
         """Freezes the coldest of those parked while their contexts add up to too much."""
         total_bytes = (await self._look()).total_bytes
         while True:
-            parked = [h for h in self.holdings if h.started and not h.present]
+            parked = [h for h in self.holdings if h.started and h.slab_bytes and not h.present]
             contexts_bytes = sum(holding.start_bytes for holding in parked)
             if contexts_bytes * MAX_CONTEXTS_SHARE <= total_bytes:
                 return

@@ -24,7 +24,6 @@ from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
     advise_huge_pages,
     available_bytes,
-    free_huge_page_bytes,
     map_memory,
     shared_huge_pages,
     touch,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _HOST_RESERVE_BYTES = 256 << 20
+_BLOCK_BYTES = 512  # what `st_blocks` counts
 _READ_BYTES = 32 << 20
 _HALF_LIFE_S = 600
 
@@ -45,28 +45,25 @@ Key = tuple[str, str]  # tenant, digest: tenants share no slab, not even an equa
 
 
 class HostMemory:
-    """Shared memory with a page behind every address. It lasts as long as the process.
+    """The memory of a `HostFile`, mapped, with a page behind every address. What others have
+    written into it stays. It lasts as long as the process.
 
     Raises `MemoryFull`.
     """
 
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = size_bytes + -size_bytes % HUGE_PAGE_BYTES
-        flags = os.MFD_CLOEXEC
-        if free_huge_page_bytes() >= self.size_bytes:
-            self.pages, flags = "hugetlb 2 MiB", flags | os.MFD_HUGETLB | os.MFD_HUGE_2MB
+    def __init__(self, fd: int) -> None:
+        file = os.fstat(fd)
+        self.size_bytes = file.st_size
+        if os.fstatvfs(fd).f_bsize == HUGE_PAGE_BYTES:
+            self.pages = "hugetlb 2 MiB"
         else:
             self.pages = "2 MiB on advice" if shared_huge_pages() else "4 KiB"
+            lacking_bytes = self.size_bytes - file.st_blocks * _BLOCK_BYTES
             free = available_bytes() - _HOST_RESERVE_BYTES
-            if free < self.size_bytes:
-                raise memory_full("host", self.size_bytes, max(0, free))
-        fd = os.memfd_create("dsfn-arena", flags)
-        try:
-            os.ftruncate(fd, self.size_bytes)
-            access = mmap.PROT_READ | mmap.PROT_WRITE
-            self.address = map_memory(0, self.size_bytes, access, mmap.MAP_SHARED, fd)
-        finally:
-            os.close(fd)
+            if lacking_bytes and free < lacking_bytes:
+                raise memory_full("host", lacking_bytes, max(0, free))
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        self.address = map_memory(0, self.size_bytes, access, mmap.MAP_SHARED, fd)
         advise_huge_pages(self.address, self.size_bytes)
         try:
             touch(self.address, self.size_bytes)

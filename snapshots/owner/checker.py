@@ -10,6 +10,7 @@ from threading import Event
 from dsfn.functions.errors import DsfnError, SnapshotError
 from dsfn.snapshots.owner.arena import ArenaSlab, HostMemory
 from dsfn.snapshots.owner.device import Device, Granule
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.pieces import cut
 
 _PIECE_BYTES = 32 << 20
@@ -65,7 +66,8 @@ class Checker:
     def _memory(self, device: Device) -> HostMemory:
         """Taken with the first: most owners never get one."""
         if self._bounce is None:
-            bounce = HostMemory(_PIECE_BYTES)
+            with HostFile(_PIECE_BYTES) as file:
+                bounce = HostMemory(file.fd)
             device.register(bounce.address, bounce.size_bytes)
             self._bounce = bounce
         return self._bounce

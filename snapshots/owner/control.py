@@ -17,6 +17,7 @@ from dsfn.functions.errors import BadMessage, from_document
 from dsfn.snapshots.format import CPU
 from dsfn.snapshots.owner.account import Account, CodingAccount, SlabAccount
 from dsfn.snapshots.owner.errors import owner_lost, why_lost
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import (
     Connect,
     Done,
@@ -56,8 +57,9 @@ class OwnerControl:
         asyncio.get_running_loop().add_reader(connection, self._receive)
 
     @classmethod
-    async def start(cls, request: Start) -> OwnerControl:
-        """Starts an owner; `facts` is then what it says of itself (see `Start`).
+    async def start(cls, request: Start, arena: HostFile) -> OwnerControl:
+        """Starts an owner of the memory `arena`, which may have been another's before; `facts` is
+        then what it says of itself (see `Start`).
 
         `request.id` does not matter. Raises `MemoryFull`, `DeviceFault`, `UsageError`,
         `OwnerLost`.
@@ -72,7 +74,7 @@ class OwnerControl:
         ours.setblocking(False)
         control = cls(process, ours)
         try:
-            control.facts = await control._ask(request, _START_S)
+            control.facts = await control._ask(request, _START_S, [arena.fd])
         except BaseException:  # it goes on; the process must not stay behind
             await control.stop()
             raise

@@ -1,7 +1,7 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
-    node -> owner     Start, Load, Evict, Connect (+ a worker's socket), Trim, Freeze, Thaw, Query,
-                      Slabs, Inspect
+    node -> owner     Start (+ the arena's file), Load, Evict, Connect (+ a worker's socket), Trim,
+                      Freeze, Thaw, Query, Slabs, Inspect
     owner -> node     Done, Failed
     worker -> owner   Map, Check, Release
     owner -> worker   Granules (+ their descriptors), Checked, Released, Failed
@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Start(Message):
-    """The first message: take an arena of `arena_bytes` and the `devices`.
+    """The first message: take the arena, whose `HostFile` comes along, and the `devices`.
 
     A device is "cuda:INDEX", or "host:BYTES:BYTES_PER_S", a stand-in that needs no GPU.
     GPU memory comes in granules of `granule_sizes`: few for a large slab, since each has to be
@@ -44,7 +44,6 @@ class Start(Message):
     [str], "codec": its name, or "none, because ..."}.
     """
 
-    arena_bytes: int
     devices: list[str]
     granule_sizes: list[int] = field(default_factory=lambda: [1 << 30, 256 << 20, 64 << 20])
     piece_bytes: int = 32 << 20

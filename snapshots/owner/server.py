@@ -120,16 +120,18 @@ class Owner:
         self._workers.discard(worker)
 
     def _begin(self) -> bool:
-        message, _ = receive(self._node)
-        if not isinstance(message, Start):
+        message, descriptors = receive(self._node)
+        if not (isinstance(message, Start) and len(descriptors) == 1):
             return False
         try:
-            self._parts = start(message)
+            self._parts = start(message, *descriptors)
             self._freezers = tuple(map(freezer_for, message.devices))
             self.neighbours = self._parts.neighbours(self.post)
         except DsfnError as error:
             self._answer(Failed(message.id, error.to_document()))
             return False
+        finally:
+            close_all(descriptors)
         if self._parts.compression is not None:
             arena, pool = self._parts.arena, self._parts.pools[0]
             self._coding = Coding(arena, pool, self._parts.compression, self.post)

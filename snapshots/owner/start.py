@@ -52,13 +52,13 @@ class Parts:
         }
 
 
-def start(message: Start) -> Parts:
-    """Raises `MemoryFull`, `DeviceFault` and `UsageError`."""
-    if not (message.arena_bytes and message.piece_bytes):
-        raise UsageError("Arena and pieces need more than 0 bytes.")
+def start(message: Start, arena: int) -> Parts:
+    """Raises `MemoryFull`, `DeviceFault` and `UsageError`. `arena`: the file of its memory."""
+    if message.piece_bytes <= 0:
+        raise UsageError("Pieces need more than 0 bytes.")
     devices = tuple(open_device(name) for name in message.devices)
     began_ns = perf_counter_ns()
-    memory = HostMemory(message.arena_bytes)
+    memory = HostMemory(arena)
     touched_ns = perf_counter_ns()
     if devices:
         # Portable: what one device has registered is pinned for all of them.

@@ -17,6 +17,7 @@ from dsfn.snapshots.cpu import CpuMemory
 from dsfn.snapshots.memory import Arrival, Slab
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.owner.space import HostSpace
@@ -43,9 +44,9 @@ def starved(directory: Path, state: Mapping[str, object]) -> Restored:
 @contextmanager
 def owned(device: str, *directories: Path, patience_s: float = 20) -> Iterator[Owned]:
     """A memory owner of `device`, a stand-in, that holds these snapshots."""
-    with asyncio.Runner() as loop:
+    with asyncio.Runner() as loop, HostFile(128 * MIB) as arena:
         control = loop.run(
-            OwnerControl.start(Start(0, 128 * MIB, [device], [4 * MIB], MIB, reserve_bytes=0))
+            OwnerControl.start(Start(0, [device], [4 * MIB], MIB, reserve_bytes=0), arena)
         )
         try:
             for directory in directories:

@@ -15,6 +15,7 @@ from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.owner.account import Account, CodingAccount
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.memory import OwnedMemory
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.owner.space import HostSpace
@@ -36,10 +37,9 @@ async def running_owner(
     compress: bool = False,
 ) -> AsyncIterator[OwnerControl]:
     """An owner of these devices, ended at the end."""
-    request = Start(
-        0, arena_bytes, [*devices], [granule_bytes], piece_bytes, reserve_bytes, compress
-    )
-    control = await OwnerControl.start(request)
+    request = Start(0, [*devices], [granule_bytes], piece_bytes, reserve_bytes, compress)
+    with HostFile(arena_bytes) as arena:
+        control = await OwnerControl.start(request, arena)
     try:
         yield control
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dsfn.snapshots.capture import capture
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.memory import Memory
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.verify import verify
@@ -204,9 +206,11 @@ def test_a_coded_slab_comes_over_two_links_to_each_device(tmp_path: Path) -> Non
 
 def test_pieces_that_no_codec_can_have_are_refused() -> None:
     async def scenario() -> None:
-        with pytest.raises(UsageError, match="coded"):
-            await OwnerControl.start(Start(0, MIB, [FAST], piece_bytes=100_000, compress=True))
-        control = await OwnerControl.start(Start(0, MIB, [FAST], piece_bytes=100_000))
+        plain = Start(0, [FAST], piece_bytes=100_000)
+        with HostFile(MIB) as arena:
+            with pytest.raises(UsageError, match="coded"):
+                await OwnerControl.start(replace(plain, compress=True), arena)
+            control = await OwnerControl.start(plain, arena)
         assert control.facts["codec"] == "none, because nobody asked for it"
         await control.stop()
 

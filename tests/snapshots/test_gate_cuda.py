@@ -20,6 +20,7 @@ from dsfn.snapshots.cuda import CudaMemory
 from dsfn.snapshots.gate import gated
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.restore import Restored, restore
 from dsfn.snapshots.starving import StarvingMemory
@@ -38,8 +39,8 @@ def given() -> torch.Tensor:
 def starving(tmp_path: Path) -> Iterator[Restored]:
     """A chain of layers, none of whose bytes is there."""
     directory = written(tmp_path / "a")
-    with asyncio.Runner() as loop:
-        control = loop.run(OwnerControl.start(Start(0, 256 * MIB, ["cuda:0"], [64 * MIB])))
+    with asyncio.Runner() as loop, HostFile(256 * MIB) as arena:
+        control = loop.run(OwnerControl.start(Start(0, ["cuda:0"], [64 * MIB]), arena))
         try:
             loop.run(control.load(TENANT, directory))
             client = OwnerClient(loop.run(control.connect(TENANT)), patience_s=20)

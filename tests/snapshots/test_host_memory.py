@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dsfn.snapshots.owner.arena import HostMemory
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.linux import HUGE_PAGE_BYTES
 
 SIZE_BYTES = 32 << 20
@@ -19,14 +20,16 @@ SET_ASIDE = Path("/proc/sys/vm/nr_hugepages")
 
 ARENA = f"""
 from dsfn.snapshots.owner.arena import HostMemory
-memory = HostMemory({SIZE_BYTES})
+from dsfn.snapshots.owner.hostfile import HostFile
+memory = HostMemory(HostFile({SIZE_BYTES}).fd)
 memory.bytes_at(0, {SIZE_BYTES})[:] = bytes({SIZE_BYTES})
 print(memory.pages)
 """
 
 
 def test_whoever_writes_into_it_waits_for_no_page() -> None:
-    memory = HostMemory(SIZE_BYTES)
+    with HostFile(SIZE_BYTES) as file:
+        memory = HostMemory(file.fd)
     view = memory.bytes_at(0, SIZE_BYTES)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for start in range(0, SIZE_BYTES, PAGE_BYTES):

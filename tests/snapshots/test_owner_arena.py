@@ -29,6 +29,7 @@ from dsfn.functions.errors import (
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import slab_file
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.owner.ranges import Ranges
 from dsfn.snapshots.reading import read_manifest
@@ -58,8 +59,8 @@ def test_an_arena_that_is_too_small_refuses_and_has_room_after_an_eviction(tmp_p
 
 def test_an_arena_larger_than_the_machine_is_refused() -> None:
     async def scenario() -> None:
-        with pytest.raises(MemoryFull) as refusal:
-            await OwnerControl.start(Start(0, 1 << 50, []))
+        with pytest.raises(MemoryFull) as refusal, HostFile(1 << 50) as arena:
+            await OwnerControl.start(Start(0, []), arena)
         assert refusal.value.fields["what"] == "host"
 
     run(scenario)

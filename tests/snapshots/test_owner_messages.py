@@ -25,6 +25,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import Map, Message, Start, decode, encode
 from dsfn.snapshots.restore import restore
 
@@ -73,8 +74,9 @@ def test_the_owner_imports_no_torch() -> None:
 
 def test_a_device_that_there_is_not_is_refused() -> None:
     async def scenario() -> None:
-        for name in ("host:1", "cuda:x", "tpu:0"):
-            with pytest.raises(UsageError, match="There is no device"):
-                await OwnerControl.start(Start(0, MIB, [name]))
+        with HostFile(MIB) as arena:
+            for name in ("host:1", "cuda:x", "tpu:0"):
+                with pytest.raises(UsageError, match="There is no device"):
+                    await OwnerControl.start(Start(0, [name]), arena)
 
     run(scenario)

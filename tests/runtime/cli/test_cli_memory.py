@@ -58,6 +58,7 @@ def test_the_parts_of_a_gpus_memory_are_all_of_it(device: DeviceDocument, words:
         "devices": [device],
         "links": [],
         "pid": 1,
+        "heir_pid": 2,
         "restarts": 0,
         "warm": [0],
     }

@@ -17,6 +17,7 @@ from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Capture, Gpu
 from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import Start
 
 Spawn = Callable[..., Worker]
@@ -72,9 +73,9 @@ def arriving(
     job = Capture(str(bundle), "app.py", "model", str(staging), {}, gpus=GPUS)
     captured = spawn().job(job).json()
     assert captured["captured"], captured
-    with asyncio.Runner() as loop:
+    with asyncio.Runner() as loop, HostFile(32 * MIB) as arena:
         control = loop.run(
-            OwnerControl.start(Start(0, 32 * MIB, [DEVICE], [4 * MIB], MIB, reserve_bytes=0))
+            OwnerControl.start(Start(0, [DEVICE], [4 * MIB], MIB, reserve_bytes=0), arena)
         )
         try:
             loop.run(control.load(TENANT, staging))

@@ -1,0 +1,217 @@
+"""Keeps a memory owner alive, and an heir beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dsfn.functions.errors import DsfnError, OwnerLost
+from dsfn.runtime.config import GpuSettings
+from dsfn.runtime.gpus.heir import Heir
+from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.worker.messages import Gpu
+from dsfn.snapshots.owner.control import OwnerControl
+from dsfn.snapshots.owner.errors import owner_lost
+from dsfn.snapshots.owner.hostfile import HostFile
+from dsfn.snapshots.owner.linux import available_bytes
+from dsfn.snapshots.owner.messages import Start
+
+# A machine whose owner cannot start (no driver, no memory) is tried again, ever more seldom.
+_RESTART_S = 0.1
+_RESTART_MAX_S = 30.0
+_OWNER_S = 60.0
+# What the first calls wait for comes before what is there in case of need.
+_HEIR_AFTER_S = 2.0
+# Its loop answers at once whatever its threads read, copy or freeze: one that leaves two questions
+# in a row unanswered hangs.
+_ASK_EVERY_S = 2.0
+_ANSWER_S = 5.0
+_MAX_UNANSWERED = 2
+_LOG = logging.getLogger("dsfn.gpus")
+
+
+class Estate(Protocol):
+    """The GPUs, as whoever keeps their owner sees them."""
+
+    def owner_began(self, owner: OwnerControl) -> None:
+        """There is an owner, with an empty arena."""
+
+    def owner_ended(self) -> None:
+        """What the owner held has gone with it."""
+
+    def add(self, holding: Holding) -> None:
+        """Counts in what has begun to hold memory on its own."""
+
+    def forget(self, holding: Holding) -> None:
+        """Its process has gone."""
+
+    async def has_room_to_spare(self, gpu: Gpu) -> bool:
+        """Whether one more context fits and as much again stays free. Raises `OwnerLost`."""
+
+
+@dataclass(eq=False)
+class OwnerKeeper:
+    """Starts an owner of `gpus`, and again whenever it has ended: the heir takes over, if there is
+    one. Both have the arena's memory mapped and registered, and a context on each GPU."""
+
+    gpus: Sequence[Gpu]
+    settings: GpuSettings
+    estate: Estate
+    restarts: int = 0
+    fault: DsfnError | None = None
+    _owner: asyncio.Future[OwnerControl] | None = None
+    _heir: Heir | None = None
+    _task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins; a node without GPUs never does."""
+        self._owner = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Ends the owner and the heir, and all their memory with them."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def began(self, timeout_s: float) -> None:
+        """Returns once an owner has begun or has failed to, or after this time."""
+        if self._owner is not None:
+            await asyncio.wait({self._owner}, timeout=timeout_s)
+
+    @property
+    def heir_pid(self) -> int | None:
+        """The heir's process, if there is one now."""
+        heir = self._heir
+        return heir.control.pid if heir is not None and heir.is_alive else None
+
+    def running(self) -> OwnerControl | None:
+        """The owner, if there is one now."""
+        owner = self._owner
+        if owner is None or not owner.done() or owner.exception() is not None:
+            return None
+        return owner.result()
+
+    async def owner(self) -> OwnerControl:
+        """The running owner. Raises why there is none: `OwnerLost`, `MemoryFull`, ..."""
+        assert self._owner is not None, "a node without GPUs has no owner"
+        if self._owner.done():
+            return self._owner.result()
+        try:
+            async with asyncio.timeout(_OWNER_S):
+                return await asyncio.shield(self._owner)
+        except TimeoutError:
+            raise self.fault or owner_lost("it does not start") from None
+
+    async def _keep(self) -> None:
+        arena_bytes = self.settings.arena_bytes
+        with HostFile(available_bytes() // 2 if arena_bytes is None else arena_bytes) as arena:
+            try:
+                while True:
+                    await self._reign(await self._next(arena), arena)
+            finally:
+                await self._disinherit()
+
+    async def _next(self, arena: HostFile) -> OwnerControl:
+        """The heir, or an owner that is started."""
+        heir, self._heir = self._heir, None
+        if heir is not None:
+            self.estate.forget(heir.holding)
+            if heir.is_alive:
+                return heir.control
+            await heir.control.stop()
+        pause_s = _RESTART_S
+        while True:
+            try:
+                return await OwnerControl.start(self._message(), arena)
+            except DsfnError as fault:
+                is_new = self.fault is None or self.fault.message != fault.message
+                self._refuse(fault)
+                await asyncio.sleep(pause_s)
+                if is_new:
+                    _LOG.warning(
+                        "The memory owner cannot be started, and is tried again: %s", fault.message
+                    )
+                pause_s = min(_RESTART_MAX_S, 2 * pause_s)
+
+    async def _reign(self, control: OwnerControl, arena: HostFile) -> None:
+        """Returns when the owner is lost."""
+        beside = [asyncio.create_task(each) for each in (_watch(control), self._raise_heirs(arena))]
+        try:
+            self._announce(control)
+            reason = await asyncio.shield(control.lost)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            self._owner = asyncio.get_running_loop().create_future()
+            # With its process goes what it was still writing into the arena.
+            await control.stop()
+        _LOG.warning(
+            "The memory owner, process %d, is lost: %s. Another is started.", control.pid, reason
+        )
+        self.restarts += 1
+        self.estate.owner_ended()
+
+    async def _raise_heirs(self, arena: HostFile) -> None:
+        """Has an heir whenever the GPUs have room for one."""
+        pause_s = _HEIR_AFTER_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(_RESTART_MAX_S, 2 * pause_s)
+            try:
+                if not all([await self.estate.has_room_to_spare(gpu) for gpu in self.gpus]):
+                    continue
+                control = await OwnerControl.start(self._message(), arena)
+            except DsfnError:
+                continue  # whoever needs an owner starts one, and says what fails
+            context_bytes = self.settings.context_bytes
+            heir = Heir(control, Holding(tuple(self.gpus), {}, context_bytes, started=True))
+            heir.holding.holder = self._heir = heir
+            self.estate.add(heir.holding)
+            await asyncio.shield(control.lost)
+            await self._disinherit()
+
+    async def _disinherit(self) -> None:
+        heir, self._heir = self._heir, None
+        if heir is not None:
+            self.estate.forget(heir.holding)
+            await heir.control.stop()
+
+    def _message(self) -> Start:
+        devices = [gpu.spec for gpu in self.gpus]
+        # The stand-in has a codec for its own tests: nobody's memory gets larger by it.
+        compress = all(name.startswith("cuda:") for name in devices)
+        return Start(0, devices, reserve_bytes=self.settings.reserve_bytes, compress=compress)
+
+    def _announce(self, control: OwnerControl) -> None:
+        assert self._owner is not None
+        if self.restarts or self.fault is not None:
+            _LOG.warning("The memory owner runs as process %d.", control.pid)
+        self.fault = None
+        self.estate.owner_began(control)
+        self._owner.set_result(control)
+
+    def _refuse(self, fault: DsfnError) -> None:
+        """Whoever waits for an owner hears why there is none."""
+        self.fault = fault
+        waiting, self._owner = self._owner, asyncio.get_running_loop().create_future()
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(fault)
+            waiting.exception()  # nobody may be waiting
+
+
+async def _watch(control: OwnerControl) -> None:
+    """Ends an owner that hangs."""
+    unanswered = 0
+    while unanswered < _MAX_UNANSWERED:
+        await asyncio.sleep(_ASK_EVERY_S)
+        try:
+            await control.account(_ANSWER_S)
+            unanswered = 0
+        except OwnerLost:
+            unanswered += 1
+    control.kill(f"it did not answer {_MAX_UNANSWERED} times, {_ANSWER_S:g} s each")
