@@ -44,29 +44,42 @@ def cluster(store: TestStore, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def control(
+def start_control(
     cluster: ActingCluster,
     store: TestStore,
     s3: S3Server,
     tmp_path_factory: pytest.TempPathFactory,
     require: Callable[[str, str], None],
-) -> Iterator[LiveNode]:
+) -> Callable[[], LiveNode]:
+    """Starts the control service, each time with the same data and at the same port."""
     require("kubernetes", "pip install 'dsfn[knative]'")
+    place, port = tmp_path_factory.mktemp("control-service"), free_port()
     program = str(Path(__file__).parent / "control_program.py")
     told = ("--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY)
-    control = launch(
-        tmp_path_factory.mktemp("control-service"),
-        port=free_port(),
-        blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
-        program=(program, *told),
-        variables={
-            **store.variables,
-            "KUBECONFIG": str(cluster.kubeconfig),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-    )
+    variables = {
+        **store.variables,
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+    def start() -> LiveNode:
+        control = launch(
+            place,
+            port=port,
+            blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
+            program=(program, *told),
+            variables=variables,
+        )
+        return once_ready(control)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def control(start_control: Callable[[], LiveNode]) -> Iterator[LiveNode]:
+    control = start_control()
     try:
-        once_ready(control).deploy(BOTH)
+        control.deploy(BOTH)
         yield control
         assert control.stop() == 0, control.log
     finally:
@@ -289,3 +302,19 @@ def test_a_pod_that_is_asked_itself_is_billed_once(
     answer = httpx.post(hosts[f"shout{HOST}"], content="me", headers=TEXT)
     assert answer.text == "ME"
     assert len(control.rows_of(answer.headers["dsfn-invocation-id"])) == 1
+
+
+def test_a_control_service_that_starts_again_finds_what_serves(
+    cluster: ActingCluster, control: LiveNode, start_control: Callable[[], LiveNode]
+) -> None:
+    assert control.stop() == 0, control.log
+    pods = set(cluster.pods)
+    again = start_control()
+    try:
+        assert again.value("measure", text="four") == 4
+        eventually(lambda: again.describe("shout")["url"].endswith(".example.com"), "the URL")
+        eventually(lambda: "ready" in again.states("shout"), "the pods to be counted")
+        assert set(cluster.pods) == pods
+        assert again.stop() == 0, again.log
+    finally:
+        again.end()
