@@ -22,6 +22,7 @@ from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.budgets.alerts import Alerts
 from dsfn.runtime.budgets.store import BudgetStore
+from dsfn.runtime.calling import Around, MakePlace, Place, on_this_node
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -49,11 +50,11 @@ from dsfn.runtime.outbox.outbox import Outbox, Sender
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs
 from dsfn.runtime.replicas.launcher import Launcher
-from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter as ReplicaStarter
 from dsfn.runtime.services import Life, Services
+from dsfn.runtime.serving import Serving
 from dsfn.runtime.tiers.catalogue import Catalogue
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.tiers.disk import Disk
@@ -82,7 +83,12 @@ BLOB_OWNERS = (blobs_of_answers, blobs_of_deliveries, blobs_of_cached_results, b
 
 
 def assemble(
-    settings: Settings, url: str, clock: Clock, connection: apsw.Connection, ledger: Ledger
+    settings: Settings,
+    url: str,
+    clock: Clock,
+    connection: apsw.Connection,
+    ledger: Ledger,
+    make_place: MakePlace = on_this_node,
 ) -> Services:
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
     data_dir = settings.data_dir
@@ -102,7 +108,7 @@ def assemble(
     gpus = Gpus(found, settings.gpu, settings.tenant, patience_s)
     launcher = Launcher(settings.limits.spares, bool(gpus))
     leases = Leases(clock, new_call_id, gpus.class_of)
-    tiers = _tiers(settings, clock, connection, registry, lambda: pools.snapshots())
+    tiers = _tiers(settings, clock, connection, registry, lambda: serving.snapshots())
     tiers.promote = gpus.promote
     tiers.above = lambda digest: gpus.tiers_of(data_dir / "snapshots" / digest)
     gpus.keep(tiers.records.pinned)
@@ -111,7 +117,6 @@ def assemble(
     replicas = ReplicaStarter(
         settings, leases, environments, launcher, gpus, tiers, logs, soundness, quarantine
     )
-    pools = Pools(settings, clock, registry, replicas)
     answers, metrics, timelines = Answers(connection, blobs, clock), Metrics(), Timelines()
     queue, results = Queue(connection, blobs, clock), ResultCache(connection, clock)
     workflows = WorkflowRegistry(connection, clock)
@@ -120,19 +125,23 @@ def assemble(
     prices = prices_of(in_force, settings.limits, gpus.device_class)
     budgets = _budgets(connection, clock, writer, ledger, rates, prices, router, settings.tenant)
     meter = Meter(writer, ledger, budgets, leases)
-    invoker = Invoker(
-        registry,
-        pools,
-        blobs,
-        meter,
-        budgets,
-        in_force,
-        answers,
-        metrics,
-        timelines,
-        clock,
-        settings.limits,
+    place = make_place(
+        Around(
+            settings,
+            clock,
+            registry,
+            replicas,
+            tiers,
+            blobs,
+            budgets,
+            meter,
+            in_force,
+            metrics,
+            timelines,
+        )
     )
+    serving = place.serving
+    invoker = Invoker(registry, place.caller, place.usage, budgets, answers)
     runs = Engine(
         Surroundings(
             connection,
@@ -143,7 +152,7 @@ def assemble(
             invoker.run,
             registry.revision,
             workflows.revision,
-            meter.post_kept,
+            place.post,
             lambda rows: post_apart(ledger, [alone(row) for row in rows]),
             prices,
             new_call_id,
@@ -155,12 +164,12 @@ def assemble(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
     outbox = _outbox(settings, connection, ledger)
-    metrics.watch(lambda: _gauges(pools, queue, runs, outbox, notary))
+    metrics.watch(lambda: _gauges(serving, quarantine, queue, runs, outbox, notary))
     return Services(
         settings=settings,
         clock=clock,
         life=Life(url, clock.now_us()),
-        access=Access(Keys(connection, clock), settings.tenant, settings.auth.required),
+        access=Access(Keys(connection, clock), settings.tenant, settings.auth.required, place.key),
         registry=registry,
         pipeline=_pipeline(
             settings,
@@ -172,12 +181,13 @@ def assemble(
             gpus,
             tiers,
             soundness,
+            place,
         ),
         gpus=gpus,
         tiers=tiers,
         catalogue=Catalogue(tiers, registry),
         environments=environments,
-        pools=pools,
+        serving=serving,
         invoker=invoker,
         bodies=BodyReader(settings.limits),
         blobs=blobs,
@@ -203,7 +213,7 @@ def assemble(
                 runs.store.prune,
                 workflows.prune,
                 owners.prune,
-                lambda: _release(registry, pools),
+                lambda: _release(registry, serving),
             ),
         ),
         workflows=workflows,
@@ -228,10 +238,10 @@ def assemble(
     )
 
 
-def _release(registry: Registry, pools: Pools) -> int:
+def _release(registry: Registry, serving: Serving) -> int:
     """Lets go of revisions that runs were pinned to, once none is; how many were forgotten."""
     forgotten = registry.release()
-    pools.reconcile()
+    serving.retire()
     return forgotten
 
 
@@ -307,6 +317,7 @@ def _pipeline(
     gpus: Gpus,
     tiers: SnapshotTiers,
     soundness: Soundness,
+    place: Place,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
@@ -318,16 +329,25 @@ def _pipeline(
         soundness,
         clock,
         Linker(registry, workflows),
+        place.serving.bring_up,
+        place.has_gpus,
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
     )
 
 
-def _gauges(pools: Pools, queue: Queue, runs: Engine, outbox: Outbox, notary: Notary) -> Gauges:
+def _gauges(
+    serving: Serving,
+    quarantine: Quarantine,
+    queue: Queue,
+    runs: Engine,
+    outbox: Outbox,
+    notary: Notary,
+) -> Gauges:
     return Gauges(
-        replicas=pools.counts(),
-        queued_calls=pools.queue_depths(),
-        failed_restores=pools.starter.quarantine.failed_restores,
+        replicas=serving.counts(),
+        queued_calls=serving.queue_depths(),
+        failed_restores=quarantine.failed_restores,
         events_queued=queue.queued_count(),
         events_dead=queue.dead_count(),
         runs_under_way=runs.under_way(),

@@ -97,6 +97,11 @@ class Phases:
         """Whether the call waited for a replica to start or to be restored."""
         return self.start_us > 0 or self.restore_us > 0
 
+    @property
+    def total_us(self) -> int:
+        """The whole wait."""
+        return self.queue_us + self.start_us + self.restore_us + self.execute_us
+
     def durations_us(self) -> dict[str, int]:
         """Every phase by its name, in the order of time, and after it its parts."""
         found: dict[str, int] = {}
@@ -110,6 +115,16 @@ class Phases:
         """The phases as a `Server-Timing` header (milliseconds, as the W3C has it)."""
         durations = self.durations_us().items()
         return ", ".join(f"{name};dur={duration / 1000:.3f}" for name, duration in durations)
+
+    @classmethod
+    def from_server_timing(cls, header: str) -> Phases:
+        """Reads back what `server_timing` wrote. Raises `ValueError` for anything else."""
+        found: dict[str, int] = {}
+        for metric in header.split(", ") if header else ():
+            name, _, duration_ms = metric.partition(";dur=")
+            found[name] = round(float(duration_ms) * 1000)
+        whole = {attribute: found.pop(name, 0) for name, attribute in _PHASES}
+        return cls(**whole, parts=tuple(found.items()))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Phases:

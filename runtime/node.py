@@ -15,6 +15,7 @@ import uvloop
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.assembly import assemble
+from dsfn.runtime.calling import MakePlace, on_this_node
 from dsfn.runtime.clock import SystemClock, rfc3339
 from dsfn.runtime.config import Settings
 from dsfn.runtime.data_directory import DataDirectory
@@ -25,8 +26,11 @@ from dsfn.runtime.services import Services
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 
 
-def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls.
+def run_node(
+    settings: Settings, on_ready: Callable[[str], None], make_place: MakePlace = on_this_node
+) -> None:
+    """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls. Functions
+    run where `make_place` says.
 
     Raises `UsageError` when the data directory is in use or the port is taken, and `DeviceFault`
     when a device that the configuration names is not there.
@@ -37,7 +41,7 @@ def run_node(settings: Settings, on_ready: Callable[[str], None]) -> None:
         with listener:
             # Every replica costs two and every client one.
             allow_many_descriptors()
-            uvloop.run(_serve(settings, directory, listener, on_ready))
+            uvloop.run(_serve(settings, directory, listener, on_ready, make_place))
     finally:
         directory.release()
 
@@ -47,11 +51,12 @@ async def _serve(
     directory: DataDirectory,
     listener: socket.socket,
     on_ready: Callable[[str], None],
+    make_place: MakePlace,
 ) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    async with _node(settings, url) as services:
+    async with _node(settings, url, make_place) as services:
         patience_s = settings.limits.shutdown_timeout_s
         config = server_config(build_app(services), settings.limits, patience_s)
 
@@ -68,20 +73,20 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
+async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIterator[Services]:
     """The parts of a node, recovered from what is stored, and stopped at the end."""
     database = settings.data_dir / "node.db"
     connection = connect(database, "")
     checkpointer = Checkpointer(database)
     ledger = open_ledger(settings)
     try:
-        services = assemble(settings, url, SystemClock(), connection, ledger)
+        services = assemble(settings, url, SystemClock(), connection, ledger, make_place)
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
         await services.gpus.check_named()
         services.meter.start()
-        services.pools.start()
+        services.serving.start()
         services.runs.start_serving()
         # All that the node before this one owed is in the ledger.
         ledger.close_leases()
@@ -101,7 +106,7 @@ async def _node(settings: Settings, url: str) -> AsyncIterator[Services]:
             await services.dispatcher.close()
             await services.runs.close()
             await services.tiers.close()
-            await services.pools.close()
+            await services.serving.close()
             await services.meter.close()
             await services.gpus.close()
             services.blobs.close()
@@ -151,7 +156,7 @@ class NodeServer(SignalledServer):
 
     def _cut_off(self) -> None:
         """Ends what has not ended by itself, each with a word to whoever waits for it."""
-        self._services.pools.cut_off()
+        self._services.serving.cut_off()
         self._services.pipeline.cut_off()
 
 

@@ -33,7 +33,7 @@ from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.outbox.outbox import Outbox
 from dsfn.runtime.registry import Registry
-from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.serving import Serving
 from dsfn.runtime.tiers.catalogue import Catalogue
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.timelines import Timelines
@@ -69,7 +69,7 @@ class Services:
     tiers: SnapshotTiers
     catalogue: Catalogue
     environments: Environments
-    pools: Pools
+    serving: Serving
     invoker: Invoker
     bodies: BodyReader
     blobs: BlobStore

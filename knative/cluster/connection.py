@@ -14,6 +14,7 @@ from dsfn.functions.errors import ClusterUnreachable, UsageError
 from dsfn.knative.cluster.refusals import one_line, refusal_of
 
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 _JSON = "application/json"
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0

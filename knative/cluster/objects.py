@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsfn.functions.errors import ClusterError, ClusterRefused, MissingKinds, NotFound
-from dsfn.knative.cluster.connection import APPLY, Cluster
+from dsfn.knative.cluster.connection import APPLY, MERGE, Cluster
 from dsfn.knative.manifests.words import Manifest
 
 FIELD_MANAGER = "dsfn"
@@ -67,6 +67,11 @@ class Objects:
             ) from error
         applied: Manifest = json.loads(answer)
         return applied
+
+    def change(self, manifest: Manifest, fields: Manifest) -> None:
+        """Changes these fields of the object that this names, and leaves the others."""
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        self.cluster.request("PATCH", self.path(manifest), query, fields, MERGE)
 
     def delete(self, manifest: Manifest) -> bool:
         """Deletes the object, after what it owns; whether there was one."""

@@ -19,6 +19,7 @@ from dsfn.knative.manifests.words import (
     labels,
     service_name,
 )
+from dsfn.knative.pod.document import Publication
 from dsfn.runtime.config import Limits
 from dsfn.runtime.model import Revision
 
@@ -26,12 +27,12 @@ SERVING = "serving.knative.dev/v1"
 FUNCTION = "function"
 # Of the ServiceAccount that functions run as, which has no rights.
 FUNCTION_ACCOUNT = "dsfn-function"
+# A call waits so long for a replica at most, and what the function's own timeout comes to is
+# answered before Knative cuts the connection.
+BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 
 _PORT = 8080
 _DIGITS = 10
-# A call waits so long for a replica at most, and what the function's own timeout comes to is
-# answered before Knative cuts the connection.
-_BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 _TMP_BYTES = 2 << 30
 # Beside the snapshot: the bundle, and the packages of its requirements.
 _BUNDLE_BYTES = 8 << 30
@@ -42,9 +43,11 @@ class ServiceSettings:
     """What the pods of all functions of a tenant have in common.
 
     `image`: the runtime's, in which no function's code is. `store`: where revisions, bundles and
-    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `control_url`: where usage is told.
-    `secret`: the Secret whose keys are the rest of a pod's environment (DSFN_API_KEY,
-    AWS_ACCESS_KEY_ID and so on), "" for none.
+    snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `blobs`: where the control service's
+    blobs are, "s3://BUCKET/PREFIX", or "" where calls cannot refer to any. `control_url`: where
+    usage is told.
+    `secret`: the Secret whose keys are the rest of a pod's environment: DSFN_API_KEY, with which it
+    asks the control service, AWS_ACCESS_KEY_ID and so on. "" for none.
     """
 
     namespace: str
@@ -53,21 +56,22 @@ class ServiceSettings:
     control_url: str
     tenant: str = "default"
     secret: str = ""
+    blobs: str = ""
 
 
 def function_service(
     revision: Revision,
-    document_digest: str,
+    publication: Publication,
     settings: ServiceSettings,
     traffic: tuple[Target, ...] = ALL_TO_LATEST,
 ) -> Manifest:
     """The Knative Service of a function, its newest revision being this one.
 
-    `document_digest`: under which the revision's document lies in the store. The same values give
-    the same revision's name, and others another, so that applying it twice changes nothing.
+    `publication`: what its pods find it by in the store. The same values give the same revision's
+    name, and others another, so that applying it twice changes nothing.
     """
     name = service_name(revision.function)
-    template = _template(revision, document_digest, settings)
+    template = _template(revision, publication, settings)
     template["metadata"]["name"] = revision_name(name, template)
     return {
         "apiVersion": SERVING,
@@ -87,9 +91,9 @@ def revision_name(service: str, template: Manifest) -> str:
     return f"{service}-{sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
-def _template(revision: Revision, document_digest: str, settings: ServiceSettings) -> Manifest:
+def _template(revision: Revision, publication: Publication, settings: ServiceSettings) -> Manifest:
     options = revision.options
-    timeout_s = ceil(options.timeout_s) + _BEYOND_TIMEOUT_S
+    timeout_s = ceil(options.timeout_s) + BEYOND_TIMEOUT_S
     return {
         "metadata": {
             "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},
@@ -103,22 +107,24 @@ def _template(revision: Revision, document_digest: str, settings: ServiceSetting
             "containerConcurrency": options.concurrency,
             "timeoutSeconds": timeout_s,
             "responseStartTimeoutSeconds": timeout_s,
-            "containers": [_container(revision, document_digest, settings)],
+            "containers": [_container(revision, publication, settings)],
             "volumes": _volumes(revision),
             **_placed(options.placement, revision.function),
         },
     }
 
 
-def _container(revision: Revision, document_digest: str, settings: ServiceSettings) -> Manifest:
+def _container(revision: Revision, publication: Publication, settings: ServiceSettings) -> Manifest:
     secret = settings.secret
     return {
         "name": FUNCTION,
         "image": settings.image,
         "ports": [{"name": "http1", "containerPort": _PORT}],
         "env": [
-            {"name": "DSFN_REVISION", "value": document_digest},
+            {"name": "DSFN_REVISION", "value": publication.digest},
+            {"name": "DSFN_LIBRARIES", "value": ",".join(publication.libraries)},
             {"name": "DSFN_STORE", "value": settings.store},
+            {"name": "DSFN_BLOBS", "value": settings.blobs},
             {"name": "DSFN_CONTROL", "value": settings.control_url},
             {"name": "DSFN_TENANT", "value": settings.tenant},
             # Libraries keep caches at home.

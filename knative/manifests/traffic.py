@@ -21,6 +21,11 @@ class Target:
 ALL_TO_LATEST = (Target(100),)
 
 
+def tag_of(revision: str) -> str:
+    """The tag of a Knative revision that dsfn has named: it can be called by itself."""
+    return f"r{revision.rpartition('-')[2]}"
+
+
 def traffic_of(targets: tuple[Target, ...]) -> list[Manifest]:
     """`spec.traffic` of a Knative Service. Raises `UsageError`."""
     if any(target.percent < 0 for target in targets) or sum(t.percent for t in targets) != 100:
@@ -28,10 +33,11 @@ def traffic_of(targets: tuple[Target, ...]) -> list[Manifest]:
     tags = [target.tag for target in targets if target.tag]
     if len(set(tags)) < len(tags) or any(len(tag) > MAX_TAG for tag in tags):
         raise UsageError(f"Tags of traffic must differ, and have at most {MAX_TAG} characters.")
-    return [_entry(target) for target in targets]
+    return [entry_of(target) for target in targets]
 
 
-def _entry(target: Target) -> Manifest:
+def entry_of(target: Target) -> Manifest:
+    """One entry of `spec.traffic`."""
     entry: Manifest = {"percent": target.percent, "latestRevision": target.revision is None}
     if target.revision is not None:
         entry["revisionName"] = target.revision

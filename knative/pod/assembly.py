@@ -13,6 +13,7 @@ from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.front import Front
 from dsfn.knative.pod.http import HttpClient
 from dsfn.knative.pod.log import StandardOutput
+from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
 from dsfn.knative.pod.settings import PodSettings
@@ -21,6 +22,7 @@ from dsfn.knative.pod.store import Store
 from dsfn.knative.pod.usage import SentUsage
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
+from dsfn.runtime.blobs.bucket import BlobBucket
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments
@@ -32,12 +34,14 @@ from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import Call, Payer, Revision
+from dsfn.runtime.replicas.caller import PoolCaller
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
 from dsfn.runtime.tiers.copies import Copies
+from dsfn.runtime.tiers.opening import open_bucket
 from dsfn.runtime.timelines import Timelines
 from dsfn.snapshots.store import FileStore
 
@@ -129,35 +133,26 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         Quarantine(revisions, limits.max_failed_restores, snapshots.refetch),
     )
     pools = Pools(node, clock, revisions, starter)
-    blobs = BlobStore(data_dir / "blobs")
+    blobs = _blobs(settings)
     database = data_dir / "pod.db"
     answers = Answers(connect(database, ""), blobs, clock)
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
     usage, rates = SentUsage(control, leases), CurrentRates(control)
-    invoker = Invoker(
-        revisions,
-        pools,
-        blobs,
-        usage,
-        Unlimited(),
-        rates.in_force,
-        answers,
-        Metrics(),
-        Timelines(),
-        clock,
-        limits,
-    )
+    purse, metrics = Unlimited(), Metrics()
+    caller = PoolCaller(pools, blobs, purse, rates.in_force, metrics, Timelines(), clock, limits)
+    invoker = Invoker(revisions, caller, usage, purse, answers)
     payer, function = Payer(settings.tenant), revision.function
     sink = _sink(settings)
     events = EventCalls(function, payer, invoker, clock, sink)
     front = Front(
         revisions.served,
         payer,
-        settings.api_key,
         invoker,
         rates,
         BodyReader(limits),
         events,
+        PlatformCalls(caller, revisions.served, usage, settings.api_key),
+        metrics,
         clock,
     )
     return Pod(
@@ -173,6 +168,15 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         Checkpointer(database),
         (control.client,) if sink is None else (control.client, sink.client),
     )
+
+
+def _blobs(settings: PodSettings) -> BlobStore:
+    """The blobs on the pod's disk, and those of the control service beyond it."""
+    root = settings.data_dir / "blobs"
+    if settings.blobs is None:
+        return BlobStore(root)
+    bucket = open_bucket(settings.blobs)
+    return BlobStore(root, BlobBucket(bucket, settings.limits.transfer_timeout_s))
 
 
 def _sink(settings: PodSettings) -> EventSink | None:

@@ -25,6 +25,14 @@ class Published:
     libraries: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a pod is to be told of a revision: `DSFN_REVISION` and `DSFN_LIBRARIES`."""
+
+    digest: str
+    libraries: tuple[str, ...]
+
+
 def document_of(published: Published) -> bytes:
     """The document of a published revision."""
     revision = published.revision

@@ -12,11 +12,13 @@ from starlette.types import Receive, Scope, Send
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.knative.pod.events import EventCalls
-from dsfn.knative.pod.platform import HEADER, as_said
+from dsfn.knative.pod.platform import HEADER
+from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.binding import BATCH_CONTENT_TYPE, event_of_request, events_of_request
 from dsfn.runtime.gateway.calls import ClientWatch, call_of, send_answer
+from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader, ClientGone, headers_of
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.model import Payer, Revision
@@ -32,11 +34,12 @@ class Front:
 
     revision: Revision
     payer: Payer
-    api_key: str
     invoker: Invoker
     rates: CurrentRates
     bodies: BodyReader
     events: EventCalls
+    platform: PlatformCalls
+    metrics: Metrics
     clock: Clock
     in_flight: int = 0
     served: int = 0
@@ -46,7 +49,7 @@ class Front:
         self._pages = {
             "/health/liveness": _ok,
             "/health/readiness": _ok,
-            "/metrics": self._metrics,
+            "/metrics": self._exposition,
             "/openapi.json": self._openapi,
         }
 
@@ -122,10 +125,13 @@ class Front:
         body: bytes,
     ) -> None:
         # What the control service calls with is a call, whatever it holds: it wants the result.
-        event = None if HEADER in headers else event_of_request(headers, body)
+        said = HEADER in headers
+        event = None if said else event_of_request(headers, body)
         name, now_us = self.revision.function, self.clock.now_us()
         call = call_of(call_id, name, self.payer, scope, headers, body, event, now_us)
-        call = as_said(call, headers, self.api_key)
+        if said:
+            await self.platform.answer(call, headers, scope, receive, send)
+            return
         if call.idempotency_key is not None:
             # A repeat must find its first answer, whether the client waited for it or not.
             await send_answer(send, await self.invoker.invoke(call), event, headers)
@@ -141,9 +147,9 @@ class Front:
             return response
         return problem_response(NotFound(f"There is nothing at {path}.", kind="path", name=path))
 
-    def _metrics(self, request: Request) -> Response:
+    def _exposition(self, request: Request) -> Response:
         """Prometheus exposition."""
-        text = self.invoker.metrics.exposition()
+        text = self.metrics.exposition()
         return Response(text, media_type="text/plain; version=0.0.4")
 
     def _openapi(self, request: Request) -> Response:

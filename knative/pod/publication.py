@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from dsfn.functions.errors import BundleError, NotFound, UsageError
 from dsfn.knative.pod.document import (
     MAX_DOCUMENT_BYTES,
+    Publication,
     Published,
     digest_of,
     document_of,
@@ -22,14 +23,6 @@ from dsfn.runtime.deploy.unpack import unpack
 from dsfn.runtime.model import Revision
 from dsfn.snapshots.store import FileStore
 from dsfn.snapshots.transfer import Transfer
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What a pod is to be told of a revision: `DSFN_REVISION` and `DSFN_LIBRARIES`."""
-
-    digest: str
-    libraries: tuple[str, ...]
 
 
 def publish(

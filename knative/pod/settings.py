@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
-from dsfn.runtime.config import Limits, SnapshotSettings
+from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
 from dsfn.runtime.libraries import LIBRARIES
 
 DEFAULT_DATA_DIR = "/dsfn"
@@ -24,7 +24,8 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 class PodSettings:
     """`revision`: the digest of its document in the `store`. `control`: the URL of the control
     service, `api_key` what it is asked with. `libraries`: what workers are born with,
-    None where the document must be asked. `sink`: where events that follow go, "" for back to
+    None where the document must be asked. `blobs`: where those of the control service are, which
+    calls refer to, None for nowhere. `sink`: where events that follow go, "" for back to
     whoever sent the first one; `overrides`: attributes that they get on their way there."""
 
     revision: str
@@ -33,6 +34,7 @@ class PodSettings:
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
     libraries: tuple[str, ...] | None = None
+    blobs: BlobSettings | None = None
     data_dir: Path = Path(DEFAULT_DATA_DIR)
     limits: Limits = LIMITS
     sink: str = ""
@@ -52,6 +54,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
         libraries=_libraries(environ.get("DSFN_LIBRARIES")),
+        blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
         sink=_url("K_SINK", environ.get("K_SINK", "")),
         overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
@@ -61,8 +64,15 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
 def store_settings(store: str, environ: Mapping[str, str]) -> SnapshotSettings:
     """A store by its URL; an S3 server that is not Amazon's is named as boto3 has it. Raises
     `UsageError`."""
-    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
-    return SnapshotSettings(store=store, endpoint_url=endpoint)
+    return SnapshotSettings(store=store, endpoint_url=_endpoint(environ))
+
+
+def _blobs(store: str, environ: Mapping[str, str]) -> BlobSettings | None:
+    return BlobSettings(store, _endpoint(environ)) if store else None
+
+
+def _endpoint(environ: Mapping[str, str]) -> str:
+    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

@@ -15,15 +15,21 @@ _LOCAL = b"dsfn_local_"
 _SECRET_BYTES = 32
 
 
-def _local_key() -> str:
+def new_local_key() -> str:
+    """A key that nobody has had."""
     return f"{_LOCAL.decode()}{secrets.token_hex(_SECRET_BYTES)}"
+
+
+def is_local_key(key: str) -> bool:
+    """Whether a key can be the local one."""
+    return key.startswith(_LOCAL.decode())
 
 
 @dataclass(eq=False, slots=True)
 class Access:
     """Finds out who makes a request (RFC 6750: `Authorization: Bearer KEY`).
 
-    `local_key` is made anew at each start, for whoever may read the node's data directory: it
+    `local_key` is for whoever may read the node's data directory, and for pods of a cluster: it
     stands for the configured `tenant` and may do everything, and so does a request without a key
     where none is `required`. A key that is given is always checked.
     """
@@ -31,7 +37,7 @@ class Access:
     keys: Keys
     tenant: str
     required: bool
-    local_key: str = field(default_factory=_local_key)
+    local_key: str = field(default_factory=new_local_key)
     _local_digest: bytes = b""
     _owner: Identity = field(init=False)
 

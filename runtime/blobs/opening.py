@@ -20,12 +20,13 @@ def open_blobs(settings: Settings) -> BlobStore:
     root = settings.data_dir / "blobs"
     if not settings.blobs.store:
         return BlobStore(root)
-    bucket = open_bucket(settings.blobs, _name_of_node(root))
+    bucket = open_bucket(settings.blobs, name_of_node(root))
     return BlobStore(root, BlobBucket(bucket, settings.limits.transfer_timeout_s))
 
 
-def _name_of_node(root: Path) -> str:
-    """What the node's folder in the bucket is called; made up the first time."""
+def name_of_node(root: Path) -> str:
+    """What the folder in the bucket is called of a node whose blobs are in `root`; made up the
+    first time."""
     path = root / "node"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)

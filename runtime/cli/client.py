@@ -41,8 +41,8 @@ from dsfn.runtime.cli.transport import (
     CALL_TIMEOUT_S,
     Transport,
     json_lines,
-    problem_error,
 )
+from dsfn.runtime.problem_reading import problem_error
 
 ShowProgress = Callable[[int, int], None]
 

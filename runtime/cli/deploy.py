@@ -14,8 +14,8 @@ from dsfn.functions.errors import DsfnError
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
-from dsfn.runtime.cli.transport import problem_error
 from dsfn.runtime.precision import Precision
+from dsfn.runtime.problem_reading import problem_error
 
 
 def deploy(

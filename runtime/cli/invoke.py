@@ -30,7 +30,8 @@ from dsfn.runtime.cli.output import complain, print_json, say, size
 from dsfn.runtime.cli.reply import Reply
 from dsfn.runtime.cli.request import CallRequest, event_options, request_from
 from dsfn.runtime.cli.result import Collected, collect_result, print_result, write_result
-from dsfn.runtime.cli.transport import CALL_TIMEOUT_S, problem_error
+from dsfn.runtime.cli.transport import CALL_TIMEOUT_S
+from dsfn.runtime.problem_reading import problem_error
 
 _POLL_MIN_S = 0.02
 _POLL_MAX_S = 1.0

@@ -17,7 +17,7 @@ from dsfn.functions.media import is_json
 from dsfn.runtime.cli.documents import ChargeDocument
 from dsfn.runtime.cli.output import complain, on_terminal, say
 from dsfn.runtime.cli.reply import Reply, charge_of
-from dsfn.runtime.cli.transport import problem_error
+from dsfn.runtime.problem_reading import problem_error
 
 EVENT_STREAM = "text/event-stream"
 

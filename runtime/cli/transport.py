@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, urlsplit
 
-from dsfn.functions.errors import DsfnError, Unavailable, UsageError, from_document
+from dsfn.functions.errors import DsfnError, Unavailable, UsageError
+from dsfn.runtime.problem_reading import problem_error
 
 if TYPE_CHECKING:
     import httpx
@@ -99,19 +100,6 @@ class Transport:
             raise Unavailable(
                 f"The connection to the node at {self._url} broke before the answer was complete."
             ) from error
-
-
-def problem_error(problem: Mapping[str, Any]) -> DsfnError:
-    """A problem document as its own class of error, its extension members as fields."""
-    slug = str(problem.get("type", "")).rpartition("/")[2]
-    known = ("type", "title", "status", "detail")
-    return from_document(
-        {
-            "error": "".join(word.capitalize() for word in slug.split("-")),
-            "message": problem.get("detail", "The node gave no reason."),
-            "fields": {k: v for k, v in problem.items() if k not in known},
-        }
-    )
 
 
 def _refusal(status: int, body: bytes) -> DsfnError:

@@ -45,9 +45,9 @@ from dsfn.runtime.cli.run_view import (
     workflow_lines,
 )
 from dsfn.runtime.cli.subscriptions import describe_filters
-from dsfn.runtime.cli.transport import problem_error
 from dsfn.runtime.cli.workflow_client import WorkflowClient
 from dsfn.runtime.cli.workflow_documents import WorkflowDocument
+from dsfn.runtime.problem_reading import problem_error
 
 
 class Format(StrEnum):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -47,6 +47,7 @@ from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.precision import Precision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.soundness import Soundness
+from dsfn.runtime.serving import Tell
 from dsfn.runtime.tiers.tiers import SnapshotTiers
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.model import WorkflowRevision
@@ -56,6 +57,7 @@ from dsfn.snapshots.store import FileStore
 MAX_WAITING = 4
 WAIT_TIMEOUT_S = 600.0
 _GONE = "The snapshot is gone or damaged."
+_ON_ITS_GPU = "Its setup() runs where its GPU is, whenever a replica starts."
 _NO_GOLDEN = "The output of the sample will not be compared after a restore:"
 
 Stage = Literal["environment", "discover", "check", "setup", "verify", "publish", "done"]
@@ -107,7 +109,8 @@ class _Draft:
 
 @dataclass(eq=False)
 class Pipeline:
-    """The deployments of a node, one at a time."""
+    """The deployments of a node, one at a time. `has_gpus_elsewhere`: functions run on other
+    machines, and what asks for a GPU gets it there; its memory cannot be captured here."""
 
     bundles: Path
     tiers: SnapshotTiers
@@ -118,6 +121,8 @@ class Pipeline:
     soundness: Soundness
     clock: Clock
     linker: Linker
+    bring_up: Callable[[Sequence[Revision], Tell], Awaitable[None]]
+    has_gpus_elsewhere: bool = False
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -258,7 +263,8 @@ class Pipeline:
             source = Source(bundle, entry, environment)
             report(Progress("discover", None, f"Importing {entry}."))
             found = await stages.discover(source)
-            _require_devices(found.functions, self.gpus.found)
+            if not self.has_gpus_elsewhere:
+                _require_devices(found.functions, self.gpus.found)
             asked = {r for each in found.functions for r in each.options.requirements}
             if asked <= wanted:
                 return source, found
@@ -309,8 +315,8 @@ class Pipeline:
 
     async def _platform(self, source: Source, options: Options) -> Platform:
         """What the function will run on. Raises as `Gpus.owner`."""
-        device_class = "cpu"
-        if options.gpu:
+        device_class = "gpu" if options.gpu else "cpu"
+        if options.gpu and not self.has_gpus_elsewhere:
             await self.gpus.owner()  # which knows its devices' names
             device_class = self.gpus.device_class()
         path = self.environments.search_path(source.environment.digest)
@@ -322,6 +328,8 @@ class Pipeline:
         """What `setup()` needs of a GPU nobody knows: it runs beside others, and alone if it
         finds too little. Raises `DeployError`, and `MemoryFull` when alone, too, it finds too
         little or the GPU cannot be had alone."""
+        if options.gpu and self.has_gpus_elsewhere:
+            return Captured(_ON_ITS_GPU)
         gpus = self.gpus.places(options.gpu)
         try:
             return await stages.capture(source, options, staging, gpus)
@@ -409,6 +417,10 @@ class Pipeline:
         modules = dict.fromkeys(m for d in deployed for m in d.revision.modules)
         if modules:
             await self.jobs.preload(source.environment, list(modules))
+        await self.bring_up(
+            [each.revision for each in deployed],
+            lambda function, message: report(Progress("publish", function, message)),
+        )
         done = self._register(deployed, workflows, report)
         captured = [
             each.revision.snapshot

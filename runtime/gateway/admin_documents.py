@@ -9,13 +9,14 @@ from starlette.requests import Request
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.model import Revision
 from dsfn.runtime.registry import FunctionRecord, HistoryEntry, Subscription
-from dsfn.runtime.replicas.pools import ReplicaView
 from dsfn.runtime.services import Services
+from dsfn.runtime.serving import ReplicaView
 
 
 def function_url(request: Request, name: str) -> str:
-    """Where to call a function, from where this request came."""
-    return f"{request.base_url}functions/{name}"
+    """Where to call a function: where it says itself, or from where this request came."""
+    services: Services = request.app.state.services
+    return services.serving.url(name) or f"{request.base_url}functions/{name}"
 
 
 def workflow_url(request: Request, name: str) -> str:
@@ -46,8 +47,8 @@ def summary_document(request: Request, record: FunctionRecord) -> dict[str, Any]
     return {
         "name": record.name,
         "revision": record.current.id,
-        "state": services.pools.state(record.name).value,
-        "replica_count": len(services.pools.replicas(record.name)),
+        "state": services.serving.state(record.name).value,
+        "replica_count": len(services.serving.replicas(record.name)),
         "url": function_url(request, record.name),
         "created_at": rfc3339(record.created_at_us),
     }
@@ -66,7 +67,7 @@ def function_document(request: Request, record: FunctionRecord) -> dict[str, Any
         "traffic": dict(record.traffic),
         "snapshot": snapshot_document(revision),
         "snapshot_reason": revision.snapshot_reason,
-        "replicas": [_replica_document(r) for r in services.pools.replicas(record.name)],
+        "replicas": [_replica_document(r) for r in services.serving.replicas(record.name)],
         "subscriptions": [subscription_document(s) for s in subscriptions],
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
@@ -64,17 +64,23 @@ def call_of(
 
 
 async def send_answer(
-    send: Send, answer: Answer, event: Event | None, headers: dict[bytes, bytes]
+    send: Send,
+    answer: Answer,
+    event: Event | None,
+    headers: dict[bytes, bytes],
+    more: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Sends the answer to a request with these headers; to one with an event, an event."""
+    """Sends the answer to a request with these headers; to one with an event, an event. `more`:
+    what the head of an answer to a plain request says, too."""
     if answer.stream is not None:
-        await _send_stream(send, answer, answer.stream)
+        await _send_stream(send, answer, answer.stream, more)
     elif event is not None:
         own_headers, own_body = answer_event(answer, event, headers)
         await send_whole(send, 200, [*answer_headers(answer), *own_headers], own_body)
     else:
         headers_out = answer_headers(answer)
         headers_out.append(_content_type(answer))
+        headers_out.extend(more)
         await send_whole(send, 200, headers_out, answer.body)
 
 
@@ -144,12 +150,18 @@ async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> 
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_stream(send: Send, answer: Answer, stream: AsyncGenerator[bytes, None]) -> None:
+async def _send_stream(
+    send: Send,
+    answer: Answer,
+    stream: AsyncGenerator[bytes, None],
+    more: Sequence[tuple[bytes, bytes]],
+) -> None:
     """Passes a stream on. What fails after the first byte can only cut it off; the reason is
     in the ledger and the metrics, and, for server-sent events, in a last event `error`."""
     headers = answer_headers(answer)
     headers.append(_content_type(answer))
     headers.append((b"cache-control", b"no-store"))
+    headers.extend(more)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     async with aclosing(stream):
         try:

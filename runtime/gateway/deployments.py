@@ -81,7 +81,7 @@ async def _steps(request: Request, data: bytes, entry: str) -> AsyncGenerator[by
         try:
             async for step in steps:
                 if step.stage == "done":
-                    services.pools.reconcile()
+                    await services.serving.reconcile()
                 yield ndjson_line(_step_document(request, step))
         except DsfnError as error:
             yield ndjson_line({"stage": "failed", "problem": problem_document(error)})

@@ -38,7 +38,7 @@ async def delete_function(request: Request) -> Response:
     """DELETE /functions/{name}."""
     services: Services = request.app.state.services
     services.registry.delete(request.path_params["name"])
-    services.pools.reconcile()
+    await services.serving.reconcile()
     return Response(status_code=204)
 
 
@@ -57,7 +57,7 @@ async def rollback(request: Request) -> Response:
     if target is not None and not isinstance(target, str):
         raise InvalidInput("The revision is an id, or null for the one before.", field="revision")
     revision = services.registry.rollback(name, target)
-    services.pools.reconcile()
+    await services.serving.reconcile()
     return JSONResponse({"name": name, "revision": revision.id})
 
 
@@ -69,7 +69,7 @@ async def set_traffic(request: Request) -> Response:
     if not isinstance(percents, dict):
         raise InvalidInput("The traffic is an object of percents by revision.", field="traffic")
     traffic = services.registry.set_traffic(name, percents)
-    services.pools.reconcile()
+    await services.serving.reconcile()
     return JSONResponse({"name": name, "traffic": dict(traffic)})
 
 
@@ -81,7 +81,7 @@ async def park(request: Request) -> Response:
     to = (await read_object(request, services.settings.limits)).get("to", ReplicaState.PARKED.value)
     if to not in ("parked", "frozen", "absent"):
         raise InvalidInput('`to` is "parked", "frozen" or "absent".', field="to")
-    count = await services.pools.rest(name, ReplicaState(to))
+    count = await services.serving.rest(name, ReplicaState(to))
     return JSONResponse({"name": name, "to": to, "replicas": count})
 
 

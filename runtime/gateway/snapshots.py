@@ -126,7 +126,7 @@ async def verify_replicas(request: Request) -> Response:
     name = services.registry.function(request.path_params["name"]).name
 
     async def work() -> dict[str, Any]:
-        return verified_replicas_document(name, await services.pools.verify(name))
+        return verified_replicas_document(name, await services.serving.verify(name))
 
     return progress_response(work(), tuple)
 

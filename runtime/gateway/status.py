@@ -35,7 +35,7 @@ async def status(request: Request) -> Response:
     """The node in one document."""
     services: Services = request.app.state.services
     replicas: Counter[str] = Counter()
-    for (_, state), number in services.pools.counts().items():
+    for (_, state), number in services.serving.counts().items():
         replicas[state] += number
     memory = await _memory(services)
     return JSONResponse(
@@ -61,7 +61,7 @@ async def status(request: Request) -> Response:
 async def _memory(services: Services) -> dict[str, Any] | None:
     """What the memory owner holds, and the spare workers that have a context already."""
     report = await services.gpus.report()
-    return None if report is None else {**report, "warm": services.pools.starter.warm.counts()}
+    return None if report is None else {**report, "warm": services.serving.spares()}
 
 
 async def metrics(request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,25 +20,16 @@ from dsfn.runtime.replicas.scaler import TICK_S
 from dsfn.runtime.replicas.starter import Starter, Watch
 from dsfn.runtime.replicas.verifying import VerifiedReplica, verify_replica
 from dsfn.runtime.revisions import Revisions
+from dsfn.runtime.serving import ReplicaView, Tell
 
 SHRINK_EVERY_S = 0.1
 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
-    """What `describe` shows of one replica."""
-
-    pid: int
-    revision: str
-    state: ReplicaState
-    idle_s: float
-
-
 @dataclass(eq=False)
 class Pools:
-    """The pools of a node by revision."""
+    """The pools of a node by revision: `Serving` on one machine."""
 
     settings: Settings
     clock: Clock
@@ -121,9 +112,15 @@ class Pools:
         live = (p.revision.snapshot for p in self._pools.values() if not p.is_empty())
         return frozenset(snapshot.digest for snapshot in live if snapshot is not None)
 
-    def reconcile(self) -> None:
-        """Makes the pools agree with the registry: retires revisions that serve no more and that
-        no run is pinned to."""
+    async def bring_up(self, revisions: Sequence[Revision], tell: Tell) -> None:
+        """See `Serving`. Replicas are started for calls, which have not come yet."""
+
+    async def reconcile(self) -> None:
+        """See `Serving`."""
+        self.retire()
+
+    def retire(self) -> None:
+        """See `Serving`: that are revisions that have no traffic and no run is pinned to."""
         needed = self._needed()
         for revision_id, pool in self._pools.items():
             pool.retired = revision_id not in needed
@@ -142,6 +139,14 @@ class Pools:
         after the other, so that the rest serve; see `verify_replica`."""
         # A replica that is being looked at must come back, whoever asked and has gone.
         return await asyncio.shield(self._track(self._verify_all(function)))
+
+    def url(self, function: str) -> str | None:
+        """See `Serving`: functions are called by the node."""
+        return None
+
+    def spares(self) -> list[int]:
+        """See `Serving`."""
+        return self.starter.warm.counts()
 
     def cut_off(self) -> None:
         """Ends every call that runs or waits, since the node will not wait for it any longer."""

@@ -17,6 +17,7 @@ from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.accounts import accounts
 from dsfn.knative.manifests.function import ServiceSettings, function_service
+from dsfn.knative.pod.document import Publication
 
 HELLO = os.environ.get("DSFN_TEST_HELLO_IMAGE", "ghcr.io/knative/helloworld-go:latest")
 GATEWAY = os.environ.get("DSFN_TEST_GATEWAY", "")
@@ -39,8 +40,8 @@ class LiveCluster:
         revision = replace(make_revision(2, name), options=Options(name, **options))
         settings = ServiceSettings(self.namespace, image, "file:///dsfn", "http://dsfn-control")
         if env is None:
-            return function_service(revision, "00" * 32, settings)
-        service = function_service(revision, "ff" * 32, settings)
+            return function_service(revision, Publication("00" * 32, ()), settings)
+        service = function_service(revision, Publication("ff" * 32, ()), settings)
         (container,) = service["spec"]["template"]["spec"]["containers"]
         container["env"] += [{"name": key, "value": value} for key, value in env.items()]
         return service

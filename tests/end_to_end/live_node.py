@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import apsw
@@ -32,6 +33,7 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
 _MARK = "DSFN_TEST_MARK"
+_UP = ("-m", "dsfn", "up")
 _INTERVALS = (
     "SELECT * FROM entries WHERE lease = ?1"
     " AND kind IN ('held', 'restore', 'idle') AND source = 'interval' ORDER BY seq"
@@ -285,8 +287,15 @@ def start_node(
         blobs=blobs,
         auth=auth,
         billing=billing,
+        program=_UP,
+        variables={},
         **limits,
     )
+    return once_ready(node)
+
+
+def once_ready(node: LiveNode) -> LiveNode:
+    """A node that was launched, once it takes calls."""
     try:
         eventually(lambda: _is_ready(node), "the node to take calls", START_TIMEOUT_S)
     except BaseException:
@@ -304,10 +313,13 @@ def launch(
     blobs: Table | None = None,
     auth: Table | None = None,
     billing: Table | None = None,
+    program: Sequence[str] = _UP,
+    variables: Mapping[str, str] = MappingProxyType({}),
     **limits: float,
 ) -> LiveNode:
     """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
-    tables say; without the first it uses no GPU."""
+    tables say; without the first it uses no GPU. `program`: what Python is to run as the node, with
+    these `variables`."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -328,11 +340,11 @@ def launch(
     mark = uuid.uuid4().hex
     with (place / "node.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dsfn", "up", "--port", str(port), "--data", str(data)],
+            [sys.executable, *program, "--port", str(port), "--data", str(data)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment({_MARK: mark, "TMPDIR": str(place / "tmp")}),
+            env=environment({**variables, _MARK: mark, "TMPDIR": str(place / "tmp")}),
             start_new_session=True,
         )
     return LiveNode(place, mark, process)

@@ -19,7 +19,8 @@ from ports import free_port
 from s3_server import CREDENTIALS, S3Server
 
 from dsfn.billing.sqlite import connect
-from dsfn.knative.pod.publication import Publication, publish
+from dsfn.knative.pod.document import Publication
+from dsfn.knative.pod.publication import publish
 from dsfn.knative.pod.settings import store_settings
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.clock import SystemClock

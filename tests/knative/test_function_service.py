@@ -14,6 +14,7 @@ from dsfn.functions.options import Options
 from dsfn.functions.placement import Placement
 from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.manifests.traffic import Target
+from dsfn.knative.pod.document import Publication
 from dsfn.runtime.model import Revision
 
 SETTINGS = ServiceSettings(
@@ -23,7 +24,7 @@ SETTINGS = ServiceSettings(
     control_url="http://dsfn-control",
     secret="functions",
 )
-DOCUMENT = "ab" * 32
+DOCUMENT = Publication("ab" * 32, ("torch", "numpy"))
 PLACEMENT = Placement(
     node_selector={"gpu.example/kind": "h100"},
     priority_class="interactive",
@@ -137,7 +138,8 @@ def test_the_pod_is_restricted() -> None:
 def test_the_pod_is_told_where_everything_is_and_no_secret() -> None:
     container = container_of()
     told = {each["name"]: each["value"] for each in container["env"]}
-    assert told["DSFN_REVISION"] == DOCUMENT
+    assert told["DSFN_REVISION"] == DOCUMENT.digest
+    assert told["DSFN_LIBRARIES"] == "torch,numpy"
     assert told["DSFN_STORE"] == "s3://models/prod"
     assert told["DSFN_CONTROL"] == "http://dsfn-control"
     assert told["DSFN_TENANT"] == "default"
@@ -145,14 +147,17 @@ def test_the_pod_is_told_where_everything_is_and_no_secret() -> None:
 
 
 def test_a_revisions_name_follows_from_what_it_is() -> None:
-    def name(document: str = DOCUMENT, image: str = "a/b:1", **options: Any) -> str:
+    def name(document: Publication = DOCUMENT, image: str = "a/b:1", **options: Any) -> str:
         settings = replace(SETTINGS, image=image)
         service = function_service(revision_of(**options), document, settings)
         found: str = service["spec"]["template"]["metadata"]["name"]
         return found
 
     assert name() == name()
-    assert len({name(), name("cd" * 32), name(image="a/b:2"), name(concurrency=2)}) == 4
+    assert (
+        len({name(), name(Publication("cd" * 32, ())), name(image="a/b:2"), name(concurrency=2)})
+        == 4
+    )
     assert name().startswith("echo-")
 
 

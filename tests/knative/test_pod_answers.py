@@ -39,7 +39,7 @@ def seen(answer: httpx.Response) -> tuple[int, Mapping[str, str], object]:
                 document[name] = bool(document[name])
         body: object = document
     elif answer.headers["content-type"].startswith("text/event-stream"):
-        body = re.sub(r'_(us|nano)": \d+', "", answer.text)
+        body = re.sub(r'(_(us|nano)": |dur=)[\d.]+', "", answer.text)
     else:
         body = answer.content
     return answer.status_code, headers, body

@@ -8,7 +8,7 @@ import pytest
 from live_node import LiveNode
 from live_pod import LivePod, StartPod
 
-from dsfn.knative.pod.platform import as_said, call_headers
+from dsfn.knative.pod.platform import Said, as_said, call_headers
 from dsfn.runtime.model import Call, Origin
 
 KEY = "key-of-the-platform"
@@ -53,10 +53,11 @@ def test_nobody_else_is_believed(pod: LivePod, authorization: str) -> None:
     )
 
 
-def test_all_of_it_comes_through() -> None:
-    sent = {k.encode(): v.encode() for k, v in call_headers(CALL, KEY).items()}
+@pytest.mark.parametrize("whole", [True, False])
+def test_all_of_it_comes_through(whole: bool) -> None:
+    sent = {k.encode(): v.encode() for k, v in call_headers(CALL, KEY, whole).items()}
     received = Call(id="1", function="shout", body=b"", content_type="text/plain")
-    assert as_said(received, sent, KEY) == CALL
+    assert as_said(received, sent, KEY) == Said(CALL, whole)
 
 
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"origin": {}}', json.dumps({"origin": None})])

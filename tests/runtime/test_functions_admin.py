@@ -32,7 +32,7 @@ from dsfn.runtime.logs import LogStore
 from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.registry import Registry
-from dsfn.runtime.replicas.pools import ReplicaView
+from dsfn.runtime.serving import ReplicaView
 
 FIRST, SECOND = make_revision(1), make_revision(2)
 BUNDLE = {"Content-Type": BUNDLE_CONTENT_TYPE}
@@ -49,7 +49,7 @@ SNAPSHOT = {
 
 
 class OneReplica:
-    """Pools in which every function has a replica."""
+    """What serves, where every function has a replica."""
 
     def __init__(self) -> None:
         self.reconciled = 0
@@ -60,7 +60,10 @@ class OneReplica:
     def state(self, function: str) -> ReplicaState:
         return ReplicaState.READY
 
-    def reconcile(self) -> None:
+    def url(self, function: str) -> str | None:
+        return None
+
+    async def reconcile(self) -> None:
         self.reconciled += 1
 
 
@@ -89,7 +92,7 @@ def services(tmp_path: Path) -> Iterator[SimpleNamespace]:
         blobs=BlobStore(tmp_path / "blobs"),
         owners=BlobOwners(connection, SystemClock()),
         logs=LogStore(tmp_path / "logs"),
-        pools=OneReplica(),
+        serving=OneReplica(),
     )
     connection.close()
 
@@ -150,12 +153,12 @@ def test_history_rollback_and_traffic(client: TestClient, services: SimpleNamesp
         (FIRST.id, 25),
     ]
     assert revisions[1]["snapshot"] == SNAPSHOT
-    assert services.pools.reconciled == 3
+    assert services.serving.reconciled == 3
 
 
 def test_a_deleted_function_is_gone(client: TestClient, services: SimpleNamespace) -> None:
     assert client.delete("/functions/echo").status_code == 204
-    assert services.pools.reconciled == 1
+    assert services.serving.reconciled == 1
     response = client.get("/functions/echo")
     assert response.status_code == 404
     assert response.json()["name"] == "echo"
@@ -225,7 +228,7 @@ def test_a_deployment_tells_each_step_and_its_result(
             },
         ],
     }
-    assert services.pools.reconciled == 1
+    assert services.serving.reconciled == 1
 
 
 def test_a_deployment_that_fails_ends_with_the_problem(
@@ -237,7 +240,7 @@ def test_a_deployment_that_fails_ends_with_the_problem(
     assert failed["stage"] == "failed"
     assert failed["problem"]["detail"] == "It does not compile."
     assert failed["problem"]["traceback"] == "line 1"
-    assert services.pools.reconciled == 0
+    assert services.serving.reconciled == 0
 
 
 def test_blobs_come_back_with_their_type(client: TestClient) -> None:

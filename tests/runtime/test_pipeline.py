@@ -22,6 +22,7 @@ from dsfn.functions.errors import (
     BundleError,
     DefinitionError,
     DsfnError,
+    NotReady,
     SetupError,
     SourceError,
     StorageFull,
@@ -36,10 +37,12 @@ from dsfn.runtime.deploy.jobs import JobResult, Jobs
 from dsfn.runtime.deploy.pipeline import Deployed, Pipeline, Progress
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.gpus import Gpus
+from dsfn.runtime.model import Revision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.jobs import Jobs as WorkerJobs
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.replicas.soundness import Soundness
+from dsfn.runtime.serving import Tell
 from dsfn.runtime.worker.messages import Capture, Gpu, Message
 from dsfn.runtime.workflows.linker import Linker
 from dsfn.runtime.workflows.registry import WorkflowRegistry
@@ -132,6 +135,10 @@ class Deployer:
         assert not [p for p in self.root.rglob(".staging-*")]
 
 
+async def no_need(revisions: Sequence[Revision], tell: Tell) -> None:
+    """Replicas are started for calls."""
+
+
 @pytest.fixture
 def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator[Deployer]:
     connection = connect(tmp_path / "node.db", "")
@@ -147,9 +154,32 @@ def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator
         soundness=Soundness(tmp_path / "snapshots", environments),
         clock=SystemClock(),
         linker=Linker(registry, WorkflowRegistry(connection, SystemClock())),
+        bring_up=no_need,
     )
     yield Deployer(loop, tmp_path, pipeline)
     connection.close()
+
+
+def test_what_cannot_be_brought_up_is_not_deployed(deployer: Deployer) -> None:
+    async def fail(revisions: Sequence[Revision], tell: Tell) -> None:
+        tell(revisions[0].function, "It is awaited.")
+        raise NotReady("Service echo is not ready: its image cannot be pulled.")
+
+    deployer.deploy(ECHO)
+    deployer.pipeline.bring_up = fail
+    deployer.refused(ECHO.replace("again", "once more"), NotReady)
+    deployer.pipeline.bring_up = no_need
+    (deployed,) = deployer.deploy(ECHO)
+    assert not deployed.created
+
+
+def test_a_gpu_that_is_elsewhere_is_asked_for_there(deployer: Deployer) -> None:
+    source = WEIGHTS.replace("@dsfn.function", "@dsfn.function(gpu=1)")
+    deployer.refused(source, DefinitionError)
+    deployer.pipeline.has_gpus_elsewhere = True
+    (deployed,) = deployer.deploy(source)
+    assert deployed.revision.snapshot is None
+    assert "where its GPU is" in (deployed.revision.snapshot_reason or "")
 
 
 def test_a_plain_function_is_live_with_its_options_interface_and_triggers(

@@ -11,7 +11,7 @@ import pytest
 
 from dsfn.functions.errors import DsfnError, HandlerRaised, Unavailable, UsageError
 from dsfn.runtime.cli.client import Client
-from dsfn.runtime.cli.transport import problem_error
+from dsfn.runtime.problem_reading import problem_error
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def pools(registry: Registry, tmp_path: Path) -> Pools:
 
 def retired(pools: Pools, revision: Revision) -> bool:
     pool: Pool = pools._pool(revision)
-    pools.reconcile()
+    pools.retire()
     return pool.retired
 
 

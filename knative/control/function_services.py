@@ -1,0 +1,129 @@
+"""The functions' Services and Triggers in the cluster: who gets calls, and what there is.
+
+The cluster itself is asked what Knative calls the revisions: they say whose they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.cluster.waiting import wait_ready
+from dsfn.knative.manifests.function import FUNCTION, SERVING
+from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
+from dsfn.knative.manifests.trigger import EVENTING, DeadLetterSink, trigger
+from dsfn.knative.manifests.words import (
+    COMPONENT,
+    FUNCTION_LABEL,
+    REVISION_ANNOTATION,
+    Manifest,
+    service_name,
+)
+from dsfn.runtime.events.outcomes import DEFAULT_POLICY
+from dsfn.runtime.model import Revision
+
+# How long a change of the traffic may take until it is waited for no longer.
+SHARE_S = 30.0
+_OURS = {"labelSelector": f"{COMPONENT}={FUNCTION}"}
+_REVISION_LABEL = "serving.knative.dev/revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Who gets the calls of a function. `current`: the revision whose triggers are the function's;
+    `targets`: what Knative calls each revision, with its percent; those with none are for calls
+    that name them."""
+
+    current: Revision
+    targets: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PodOf:
+    """A pod of a revision, by the revision's id."""
+
+    function: str
+    revision: str
+    is_ready: bool
+
+
+@dataclass(eq=False)
+class FunctionServices:
+    """What the cluster has of functions. `names`: what Knative calls revisions, by their ids;
+    `urls`: of the Services, by function. All calls block."""
+
+    objects: Objects
+    namespace: str
+    broker: str
+    dead_letters: DeadLetterSink | None
+    domain: str = "svc.cluster.local"
+    names: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Reads what is there. Raises `ClusterError`."""
+        found = sorted(
+            self.objects.list(SERVING, "Revision", self.namespace, _OURS),
+            key=lambda each: str(each["metadata"]["creationTimestamp"]),
+        )
+        for each in found:
+            revision = each["metadata"]["annotations"].get(REVISION_ANNOTATION, "")
+            self.names[revision] = str(each["metadata"]["name"])
+        for each in self.objects.list(SERVING, "Service", self.namespace, _OURS):
+            self.note(each["metadata"]["labels"].get(FUNCTION_LABEL, ""), each)
+
+    def address(self, revision: Revision) -> str:
+        """The URL at which a revision is called inside the cluster: its own, once it has one, or
+        that of its function."""
+        service = service_name(revision.function)
+        name = self.names.get(revision.id)
+        host = service if name is None else f"{tag_of(name)}-{service}"
+        return f"http://{host}.{self.namespace}.{self.domain}/"
+
+    def note(self, function: str, service: Manifest) -> None:
+        """Remembers where a function is called."""
+        self.urls[function] = str((service.get("status") or {}).get("url", ""))
+
+    def share(self, share: Share) -> None:
+        """Has calls and events be shared out so. Raises `ClusterError`, `NotFound`."""
+        function = share.current.function
+        targets = tuple(Target(percent, name, tag_of(name)) for name, percent in share.targets)
+        service = self._object(SERVING, "Service", function)
+        self.objects.change(service, {"spec": {"traffic": traffic_of(targets)}})
+        events = trigger(
+            share.current, self.namespace, self.broker, DEFAULT_POLICY, self.dead_letters
+        )
+        if events is None:
+            self.objects.delete(self._object(EVENTING, "Trigger", function))
+        else:
+            self.objects.apply(events)
+        self.note(function, wait_ready(self.objects, service, SHARE_S, lambda _: None))
+
+    def remove(self, function: str) -> None:
+        """Takes a function out of the cluster. Raises `ClusterError`."""
+        self.objects.delete(self._object(EVENTING, "Trigger", function))
+        self.objects.delete(self._object(SERVING, "Service", function))
+        self.urls.pop(function, None)
+
+    def pods(self) -> list[PodOf]:
+        """The functions' pods. Raises `ClusterError`."""
+        ids = {name: id_ for id_, name in self.names.items()}
+        found = []
+        for pod in self.objects.list("v1", "Pod", self.namespace, _OURS):
+            labels, metadata = pod["metadata"]["labels"], pod["metadata"]
+            if "deletionTimestamp" not in metadata:
+                name = labels.get(_REVISION_LABEL, "")
+                ready = _is_ready(pod.get("status") or {})
+                found.append(PodOf(labels.get(FUNCTION_LABEL, ""), ids.get(name, name), ready))
+        return found
+
+    def _object(self, api_version: str, kind: str, function: str) -> Manifest:
+        metadata = {"name": service_name(function), "namespace": self.namespace}
+        return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _is_ready(status: Mapping[str, object]) -> bool:
+    conditions = status.get("conditions") or []
+    assert isinstance(conditions, list)
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

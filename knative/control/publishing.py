@@ -1,0 +1,91 @@
+"""A revision's way into the cluster: to the store, then beside what serves, until it is ready.
+
+It takes no calls there before it is live. What serves goes on meanwhile, and after a failure all is
+as it was. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.cluster.waiting import wait_ready
+from dsfn.knative.manifests.function import ServiceSettings, function_service
+from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
+from dsfn.knative.manifests.words import Manifest
+from dsfn.knative.pod.publication import publish
+from dsfn.knative.pod.store import Store
+from dsfn.runtime.model import Revision
+from dsfn.snapshots.store import FileStore
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A revision that the cluster has been told of. `before`: the Service as it was, None where
+    there was none."""
+
+    revision: Revision
+    service: Manifest
+    before: Manifest | None
+
+    @property
+    def name(self) -> str:
+        """What Knative calls the revision."""
+        name: str = self.service["spec"]["template"]["metadata"]["name"]
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Publishes revisions of `bundles` and `snapshots` to the store and the cluster. `deadline_s`:
+    how long one may take to become ready."""
+
+    objects: Objects
+    store: Store
+    settings: ServiceSettings
+    bundles: Path
+    snapshots: FileStore
+    transfer_timeout_s: float
+    deadline_s: float
+
+    def place(self, revision: Revision) -> Placed:
+        """Has the cluster start a revision. Raises `StoreUnavailable`, `ClusterError`, and
+        `CorruptSnapshot`, `NotFound` for a snapshot that is damaged or gone."""
+        publication = publish(
+            revision, self.bundles, self.snapshots, self.store, self.transfer_timeout_s
+        )
+        service = function_service(revision, publication, self.settings)
+        before = self.objects.read(service)
+        placed = Placed(revision, service, before)
+        service["spec"]["traffic"] = _beside(before, placed.name)
+        self.objects.apply(service)
+        return placed
+
+    def wait(self, placed: Placed, tell: Callable[[str], None]) -> Manifest:
+        """The Service once the revision is ready. Raises `NotReady`, `ClusterUnreachable`."""
+        return wait_ready(self.objects, placed.service, self.deadline_s, tell)
+
+    def put_back(self, placed: Placed) -> None:
+        """Has the Service be as it was. Raises `ClusterError`."""
+        before = placed.before
+        if before is None:
+            self.objects.delete(placed.service)
+            return
+        spec = {name: before["spec"][name] for name in ("template", "traffic")}
+        metadata = placed.service["metadata"]
+        self.objects.apply({**placed.service, "metadata": metadata, "spec": spec})
+
+
+def _beside(before: Manifest | None, name: str) -> list[Manifest]:
+    """The traffic as it is, with a revision that gets none yet; all, where there is no other."""
+    if before is None:
+        return traffic_of((Target(100, name, tag_of(name)),))
+    traffic: list[Manifest] = before["spec"]["traffic"]
+    if any(each.get("revisionName") == name for each in traffic):
+        return traffic
+    return [
+        *traffic,
+        {"percent": 0, "latestRevision": False, "revisionName": name, "tag": tag_of(name)},
+    ]

@@ -1,0 +1,95 @@
+"""The control service's parts: a node's, with a cluster as the place where functions run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+from dsfn.billing.usage import Usage
+from dsfn.functions.errors import UsageError
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.control.caller import ServiceCaller
+from dsfn.knative.control.function_services import FunctionServices
+from dsfn.knative.control.publishing import Publisher
+from dsfn.knative.control.serving import KnativeServing
+from dsfn.knative.manifests.function import ServiceSettings
+from dsfn.knative.manifests.platform import BROKER
+from dsfn.knative.manifests.trigger import DeadLetterSink
+from dsfn.knative.pod.store import Store
+from dsfn.runtime.access.access import is_local_key
+from dsfn.runtime.calling import Around, MakePlace, Place
+
+DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Where functions run. `api_key`: with which pods ask the control service, and are called by
+    it: "dsfn_local_" and what nobody guesses. `deadline_s`: how long a deployment waits for a
+    function to become ready. Raises `UsageError` for a key that begins otherwise."""
+
+    services: ServiceSettings
+    api_key: str = field(repr=False)
+    broker: str = BROKER
+    dead_letters: DeadLetterSink | None = None
+    deadline_s: float = DEADLINE_S
+
+    def __post_init__(self) -> None:
+        if not is_local_key(self.api_key):
+            raise UsageError("The key of the control service must begin with dsfn_local_.")
+
+
+class PostedByPods:
+    """`UsageSink` of calls whose rows are on the books when they are told here."""
+
+    async def post(self, row: Usage, kept: bool = False) -> None:
+        """See `UsageSink`."""
+
+    def lost(self, row: Usage) -> None:
+        """See `UsageSink`."""
+
+
+def posted_by_pods(
+    rows: Sequence[Usage], done: Callable[[Sequence[Exception | None]], None]
+) -> None:
+    """`Post` of runs whose calls' rows are on the books."""
+    done([None] * len(rows))
+
+
+def on_a_cluster(
+    settings: ClusterSettings, objects: Objects, store: Store, client: httpx.AsyncClient
+) -> MakePlace:
+    """The place for `assemble`: functions run as Knative Services. `client` makes the calls."""
+
+    def make_place(around: Around) -> Place:
+        node = around.settings
+        publisher = Publisher(
+            objects,
+            store,
+            settings.services,
+            node.data_dir / "bundles",
+            around.tiers.disk.files,
+            node.limits.transfer_timeout_s,
+            settings.deadline_s,
+        )
+        services = FunctionServices(
+            objects, settings.services.namespace, settings.broker, settings.dead_letters
+        )
+        caller = ServiceCaller(
+            client,
+            services.address,
+            settings.api_key,
+            around.budgets,
+            around.in_force,
+            around.metrics,
+            around.timelines,
+            around.clock,
+        )
+        serving = KnativeServing(around.registry, publisher, services)
+        return Place(
+            serving, caller, PostedByPods(), posted_by_pods, settings.api_key, has_gpus=True
+        )
+
+    return make_place

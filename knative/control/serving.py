@@ -1,0 +1,227 @@
+"""`Serving` of a cluster: Knative has the pods, and is told what the registry says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.knative.control.function_services import SHARE_S, FunctionServices, PodOf, Share
+from dsfn.knative.control.publishing import Placed, Publisher
+from dsfn.runtime.model import ReplicaState, Revision
+from dsfn.runtime.registry import FunctionRecord, Registry
+from dsfn.runtime.replicas.verifying import VerifiedReplica
+from dsfn.runtime.serving import ReplicaView, Tell
+
+# How often what could not be done is tried again, and the pods are counted.
+LOOK_S = 5.0
+# In a container of its own a process is the first.
+_PID = 1
+_LOG = logging.getLogger("dsfn.control")
+
+
+@dataclass(eq=False)
+class KnativeServing:
+    """Makes the cluster agree with the registry, again and again until it does: an API server that
+    is away delays that, and no call."""
+
+    registry: Registry
+    publisher: Publisher
+    services: FunctionServices
+    _agreed: dict[str, Share] = field(default_factory=dict)
+    # Those that this process has seen in the registry: nothing else in the cluster is removed.
+    _known: set[str] = field(default_factory=set)
+    _coming: set[str] = field(default_factory=set)
+    _pods: list[PodOf] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def start(self) -> None:
+        """See `Serving`."""
+        self._begin(self._keep())
+
+    async def close(self) -> None:
+        """See `Serving`: the pods stay."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut_off(self) -> None:
+        """See `Serving`: calls run elsewhere, and end with their connections."""
+
+    async def bring_up(self, revisions: Sequence[Revision], tell: Tell) -> None:
+        """See `Serving`. Raises `ClusterError`, `StoreUnavailable`."""
+        loop = asyncio.get_running_loop()
+        functions, placed = {each.function for each in revisions}, list[Placed]()
+        self._coming |= functions
+
+        def say(function: str, message: str) -> None:
+            loop.call_soon_threadsafe(tell, function, f"{message}.")
+
+        try:
+            await _seen_through(self._place(revisions, placed))
+            waits = (
+                asyncio.to_thread(self._wait, each, partial(say, each.revision.function))
+                for each in placed
+            )
+            await asyncio.gather(*waits)
+        except BaseException:
+            await _seen_through(self._put_back(placed))
+            raise
+        finally:
+            self._coming -= functions
+
+    async def reconcile(self) -> None:
+        """See `Serving`. What the cluster does not take in time is tried again later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHARE_S):
+                await asyncio.shield(self._begin(self._agree()))
+
+    def retire(self) -> None:
+        """See `Serving`."""
+        self._wake.set()
+
+    def url(self, function: str) -> str | None:
+        """See `Serving`."""
+        return self.services.urls.get(function) or None
+
+    def state(self, function: str) -> ReplicaState:
+        """See `Serving`."""
+        states = {_state(pod) for pod in self._pods if pod.function == function}
+        order = (ReplicaState.READY, ReplicaState.STARTING)
+        return next((each for each in order if each in states), ReplicaState.ABSENT)
+
+    def replicas(self, function: str) -> list[ReplicaView]:
+        """See `Serving`."""
+        return [
+            ReplicaView(_PID, pod.revision, _state(pod), 0.0)
+            for pod in self._pods
+            if pod.function == function
+        ]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """See `Serving`."""
+        return dict(Counter((pod.function, _state(pod).value) for pod in self._pods))
+
+    def queue_depths(self) -> dict[str, int]:
+        """See `Serving`: calls wait in Knative's activator."""
+        return {}
+
+    def spares(self) -> list[int]:
+        """See `Serving`."""
+        return []
+
+    def snapshots(self) -> frozenset[str]:
+        """See `Serving`: pods have copies of their own."""
+        return frozenset()
+
+    async def rest(self, function: str, to: ReplicaState) -> int:
+        """See `Serving`. Raises `Conflict`."""
+        raise Conflict("On a cluster Knative says when pods go.", function=function)
+
+    async def verify(self, function: str) -> list[VerifiedReplica]:
+        """See `Serving`. Raises `Conflict`."""
+        raise Conflict("What is in the memory of pods is not looked at.", function=function)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _place(self, revisions: Sequence[Revision], placed: list[Placed]) -> None:
+        for revision in revisions:
+            placed.append(await asyncio.to_thread(self.publisher.place, revision))
+
+    def _wait(self, placed: Placed, tell: Callable[[str], None]) -> None:
+        service = self.publisher.wait(placed, tell)
+        self.services.note(placed.revision.function, service)
+        self.services.names[placed.revision.id] = placed.name
+
+    async def _put_back(self, placed: Sequence[Placed]) -> None:
+        for each in placed:
+            try:
+                await asyncio.to_thread(self.publisher.put_back, each)
+            except DsfnError as error:
+                _LOG.error("%s is not as it was: %s", each.revision.function, error.message)
+
+    async def _keep(self) -> None:
+        loaded = False
+        while True:
+            try:
+                if not loaded:
+                    await asyncio.to_thread(self.services.load)
+                    loaded = True
+                await self._agree()
+                self._pods = await asyncio.to_thread(self.services.pods)
+            except DsfnError as error:
+                _LOG.warning("%s", error.message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _agree(self) -> None:
+        """Tells the cluster what has changed since it was told last."""
+        async with self._turn:
+            records = {each.name: each for each in self.registry.functions()}
+            self._known |= set(records)
+            for name, record in records.items():
+                share = self._share(record)
+                if name not in self._coming and share is not None:
+                    await self._tell(name, share)
+            kept = {each.function for each in self.registry.retained()}
+            for name in self._known - set(records) - kept - self._coming:
+                await self._remove(name)
+
+    async def _tell(self, name: str, share: Share) -> None:
+        if self._agreed.get(name) == share:
+            return
+        try:
+            await asyncio.to_thread(self.services.share, share)
+            self._agreed[name] = share
+        except DsfnError as error:
+            _LOG.warning("The traffic of %s is not as it should be: %s", name, error.message)
+
+    async def _remove(self, name: str) -> None:
+        try:
+            await asyncio.to_thread(self.services.remove, name)
+            self._agreed.pop(name, None)
+            self._known.discard(name)
+        except DsfnError as error:
+            _LOG.warning("%s is still in the cluster: %s", name, error.message)
+
+    def _share(self, record: FunctionRecord) -> Share | None:
+        """Who is to get a function's calls, None while the cluster lacks one that should."""
+        names, pinned = self.services.names, self.registry.pinned()
+        wanted = dict(record.traffic)
+        wanted.update((id_, 0) for id_ in pinned if self._is_of(id_, record) and id_ not in wanted)
+        if missing := [id_ for id_, percent in wanted.items() if percent and id_ not in names]:
+            _LOG.error("The cluster has no revision %s: deploy it again.", missing[0])
+            return None
+        targets = tuple((names[id_], share) for id_, share in wanted.items() if id_ in names)
+        return Share(record.current, targets)
+
+    def _is_of(self, revision: str, record: FunctionRecord) -> bool:
+        found = self.registry.find(revision)
+        return found is not None and found.function == record.name
+
+
+def _state(pod: PodOf) -> ReplicaState:
+    return ReplicaState.READY if pod.is_ready else ReplicaState.STARTING
+
+
+async def _seen_through(work: Coroutine[None, None, None]) -> None:
+    """Does all of the work, though whoever waits for it is called off meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,73 @@
+"""What has deployed functions be there for calls: the pools of a node, or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dsfn.runtime.model import ReplicaState, Revision
+from dsfn.runtime.replicas.verifying import VerifiedReplica
+
+# Told of a function by its name, in a sentence.
+Tell = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """What `describe` shows of one replica."""
+
+    pid: int
+    revision: str
+    state: ReplicaState
+    idle_s: float
+
+
+class Serving(Protocol):
+    """Keeps to what the registry says serves."""
+
+    def start(self) -> None:
+        """Starts the background work, and what must always be there."""
+
+    async def close(self) -> None:
+        """Ends what runs here."""
+
+    def cut_off(self) -> None:
+        """Ends every call that runs or waits here, since nobody will wait for it any longer."""
+
+    async def bring_up(self, revisions: Sequence[Revision], tell: Tell) -> None:
+        """Has revisions be ready that are about to be deployed: all, or none. What serves goes on
+        until `reconcile`. Raises the tree's errors."""
+
+    async def reconcile(self) -> None:
+        """Makes what serves agree with the registry."""
+
+    def retire(self) -> None:
+        """Lets go, before long, of what serves no more."""
+
+    def url(self, function: str) -> str | None:
+        """Where a function is called itself, None where this node is called for it."""
+
+    def state(self, function: str) -> ReplicaState:
+        """The state of the function's liveliest replica."""
+
+    def replicas(self, function: str) -> list[ReplicaView]:
+        """The replicas of a function, of every revision."""
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Replicas by function and state."""
+
+    def queue_depths(self) -> dict[str, int]:
+        """Calls that wait for a replica, by function."""
+
+    def spares(self) -> list[int]:
+        """For each GPU, how many workers wait for a function."""
+
+    def snapshots(self) -> frozenset[str]:
+        """The digests of the snapshots on this machine that replicas have."""
+
+    async def rest(self, function: str, to: ReplicaState) -> int:
+        """Has the function's idle replicas give up what they hold; how many did."""
+
+    async def verify(self, function: str) -> list[VerifiedReplica]:
+        """Compares what the function's replicas have in memory with what was captured."""

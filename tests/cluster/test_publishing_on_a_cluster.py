@@ -1,0 +1,125 @@
+"""Revisions come into a real cluster beside those that serve, and take over once they are ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from live_cluster import HELLO, LiveCluster
+from revisions import event_type, make_revision
+
+from dsfn.functions.errors import NotReady
+from dsfn.functions.options import Options
+from dsfn.knative.control.function_services import FunctionServices, Share
+from dsfn.knative.control.publishing import Publisher
+from dsfn.knative.manifests.function import ServiceSettings
+from dsfn.knative.pod.store import open_published
+from dsfn.runtime.config import SnapshotSettings
+from dsfn.runtime.model import Revision
+from dsfn.snapshots.store import FileStore
+
+pytestmark = pytest.mark.cluster
+
+# A number that is even has no snapshot.
+FIRST, SECOND, THIRD = (
+    replace(
+        make_revision(number, "published", (event_type("x"),)),
+        options=Options("published", park_after_s=6, remove_after_s=6),
+    )
+    for number in (2, 4, 6)
+)
+
+
+@pytest.fixture(scope="module")
+def services(cluster: LiveCluster) -> FunctionServices:
+    return FunctionServices(cluster.objects, cluster.namespace, "dsfn", None)
+
+
+@pytest.fixture(scope="module")
+def publisher(
+    cluster: LiveCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Publisher]:
+    place = tmp_path_factory.mktemp("published")
+    for revision in (FIRST, SECOND, THIRD):
+        bundle = place / "bundles" / revision.bundle_digest
+        bundle.mkdir(parents=True)
+        (bundle / "app.py").write_text("import dsfn\n", encoding="utf-8")
+    store = open_published(SnapshotSettings(f"file://{_made(place / 'store')}"))
+    yield Publisher(
+        cluster.objects,
+        store,
+        ServiceSettings(cluster.namespace, HELLO, "file:///store", "http://dsfn-control"),
+        place / "bundles",
+        FileStore(place / "snapshots"),
+        60.0,
+        60.0,
+    )
+    store.snapshots.close()
+
+
+def _made(place: Path) -> Path:
+    place.mkdir()
+    return place
+
+
+def brought(publisher: Publisher, services: FunctionServices, revision: Revision) -> str:
+    """Brings a revision into the cluster; what Knative calls it."""
+    placed = publisher.place(revision)
+    service = publisher.wait(placed, print)
+    services.note(revision.function, service)
+    services.names[revision.id] = placed.name
+    return placed.name
+
+
+def test_a_revision_takes_no_calls_before_it_is_told_to(
+    cluster: LiveCluster, publisher: Publisher, services: FunctionServices
+) -> None:
+    first = brought(publisher, services, FIRST)
+    services.share(Share(FIRST, ((first, 100),)))
+    second = brought(publisher, services, SECOND)
+    live = cluster.objects.read(publisher.place(SECOND).service)
+    assert live is not None
+    assert [(each["revisionName"], each["percent"]) for each in live["status"]["traffic"]] == [
+        (first, 100),
+        (second, 0),
+    ]
+    services.share(Share(SECOND, ((second, 90), (first, 10))))
+    live = cluster.objects.read(publisher.place(SECOND).service)
+    assert live is not None
+    assert {each["revisionName"]: each["percent"] for each in live["status"]["traffic"]} == {
+        second: 90,
+        first: 10,
+    }
+    assert all(each["url"].startswith("http://r") for each in live["status"]["traffic"])
+    known = FunctionServices(cluster.objects, cluster.namespace, "dsfn", None)
+    known.load()
+    assert known.names == {FIRST.id: first, SECOND.id: second}
+    assert cluster.get(live).status_code == 200
+
+
+def test_one_that_cannot_be_ready_leaves_all_as_it_was(
+    cluster: LiveCluster, publisher: Publisher
+) -> None:
+    broken = replace(publisher, settings=replace(publisher.settings, image="dev.local/no:v1"))
+    before = cluster.objects.read(publisher.place(SECOND).service)
+    placed = broken.place(THIRD)
+    with pytest.raises(NotReady, match="cannot be pulled"):
+        broken.wait(placed, print)
+    assert before is not None and cluster.get(before).status_code == 200
+    broken.put_back(placed)
+    after = publisher.wait(placed, print)
+    assert after["status"]["traffic"] == before["status"]["traffic"]
+    assert cluster.get(after).status_code == 200
+
+
+def test_a_function_that_is_removed_is_gone(
+    cluster: LiveCluster, publisher: Publisher, services: FunctionServices
+) -> None:
+    service = publisher.place(SECOND).service
+    services.remove("published")
+    services.remove("published")
+    assert services.urls == {}
+    found = cluster.objects.read(service)
+    assert found is None or "deletionTimestamp" in found["metadata"]

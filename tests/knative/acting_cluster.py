@@ -1,0 +1,240 @@
+"""An API server that does with Services what Knative does, by starting pods as processes here.
+
+A pod is started once for each revision, and stays; a host name leads to one by `hosts.json`, in
+which `MappedTransport` looks it up.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from live_pod import LivePod, launch_pod
+from scripted_cluster import KUBECONFIG
+
+BROKEN = "broken"
+_KINDS = {
+    "/apis/serving.knative.dev/v1": ["Service", "Revision"],
+    "/apis/eventing.knative.dev/v1": ["Trigger", "Broker"],
+    "/api/v1": ["Pod", "Event"],
+}
+_AT = "2026-01-01T00:00:00Z"
+
+
+@dataclass(eq=False)
+class ActingCluster:
+    """`objects`: by path. `secret`: variables that pods have beside those of their container.
+    `images`: of functions whose next pod has another than its own. `is_away`: it answers 503."""
+
+    place: Path
+    secret: Mapping[str, str]
+    objects: dict[str, Any] = field(default_factory=dict)
+    pods: dict[str, LivePod] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    is_away: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """With which it is spoken to."""
+        return self.place / "kubeconfig"
+
+    @property
+    def hosts(self) -> Path:
+        """Which host is which pod's."""
+        return self.place / "hosts.json"
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """The objects of a kind, by name."""
+        found = self.objects.values()
+        return {each["metadata"]["name"]: each for each in found if each["kind"] == kind}
+
+    def change(self, path: str, body: Any, is_apply: bool) -> Any:
+        """PATCH: makes an object be as it is told."""
+        with self.lock:
+            known = self.objects.get(path)
+            if known is None and not is_apply:
+                return None
+            document = known or {**body, "metadata": {**body["metadata"], "generation": 0}}
+            if document.get("spec") != body["spec"] or known is None:
+                document["metadata"]["generation"] += 1
+            document["spec"] = {**(document["spec"] if not is_apply else {}), **body["spec"]}
+            self.objects[path] = document
+            if document["kind"] == "Service":
+                self._start(path, document)
+        return document
+
+    def delete(self, path: str) -> bool:
+        """DELETE."""
+        with self.lock:
+            gone = self.objects.pop(path, None) is not None
+            self._map()
+        return gone
+
+    def listed(self, path: str, query: dict[str, list[str]]) -> list[Any]:
+        """GET of a kind in a namespace, by one label."""
+        label, _, value = query.get("labelSelector", [""])[0].partition("=")
+        with self.lock:
+            return [
+                each
+                for name, each in self.objects.items()
+                if name.rpartition("/")[0] == path
+                and (not label or each["metadata"]["labels"].get(label) == value)
+            ]
+
+    def read(self, path: str) -> Any:
+        """GET: a Service says whether it is ready by then."""
+        with self.lock:
+            document = self.objects.get(path)
+            if document is not None and document["kind"] == "Service":
+                self._look(document)
+            return document
+
+    def end(self) -> None:
+        """Ends the pods."""
+        for pod in self.pods.values():
+            pod.end()
+
+    def _start(self, path: str, service: Any) -> None:
+        template = service["spec"]["template"]
+        name = template["metadata"]["name"]
+        root = path.rpartition("/services/")[0]
+        if f"{root}/revisions/{name}" not in self.objects:
+            made = {"creationTimestamp": f"{_AT}{len(self.objects):06d}"}
+            (container,) = template["spec"]["containers"]
+            namespace = service["metadata"]["namespace"]
+            metadata = {**template["metadata"], **made, "namespace": namespace}
+            self.objects[f"{root}/revisions/{name}"] = {
+                "apiVersion": service["apiVersion"],
+                "kind": "Revision",
+                "metadata": metadata,
+            }
+            labels = {**metadata["labels"], "serving.knative.dev/revision": name}
+            pod = {"name": f"{name}-pod", "uid": name, "labels": labels, "namespace": namespace}
+            status: Any = {"conditions": []}
+            image = self.images.pop(service["metadata"]["name"], container["image"])
+            if image == BROKEN:
+                waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+                about = {"name": "function", "image": BROKEN, "state": waiting, "ready": False}
+                status["containerStatuses"] = [about]
+            else:
+                told = {each["name"]: each["value"] for each in container["env"]}
+                told = {**told, **self.secret, "HOME": str(self.place)}
+                self.pods[name] = launch_pod(self.place / name, told, wait=False)
+            path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+            self.objects[path] = {"kind": "Pod", "metadata": pod, "status": status}
+        self._map()
+
+    def _look(self, service: Any) -> None:
+        name = service["spec"]["template"]["metadata"]["name"]
+        metadata = service["metadata"]
+        is_ready = name in self.pods and _answers(self.pods[name])
+        if is_ready:
+            pod = f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}"
+            self.objects[pod]["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        service["status"] = {
+            "observedGeneration": metadata["generation"],
+            "conditions": [{"type": "Ready", "status": "True" if is_ready else "Unknown"}],
+            "url": f"http://{metadata['name']}.{metadata['namespace']}.example.com",
+        }
+
+    def _map(self) -> None:
+        """Says where the hosts are: of a Service the revision with most calls."""
+        hosts = {}
+        for service in self.of_kind("Service").values():
+            name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+            domain = f"{namespace}.svc.cluster.local"
+            traffic = sorted(service["spec"]["traffic"], key=lambda each: int(each["percent"]))
+            for each in traffic:
+                if (pod := self.pods.get(each["revisionName"])) is not None:
+                    hosts[f"{name}.{domain}"] = str(pod.http.base_url)
+                    hosts[f"{each['tag']}-{name}.{domain}"] = str(pod.http.base_url)
+        self.hosts.write_text(json.dumps(hosts), encoding="utf-8")
+
+
+def _answers(pod: LivePod) -> bool:
+    try:
+        return pod.http.get("/health/readiness").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+class MappedTransport(httpx.AsyncHTTPTransport):
+    """Sends requests where `hosts.json` says."""
+
+    def __init__(self, hosts: Path) -> None:
+        super().__init__(limits=httpx.Limits(max_connections=None))
+        self._hosts = hosts
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        hosts = json.loads(self._hosts.read_bytes())
+        if request.url.host not in hosts:
+            raise httpx.ConnectError(f"{request.url.host} is not known")
+        pod = httpx.URL(hosts[request.url.host])
+        request.url = request.url.copy_with(host=pod.host, port=pod.port)
+        return await super().handle_async_request(request)
+
+
+@contextmanager
+def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingCluster]:
+    """A cluster without functions."""
+    place.mkdir(parents=True)
+    cluster = ActingCluster(place, secret)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+            if path in _KINDS:
+                kinds = [
+                    {"name": f"{each.lower()}s", "kind": each, "namespaced": True}
+                    for each in _KINDS[path]
+                ]
+                self._send(200, {"resources": kinds})
+            elif path.rpartition("/")[2] in ("services", "revisions", "triggers", "pods", "events"):
+                self._send(200, {"items": cluster.listed(path, query), "metadata": {}})
+            else:
+                found = cluster.read(path)
+                self._send(404 if found is None else 200, found or {"message": "not found"})
+
+        def do_PATCH(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            is_apply = "apply-patch" in self.headers["Content-Type"]
+            found = cluster.change(urlsplit(self.path).path, body, is_apply)
+            self._send(404 if found is None else 200, found or {"message": "not found"})
+
+        def do_DELETE(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            gone = cluster.delete(urlsplit(self.path).path)
+            self._send(200 if gone else 404, {"message": "not found"})
+
+        def _send(self, status: int, document: Any) -> None:
+            if cluster.is_away:
+                status, document = 503, {"message": "it is away"}
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        text = KUBECONFIG.format(port=server.server_port)
+        cluster.kubeconfig.write_text(text, encoding="utf-8")
+        try:
+            yield cluster
+        finally:
+            server.shutdown()
+            thread.join()
+            cluster.end()

@@ -1,0 +1,320 @@
+"""The same file on a node and on a cluster: the same answers, events, errors and bills."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from acting_cluster import BROKEN, ActingCluster, acting_cluster
+from deadlines import eventually
+from live_node import DeployFailed, LiveNode, launch, once_ready
+from live_pod import TestStore, s3_store
+from ports import free_port
+from s3_server import S3Server
+from test_pod_answers import JSON, seen
+
+from dsfn.billing.rates import RateCard
+from dsfn.billing.usage import Usage
+
+BOTH = Path(__file__).parent / "apps" / "both.py"
+KEY = "dsfn_local_of-the-platform"
+HOST = ".functions.svc.cluster.local"
+TEXT = {"content-type": "text/plain"}
+STRUCTURED = "application/cloudevents+json"
+
+
+@pytest.fixture(scope="module")
+def store(s3: S3Server) -> TestStore:
+    return s3_store(s3)
+
+
+@pytest.fixture(scope="module")
+def cluster(store: TestStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActingCluster]:
+    secret = {**store.variables, "DSFN_API_KEY": KEY}
+    with acting_cluster(tmp_path_factory.mktemp("cluster") / "acting", secret) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def start_control(
+    cluster: ActingCluster,
+    store: TestStore,
+    s3: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+    require: Callable[[str, str], None],
+) -> Callable[[], LiveNode]:
+    """Starts the control service, each time with the same data and at the same port."""
+    require("kubernetes", "pip install 'dsfn[knative]'")
+    place, port = tmp_path_factory.mktemp("control-service"), free_port()
+    program = str(Path(__file__).parent / "control_program.py")
+    told = ("--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY)
+    variables = {
+        **store.variables,
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+    def start() -> LiveNode:
+        control = launch(
+            place,
+            port=port,
+            blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
+            program=(program, *told),
+            variables=variables,
+        )
+        return once_ready(control)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def control(start_control: Callable[[], LiveNode]) -> Iterator[LiveNode]:
+    control = start_control()
+    try:
+        control.deploy(BOTH)
+        yield control
+        assert control.stop() == 0, control.log
+    finally:
+        control.end()
+
+
+@pytest.fixture(scope="module")
+def embedded(node: LiveNode) -> LiveNode:
+    node.deploy(BOTH)
+    return node
+
+
+def billed(row: Usage) -> dict[str, Any]:
+    """A row without what is of this call alone."""
+    own = ("invocation_id", "started_at_us", "busy_us", "held_us", "restore_us", "lease", "run")
+    return {name: getattr(row, name) for name in Usage.__slots__ if name not in own}
+
+
+CALLS: list[tuple[str, dict[str, str], bytes]] = [
+    ("shout", TEXT, b"hello"),
+    ("shout", {**JSON, "idempotency-key": "once"}, b'{"text": "again"}'),
+    ("shout", {**JSON, "idempotency-key": "once"}, b'{"text": "again"}'),
+    ("shout", {**JSON, "idempotency-key": "once"}, b'{"text": "other"}'),
+    ("measure", JSON, b'{"text": "four"}'),
+    ("measure", JSON, b'{"text": 4}'),
+    ("measure", JSON, b"{"),
+    ("measure", {"content-type": "image/png"}, b"x"),
+    ("measure", JSON, b'{"text": "x", "how": "badly"}'),
+    ("measure", {**JSON, "idempotency-key": "bad"}, b'{"text": "x", "how": "badly"}'),
+    ("measure", {**JSON, "idempotency-key": "bad"}, b'{"text": "x", "how": "badly"}'),
+    ("measure", JSON, b'{"text": "x", "how": "exit"}'),
+    ("measure", JSON, b'{"text": "four"}'),
+    ("count-up", JSON, b'{"to": 4}'),
+    ("count-up", JSON, b'{"to": 4, "until": 0}'),
+    ("count-up", JSON, b'{"to": 4, "until": 2}'),
+    ("nobody", JSON, b"{}"),
+]
+
+
+def test_calls_come_to_the_same_and_are_billed_the_same(
+    embedded: LiveNode, control: LiveNode
+) -> None:
+    for function, headers, body in CALLS:
+        answers = [
+            each.http.post(f"/functions/{function}", headers=headers, content=body)
+            for each in (embedded, control)
+        ]
+        there, here = map(seen, answers)
+        assert here == there
+        rows = [
+            [billed(row) for row in each.rows_of(answer.headers["dsfn-invocation-id"])]
+            for each, answer in zip((embedded, control), answers, strict=True)
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_a_run_of_a_workflow_calls_services_and_its_steps_are_billed_once(
+    embedded: LiveNode, control: LiveNode
+) -> None:
+    documents = []
+    for each in (embedded, control):
+        answer = each.http.post("/workflows/loudness", json={"text": "hello"})
+        assert (answer.status_code, answer.text) == (200, "5")
+        run = each.http.get(f"/runs/{answer.headers['dsfn-run-id']}").json()
+        rows = [row for row in each.rows() if row.run == run["id"]]
+        assert len({row.invocation_id for row in rows}) == len(rows) == 2
+        cost = each.http.get(f"/runs/{run['id']}/cost").json()
+        assert run["cost"]["amount_nano"] == pytest.approx(cost["amount_nano"], abs=2)
+        assert cost["held_us"] == sum(row.held_us for row in rows)
+        documents.append([billed(replace(row, caller="", idempotency_key="")) for row in rows])
+    assert [row["function"] for row in documents[0]] == ["shout", "measure"]
+    assert documents[0] == documents[1]
+
+
+def test_large_results_go_from_step_to_step(embedded: LiveNode, control: LiveNode) -> None:
+    for each in (embedded, control):
+        answer = each.http.post("/workflows/crowd", json={"word": "hey", "times": 100_000})
+        assert (answer.status_code, answer.text) == (200, "HEY" * 100_000)
+
+
+def test_what_a_client_has_put_is_read_by_a_pod(embedded: LiveNode, control: LiveNode) -> None:
+    for each in (embedded, control):
+        put = each.http.post("/blobs", content=b"quiet" * 50_000, headers=TEXT).json()
+        answer = each.call("shout", text={"$ref": put["ref"]})
+        assert (answer.status_code, answer.text) == (200, "QUIET" * 50_000)
+
+
+def test_a_budget_counts_each_call_once_and_holds(embedded: LiveNode, control: LiveNode) -> None:
+    answers = []
+    for each in (embedded, control):
+        made = each.http.post("/budgets", json={"function": "measure", "amount_nano": 10**12})
+        path, before_nano = made.headers["location"], made.json()["spent_nano"]
+        called = each.call("measure", text="four")
+        each.http.post("/workflows/loudness", json={"text": "hello"})
+        step = each.rows("measure")[-1]
+        costs_nano = [int(called.headers["dsfn-cost-nano"]), RateCard().cost_nano(step)]
+        spent_nano = each.http.get(path).json()["spent_nano"] - before_nano
+        assert spent_nano == pytest.approx(sum(costs_nano), abs=2)
+        each.http.post("/budgets", json={"function": "measure", "amount_nano": 1})
+        answers.append(each.call("measure", text="four"))
+        assert each.http.delete(path).status_code == 204
+    assert [each.status_code for each in answers] == [402, 402]
+
+
+def test_an_event_reaches_its_function_and_is_billed_once(
+    embedded: LiveNode, control: LiveNode
+) -> None:
+    event = {
+        "specversion": "1.0",
+        "id": "e1",
+        "type": "word.said",
+        "source": "/mouth",
+        "data": {"word": "hello"},
+    }
+    rows = []
+    for each in (embedded, control):
+        for _ in range(2):
+            answer = each.http.post(
+                "/events", content=json.dumps(event), headers={"content-type": STRUCTURED}
+            )
+            assert answer.status_code == 202
+        eventually(partial(each.rows, "hear"), "the event to be heard")
+        (row,) = each.rows("hear")
+        rows.append(billed(row))
+    assert rows[0] == rows[1]
+
+
+def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
+    answer = control.http.post(
+        "/functions/measure", json={"text": "later"}, headers={"prefer": "respond-async"}
+    )
+    assert answer.status_code == 202
+    path = answer.headers["location"]
+    eventually(lambda: control.http.get(path).json()["state"] == "succeeded", "the answer")
+    assert control.http.get(f"{path}/result").json() == 5
+
+
+def test_a_function_is_a_service_with_its_trigger_and_its_own_url(
+    cluster: ActingCluster, control: LiveNode
+) -> None:
+    deployed = control.deploy(BOTH)
+    assert deployed["shout"]["url"] == "http://shout.functions.example.com"
+    assert not deployed["shout"]["created"]
+    assert set(cluster.of_kind("Service")) == {"shout", "measure", "count-up", "hear", "repeat"}
+    assert set(cluster.of_kind("Trigger")) == {"hear"}
+    assert len(cluster.pods) == 5  # none was started for what is the same
+
+
+def test_a_model_is_captured_here_and_restored_in_its_pod(control: LiveNode) -> None:
+    deployed = control.deploy(BOTH.with_name("model.py"))
+    assert deployed["model"]["snapshot"] is not None
+    answer = control.call("model")
+    assert answer.json() == {"sum": float(sum(range(100_000))), "restored": True}
+    assert control.describe("model")["snapshot"]["digest"]
+
+
+def changed(place: Path, text: str, to: str) -> Path:
+    place.mkdir()
+    path = place / "both.py"
+    path.write_text(BOTH.read_text().replace(text, to), encoding="utf-8")
+    return path
+
+
+def test_a_new_revision_takes_over_once_it_is_ready_and_can_be_taken_back(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    before = control.describe("measure")["revision"]
+    control.deploy(changed(tmp_path / "new", "return len(text)", "return 2 * len(text)"))
+    after = control.describe("measure")["revision"]
+    assert control.value("measure", text="four") == 8
+
+    def shares() -> list[int]:
+        service = cluster.of_kind("Service")["measure"]
+        return [each["percent"] for each in service["spec"]["traffic"]]
+
+    assert shares() == [100]
+    split = control.http.put(
+        "/functions/measure/traffic", json={"traffic": {before: 50, after: 50}}
+    )
+    assert split.status_code == 200, split.text
+    assert shares() == [50, 50]
+    assert {control.value("measure", text="four") for _ in range(40)} == {4, 8}
+    control.http.post("/functions/measure/rollback", json={"revision": before})
+    assert shares() == [100]
+    assert {control.value("measure", text="four") for _ in range(5)} == {4}
+
+
+def test_what_does_not_become_ready_is_told_and_the_revision_before_goes_on(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.images["shout"] = BROKEN
+    before = json.dumps(cluster.of_kind("Service")["shout"]["spec"], sort_keys=True)
+    with pytest.raises(DeployFailed, match="cannot be pulled") as failed:
+        control.deploy(changed(tmp_path / "broken", "text.upper()", "text.lower()"))
+    assert failed.value.problem["type"].endswith("/not-ready")
+    assert json.dumps(cluster.of_kind("Service")["shout"]["spec"], sort_keys=True) == before
+    assert control.value("measure", text="four") == 4
+    answer = control.http.post(
+        "/functions/shout", content="on", headers={"content-type": "text/plain"}
+    )
+    assert answer.text == "ON"
+
+
+def test_what_the_cluster_could_not_be_told_it_is_told_later(
+    cluster: ActingCluster, control: LiveNode
+) -> None:
+    cluster.is_away = True
+    try:
+        assert control.http.delete("/functions/count-up").status_code == 204
+        assert control.value("measure", text="four") == 4
+    finally:
+        cluster.is_away = False
+    eventually(lambda: "count-up" not in cluster.of_kind("Service"), "the Service to go", 30)
+
+
+def test_a_pod_that_is_asked_itself_is_billed_once(
+    cluster: ActingCluster, control: LiveNode
+) -> None:
+    hosts = json.loads(cluster.hosts.read_bytes())
+    answer = httpx.post(hosts[f"shout{HOST}"], content="me", headers=TEXT)
+    assert answer.text == "ME"
+    assert len(control.rows_of(answer.headers["dsfn-invocation-id"])) == 1
+
+
+def test_a_control_service_that_starts_again_finds_what_serves(
+    cluster: ActingCluster, control: LiveNode, start_control: Callable[[], LiveNode]
+) -> None:
+    assert control.stop() == 0, control.log
+    pods = set(cluster.pods)
+    again = start_control()
+    try:
+        assert again.value("measure", text="four") == 4
+        eventually(lambda: again.describe("shout")["url"].endswith(".example.com"), "the URL")
+        eventually(lambda: "ready" in again.states("shout"), "the pods to be counted")
+        assert set(cluster.pods) == pods
+        assert again.stop() == 0, again.log
+    finally:
+        again.end()
