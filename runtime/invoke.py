@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from os import urandom
 from typing import Protocol
@@ -21,6 +22,7 @@ from dsfn.functions.errors import (
     FunctionError,
     HandlerCrashed,
     OutputTooLarge,
+    ReplicaLost,
     RequestError,
 )
 from dsfn.runtime.answers import Answers, Claim
@@ -164,6 +166,7 @@ class Invoker:
         await self._refuse_unfit(call, revision, post)
         try:
             call = self.purse.reserve(call, revision)
+            await self.meter.reserve(partial(self._begun, call, revision))
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
@@ -201,6 +204,11 @@ class Invoker:
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
+
+    def _begun(self, call: Call, revision: Revision) -> Usage:
+        """The row of a call that has held nothing yet, and whose platform has let it down."""
+        nowhere, held = self.pools.nowhere(revision), Held(self.clock.now_us(), 0)
+        return self._usage(call, nowhere, held, 0, 0, "platform", ReplicaLost.__name__)
 
     async def _refuse_unfit(self, call: Call, revision: Revision, post: Post) -> None:
         """Refuses a call that the function could not take, before a replica is brought back or
