@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -177,3 +178,17 @@ def test_without_the_platforms_key_the_agent_does_nothing(
         assert answer.status_code in (401, 403, 503)
     finally:
         agent.kill()
+
+
+def test_a_full_disk_refuses_calls_until_there_is_room(
+    node: LiveNode, start_pod: StartPod, agent: LiveAgent
+) -> None:
+    pod = pod_of(start_pod, agent, "disk")
+    assert pod.call(seconds=0).status_code == 200
+    assert agent.process is not None
+    no_limit = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (0, -1))
+    answer = pod.call(seconds=0)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, no_limit)
+    assert pod.call(seconds=0).status_code == 200
+    eventually(lambda: len(rows_of_tenant(node, "disk")) == 2, "the rows", ACCOUNTED_S)
