@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dsfn.functions.errors import DsfnError, StorageFull
+from dsfn.functions.errors import StorageFull
 from dsfn.knative.agent.outbox import Outbox, full
 
 T = TypeVar("T")
@@ -74,7 +74,8 @@ class Committer:
             return self.outbox.together(works)
         except StorageFull:
             return [full()] * len(changes)
-        except DsfnError as error:
+        except Exception as error:  # noqa: BLE001
+            # Whoever waits for these changes raises it.
             return [error] * len(changes)
 
 
