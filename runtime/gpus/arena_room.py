@@ -47,9 +47,12 @@ class ArenaRoom:
         """Whether a slab is in the arena."""
         return digest in self._kept
 
-    def start_over(self) -> None:
-        """The arena is new and empty."""
-        self._kept.clear()
+    def start_over(self, tenant: str, slabs: Mapping[str, int]) -> None:
+        """Another owner has the arena, with these slabs in it: bytes by digest."""
+        self._kept = {
+            digest: self._kept.get(digest) or _Kept(tenant, "", size_bytes)
+            for digest, size_bytes in slabs.items()
+        }
 
     async def load(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -53,7 +53,7 @@ class Gpus:
         self.rooms = [Room(number, self._account) for number in numbers]
         self._turns = [asyncio.Lock() for _ in numbers]
         self._classes = ["gpu" for _ in numbers]  # until the owner has said more
-        self.keeper = OwnerKeeper(self.all(), self.settings, self)
+        self.keeper = OwnerKeeper(self.all(), self.settings, self.tenant, self)
 
     def __bool__(self) -> bool:
         return bool(self.found.devices)
@@ -305,10 +305,10 @@ class Gpus:
         """The running owner. Raises why there is none: `OwnerLost`, `MemoryFull`, ..."""
         return await self.keeper.owner()
 
-    def owner_began(self, owner: OwnerControl) -> None:
+    def owner_began(self, owner: OwnerControl, slabs: Mapping[str, int]) -> None:
         """See `Estate`."""
         self._classes = [str(name) for name in owner.facts["device_classes"]]
-        self._arena.start_over()
+        self._arena.start_over(self.tenant, slabs)
 
     def owner_ended(self) -> None:
         """See `Estate`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,8 +36,8 @@ _LOG = logging.getLogger("dsfn.gpus")
 class Estate(Protocol):
     """The GPUs, as whoever keeps their owner sees them."""
 
-    def owner_began(self, owner: OwnerControl) -> None:
-        """There is an owner, with an empty arena."""
+    def owner_began(self, owner: OwnerControl, slabs: Mapping[str, int]) -> None:
+        """There is an owner, whose arena has these: bytes by digest."""
 
     def owner_ended(self) -> None:
         """What the owner held has gone with it."""
@@ -55,10 +55,12 @@ class Estate(Protocol):
 @dataclass(eq=False)
 class OwnerKeeper:
     """Starts an owner of `gpus`, and again whenever it has ended: the heir takes over, if there is
-    one. Both have the arena's memory mapped and registered, and a context on each GPU."""
+    one. Both have the arena's memory mapped and registered, and a context on each GPU. What is in
+    the arena stays there, unless the owner ended by a fault of its own."""
 
     gpus: Sequence[Gpu]
     settings: GpuSettings
+    tenant: str
     estate: Estate
     restarts: int = 0
     fault: DsfnError | None = None
@@ -108,25 +110,24 @@ class OwnerKeeper:
 
     async def _keep(self) -> None:
         arena_bytes = self.settings.arena_bytes
-        with HostFile(available_bytes() // 2 if arena_bytes is None else arena_bytes) as arena:
+        size_bytes = available_bytes() // 2 if arena_bytes is None else arena_bytes
+        with HostFile.for_arena(size_bytes) as arena:
             try:
+                is_sound = True
                 while True:
-                    await self._reign(await self._next(arena), arena)
+                    control = await self._begin(arena, is_sound)
+                    is_sound = await self._reign(control, arena)
             finally:
                 await self._disinherit()
 
-    async def _next(self, arena: HostFile) -> OwnerControl:
-        """The heir, or an owner that is started."""
-        heir, self._heir = self._heir, None
-        if heir is not None:
-            self.estate.forget(heir.holding)
-            if heir.is_alive:
-                return heir.control
-            await heir.control.stop()
+    async def _begin(self, arena: HostFile, is_sound: bool) -> OwnerControl:
+        """An owner, the heir if there is one, that has the arena, whose bytes may be `is_sound`."""
         pause_s = _RESTART_S
         while True:
             try:
-                return await OwnerControl.start(self._message(), arena)
+                control = await self._next(arena)
+                await self._announce(control, is_sound)
+                return control
             except DsfnError as fault:
                 is_new = self.fault is None or self.fault.message != fault.message
                 self._refuse(fault)
@@ -137,11 +138,19 @@ class OwnerKeeper:
                     )
                 pause_s = min(_RESTART_MAX_S, 2 * pause_s)
 
-    async def _reign(self, control: OwnerControl, arena: HostFile) -> None:
-        """Returns when the owner is lost."""
+    async def _next(self, arena: HostFile) -> OwnerControl:
+        heir, self._heir = self._heir, None
+        if heir is not None:
+            self.estate.forget(heir.holding)
+            if heir.is_alive:
+                return heir.control
+            await heir.control.stop()
+        return await OwnerControl.start(self._message(), arena)
+
+    async def _reign(self, control: OwnerControl, arena: HostFile) -> bool:
+        """Returns when the owner is lost: whether what it leaves in the arena is sound."""
         beside = [asyncio.create_task(each) for each in (_watch(control), self._raise_heirs(arena))]
         try:
-            self._announce(control)
             reason = await asyncio.shield(control.lost)
         finally:
             for task in beside:
@@ -155,6 +164,7 @@ class OwnerKeeper:
         )
         self.restarts += 1
         self.estate.owner_ended()
+        return control.was_killed
 
     async def _raise_heirs(self, arena: HostFile) -> None:
         """Has an heir whenever the GPUs have room for one."""
@@ -187,12 +197,18 @@ class OwnerKeeper:
         compress = all(name.startswith("cuda:") for name in devices)
         return Start(0, devices, reserve_bytes=self.settings.reserve_bytes, compress=compress)
 
-    def _announce(self, control: OwnerControl) -> None:
+    async def _announce(self, control: OwnerControl, is_sound: bool) -> None:
+        """Raises `OwnerLost`; it has ended then."""
         assert self._owner is not None
+        try:
+            slabs = await control.take_over(self.tenant, is_sound)
+        except BaseException:  # it goes on; the process must not stay behind
+            await control.stop()
+            raise
         if self.restarts or self.fault is not None:
             _LOG.warning("The memory owner runs as process %d.", control.pid)
         self.fault = None
-        self.estate.owner_began(control)
+        self.estate.owner_began(control, slabs)
         self._owner.set_result(control)
 
     def _refuse(self, fault: DsfnError) -> None:

@@ -9,10 +9,9 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
@@ -20,6 +19,7 @@ from dsfn.snapshots.owner.account import CodingAccount, SlabAccount
 from dsfn.snapshots.owner.compress import Verdict
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.errors import memory_full
+from dsfn.snapshots.owner.inventory import INVENTORY_BYTES, Inventory, Record, packed
 from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
     advise_huge_pages,
@@ -30,9 +30,6 @@ from dsfn.snapshots.owner.linux import (
 )
 from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.ranges import Ranges
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 _HOST_RESERVE_BYTES = 256 << 20
 _BLOCK_BYTES = 512  # what `st_blocks` counts
@@ -92,8 +89,7 @@ class Form:
 class ArenaSlab:
     """A slab file in the arena, in one form; `verdict` says what came of coding it, once it is
     known. `mappings` counts the memory of workers that it was copied to, `uses` how often, the
-    last time at `last_used_us` of the monotonic clock. `head` has hashed what comes before the
-    data."""
+    last time at `last_used_us` of the monotonic clock. `head` is what comes before the data."""
 
     key: Key
     size_bytes: int
@@ -103,7 +99,8 @@ class ArenaSlab:
     mappings: int = 0
     uses: int = 0
     last_used_us: int = 0
-    head: _Hash = field(default_factory=sha256)
+    head: bytes = b""
+    record: bytes = b""
     _heat: float = 0.0
 
     @property
@@ -145,11 +142,13 @@ class ArenaSlab:
 
 
 class Arena:
-    """Slabs in one `HostMemory`. Nothing is evicted but by `evict`."""
+    """Slabs in one `HostMemory`, whose last bytes tell of them. Nothing is evicted but by
+    `evict`."""
 
     def __init__(self, memory: HostMemory) -> None:
         self.memory = memory
-        self.ranges = Ranges(memory.size_bytes)
+        self.ranges = Ranges(memory.size_bytes - INVENTORY_BYTES)
+        self._inventory = Inventory(memory.bytes_at(self.ranges.total_bytes, INVENTORY_BYTES))
         self.slabs: dict[Key, ArenaSlab] = {}
 
     def find(self, key: Key) -> ArenaSlab:
@@ -194,17 +193,21 @@ class Arena:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if digest.hexdigest() != slab.key[1]:
             corrupt("the slab's bytes differ from their digest")
-        slab.head.update(view[: slab.data_offset])
+        slab.head = bytes(view[: slab.data_offset])
 
     def commit(self, slab: ArenaSlab) -> None:
         """From now on the slab is found."""
+        slab.record = self._record(slab)
         self.slabs[slab.key] = slab
+        self._write_down()
 
     def replace(self, slab: ArenaSlab, form: Form, size_bytes: int) -> None:
         """From now on the slab is found in this form, which has `size_bytes`. Copies of the one
         before go on; its range comes back with the last of them."""
         self.ranges.shrink(form.offset, _whole_pages(size_bytes))
         slab.form, before = form, slab.form
+        slab.record = self._record(slab)
+        self._write_down()
         self.drop(before)
 
     def drop(self, form: Form) -> None:
@@ -235,7 +238,45 @@ class Arena:
         """Forgets a slab. Raises `NotFound`, and `Conflict` while it is copied."""
         slab = self.evictable(key)
         del self.slabs[key]
+        self._write_down()
         self.drop(slab.form)
+
+    def take_over(self, is_sound: bool) -> None:
+        """Finds what whoever had this memory before has left there; nothing if its bytes are not
+        `is_sound`. For an arena that is empty."""
+        found = self._inventory.read()
+        for record in found if is_sound else ():
+            self.ranges.claim(record.offset, record.range_bytes)
+            source = self.memory.address + record.offset + record.start
+            self.slabs[record.key] = ArenaSlab(
+                record.key,
+                record.size_bytes,
+                record.data_offset,
+                Form(record.offset, source, record.pieces),
+                record.verdict,
+                head=record.head,
+                record=packed(record),
+            )
+        self._write_down()
+
+    def _record(self, slab: ArenaSlab) -> bytes:
+        form = slab.form
+        return packed(
+            Record(
+                slab.key,
+                slab.size_bytes,
+                slab.data_offset,
+                form.offset,
+                self.ranges.taken_bytes(form.offset),
+                form.source - self.memory.address - form.offset,
+                form.pieces,
+                slab.verdict,
+                slab.head,
+            )
+        )
+
+    def _write_down(self) -> None:
+        self._inventory.write([slab.record for slab in self.slabs.values()])
 
     def coding(self, slab: ArenaSlab) -> CodingAccount:
         """What came of coding a slab."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from threading import Event
 
 from dsfn.functions.errors import DsfnError, SnapshotError
@@ -53,7 +54,7 @@ class Checker:
 
     def _is_intact(self, inspection: Inspection) -> bool:
         """The digest is of the whole file; what of it never goes to a device is known."""
-        digest, bounce = inspection.slab.head.copy(), self._memory(inspection.device)
+        digest, bounce = sha256(inspection.slab.head), self._memory(inspection.device)
         sizes = [granule.size_bytes for granule in inspection.granules]
         for piece in cut(inspection.slab.data_bytes, sizes, _PIECE_BYTES):
             if inspection.cancelled.is_set():

@@ -47,7 +47,9 @@ class Coding:
         self._then: list[Callable[[], None]] = []
 
     def add(self, slab: ArenaSlab) -> None:
-        """Has a slab coded that is in the arena, if it is not too small for it."""
+        """Has a slab coded that is in the arena, if it is not too small for it, or judged."""
+        if slab.verdict is not None:
+            return
         if slab.data_bytes < _LEAST_BYTES:
             slab.verdict = Verdict(None, 0, 0, 0, "it is too small")
             return
@@ -118,9 +120,8 @@ class Coding:
             self._arena.drop(room)
             slab.verdict = verdict
         else:
-            room.pieces = verdict.pieces
+            room.pieces, slab.verdict = verdict.pieces, verdict
             self._arena.replace(slab, room, verdict.coded_bytes)
-            slab.verdict = verdict
         then, self._then = self._then, []
         for action in then:
             action()

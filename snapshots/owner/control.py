@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from dsfn.snapshots.owner.messages import (
     Query,
     Slabs,
     Start,
+    TakeOver,
     Thaw,
     Trim,
     close_all,
@@ -84,6 +86,12 @@ class OwnerControl:
     def pid(self) -> int:
         """The owner's process."""
         return self._process.pid
+
+    async def take_over(self, tenant: str, is_sound: bool) -> dict[str, int]:
+        """Finds what the owner before has left in the arena, for a new owner: bytes by the digest
+        of each slab. If it is not `is_sound` there is nothing. Raises `OwnerLost`."""
+        found = await self._ask(TakeOver(0, tenant, is_sound))
+        return {str(digest): int(size) for digest, size in found["slabs"].items()}
 
     async def load(self, tenant: str, directory: Path) -> None:
         """Brings the GPUs' slabs of the snapshot in `directory` into the arena, as far as they
@@ -151,6 +159,11 @@ class OwnerControl:
         """Ends an owner that does not listen."""
         self._end(reason)
         self._process.kill()
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended because somebody wanted so, and not of a fault of its own."""
+        return self._process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
 
     async def stop(self) -> None:
         """Ends the owner and waits for its end."""

@@ -6,6 +6,7 @@ import os
 from types import TracebackType
 
 from dsfn.functions.errors import UsageError
+from dsfn.snapshots.owner.inventory import INVENTORY_BYTES
 from dsfn.snapshots.owner.linux import HUGE_PAGE_BYTES, free_huge_page_bytes
 
 
@@ -13,18 +14,26 @@ class HostFile:
     """At least `size_bytes` of shared memory, in huge pages where so many were set aside.
 
     It takes nothing until somebody maps and touches it, and is there for as long as it is mapped
-    or open somewhere. Raises `UsageError` for a size that is none.
+    or open somewhere.
     """
 
     def __init__(self, size_bytes: int) -> None:
-        if size_bytes <= 0:
-            raise UsageError("The arena needs more than 0 bytes.")
         whole_bytes = size_bytes + -size_bytes % HUGE_PAGE_BYTES
         flags = os.MFD_CLOEXEC
         if free_huge_page_bytes() >= whole_bytes:
             flags |= os.MFD_HUGETLB | os.MFD_HUGE_2MB
         self.fd = os.memfd_create("dsfn-arena", flags)
         os.ftruncate(self.fd, whole_bytes)
+
+    @classmethod
+    def for_arena(cls, size_bytes: int) -> HostFile:
+        """Memory for an arena of at least `size_bytes`, and for what it is told by.
+
+        Raises `UsageError` for a size that is none.
+        """
+        if size_bytes <= 0:
+            raise UsageError("The arena needs more than 0 bytes.")
+        return cls(size_bytes + INVENTORY_BYTES)
 
     def close(self) -> None:
         """Whoever has it mapped keeps it."""

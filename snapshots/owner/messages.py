@@ -1,7 +1,7 @@
 """What goes over the owner's sockets: JSON documents in packets, some with descriptors.
 
-    node -> owner     Start (+ the arena's file), Load, Evict, Connect (+ a worker's socket), Trim,
-                      Freeze, Thaw, Query, Slabs, Inspect
+    node -> owner     Start (+ the arena's file), TakeOver, Load, Evict, Connect (+ a worker's
+                      socket), Trim, Freeze, Thaw, Query, Slabs, Inspect
     owner -> node     Done, Failed
     worker -> owner   Map, Check, Release
     owner -> worker   Granules (+ their descriptors), Checked, Released, Failed
@@ -49,6 +49,15 @@ class Start(Message):
     piece_bytes: int = 32 << 20
     reserve_bytes: int = 512 << 20
     compress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver(Message):
+    """Find what the owner before has left in the arena of this tenant's, if that `is_sound`, and
+    forget the rest. Done: {"slabs": {digest: bytes}}."""
+
+    tenant: str
+    is_sound: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 
 class Ranges:
@@ -40,6 +40,17 @@ class Ranges:
         self._taken[start] = size_bytes
         self.used_bytes += size_bytes
         return start
+
+    def claim(self, start: int, size_bytes: int) -> None:
+        """Takes this very range, which is free."""
+        at = bisect_right(self._free, (start, self.total_bytes)) - 1
+        first, size = self._free[at]
+        end = start + size_bytes
+        assert first <= start < end <= first + size, "the range is not free"
+        rests = [(first, start - first), (end, first + size - end)]
+        self._free[at : at + 1] = [rest for rest in rests if rest[1]]
+        self._taken[start] = size_bytes
+        self.used_bytes += size_bytes
 
     def shrink(self, start: int, size_bytes: int) -> None:
         """Takes back what of a taken range lies behind its first `size_bytes`, at least one."""

@@ -35,6 +35,7 @@ from dsfn.snapshots.owner.messages import (
     Query,
     Slabs,
     Start,
+    TakeOver,
     Thaw,
     Trim,
     close_all,
@@ -47,6 +48,7 @@ from dsfn.snapshots.owner.start import Parts, start
 from dsfn.snapshots.owner.worker import Worker
 
 _ENVELOPE_BYTES = 256  # of an answer, around what it answers
+_MOST_TAKEN_OVER = 700  # as many as one answer can name
 
 
 class Owner:
@@ -175,6 +177,8 @@ class Owner:
     def _handle(self, message: Message, descriptors: list[int]) -> dict[str, object] | None:
         """The answer, or None if it comes later."""
         match message:
+            case TakeOver():
+                return {"slabs": self._take_over(message)}
             case Load():
                 return self._load(message)
             case Evict():
@@ -201,6 +205,18 @@ class Owner:
             case _:
                 raise BadMessage(f"A node does not send {type(message).__name__}.")
         return {}
+
+    def _take_over(self, message: TakeOver) -> dict[str, int]:
+        self.arena.take_over(message.is_sound)
+        kept: dict[str, int] = {}
+        for (tenant, digest), slab in list(self.arena.slabs.items()):
+            if tenant != message.tenant or len(kept) == _MOST_TAKEN_OVER:
+                self.arena.evict(slab.key)
+                continue
+            kept[digest] = slab.size_bytes
+            if self._coding is not None:
+                self._coding.add(slab)
+        return kept
 
     def _evict(self, message: Evict) -> dict[str, object] | None:
         key, again = (message.tenant, message.digest), partial(self._serve, message, [])

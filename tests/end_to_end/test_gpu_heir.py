@@ -52,7 +52,8 @@ def node(shared: LiveNode) -> LiveNode:
 
 
 def heir_of(node: LiveNode) -> int:
-    return eventually(lambda: (node.memory() or {}).get("heir_pid"), "an heir")
+    pid: int = eventually(lambda: (node.memory() or {}).get("heir_pid"), "an heir")
+    return pid
 
 
 def test_the_heir_takes_over_from_an_owner_that_is_killed_in_a_restore(node: LiveNode) -> None:

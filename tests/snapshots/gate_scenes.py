@@ -44,7 +44,7 @@ def starved(directory: Path, state: Mapping[str, object]) -> Restored:
 @contextmanager
 def owned(device: str, *directories: Path, patience_s: float = 20) -> Iterator[Owned]:
     """A memory owner of `device`, a stand-in, that holds these snapshots."""
-    with asyncio.Runner() as loop, HostFile(128 * MIB) as arena:
+    with asyncio.Runner() as loop, HostFile.for_arena(128 * MIB) as arena:
         control = loop.run(
             OwnerControl.start(Start(0, [device], [4 * MIB], MIB, reserve_bytes=0), arena)
         )

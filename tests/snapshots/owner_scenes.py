@@ -38,7 +38,7 @@ async def running_owner(
 ) -> AsyncIterator[OwnerControl]:
     """An owner of these devices, ended at the end."""
     request = Start(0, [*devices], [granule_bytes], piece_bytes, reserve_bytes, compress)
-    with HostFile(arena_bytes) as arena:
+    with HostFile.for_arena(arena_bytes) as arena:
         control = await OwnerControl.start(request, arena)
     try:
         yield control

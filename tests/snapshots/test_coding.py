@@ -207,7 +207,7 @@ def test_a_coded_slab_comes_over_two_links_to_each_device(tmp_path: Path) -> Non
 def test_pieces_that_no_codec_can_have_are_refused() -> None:
     async def scenario() -> None:
         plain = Start(0, [FAST], piece_bytes=100_000)
-        with HostFile(MIB) as arena:
+        with HostFile.for_arena(MIB) as arena:
             with pytest.raises(UsageError, match="coded"):
                 await OwnerControl.start(replace(plain, compress=True), arena)
             control = await OwnerControl.start(plain, arena)

@@ -39,7 +39,7 @@ def given() -> torch.Tensor:
 def starving(tmp_path: Path) -> Iterator[Restored]:
     """A chain of layers, none of whose bytes is there."""
     directory = written(tmp_path / "a")
-    with asyncio.Runner() as loop, HostFile(256 * MIB) as arena:
+    with asyncio.Runner() as loop, HostFile.for_arena(256 * MIB) as arena:
         control = loop.run(OwnerControl.start(Start(0, ["cuda:0"], [64 * MIB]), arena))
         try:
             loop.run(control.load(TENANT, directory))

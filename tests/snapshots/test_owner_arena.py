@@ -59,7 +59,7 @@ def test_an_arena_that_is_too_small_refuses_and_has_room_after_an_eviction(tmp_p
 
 def test_an_arena_larger_than_the_machine_is_refused() -> None:
     async def scenario() -> None:
-        with pytest.raises(MemoryFull) as refusal, HostFile(1 << 50) as arena:
+        with pytest.raises(MemoryFull) as refusal, HostFile.for_arena(1 << 50) as arena:
             await OwnerControl.start(Start(0, []), arena)
         assert refusal.value.fields["what"] == "host"
 

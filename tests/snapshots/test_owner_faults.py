@@ -58,7 +58,7 @@ from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.hostfile import HostFile
 from dsfn.snapshots.owner.messages import Start
 async def main():
-    control = await OwnerControl.start(Start(0, []), HostFile(4 << 20))
+    control = await OwnerControl.start(Start(0, []), HostFile.for_arena(4 << 20))
     print(control.pid, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())

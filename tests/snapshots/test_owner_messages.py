@@ -74,7 +74,7 @@ def test_the_owner_imports_no_torch() -> None:
 
 def test_a_device_that_there_is_not_is_refused() -> None:
     async def scenario() -> None:
-        with HostFile(MIB) as arena:
+        with HostFile.for_arena(MIB) as arena:
             for name in ("host:1", "cuda:x", "tpu:0"):
                 with pytest.raises(UsageError, match="There is no device"):
                     await OwnerControl.start(Start(0, [name]), arena)

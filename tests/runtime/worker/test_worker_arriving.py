@@ -73,7 +73,7 @@ def arriving(
     job = Capture(str(bundle), "app.py", "model", str(staging), {}, gpus=GPUS)
     captured = spawn().job(job).json()
     assert captured["captured"], captured
-    with asyncio.Runner() as loop, HostFile(32 * MIB) as arena:
+    with asyncio.Runner() as loop, HostFile.for_arena(32 * MIB) as arena:
         control = loop.run(
             OwnerControl.start(Start(0, [DEVICE], [4 * MIB], MIB, reserve_bytes=0), arena)
         )
