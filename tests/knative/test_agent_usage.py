@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from live_node import LiveNode
 from live_pod import LivePod, StartPod, TestStore
 
 from dsfn.billing.usage import Usage
+from dsfn.functions.errors import StoreUnavailable
+from dsfn.knative.pod.agent import Agent
 
 REFUSED = Fault("refused")
 KILLS = 20
@@ -168,15 +171,14 @@ def test_a_repeated_key_is_billed_once_by_two_pods_of_a_node(
 
 
 def test_without_the_platforms_key_the_agent_does_nothing(
-    tmp_path: Path, start_pod: StartPod, directory: TestStore, proxy: FaultyProxy
+    tmp_path: Path, directory: TestStore, proxy: FaultyProxy
 ) -> None:
     agent = LiveAgent(tmp_path / "keyed", directory, proxy.url, {"DSFN_API_KEY": "right"})
     agent.start()
     try:
-        pod = start_pod("rest", variables={**agent.pods, "DSFN_API_KEY": "wrong"})
-        answer = pod.http.post("/", json={"seconds": 0})
-        assert answer.status_code == 503
-        assert "wants the key" in answer.json()["detail"]
+        asyncio.run(Agent(agent.socket, "pod", "right").ask({"do": "hello"}))
+        with pytest.raises(StoreUnavailable, match="wants the key"):
+            asyncio.run(Agent(agent.socket, "pod", "wrong").ask({"do": "hello"}))
     finally:
         agent.kill()
 
