@@ -39,6 +39,7 @@ class Agent:
     pod: str
     key: str = field(repr=False)
     _kept: local = field(default_factory=local)
+    _open: set[socket.socket] = field(default_factory=set)
     _threads: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,8 +64,10 @@ class Agent:
         return reply, descriptors
 
     def close(self) -> None:
-        """Asks nothing more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Asks nothing more, and waits for what is under way."""
+        self._threads.shutdown(cancel_futures=True)
+        for connection in self._open:
+            connection.close()
 
     def _ask(self, message: Message, timeout_s: float) -> tuple[Message, list[int]]:
         kept: socket.socket | None = getattr(self._kept, "connection", None)
@@ -89,6 +92,7 @@ class Agent:
             connection.settimeout(timeout_s)
             found = exchange(connection, message)
         except BaseException:
+            self._open.discard(connection)
             connection.close()
             raise
         self._kept.connection = connection
@@ -105,6 +109,7 @@ class Agent:
         except BaseException:
             connection.close()
             raise
+        self._open.add(connection)
         return connection
 
 

@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -176,9 +177,13 @@ def test_without_the_platforms_key_the_agent_does_nothing(
     agent = LiveAgent(tmp_path / "keyed", directory, proxy.url, {"DSFN_API_KEY": "right"})
     agent.start()
     try:
-        asyncio.run(Agent(agent.socket, "pod", "right").ask({"do": "hello"}))
-        with pytest.raises(StoreUnavailable, match="wants the key"):
-            asyncio.run(Agent(agent.socket, "pod", "wrong").ask({"do": "hello"}))
+        with closing(Agent(agent.socket, "pod", "right")) as known:
+            asyncio.run(known.ask({"do": "hello"}))
+        with (
+            closing(Agent(agent.socket, "pod", "wrong")) as unknown,
+            pytest.raises(StoreUnavailable, match="wants the key"),
+        ):
+            asyncio.run(unknown.ask({"do": "hello"}))
     finally:
         agent.kill()
 
