@@ -64,7 +64,10 @@ class Agent:
         return reply, descriptors
 
     def close(self) -> None:
-        """Asks nothing more, and waits for what is under way."""
+        """Asks nothing more; what is under way fails."""
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._threads.shutdown(cancel_futures=True)
         for connection in self._open:
             connection.close()
