@@ -65,6 +65,7 @@ def on_this_node(around: Around) -> Place:
     caller = PoolCaller(
         pools,
         around.blobs,
+        around.meter,
         budgets,
         around.in_force,
         around.metrics,

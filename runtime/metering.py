@@ -27,6 +27,10 @@ _LOG = logging.getLogger("dsfn.meter")
 class UsageSink(Protocol):
     """Where the row of a call goes before the call is answered."""
 
+    async def reserve(self, begun: Callable[[], Usage]) -> None:
+        """Before a call runs: returns when it is sure that it will leave a row, `begun()` with the
+        time that it took, should this process end under it. Raises `StoreUnavailable`."""
+
     async def post(self, row: Usage, kept: bool = False) -> None:
         """Returns when the row is in the books. `kept`: where it could not be, its caller will
         post it again. Raises `StorageFull`, `StoreUnavailable`, `Conflict`."""
@@ -110,6 +114,10 @@ class Meter:
         await self._written()
         if self._soon is not None:
             self._soon.cancel()
+
+    async def reserve(self, begun: Callable[[], Usage]) -> None:
+        """See `UsageSink`: the time of a node that was killed is found at its next start, by its
+        leases."""
 
     async def post(self, row: Usage, kept: bool = False) -> None:
         """See `UsageSink`."""

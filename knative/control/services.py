@@ -44,6 +44,9 @@ class ClusterSettings:
 class PostedByPods:
     """`UsageSink` of calls whose rows are on the books when they are told here."""
 
+    async def reserve(self, begun: Callable[[], Usage]) -> None:
+        """See `UsageSink`. The pod does so."""
+
     async def post(self, row: Usage, kept: bool = False) -> None:
         """See `UsageSink`."""
 

@@ -13,6 +13,9 @@ from dsfn.knative.manifests.scaling import autoscaling
 from dsfn.knative.manifests.security import restricted
 from dsfn.knative.manifests.traffic import ALL_TO_LATEST, Target, traffic_of
 from dsfn.knative.manifests.words import (
+    AGENT_CLAIM,
+    AGENT_DIRECTORY,
+    AGENT_SOCKET,
     FUNCTION_LABEL,
     REVISION_ANNOTATION,
     Manifest,
@@ -34,6 +37,11 @@ BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 _PORT = 8080
 _DIGITS = 10
 _TMP_BYTES = 2 << 30
+_AGENT = {"name": "agent", "readOnly": True}
+_AGENT_VOLUME = {
+    "name": "agent",
+    "persistentVolumeClaim": {"claimName": AGENT_CLAIM, "readOnly": True},
+}
 # Beside the snapshot: the bundle, and the packages of its requirements.
 _BUNDLE_BYTES = 8 << 30
 
@@ -45,7 +53,7 @@ class ServiceSettings:
     `image`: the runtime's, in which no function's code is. `store`: where revisions, bundles and
     snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `blobs`: where the control service's
     blobs are, "s3://BUCKET/PREFIX", or "" where calls cannot refer to any. `control_url`: where
-    usage is told.
+    usage is told. `agent`: whether nodes have an agent.
     `secret`: the Secret whose keys are the rest of a pod's environment: DSFN_API_KEY, with which it
     asks the control service, AWS_ACCESS_KEY_ID and so on. "" for none.
     """
@@ -57,6 +65,7 @@ class ServiceSettings:
     tenant: str = "default"
     secret: str = ""
     blobs: str = ""
+    agent: bool = False
 
 
 def function_service(
@@ -108,7 +117,7 @@ def _template(revision: Revision, publication: Publication, settings: ServiceSet
             "timeoutSeconds": timeout_s,
             "responseStartTimeoutSeconds": timeout_s,
             "containers": [_container(revision, publication, settings)],
-            "volumes": _volumes(revision),
+            "volumes": _volumes(revision, settings.agent),
             **_placed(options.placement, revision.function),
         },
     }
@@ -129,6 +138,7 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             {"name": "DSFN_TENANT", "value": settings.tenant},
             # Libraries keep caches at home.
             {"name": "HOME", "value": "/tmp"},
+            *([{"name": "DSFN_AGENT", "value": AGENT_SOCKET}] if settings.agent else ()),
         ],
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
@@ -145,15 +155,17 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "dsfn", "mountPath": "/dsfn"},
+            *([{**_AGENT, "mountPath": AGENT_DIRECTORY}] if settings.agent else ()),
         ],
     }
 
 
-def _volumes(revision: Revision) -> list[Manifest]:
+def _volumes(revision: Revision, agent: bool) -> list[Manifest]:
     own_bytes = _BUNDLE_BYTES + snapshot_bytes(revision)
     return [
         {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
         {"name": "dsfn", "emptyDir": {"sizeLimit": str(own_bytes)}},
+        *([_AGENT_VOLUME] if agent else ()),
     ]
 
 

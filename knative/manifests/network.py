@@ -27,7 +27,7 @@ _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 def network_policies(namespace: str) -> tuple[Manifest, ...]:
     """Nobody connects to anything of the namespace, except: Knative to functions; functions,
-    Knative and its dead letters to the control service. Functions connect to everything but
+    agents, Knative and its dead letters to the control service. Functions connect to everything but
     link-local addresses."""
     return (
         _policy("dsfn-deny", namespace, "platform", {}, {"policyTypes": ["Ingress"]}),
@@ -39,11 +39,7 @@ def network_policies(namespace: str) -> tuple[Manifest, ...]:
             {
                 "policyTypes": ["Ingress", "Egress"],
                 "ingress": [{"from": [_namespaces(*_KNATIVE)]}],
-                "egress": [
-                    # The cluster's DNS may have a link-local address, too.
-                    {"ports": [{"protocol": each, "port": 53} for each in ("UDP", "TCP")]},
-                    {"to": [_all_but(*each) for each in _LINK_LOCAL.values()]},
-                ],
+                "egress": _outward(),
             },
         ),
         _policy(
@@ -57,7 +53,7 @@ def network_policies(namespace: str) -> tuple[Manifest, ...]:
                     {
                         "from": [
                             {"podSelector": {"matchLabels": {COMPONENT: FUNCTION}}},
-                            _namespaces(*_KNATIVE, "knative-eventing"),
+                            _namespaces(*_KNATIVE, "knative-eventing", agents_namespace(namespace)),
                         ],
                         "ports": [{"protocol": "TCP", "port": CONTROL_PORT}],
                     }
@@ -65,6 +61,26 @@ def network_policies(namespace: str) -> tuple[Manifest, ...]:
             },
         ),
     )
+
+
+def agents_namespace(namespace: str) -> str:
+    """Where the node agents of a platform are."""
+    return f"{namespace}-agents"
+
+
+def outward_only(name: str, namespace: str, component: str) -> Manifest:
+    """Nobody connects to anything of a namespace, which itself may do what functions may."""
+    rules = {"policyTypes": ["Ingress", "Egress"], "egress": _outward()}
+    return _policy(name, namespace, component, {}, rules)
+
+
+def _outward() -> list[Manifest]:
+    """Everywhere but to link-local addresses."""
+    return [
+        # The cluster's DNS may have a link-local address, too.
+        {"ports": [{"protocol": each, "port": 53} for each in ("UDP", "TCP")]},
+        {"to": [_all_but(*each) for each in _LINK_LOCAL.values()]},
+    ]
 
 
 def _policy(

@@ -12,6 +12,10 @@ COMPONENT = "app.kubernetes.io/component"
 FUNCTION_LABEL = "dsfn.dev/function"
 REVISION_ANNOTATION = "dsfn.dev/revision"
 DSFN = "dsfn"
+# Where functions find the agent of their node, and the claim by which they mount that.
+AGENT_CLAIM = "dsfn-agent"
+AGENT_DIRECTORY = "/run/dsfn"
+AGENT_SOCKET = f"{AGENT_DIRECTORY}/agent.sock"
 
 # A revision's name is the Service's, "-" and ten digits; a tag's host begins with the tag and "-".
 # Both are one label of a host name, which has at most 63 characters.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
 
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
+from dsfn.knative.pod.agent import Agent, AgentBooks, AgentSnapshots
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.front import Front
@@ -24,7 +27,7 @@ from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.bucket import BlobBucket
 from dsfn.runtime.clock import SystemClock
-from dsfn.runtime.config import Settings
+from dsfn.runtime.config import Limits, Settings
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
@@ -49,8 +52,11 @@ from dsfn.snapshots.store import FileStore
 CONTROL_THREADS = 2
 
 
+@dataclass(frozen=True, slots=True)
 class Unlimited:
     """`Purse` of a pod: budgets are kept by the control service, for the calls that it makes."""
+
+    usage: SentUsage
 
     def reserve(self, call: Call, revision: Revision) -> Call:
         """See `Purse`."""
@@ -62,6 +68,7 @@ class Unlimited:
 
     def release(self, call_id: str) -> None:
         """See `Purse`."""
+        self.usage.release(call_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Pod:
     blobs: BlobStore
     answers: Answers
     checkpointer: Checkpointer
-    clients: tuple[HttpClient, ...]
+    clients: tuple[HttpClient | Agent, ...]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -119,7 +126,9 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     gpus = Gpus(find_gpus(None), node.gpu, settings.tenant, limits.queue_timeout_s)
     leases = Leases(clock, new_call_id, gpus.class_of)
     files = FileStore(data_dir / "snapshots")
-    snapshots = PulledSnapshots(Copies(files, store.snapshots, limits.transfer_timeout_s))
+    agent = None if settings.agent is None else _agent(settings.agent, settings.api_key)
+    copies = Copies(files, store.snapshots, limits.transfer_timeout_s)
+    snapshots = _snapshots(agent, PulledSnapshots(copies), limits)
     environments = Environments(data_dir / "environments")
     starter = Starter(
         node,
@@ -137,9 +146,12 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     database = data_dir / "pod.db"
     answers = Answers(connect(database, ""), blobs, clock)
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
-    usage, rates = SentUsage(control, leases), CurrentRates(control)
-    purse, metrics = Unlimited(), Metrics()
-    caller = PoolCaller(pools, blobs, purse, rates.in_force, metrics, Timelines(), clock, limits)
+    books = control if agent is None else AgentBooks(agent)
+    usage, rates = SentUsage(books, leases), CurrentRates(control)
+    purse, metrics, timelines = Unlimited(usage), Metrics(), Timelines()
+    caller = PoolCaller(
+        pools, blobs, usage, purse, rates.in_force, metrics, timelines, clock, limits
+    )
     invoker = Invoker(revisions, caller, usage, purse, answers)
     payer, function = Payer(settings.tenant), revision.function
     sink = _sink(settings)
@@ -159,14 +171,14 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         front,
         revisions.served,
         gpus,
-        snapshots.copies,
+        copies,
         pools,
         usage,
         rates,
         blobs,
         answers,
         Checkpointer(database),
-        (control.client,) if sink is None else (control.client, sink.client),
+        _clients(control, agent, sink),
     )
 
 
@@ -177,6 +189,25 @@ def _blobs(settings: PodSettings) -> BlobStore:
         return BlobStore(root)
     bucket = open_bucket(settings.blobs)
     return BlobStore(root, BlobBucket(bucket, settings.limits.transfer_timeout_s))
+
+
+def _clients(
+    control: Control, agent: Agent | None, sink: EventSink | None
+) -> tuple[HttpClient | Agent, ...]:
+    there_or_not = (control.client, agent, sink.client if sink else None)
+    return tuple(each for each in there_or_not if each is not None)
+
+
+def _agent(path: Path, key: str) -> Agent:
+    return Agent(path, uuid4().hex, key)
+
+
+def _snapshots(
+    agent: Agent | None, pulled: PulledSnapshots, limits: Limits
+) -> PulledSnapshots | AgentSnapshots:
+    if agent is None:
+        return pulled
+    return AgentSnapshots(agent, pulled.copies.files, pulled, limits.transfer_timeout_s)
 
 
 def _sink(settings: PodSettings) -> EventSink | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from dsfn.billing.posting_document import Measured, posting_document
 from dsfn.billing.rates import RateCard, read_card
+from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable, UsageError
 from dsfn.knative.pod.http import HttpClient, NoAnswer, Reply
 
@@ -23,6 +24,15 @@ class Control:
 
     client: HttpClient
     api_key: str
+
+    async def reserve(self, row: Usage) -> None:
+        """See `Books`: nobody here sees a pod end, so there is nothing to be done."""
+
+    async def release(self, call: str) -> None:
+        """See `Books`."""
+
+    async def stay(self) -> None:
+        """See `Books`."""
 
     async def post(self, rows: Sequence[Measured]) -> dict[int, Conflict]:
         """Returns when the ledger has all rows but those that it refuses, by their index. The same
@@ -39,6 +49,12 @@ class Control:
         if reply.status != 404:
             self._read(reply)
         return reply.status != 404
+
+    async def snapshot_of(self, function: str) -> str:
+        """The digest of the snapshot that a function starts from, "" without one."""
+        document = await self._ask("GET", f"/functions/{quote(function, safe='')}")
+        with self._understood():
+            return str((document["snapshot"] or {}).get("digest") or "")
 
     async def rates(self) -> RateCard:
         """The rate card in force."""

@@ -23,7 +23,8 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 @dataclass(frozen=True, slots=True)
 class PodSettings:
     """`revision`: the digest of its document in the `store`. `control`: the URL of the control
-    service, `api_key` what it is asked with. `libraries`: what workers are born with,
+    service, `api_key` what it is asked with. `agent`: the socket of the node's agent, None where
+    there is none. `libraries`: what workers are born with,
     None where the document must be asked. `blobs`: where those of the control service are, which
     calls refer to, None for nowhere. `sink`: where events that follow go, "" for back to
     whoever sent the first one; `overrides`: attributes that they get on their way there."""
@@ -33,6 +34,7 @@ class PodSettings:
     control: str
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
+    agent: Path | None = None
     libraries: tuple[str, ...] | None = None
     blobs: BlobSettings | None = None
     data_dir: Path = Path(DEFAULT_DATA_DIR)
@@ -44,19 +46,20 @@ class PodSettings:
 def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
     """The settings. The key is taken out of `environ`, which user code will see. Raises
     `UsageError`."""
-    revision = _required(environ, "DSFN_REVISION")
+    revision = required(environ, "DSFN_REVISION")
     if _DIGEST.fullmatch(revision) is None:
         raise UsageError(f"DSFN_REVISION is {revision!r}, and not the digest of a revision.")
     return PodSettings(
         revision=revision,
-        store=store_settings(_required(environ, "DSFN_STORE"), environ),
-        control=_url("DSFN_CONTROL", _required(environ, "DSFN_CONTROL")).rstrip("/"),
+        store=store_settings(required(environ, "DSFN_STORE"), environ),
+        control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
+        agent=Path(agent) if (agent := environ.get("DSFN_AGENT")) else None,
         libraries=_libraries(environ.get("DSFN_LIBRARIES")),
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
-        sink=_url("K_SINK", environ.get("K_SINK", "")),
+        sink=url("K_SINK", environ.get("K_SINK", "")),
         overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
     )
 
@@ -75,10 +78,11 @@ def _endpoint(environ: Mapping[str, str]) -> str:
     return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
 
 
-def _required(environ: Mapping[str, str], name: str) -> str:
+def required(environ: Mapping[str, str], name: str) -> str:
+    """A variable that must be set. Raises `UsageError`."""
     value = environ.get(name, "")
     if not value:
-        raise UsageError(f"{name} is not set; docs/knative.md says what a pod needs.")
+        raise UsageError(f"{name} is not set; docs/knative.md says what is needed.")
     return value
 
 
@@ -91,7 +95,8 @@ def _libraries(text: str | None) -> tuple[str, ...] | None:
     return wanted
 
 
-def _url(name: str, value: str) -> str:
+def url(name: str, value: str) -> str:
+    """A variable's value, a URL if it is anything. Raises `UsageError`."""
     if value and not value.startswith(("http://", "https://")):
         raise UsageError(f"{name} is {value!r}, and not an http(s) URL.")
     return value

@@ -1,16 +1,18 @@
-"""Usage rows on their way to the control service: accepted there before any answer leaves."""
+"""Usage rows on their way to the books: accepted there before any answer leaves."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dsfn.billing.interval import Interval
+from dsfn.billing.posting_document import Measured
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable
-from dsfn.knative.pod.control import RETRY_AFTER_S, Control
+from dsfn.knative.pod.control import RETRY_AFTER_S
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.unposted import Unposted, UnpostedRows
 
@@ -25,20 +27,44 @@ _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.pod")
 
 
+class Books(Protocol):
+    """Where rows of a pod go: the control service, or before it the agent of the node. What cannot
+    be asked raises `StoreUnavailable`."""
+
+    async def reserve(self, row: Usage) -> None:
+        """A call is about to run, and `row` is what comes of it if this pod ends under it."""
+
+    async def release(self, call: str) -> None:
+        """A call that was reserved for leaves no row."""
+
+    async def post(self, rows: Sequence[Measured]) -> dict[int, Conflict]:
+        """Returns when all rows are accepted but those that are refused, by their index. The same
+        rows may be posted again."""
+
+    async def has(self, invocation_id: str) -> bool:
+        """Whether the row of a call is accepted."""
+
+    async def stay(self) -> None:
+        """Shows that this pod lives, where somebody needs to know, until it is cancelled."""
+
+
 @dataclass(eq=False)
 class SentUsage:
-    """`UsageSink` over HTTP. While a request is under way the rows that come up wait for the next;
-    what fails is sent again, since a row that comes twice is one. Calls do not wait for rows of
-    devices: these go beside."""
+    """`UsageSink` to books elsewhere. While a request is under way the rows that come up wait for
+    the next; what fails is sent again, since a row that comes twice is one. Calls do not wait for
+    rows of devices: these go beside."""
 
-    control: Control
+    books: Books
     leases: Leases
     patience_s: float = PATIENCE_S
     _rows: UnpostedRows = field(init=False)
+    _reserved: set[str] = field(default_factory=set)
+    _released: list[str] = field(default_factory=list)
     _sender: asyncio.Task[None] | None = None
     _device_sender: asyncio.Task[None] | None = None
     _soon: asyncio.TimerHandle | None = None
     _ticker: asyncio.Task[None] | None = None
+    _staying: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self._rows = UnpostedRows(self.leases)
@@ -47,6 +73,7 @@ class SentUsage:
     def start(self) -> None:
         """Has the time of devices sent now and then."""
         self._ticker = asyncio.create_task(self._tick())
+        self._staying = asyncio.create_task(self.books.stay())
 
     async def close(self) -> None:
         """Ends all leases and sends what there is, for as long as a call would wait for that."""
@@ -61,6 +88,31 @@ class SentUsage:
                 await self._send_rest()
         except TimeoutError:
             _LOG.error("%d rows of devices are lost.", len(self.leases.rows))
+        if self._staying is not None:
+            self._staying.cancel()
+            await asyncio.gather(self._staying, return_exceptions=True)
+
+    async def reserve(self, begun: Callable[[], Usage]) -> None:
+        """See `UsageSink`. Tries for as long as a call would wait for its row."""
+        row, pause_s = begun(), FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        ends_at_s = loop.time() + self.patience_s
+        self._reserved.add(row.invocation_id)
+        while True:
+            try:
+                return await self.books.reserve(row)
+            except StoreUnavailable as error:
+                if error.fields["reason"] == "full" or loop.time() + pause_s > ends_at_s:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(MAX_PAUSE_S, 2 * pause_s)
+
+    def release(self, call: str) -> None:
+        """A call is over. Where its row was not accepted, it is not reserved for any more."""
+        if call in self._reserved:
+            self._reserved.remove(call)
+            self._released.append(call)
+            self._send_devices()
 
     async def post(self, row: Usage, kept: bool = False) -> None:
         """See `UsageSink`. Raises `StoreUnavailable` when the row is not accepted in time.
@@ -90,7 +142,7 @@ class SentUsage:
             self._send_devices()
 
     async def _send_rest(self) -> None:
-        while self._rows.waiting or self._rows.doubtful or self.leases.rows:
+        while self._rows.waiting or self._rows.doubtful or self.leases.rows or self._released:
             await asyncio.gather(self._send(), self._send_devices())
             await asyncio.sleep(FIRST_PAUSE_S)
 
@@ -132,12 +184,13 @@ class SentUsage:
             self._send_devices()
 
     async def _send_calls(self, entries: Sequence[Unposted]) -> None:
-        refused = await self.control.post([entry.row for entry in entries])
+        refused = await self.books.post([entry.row for entry in entries])
         for number, entry in enumerate(entries):
             if number in refused:
                 entry.kept = False  # it will never be taken
                 self._rows.fail(entry, refused[number])
             else:
+                self._reserved.discard(entry.row.invocation_id)
                 self._rows.succeed(entry)
 
     def _drop_given_up(self) -> None:
@@ -151,19 +204,22 @@ class SentUsage:
     async def _send_all_of_devices(self) -> None:
         """Sends the rows of devices, and asks for rows of which nobody knows where they are."""
         try:
+            while self._released:
+                await self.books.release(self._released[0])
+                self._released.pop(0)
             while rows := self.leases.taken():
                 self.leases.give_back(rows[MAX_ROWS:])
                 await self._send_intervals(rows[:MAX_ROWS])
             while self._rows.doubtful:
                 row = self._rows.doubtful[0]
-                is_there = await self.control.has(row.invocation_id)
+                is_there = await self.books.has(row.invocation_id)
                 self._rows.settle(self._rows.doubtful.pop(0), is_there)
         except StoreUnavailable:
             return  # they are sent with the next ones, in a minute at the latest
 
     async def _send_intervals(self, rows: Sequence[Interval]) -> None:
         try:
-            refused = await self.control.post(rows)
+            refused = await self.books.post(rows)
         except StoreUnavailable as error:
             self._rows.keep(rows, error)
             raise

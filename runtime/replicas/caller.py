@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Status, Usage
@@ -18,6 +19,7 @@ from dsfn.functions.errors import (
     FunctionError,
     HandlerCrashed,
     OutputTooLarge,
+    ReplicaLost,
     RequestError,
 )
 from dsfn.runtime.blobs import BlobStore, references_in
@@ -27,6 +29,7 @@ from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Post, Purse
 from dsfn.runtime.leases.lease import Held, Subject
+from dsfn.runtime.metering import UsageSink
 from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
@@ -42,6 +45,7 @@ class PoolCaller:
 
     pools: Pools
     blobs: BlobStore
+    usage: UsageSink
     purse: Purse
     in_force: Callable[[], RateCard]
     metrics: Metrics
@@ -56,6 +60,7 @@ class PoolCaller:
         await self._refuse_unfit(call, revision, post)
         try:
             call = self.purse.reserve(call, revision)
+            await self.usage.reserve(partial(self._begun, call, revision))
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
             lease = await self.pools.acquire(revision)
@@ -93,6 +98,11 @@ class PoolCaller:
         answer = self._answer(lease, reply, usage)
         self._answered(call, answer)
         return answer, usage
+
+    def _begun(self, call: Call, revision: Revision) -> Usage:
+        """The row of a call that has held nothing yet, and whose platform has let it down."""
+        nowhere, held = self.pools.nowhere(revision), Held(self.clock.now_us(), 0)
+        return self._usage(call, nowhere, held, 0, 0, "platform", ReplicaLost.__name__)
 
     async def _refuse_unfit(self, call: Call, revision: Revision, post: Post) -> None:
         """Refuses a call that the function could not take, before a replica is brought back or

@@ -63,7 +63,7 @@ def test_functions_are_reached_by_knative_alone_and_reach_no_credentials_of_the_
 
 
 def test_a_flag_that_nobody_has_set_is_as_knative_has_it() -> None:
-    assert [each.always for each in missing_features({})] == [False, False, False]
+    assert [each.always for each in missing_features({})] == [False] * 4
     off = missing_features({"kubernetes.podspec-volumes-emptydir": "Disabled"})
     assert off[0].always
     assert missing_features(enabling()["data"]) == ()

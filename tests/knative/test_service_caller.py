@@ -14,14 +14,26 @@ from live_pod import LivePod, StartPod, revision_of
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import DsfnError, HandlerRaised, ReplicaLost, Unavailable
+from dsfn.functions.errors import BudgetExceeded, DsfnError, HandlerRaised, ReplicaLost, Unavailable
 from dsfn.knative.control.caller import ServiceCaller, open_client
-from dsfn.knative.pod.assembly import Unlimited
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import new_call_id
 from dsfn.runtime.model import Answer, Call, Revision
 from dsfn.runtime.timelines import Timelines
+
+
+class Boundless:
+    """A `Purse` that nothing is kept in."""
+
+    def reserve(self, call: Call, revision: Revision) -> Call:
+        return call
+
+    def exceeded(self, call: Call) -> BudgetExceeded | None:
+        return None
+
+    def release(self, call_id: str) -> None:
+        pass
 
 
 @asynccontextmanager
@@ -31,7 +43,7 @@ async def caller_of(url: str, key: str) -> AsyncIterator[ServiceCaller]:
             client,
             lambda _: url,
             key,
-            Unlimited(),
+            Boundless(),
             lambda: RateCard(currency="EUR"),
             Metrics(),
             Timelines(),

@@ -1,0 +1,165 @@
+"""The agent's socket: what pods ask, and what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsfn.billing.posting_document import Measured, read_posting
+from dsfn.billing.usage import Usage
+from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated
+from dsfn.knative.agent.committing import Committer
+from dsfn.knative.agent.forwarding import Forwarder
+from dsfn.knative.agent.outbox import Outbox
+from dsfn.knative.agent.presence import Presence
+from dsfn.knative.agent.snapshots import NodeSnapshots, OpenFile, close_files
+from dsfn.knative.agent.wire import MAX_PACKET_BYTES, BadPacket, Message, decode, encode
+from dsfn.knative.pod.control import Control
+
+BACKLOG = 512
+MAX_CONNECTIONS = 4096
+# One that does not take its reply for so long is given up.
+REPLY_TIMEOUT_S = 10.0
+_FULL_BUFFER_S = 0.005
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket at `path`, in the place of what an earlier run has left there. Pods have other
+    users than the agent, so everybody may connect: the key says who may ask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.setblocking(False)
+    listener.bind(str(fresh))
+    fresh.chmod(0o666)
+    listener.listen(BACKLOG)
+    fresh.replace(path)  # so that who connects finds the old one or a new one that listens
+    return listener
+
+
+@dataclass(eq=False)
+class Server:
+    """Serves pods. `api_key`: what they must know, which is what they would tell the control
+    service. A connection without a `hello` gets nothing."""
+
+    committer: Committer
+    forwarder: Forwarder
+    presence: Presence
+    snapshots: NodeSnapshots
+    control: Control
+    api_key: str
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self, listener: socket.socket) -> None:
+        """Goes on until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            if len(self._connections) >= MAX_CONNECTIONS:
+                connection.close()
+                continue
+            task = asyncio.create_task(self._serve(connection))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        loop, pod = asyncio.get_running_loop(), ""
+        try:
+            while packet := await loop.sock_recv(connection, MAX_PACKET_BYTES):
+                files: list[OpenFile] = []
+                try:
+                    message = decode(packet)
+                    if not pod:
+                        pod = await self._welcome(message)
+                        reply: Message = {}
+                    else:
+                        reply = await self._answer(pod, message, files)
+                except (BadPacket, ValueError, TypeError, KeyError) as error:
+                    reply = MalformedBody(f"That is no message to an agent: {error}.").to_document()
+                except DsfnError as error:
+                    reply = error.to_document()
+                try:
+                    await _reply(connection, reply, files)
+                finally:
+                    close_files(files)
+        except OSError:
+            pass  # it has gone
+        finally:
+            connection.close()
+            if pod:
+                await self.presence.went(pod)
+
+    async def _welcome(self, message: Message) -> str:
+        key = str(message.get("key", ""))
+        if message["do"] != "hello" or not hmac.compare_digest(key.encode(), self.api_key.encode()):
+            raise Unauthenticated("The agent wants the key of the control service.")
+        pod = str(message["pod"])
+        if not pod:
+            raise ValueError("a pod has an id")
+        await self.presence.came(pod)
+        return pod
+
+    async def _answer(self, pod: str, message: Message, files: list[OpenFile]) -> Message:
+        match message["do"]:
+            case "hello":
+                return {}
+            case "reserve":
+                await self._reserve(pod, read_posting(message["row"]))
+                return {}
+            case "release":
+                call = str(message["call"])
+                await self.committer.do(lambda outbox: outbox.release(call))
+                return {}
+            case "post":
+                return {"refused": await self._post([read_posting(r) for r in message["rows"]])}
+            case "has":
+                return {"is_there": await self._has(str(message["call"]))}
+            case "snapshot":
+                digest, again = str(message["digest"]), bool(message["again"])
+                files += await self.snapshots.open(digest, again)
+                return {"files": [each.name for each in files]}
+        raise ValueError(f"{message['do']!r} is not known")
+
+    async def _reserve(self, pod: str, row: Measured) -> None:
+        if not isinstance(row, Usage):
+            raise ValueError("calls are reserved for")
+
+        def reserve(outbox: Outbox) -> None:
+            outbox.reserve(pod, row)
+
+        await self.committer.do(reserve)
+
+    async def _post(self, rows: list[Measured]) -> list[int]:
+        refused = await self.committer.do(lambda outbox: outbox.post(rows))
+        self.forwarder.hurry()
+        return refused
+
+    async def _has(self, call: str) -> bool:
+        """A row is here until it is in the ledger, so it is asked in this order."""
+        return await self.committer.do(lambda outbox: outbox.has(call)) or (
+            await self.control.has(call)
+        )
+
+
+async def _reply(connection: socket.socket, reply: Message, files: list[OpenFile]) -> None:
+    """Sends a packet, with files. Raises `OSError` when it is not taken in time."""
+    packet, descriptors = encode(reply), [each.descriptor for each in files]
+    async with asyncio.timeout(REPLY_TIMEOUT_S):
+        while True:
+            try:
+                socket.send_fds(connection, [packet], descriptors)
+            except BlockingIOError:
+                await asyncio.sleep(_FULL_BUFFER_S)
+            else:
+                return

@@ -1,0 +1,60 @@
+"""What the agent is told by its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsfn.functions.errors import UsageError
+from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
+from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
+from dsfn.runtime.config import SnapshotSettings
+
+DEFAULT_DATA_DIR = "/var/lib/dsfn"
+MAX_SNAPSHOT_BYTES = 64 << 30
+MAX_PREFETCHED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """`data_dir`: its part of the node's disk; `shown`: where the same snapshots are mounted to be
+    read alone. `prefetch`: functions whose snapshots are brought before a pod asks."""
+
+    store: SnapshotSettings
+    control: str
+    socket: Path
+    api_key: str = field(default="", repr=False)
+    data_dir: Path = Path(DEFAULT_DATA_DIR)
+    shown: Path = Path(DEFAULT_DATA_DIR) / "snapshots"
+    max_rows: int = MAX_ROWS
+    max_outbox_bytes: int = MAX_BYTES
+    max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES
+    prefetch: tuple[str, ...] = ()
+
+
+def read_settings(environ: Mapping[str, str]) -> AgentSettings:
+    """The settings. Raises `UsageError`."""
+    data_dir = Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR)
+    prefetch = tuple(name for name in environ.get("DSFN_PREFETCH", "").split(",") if name)
+    if len(prefetch) > MAX_PREFETCHED:
+        raise UsageError(f"DSFN_PREFETCH names more than {MAX_PREFETCHED} functions.")
+    return AgentSettings(
+        store=store_settings(required(environ, "DSFN_STORE"), environ),
+        control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
+        socket=Path(required(environ, "DSFN_AGENT")),
+        api_key=environ.get(API_KEY, ""),
+        data_dir=data_dir,
+        shown=Path(environ.get("DSFN_SHOWN") or data_dir / "snapshots"),
+        max_rows=_number(environ, "DSFN_OUTBOX_ROWS", MAX_ROWS),
+        max_outbox_bytes=_number(environ, "DSFN_OUTBOX_BYTES", MAX_BYTES),
+        max_snapshot_bytes=_number(environ, "DSFN_SNAPSHOT_BYTES", MAX_SNAPSHOT_BYTES),
+        prefetch=prefetch,
+    )
+
+
+def _number(environ: Mapping[str, str], name: str, usual: int) -> int:
+    text = environ.get(name) or str(usual)
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UsageError(f"{name} is {text!r}, and not a number above 0.")
+    return int(text)

@@ -1,0 +1,170 @@
+"""The node agent: a DaemonSet, and the way from a function's pod to its socket.
+
+The agent needs a part of the node's disk, which no Pod Security Standard but "privileged" allows:
+hence a namespace of its own, with nothing else in it. Functions stay in theirs, which is
+restricted: they mount the socket's directory, to be read alone, by a claim on a volume that is
+that directory on every node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dsfn.knative.manifests.network import agents_namespace, outward_only
+from dsfn.knative.manifests.security import restricted
+from dsfn.knative.manifests.words import (
+    AGENT_CLAIM,
+    AGENT_DIRECTORY,
+    AGENT_SOCKET,
+    COMPONENT,
+    Manifest,
+    labels,
+)
+
+AGENT = "agent"
+AGENT_NAME = "dsfn-agent"
+_HOST = "/var/lib/dsfn"
+_DATA = "/var/lib/dsfn"
+_SHOWN = "/shown"
+_GRACE_S = 30
+# Kubernetes wants to be told a size, and does not hold a directory to it.
+_SOCKETS = "1Mi"
+# As quick as Python can be: it knocks at the socket and goes away.
+_KNOCK = f"import socket as s; s.socket(s.AF_UNIX, s.SOCK_SEQPACKET).connect('{AGENT_SOCKET}')"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """`namespace`: the platform's. `image`: the control service's. `control_url`: where usage goes.
+    `secret`: the Secret, in the agents' namespace, whose keys are the rest of the agent's
+    environment, DSFN_API_KEY and AWS_... among them. `prefetch`: functions whose snapshots are
+    brought to every node."""
+
+    namespace: str
+    image: str
+    store: str
+    control_url: str
+    secret: str
+    prefetch: tuple[str, ...] = ()
+
+
+def agent_objects(settings: AgentSettings) -> tuple[Manifest, ...]:
+    """Its namespace, network policy and DaemonSet, and the volume by which functions reach it."""
+    namespace = agents_namespace(settings.namespace)
+    return (
+        _namespace(namespace),
+        outward_only(AGENT_NAME, namespace, AGENT),
+        _daemons(settings, namespace),
+        _volume(settings.namespace),
+        _claim(settings.namespace),
+    )
+
+
+def _namespace(name: str) -> Manifest:
+    enforced = {"pod-security.kubernetes.io/enforce": "privileged"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {**labels(AGENT), **enforced}},
+    }
+
+
+def _daemons(settings: AgentSettings, namespace: str) -> Manifest:
+    selected = {COMPONENT: AGENT}
+    template = {
+        "metadata": {"labels": labels(AGENT)},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": _GRACE_S,
+            # Functions run on nodes that others are kept away from, such as those with GPUs.
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [_container(settings)],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                _on_the_node("data", f"{_HOST}/agent/{settings.namespace}"),
+                _on_the_node("run", _sockets(settings.namespace)),
+            ],
+        },
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": AGENT_NAME, "namespace": namespace, "labels": labels(AGENT)},
+        "spec": {"selector": {"matchLabels": selected}, "template": template},
+    }
+
+
+def _container(settings: AgentSettings) -> Manifest:
+    probe = {"exec": {"command": ["python", "-ESc", _KNOCK]}, "timeoutSeconds": 5}
+    return {
+        "name": AGENT,
+        "image": settings.image,
+        "command": ["python", "-m", "dsfn.knative.agent"],
+        "env": [
+            {"name": "DSFN_STORE", "value": settings.store},
+            {"name": "DSFN_CONTROL", "value": settings.control_url},
+            {"name": "DSFN_AGENT", "value": AGENT_SOCKET},
+            {"name": "DSFN_DATA", "value": _DATA},
+            {"name": "DSFN_SHOWN", "value": f"{_SHOWN}/snapshots"},
+            {"name": "DSFN_PREFETCH", "value": ",".join(settings.prefetch)},
+            {"name": "HOME", "value": "/tmp"},
+        ],
+        "envFrom": [{"secretRef": {"name": settings.secret}}],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "securityContext": _as_owner(),
+        "readinessProbe": {**probe, "periodSeconds": 10},
+        "livenessProbe": {**probe, "periodSeconds": 30},
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "data", "mountPath": _DATA},
+            # The same once more: what pods get was opened where nobody can write.
+            {"name": "data", "mountPath": _SHOWN, "readOnly": True},
+            {"name": "run", "mountPath": AGENT_DIRECTORY},
+        ],
+    }
+
+
+def _as_owner() -> Manifest:
+    """Restricted but for the user: the kubelet makes directories on a node for root alone. Without
+    capabilities, root may do no more than what it owns allows."""
+    return {**restricted(), "runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
+
+
+def _on_the_node(name: str, path: str) -> Manifest:
+    return {"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
+
+
+def _volume(namespace: str) -> Manifest:
+    """The directory of sockets, of whichever node asks. It is bound to the claim in advance."""
+    claim = {"namespace": namespace, "name": AGENT_CLAIM}
+    spec = {
+        "accessModes": ["ReadOnlyMany"],
+        "capacity": {"storage": _SOCKETS},
+        "claimRef": claim,
+        "hostPath": {"path": _sockets(namespace), "type": "DirectoryOrCreate"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": "",
+    }
+    metadata = {"name": _volume_name(namespace), "labels": labels(AGENT)}
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
+
+
+def _claim(namespace: str) -> Manifest:
+    spec = {
+        "accessModes": ["ReadOnlyMany"],
+        "resources": {"requests": {"storage": _SOCKETS}},
+        "storageClassName": "",
+        "volumeName": _volume_name(namespace),
+    }
+    metadata = {"name": AGENT_CLAIM, "namespace": namespace, "labels": labels(AGENT)}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+
+
+def _volume_name(namespace: str) -> str:
+    return f"{AGENT_NAME}-{namespace}"
+
+
+def _sockets(namespace: str) -> str:
+    """Where the sockets of a platform's agents are on a node; another platform has others."""
+    return f"{_HOST}/run/{namespace}"

@@ -1,0 +1,87 @@
+"""An agent's program in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deadlines import eventually
+from live_node import environment
+from live_pod import START_TIMEOUT_S, STOP_TIMEOUT_S, TestStore
+
+KEY = "the-platforms-key"
+
+
+@dataclass(eq=False)
+class LiveAgent:
+    """An agent that this test run starts, kills and starts again at the same place."""
+
+    place: Path
+    store: TestStore
+    control: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.place / "run" / "agent.sock"
+
+    @property
+    def data(self) -> Path:
+        """Its part of the node's disk."""
+        return self.place / "data"
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.place / "agent.log").read_text(encoding="utf-8")
+
+    @property
+    def pods(self) -> dict[str, str]:
+        """What its node's pods are told."""
+        return {"DSFN_AGENT": str(self.socket)}
+
+    def start(self) -> None:
+        """Starts it, and waits until it listens."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+        own = {
+            "DSFN_STORE": self.store.url,
+            "DSFN_CONTROL": self.control,
+            "DSFN_AGENT": str(self.socket),
+            "DSFN_DATA": str(self.data),
+            **self.store.variables,
+            **self.variables,
+        }
+        with (self.place / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dsfn.knative.agent"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**environment({}), **own},
+                start_new_session=True,
+            )
+        eventually(self._listens, "the agent to listen", START_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"The agent ended while it started:\n{self.log}"
+        return self.socket.exists()

@@ -1,0 +1,139 @@
+"""A node fetches a snapshot once, gives what was captured, and all its pods share the pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from deadlines import eventually
+from faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from live_agent import LiveAgent
+from live_node import LiveNode
+from live_pod import LivePod, StartPod, TestStore, revision_of
+from s3_server import S3Server
+
+SLAB = "slab-cpu.safetensors"
+
+
+@pytest.fixture
+def watched(bucket: TestStore, s3: S3Server) -> Iterator[tuple[TestStore, FaultyProxy]]:
+    """The bucket, through a proxy that sees who fetches what."""
+    port = httpx.URL(s3.url).port
+    assert port is not None
+    with faulty_proxy(port) as proxy:
+        variables = {**bucket.variables, "AWS_ENDPOINT_URL": proxy.url}
+        yield TestStore(bucket.url, variables), proxy
+
+
+@pytest.fixture
+def agent(
+    tmp_path: Path, node: LiveNode, watched: tuple[TestStore, FaultyProxy]
+) -> Iterator[LiveAgent]:
+    agent = LiveAgent(tmp_path / "agent", watched[0], node.url)
+    agent.start()
+    yield agent
+    agent.kill()
+
+
+def digest_of(node: LiveNode) -> str:
+    snapshot = revision_of(node, "weights").snapshot
+    assert snapshot is not None
+    return snapshot.digest
+
+
+def restored(pod: LivePod) -> bool:
+    answer = pod.call()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["sum"] == sum(range(100_000))
+    return bool(answer.json()["restored"])
+
+
+def mapped_inodes(slab: Path) -> int:
+    """In how many processes the slab of the agent's disk is mapped."""
+    inode = f" {slab.stat().st_ino} "
+    count = 0
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            count += inode in re.sub(r"\s+", " ", maps.read_text())
+        except OSError:
+            continue
+    return count
+
+
+def test_two_pods_map_the_same_file_which_is_fetched_once(
+    node: LiveNode,
+    start_pod: StartPod,
+    agent: LiveAgent,
+    watched: tuple[TestStore, FaultyProxy],
+) -> None:
+    store, proxy = watched
+    pods = [start_pod("weights", store=store, variables=agent.pods) for _ in range(2)]
+    assert all(restored(pod) for pod in pods)
+    assert len(proxy.requests("GET", SLAB)) == 1
+    slab = agent.data / "snapshots" / digest_of(node) / SLAB
+    assert mapped_inodes(slab) == 2
+    assert all(pod.stop() == 0 for pod in pods)
+
+
+def test_a_cache_that_was_damaged_is_fetched_again(
+    node: LiveNode,
+    start_pod: StartPod,
+    agent: LiveAgent,
+    watched: tuple[TestStore, FaultyProxy],
+) -> None:
+    store, proxy = watched
+    assert restored(start_pod("weights", store=store, variables=agent.pods))
+    slab = agent.data / "snapshots" / digest_of(node) / SLAB
+    slab.chmod(0o644)
+    data = bytearray(slab.read_bytes())
+    data[-1] ^= 1
+    slab.write_bytes(data)
+    assert restored(start_pod("weights", store=store, variables=agent.pods))
+    assert len(proxy.requests("GET", SLAB)) == 2
+
+
+def test_a_cache_that_was_damaged_while_the_agent_was_away_is_fetched_again(
+    node: LiveNode,
+    start_pod: StartPod,
+    agent: LiveAgent,
+    watched: tuple[TestStore, FaultyProxy],
+) -> None:
+    store, proxy = watched
+    assert restored(start_pod("weights", store=store, variables=agent.pods))
+    agent.kill()
+    (agent.data / "snapshots" / digest_of(node) / SLAB).unlink()
+    agent.start()
+    assert restored(start_pod("weights", store=store, variables=agent.pods))
+    assert len(proxy.requests("GET", SLAB)) == 2
+
+
+def test_a_snapshot_larger_than_the_cache_is_the_pods_own(
+    tmp_path: Path, node: LiveNode, start_pod: StartPod, watched: tuple[TestStore, FaultyProxy]
+) -> None:
+    store, _ = watched
+    agent = LiveAgent(tmp_path / "small", store, node.url, {"DSFN_SNAPSHOT_BYTES": "1000"})
+    agent.start()
+    try:
+        assert restored(start_pod("weights", store=store, variables=agent.pods))
+        assert not (agent.data / "snapshots" / digest_of(node)).exists()
+    finally:
+        agent.kill()
+
+
+def test_a_prefetched_function_starts_without_the_store(
+    tmp_path: Path, node: LiveNode, start_pod: StartPod, watched: tuple[TestStore, FaultyProxy]
+) -> None:
+    store, proxy = watched
+    store.publish(node, "weights")
+    agent = LiveAgent(tmp_path / "ahead", store, node.url, {"DSFN_PREFETCH": "weights,shout"})
+    agent.start()
+    try:
+        here = agent.data / "snapshots" / digest_of(node)
+        eventually(here.is_dir, "the snapshot to be fetched")
+        proxy.inject(Fault("refused"), "GET", SLAB, times=1000)
+        assert restored(start_pod("weights", store=store, variables=agent.pods))
+    finally:
+        agent.kill()
