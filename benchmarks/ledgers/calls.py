@@ -21,14 +21,16 @@ def call(random: Random, number: int, count: int, part: int = 0) -> Usage:
     calls of two parts."""
     function = number // _LEASE_ROWS % len(_FUNCTIONS)
     held_us = random.randrange(1_000, 200_000)
+    started_at_us = _MONTH.start_us + _MONTH_US * number // count
     return Usage(
-        invocation_id=f"{random.getrandbits(128):032x}",
+        # As a node makes them: in the order of time, and no two nodes the same.
+        invocation_id=f"{started_at_us:014x}{number & 0xFFFFFF:06x}{part:010x}",
         tenant=_TENANTS[number % len(_TENANTS)],
         caller="key",
         function=_FUNCTIONS[function],
         revision="0123456789ab",
         device_class="cpu" if function % 2 else "NVIDIA H100",
-        started_at_us=_MONTH.start_us + _MONTH_US * number // count,
+        started_at_us=started_at_us,
         busy_us=held_us // 2,
         held_us=held_us,
         restore_us=0,
