@@ -129,7 +129,7 @@ class OwnerKeeper:
                 await self._announce(control, is_sound)
                 return control
             except DsfnError as fault:
-                is_new = self.fault is None or self.fault.message != fault.message
+                is_new = self.fault is None or _kind(self.fault) != _kind(fault)
                 self._refuse(fault)
                 await asyncio.sleep(pause_s)
                 if is_new:
@@ -218,6 +218,11 @@ class OwnerKeeper:
         if waiting is not None and not waiting.done():
             waiting.set_exception(fault)
             waiting.exception()  # nobody may be waiting
+
+
+def _kind(fault: DsfnError) -> tuple[type[DsfnError], object, object]:
+    """What of a fault stays when it is met again: not how much memory is free."""
+    return type(fault), fault.fields.get("what"), fault.fields.get("operation")
 
 
 async def _watch(control: OwnerControl) -> None:

@@ -238,6 +238,18 @@ def test_a_spare_worker_takes_over_a_function_that_is_absent(small: LiveNode) ->
         assert small.pids(name) <= there
 
 
+def test_a_spare_worker_that_had_to_go_is_there_again_when_there_is_room(small: LiveNode) -> None:
+    for name in SEEDS:
+        small.value(name, number=1)
+        small.park(name)
+    eventually(lambda: small.memory()["warm"] == [1], "a spare worker")
+    for name in SEEDS:  # the last needs what the spare and the first have
+        small.value(name, number=1)
+    for name in SEEDS:
+        small.park(name)
+    eventually(lambda: small.memory()["warm"] == [1], "another")
+
+
 def test_contexts_of_parked_replicas_are_frozen_when_they_add_up(start: StartNode) -> None:
     # A context counts 3 MiB, and those of parked replicas may take 5 of the 40.
     node = start(gpu={**SMALL, "context": f"{3 * MIB}B", "warm": 0})
