@@ -153,10 +153,11 @@ class OwnerKeeper:
         try:
             reason = await asyncio.shield(control.lost)
         finally:
+            # Whoever asks from now on waits for the next one.
+            self._owner = asyncio.get_running_loop().create_future()
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            self._owner = asyncio.get_running_loop().create_future()
             # With its process goes what it was still writing into the arena.
             await control.stop()
         _LOG.warning(
