@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,7 +70,7 @@ class Committer:
                     change.done.set_result(result)
 
     def _commit(self, changes: list[_Change]) -> list[Any]:
-        works = [_bound(change.work, self.outbox) for change in changes]
+        works = [partial(change.work, self.outbox) for change in changes]
         try:
             return self.outbox.together(works)
         except StorageFull:
@@ -77,7 +78,3 @@ class Committer:
         except Exception as error:  # noqa: BLE001
             # Whoever waits for these changes raises it.
             return [error] * len(changes)
-
-
-def _bound(work: Callable[[Outbox], T], outbox: Outbox) -> Callable[[], T]:
-    return lambda: work(outbox)

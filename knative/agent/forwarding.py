@@ -12,6 +12,7 @@ from dsfn.functions.errors import Conflict, StoreUnavailable
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.outbox import Outbox, Waiting
 from dsfn.knative.pod.control import Control
+from dsfn.runtime.waiting import doubled_s, wait_within
 
 MAX_BATCH = 500
 FIRST_PAUSE_S = 0.1
@@ -45,10 +46,7 @@ class Forwarder:
             except StoreUnavailable as error:
                 await asyncio.sleep(self._pause_s(error))
                 continue
-            try:
-                await asyncio.wait_for(self._more.wait(), LOOK_S)
-            except TimeoutError:
-                continue
+            await wait_within(self._more, LOOK_S)
 
     async def drain(self) -> None:
         """Sends what there is, as far as the control service takes it at once."""
@@ -81,7 +79,7 @@ class Forwarder:
         """Twice as long each time, up to half less at random."""
         if not self._failures:
             _LOG.warning("Usage waits on the disk: %s", error.message)
-        pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 30))
+        pause_s = doubled_s(FIRST_PAUSE_S, self._failures, MAX_PAUSE_S)
         self._failures += 1
         return pause_s * (1 - random.random() / 2)
 

@@ -18,7 +18,7 @@ import httpx
 from dsfn.billing.posting_document import read_posting
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import BudgetExceeded, CallCancelled, DsfnError, ReplicaLost, Unavailable
+from dsfn.functions.errors import BudgetExceeded, DsfnError, ReplicaLost, Unavailable
 from dsfn.functions.interface import EVENT_STREAM
 from dsfn.knative.control.events_of_streams import passed_on
 from dsfn.knative.manifests.function import BEYOND_TIMEOUT_S
@@ -26,12 +26,12 @@ from dsfn.knative.pod.platform import call_headers
 from dsfn.knative.pod.platform_calls import USAGE_HEADER
 from dsfn.runtime.charges import charge_of
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.failures import cause_of_failure, status_of_failure
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Post, Purse
-from dsfn.runtime.model import Answer, Call, Charge, Phases, Revision
+from dsfn.runtime.model import Answer, Call, Phases, Revision
 from dsfn.runtime.problem_reading import problem_error
 from dsfn.runtime.problems import PROBLEM_CONTENT_TYPE
-from dsfn.runtime.replicas.caller import status_of_failure
 from dsfn.runtime.timelines import Timelines
 
 CONNECT_S = 10.0
@@ -136,7 +136,7 @@ class ServiceCaller:
             content_type=response.headers.get("content-type", ""),
             # What Knative needed, to start a pod among other things.
             phases=replace(phases, queue_us=phases.queue_us + max(0, on_the_way_us)),
-            charge=self._charge(usage),
+            charge=charge_of(usage, self.in_force()),
         )
         return answer, usage
 
@@ -171,11 +171,8 @@ class ServiceCaller:
         self.timelines.answered(call.function, answer, self.clock.now_us())
 
     def _failed(self, call: Call, error: BaseException) -> None:
-        cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
+        cause = cause_of_failure(error)
         self.metrics.failed(call.function, type(cause).__name__, status_of_failure(cause))
-
-    def _charge(self, usage: Usage) -> Charge:
-        return charge_of(usage, self.in_force())
 
 
 def _is_whole(response: httpx.Response) -> bool:

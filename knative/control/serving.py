@@ -17,6 +17,7 @@ from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.registry import FunctionRecord, Registry
 from dsfn.runtime.replicas.verifying import VerifiedReplica
 from dsfn.runtime.serving import ReplicaView, Tell
+from dsfn.runtime.waiting import wait_within
 
 # How often what could not be done is tried again, and the pods are counted.
 LOOK_S = 5.0
@@ -162,9 +163,7 @@ class KnativeServing:
                 self._pods = await asyncio.to_thread(self.services.pods)
             except DsfnError as error:
                 _LOG.warning("%s", error.message)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._wake.wait()
+            await wait_within(self._wake, LOOK_S)
             self._wake.clear()
 
     async def _agree(self) -> None:

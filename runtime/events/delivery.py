@@ -11,6 +11,7 @@ from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.events.stored import StoredBody
 from dsfn.runtime.model import Call, Payer
+from dsfn.runtime.waiting import doubled_s
 
 MAX_BACKOFF_S = 3600.0
 MAX_POSTPONED_S = 24 * 3600
@@ -172,7 +173,7 @@ def postponement_us(delivery: Delivery, error: DsfnError) -> int:
     At least what the error asks for, and longer each time it happens.
     """
     times = max(0, delivery.tries - 1 - delivery.attempts)
-    delay_s = min(_FIRST_POSTPONEMENT_S * 2 ** min(times, _MAX_DOUBLINGS), _MAX_POSTPONEMENT_S)
+    delay_s = doubled_s(_FIRST_POSTPONEMENT_S, times, _MAX_POSTPONEMENT_S)
     asked_s = error.fields.get("retry_after_s")
     if isinstance(asked_s, int | float) and asked_s > delay_s:
         delay_s = min(float(asked_s), MAX_BACKOFF_S)

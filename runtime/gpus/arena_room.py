@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, MemoryFull, NotFound
@@ -19,8 +18,6 @@ from dsfn.snapshots.owner.control import OwnerControl
 # What a reload from the disk costs: a rate that most disks reach, and what it takes to begin.
 _DISK_BYTES_PER_S = 1_000_000_000
 _DISK_BEGIN_S = 0.005
-# Which slabs may leave at a reading of the loop's clock, the least worth keeping first.
-_Leaving = Callable[[float], list[str]]
 # That a copy has ended is not announced: it is looked for.
 _LOOK_AGAIN_S = 0.05
 
@@ -33,6 +30,23 @@ class _Kept:
     snapshot: str
     size_bytes: int
     heat: Heat = field(default_factory=Heat)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Slabs that are to be in the arena, by digest; see `ArenaRoom.load`."""
+
+    owner: OwnerControl
+    tenant: str
+    directory: Path
+    slabs: Mapping[str, SlabEntry]
+    until_s: float
+    beside: Collection[str] | None
+
+    @property
+    def size_bytes(self) -> int:
+        """What all of them take."""
+        return sum(slab.size_bytes for slab in self.slabs.values())
 
 
 @dataclass(eq=False)
@@ -79,9 +93,8 @@ class ArenaRoom:
         now_s = asyncio.get_running_loop().time()
         wanted = {slab.digest: slab for slab in slabs}
         if not all(digest in self._kept for digest in wanted):
-            leaving = partial(self._leaving, wanted, beside)
-            work = self._load(owner, tenant, directory, wanted, now_s + patience_s, leaving)
-            task = asyncio.create_task(work)
+            wish = _Wish(owner, tenant, directory, wanted, now_s + patience_s, beside)
+            task = asyncio.create_task(self._load(wish))
             self._work.add(task)
             task.add_done_callback(self._worked)
             await asyncio.shield(task)
@@ -122,51 +135,33 @@ class ArenaRoom:
             self._held -= digests
             self._let_go.set()
 
-    async def _load(
-        self,
-        owner: OwnerControl,
-        tenant: str,
-        directory: Path,
-        wanted: Mapping[str, SlabEntry],
-        until_s: float,
-        leaving: _Leaving,
-    ) -> None:
+    async def _load(self, wish: _Wish) -> None:
         async with self._turn:
-            for digest, slab in wanted.items():
-                await self._load_slab(owner, tenant, directory, slab, wanted, until_s, leaving)
-                kept = _Kept(tenant, directory.name, slab.size_bytes)
+            for digest, slab in wish.slabs.items():
+                await self._load_slab(wish, slab)
+                kept = _Kept(wish.tenant, wish.directory.name, slab.size_bytes)
                 self._kept.setdefault(digest, kept)
 
-    async def _load_slab(
-        self,
-        owner: OwnerControl,
-        tenant: str,
-        directory: Path,
-        slab: SlabEntry,
-        wanted: Mapping[str, SlabEntry],
-        until_s: float,
-        leaving: _Leaving,
-    ) -> None:
+    async def _load_slab(self, wish: _Wish, slab: SlabEntry) -> None:
         while True:
             try:
-                await owner.load_slab(tenant, directory, slab)
+                await wish.owner.load_slab(wish.tenant, wish.directory, slab)
                 return
             except MemoryFull as full:
-                wanted_bytes = sum(each.size_bytes for each in wanted.values())
-                if wanted_bytes > (await owner.account()).arena_bytes:
+                if wish.size_bytes > (await wish.owner.account()).arena_bytes:
                     raise  # it would not fit if all others left
-                if not await self._evict_one(owner, until_s, leaving):
+                if not await self._evict_one(wish):
                     raise full from None
 
-    async def _evict_one(self, owner: OwnerControl, until_s: float, leaving: _Leaving) -> bool:
+    async def _evict_one(self, wish: _Wish) -> bool:
         """Has one slab less in the arena; false if none may leave, or none could in time."""
         loop = asyncio.get_running_loop()
-        while digests := leaving(loop.time()):
+        while leaving := self._leaving(wish, loop.time()):
             self._let_go.clear()
-            for digest in digests:
-                if not self._held[digest] and await self._evict(owner, digest):
+            for digest in leaving:
+                if not self._held[digest] and await self._evict(wish.owner, digest):
                     return True
-            if loop.time() >= until_s:
+            if loop.time() >= wish.until_s:
                 break
             await wait_within(self._let_go, _LOOK_AGAIN_S)
         return False
@@ -190,10 +185,8 @@ class ArenaRoom:
             pass
         return True
 
-    def _leaving(
-        self, wanted: Collection[str], beside: Collection[str] | None, now_s: float
-    ) -> list[str]:
-        """The slabs that may leave for those that are wanted, the least worth keeping first."""
+    def _leaving(self, wish: _Wish, now_s: float) -> list[str]:
+        """The slabs that may leave for those of a wish, the least worth keeping first."""
 
         def value(digest: str) -> float:
             kept = self._kept[digest]
@@ -201,10 +194,10 @@ class ArenaRoom:
             return worth(kept.heat.read(now_s), kept.size_bytes, reload_s)
 
         pinned = self.pinned()
-        others = [digest for digest in self._kept if digest not in wanted]
+        others = [digest for digest in self._kept if digest not in wish.slabs]
         leaving = [d for d in others if self._kept[d].snapshot not in pinned]
-        if beside is not None:
-            leaving = [d for d in leaving if self._kept[d].snapshot not in beside]
+        if wish.beside is not None:
+            leaving = [d for d in leaving if self._kept[d].snapshot not in wish.beside]
         elif not leaving:
             leaving = others
         return sorted(leaving, key=value)

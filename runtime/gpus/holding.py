@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,36 @@ class Holder(Protocol):
 
     def owner_lost(self) -> None:
         """The memory owner has gone, and what it held with it."""
+
+
+class Standby(ABC):
+    """What a `Holder` is that nobody uses yet: it gives up all that it has, and nothing less."""
+
+    __slots__ = ()
+    function = ""
+
+    def always_stays(self) -> bool:
+        """See `Holder`."""
+        return False
+
+    @abstractmethod
+    async def give_up(self) -> None:
+        """See `Holder`. Its contexts go with it."""
+
+    def can_freeze(self) -> bool:
+        """See `Holder`. It would have to be thawed before anybody could use it."""
+        return False
+
+    async def freeze(self) -> None:
+        """See `Holder`."""
+        await self.give_up()
+
+    async def leave(self) -> None:
+        """See `Holder`."""
+        await self.give_up()
+
+    def owner_lost(self) -> None:  # noqa: B027  # most have nothing to do
+        """See `Holder`. It has nothing that was the owner's."""
 
 
 @dataclass(eq=False, slots=True)

@@ -21,6 +21,7 @@ from dsfn.functions.errors import DsfnError
 from dsfn.runtime.outbox.cursors import Cursors
 from dsfn.runtime.outbox.delivery import NotDelivered, deliver, open_client
 from dsfn.runtime.outbox.settings import SinkSettings
+from dsfn.runtime.waiting import doubled_s
 
 if TYPE_CHECKING:
     import httpx
@@ -96,7 +97,7 @@ class Sender:
         if error.is_body_refused:
             # Perhaps it is too much at once; in any case the others should come as far as they can.
             self._batch = max(1, self._batch // 2)
-        delay_s = min(MAX_DELAY_S, self.first_delay_s * 2.0 ** min(self._failed_in_a_row, 30))
+        delay_s = doubled_s(self.first_delay_s, self._failed_in_a_row, MAX_DELAY_S)
         self._failed_in_a_row += 1
         return max(delay_s * (1 - self.random() / 2), min(error.retry_after_s, MAX_DELAY_S))
 

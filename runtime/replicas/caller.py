@@ -13,11 +13,8 @@ from dsfn.billing.usage import Status, Usage
 from dsfn.functions.admission import check_call
 from dsfn.functions.errors import (
     BudgetExceeded,
-    CallCancelled,
     CorruptBlob,
     DsfnError,
-    FunctionError,
-    HandlerCrashed,
     OutputTooLarge,
     ReplicaLost,
     RequestError,
@@ -26,6 +23,7 @@ from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.charges import charge_of
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
+from dsfn.runtime.failures import cause_of_failure, status_of_failure
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Post, Purse
 from dsfn.runtime.leases.lease import Held, Subject
@@ -219,7 +217,7 @@ class PoolCaller:
         self, call: Call, lease: Lease, error: BaseException, post: Post
     ) -> None:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
-        cause = error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
+        cause = cause_of_failure(error)
         usage = self._settled(call, lease, None, status_of_failure(cause), type(cause).__name__)
         await self._post_error(error, usage, self._phases(lease), post)
 
@@ -332,14 +330,3 @@ async def _rest(
         yield first
         async for chunk in stream:
             yield chunk
-
-
-def status_of_failure(error: DsfnError) -> Status:
-    """What the row of a call says that ended in this."""
-    if isinstance(error, RequestError):
-        return "rejected"
-    if isinstance(error, CallCancelled | BudgetExceeded):
-        return "cancelled"
-    if isinstance(error, HandlerCrashed) and error.fields.get("signal") == "SIGKILL":
-        return "platform"  # no code of a function ends that way: the kernel or somebody ended it
-    return "failed" if isinstance(error, FunctionError) else "platform"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.gpus.gpus import Gpus
-from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.gpus.holding import Holding, Standby
 from dsfn.runtime.replicas.forkserver import WorkerProcess
 from dsfn.runtime.replicas.launcher import Nursery
 from dsfn.runtime.waiting import wait_within
@@ -25,23 +25,18 @@ _WARMED = frames.encode(Kind.WARMED, 0)
 
 
 @dataclass(eq=False, slots=True)
-class Spare:
+class Spare(Standby):
     """A worker with a context. As a `Holder` it is the first to go."""
 
     worker: WorkerProcess
     holding: Holding
     heat: float = -1.0
-    function: str = ""
     ready: bool = False
 
     def is_ready(self) -> bool:
         """Whether it has its context."""
         self.ready = self.ready or self.worker.hear(len(_WARMED)) == _WARMED
         return self.ready and not self.worker.exited.done()
-
-    def always_stays(self) -> bool:
-        """See `Holder`."""
-        return False
 
     def can_give_up(self) -> bool:
         """See `Holder`."""
@@ -51,21 +46,6 @@ class Spare:
         """See `Holder`. Its context goes with it."""
         self.worker.kill()
         await asyncio.wait({self.worker.exited}, timeout=_EXIT_S)
-
-    def can_freeze(self) -> bool:
-        """See `Holder`. It would have to be thawed before anybody could use it."""
-        return False
-
-    async def freeze(self) -> None:
-        """See `Holder`."""
-        await self.give_up()
-
-    async def leave(self) -> None:
-        """See `Holder`."""
-        await self.give_up()
-
-    def owner_lost(self) -> None:
-        """See `Holder`. It has nothing that was the owner's."""
 
 
 @dataclass(eq=False)

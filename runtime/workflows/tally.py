@@ -15,12 +15,12 @@ from dsfn.runtime.events.delivery import (
     MAX_POSTPONED_S,
     RetryPolicy,
 )
+from dsfn.runtime.waiting import doubled_s
 
 MAX_FREE_CRASHES = 3
 _MAX_INVOCATIONS = 100
 _FIRST_POSTPONEMENT_S = 0.1
 _MAX_POSTPONEMENT_S = 60.0
-_MAX_DOUBLINGS = 40
 
 # The call did not come to run, or it is not to blame for what became of it.
 _NOT_SERVED = (errors.Unavailable, errors.StorageFull, errors.CallCancelled)
@@ -88,7 +88,7 @@ def judge(
         return _postponed(tally, error, now_us)
     if isinstance(error, errors.HandlerCrashed) and tally.crashes < MAX_FREE_CRASHES:
         again = tally._replace(crashes=tally.crashes + 1)
-        return Verdict.POSTPONE, _due(again, _doubled_s(tally.crashes), now_us)
+        return Verdict.POSTPONE, _due(again, _postponement_s(tally.crashes), now_us)
     counted = tally._replace(attempts=tally.attempts + 1)
     retries = 0 if tally.stood_in else options.retries
     if isinstance(error, _AT_ONCE) or counted.attempts > retries:
@@ -107,7 +107,7 @@ def _postponed(tally: Tally, error: DsfnError, now_us: int) -> tuple[Verdict, Ta
     since_us = tally.postponed_since_us or now_us
     if now_us - since_us >= MAX_POSTPONED_S * 1_000_000:
         return Verdict.FINAL, tally
-    delay_s = _doubled_s(tally.postponed)
+    delay_s = _postponement_s(tally.postponed)
     asked_s = error.fields.get("retry_after_s")
     if isinstance(asked_s, int | float):
         delay_s = min(max(delay_s, float(asked_s)), MAX_BACKOFF_S)
@@ -115,8 +115,8 @@ def _postponed(tally: Tally, error: DsfnError, now_us: int) -> tuple[Verdict, Ta
     return Verdict.POSTPONE, _due(again, delay_s, now_us)
 
 
-def _doubled_s(times: int) -> float:
-    return min(_FIRST_POSTPONEMENT_S * 2.0 ** min(times, _MAX_DOUBLINGS), _MAX_POSTPONEMENT_S)
+def _postponement_s(times: int) -> float:
+    return doubled_s(_FIRST_POSTPONEMENT_S, times, _MAX_POSTPONEMENT_S)
 
 
 def _due(tally: Tally, delay_s: float, now_us: int) -> Tally:

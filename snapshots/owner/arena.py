@@ -241,11 +241,12 @@ class Arena:
         self._write_down()
         self.drop(slab.form)
 
-    def take_over(self, is_sound: bool) -> None:
-        """Finds what whoever had this memory before has left there; nothing if its bytes are not
-        `is_sound`. For an arena that is empty."""
+    def take_over(self, tenant: str, most: int, is_sound: bool) -> None:
+        """Finds what whoever had this memory before has left there of this tenant's, at most so
+        many slabs; nothing if its bytes are not `is_sound`. For an arena that is empty."""
         found = self._inventory.read()
-        for record in found if is_sound else ():
+        ours = [record for record in found if is_sound and record.key[0] == tenant]
+        for record in ours[:most]:
             self.ranges.claim(record.offset, record.range_bytes)
             source = self.memory.address + record.offset + record.start
             self.slabs[record.key] = ArenaSlab(

@@ -207,16 +207,12 @@ class Owner:
         return {}
 
     def _take_over(self, message: TakeOver) -> dict[str, int]:
-        self.arena.take_over(message.is_sound)
-        kept: dict[str, int] = {}
-        for (tenant, digest), slab in list(self.arena.slabs.items()):
-            if tenant != message.tenant or len(kept) == _MOST_TAKEN_OVER:
-                self.arena.evict(slab.key)
-                continue
-            kept[digest] = slab.size_bytes
-            if self._coding is not None:
+        self.arena.take_over(message.tenant, _MOST_TAKEN_OVER, message.is_sound)
+        slabs = self.arena.slabs
+        if self._coding is not None:
+            for slab in slabs.values():
                 self._coding.add(slab)
-        return kept
+        return {digest: slab.size_bytes for (_, digest), slab in slabs.items()}
 
     def _evict(self, message: Evict) -> dict[str, object] | None:
         key, again = (message.tenant, message.digest), partial(self._serve, message, [])

@@ -17,26 +17,19 @@ import psutil
 import pytest
 from apps import one_gpu
 from deadlines import eventually
+from gpu_scenes import MIB, stand_in
 from live_node import (
     APPS,
     SHARED_MEMORY,
     LiveNode,
     StartNode,
-    Table,
     launch,
     left_in_shared_memory,
     start_node,
 )
 
-MIB = 1 << 20
 # A restore of 16 MiB takes most of a second: long enough to be met on its way.
-SLOW: Table = {
-    "devices": [f"host:{40 * MIB}:{20 * MIB}"],
-    "arena": f"{96 * MIB}B",
-    "reserve": "0B",
-    "context": "0B",
-    "warm": 0,
-}
+SLOW = stand_in(40 * MIB, bytes_per_s=20 * MIB)
 
 weights = cache(one_gpu.layers)
 

@@ -9,13 +9,13 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import psutil
 import pytest
 from apps import gpus
 from deadlines import eventually
+from gpu_scenes import MIB, SEEDS, expected, stand_in, weights
 from live_node import (
     APPS,
     SHARED_MEMORY,
@@ -23,23 +23,14 @@ from live_node import (
     Document,
     LiveNode,
     StartNode,
-    Table,
     left_in_shared_memory,
     start_node,
 )
 
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
-MIB = 1 << 20
-# Two of the models fit, three do not.
-SMALL: Table = {
-    "devices": [f"host:{40 * MIB}:0"],
-    "arena": f"{96 * MIB}B",
-    "reserve": "0B",
-    "context": "0B",
-}
-SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
-weights = cache(gpus.layers)
+# Two of the functions fit, three do not.
+SMALL = stand_in(40 * MIB, warm=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +62,6 @@ def single(start: StartNode) -> LiveNode:
     node = start(gpu=SMALL)
     node.deploy(APPS / "one_gpu.py")
     return node
-
-
-def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(weights(SEEDS[name]), number)
 
 
 def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) -> None:

@@ -6,29 +6,15 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import psutil
 import pytest
-from apps import gpus
 from deadlines import eventually
-from live_node import APPS, LiveNode, Table, start_node
+from gpu_scenes import MIB, SEEDS, expected, stand_in
+from live_node import APPS, LiveNode, start_node
 
-MIB = 1 << 20
-SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
-weights = cache(gpus.layers)
-# One of the models, 16 MiB each, takes most of a second, and two fit the GPU.
-SLOW: Table = {
-    "devices": [f"host:{40 * MIB}:{20 * MIB}"],
-    "arena": f"{96 * MIB}B",
-    "reserve": "0B",
-    "context": "0B",
-    "warm": 0,
-}
-
-
-def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(weights(SEEDS[name]), number)
+# One of the functions takes most of a second, and two fit.
+SLOW = stand_in(40 * MIB, bytes_per_s=20 * MIB)
 
 
 @pytest.fixture(scope="module")

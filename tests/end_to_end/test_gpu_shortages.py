@@ -7,29 +7,16 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import pytest
-from apps import gpus
 from deadlines import eventually
-from live_node import APPS, DeployFailed, LiveNode, StartNode, Table, start_node
+from gpu_scenes import MIB, SEEDS, expected, stand_in
+from live_node import APPS, DeployFailed, LiveNode, StartNode, start_node
 
-MIB = 1 << 20
-SEEDS = {"alpha": 1, "beta": 2, "gamma": 3}
-weights = cache(gpus.layers)
-# One of the models, 16 MiB each, fits the GPU, and all fit the arena.
-ONE_FITS: Table = {
-    "devices": [f"host:{20 * MIB}:0"],
-    "arena": f"{96 * MIB}B",
-    "reserve": "0B",
-    "context": "0B",
-    "warm": 0,
-}
-
-
-def expected(name: str, number: float) -> list[float]:
-    return gpus.answer(weights(SEEDS[name]), number)
+# One of the functions fits the GPU, and all fit the arena.
+ONE_FITS = stand_in(20 * MIB)
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+from api_server import DocumentHandler, serving
 from live_pod import LivePod, launch_pod
 from scripted_cluster import KUBECONFIG
 
@@ -189,7 +190,7 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
     place.mkdir(parents=True)
     cluster = ActingCluster(place, secret)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(DocumentHandler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
             if path in _KINDS:
@@ -218,23 +219,11 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
         def _send(self, status: int, document: Any) -> None:
             if cluster.is_away:
                 status, document = 503, {"message": "it is away"}
-            body = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send_document(status, document)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        text = KUBECONFIG.format(port=server.server_port)
-        cluster.kubeconfig.write_text(text, encoding="utf-8")
-        try:
+    try:
+        with serving(Handler) as port:
+            cluster.kubeconfig.write_text(KUBECONFIG.format(port=port), encoding="utf-8")
             yield cluster
-        finally:
-            server.shutdown()
-            thread.join()
-            cluster.end()
+    finally:
+        cluster.end()

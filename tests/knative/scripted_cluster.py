@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from api_server import DocumentHandler, serving
 
 from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
@@ -42,29 +42,16 @@ def scripted_cluster(place: Path, monkeypatch: Any) -> Iterator[ScriptedCluster]
         ]
     }
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(DocumentHandler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             waiting = answers.get(path, [{"message": f"{path} not found"}])
             document = waiting.pop(0) if len(waiting) > 1 else waiting[0]
             status = 503 if document is None else 200 if path in answers else 404
-            body = json.dumps(document or {"message": "it is away"}).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send_document(status, document or {"message": "it is away"})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Handler) as port:
         kubeconfig = place / "kubeconfig"
-        kubeconfig.write_text(KUBECONFIG.format(port=server.server_port), encoding="utf-8")
+        kubeconfig.write_text(KUBECONFIG.format(port=port), encoding="utf-8")
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-        try:
-            yield ScriptedCluster(Objects(open_cluster()), answers)
-        finally:
-            server.shutdown()
-            thread.join()
+        yield ScriptedCluster(Objects(open_cluster()), answers)

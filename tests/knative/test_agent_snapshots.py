@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -38,6 +38,26 @@ def agent(
     agent.kill()
 
 
+@pytest.fixture
+def start_one(
+    start_pod: StartPod, agent: LiveAgent, watched: tuple[TestStore, FaultyProxy]
+) -> Callable[[], LivePod]:
+    """Starts another pod of the agent's."""
+    return lambda: start_pod("weights", store=watched[0], variables=agent.pods)
+
+
+@pytest.fixture
+def slab(node: LiveNode, agent: LiveAgent) -> Path:
+    """Where the agent has the slab, once a pod has asked for it."""
+    return agent.data / "snapshots" / digest_of(node) / SLAB
+
+
+@pytest.fixture
+def fetched(watched: tuple[TestStore, FaultyProxy]) -> Callable[[], int]:
+    """How often the slab was fetched from the store."""
+    return lambda: len(watched[1].requests("GET", SLAB))
+
+
 def digest_of(node: LiveNode) -> str:
     snapshot = revision_of(node, "weights").snapshot
     assert snapshot is not None
@@ -64,50 +84,36 @@ def mapped_inodes(slab: Path) -> int:
 
 
 def test_two_pods_map_the_same_file_which_is_fetched_once(
-    node: LiveNode,
-    start_pod: StartPod,
-    agent: LiveAgent,
-    watched: tuple[TestStore, FaultyProxy],
+    start_one: Callable[[], LivePod], slab: Path, fetched: Callable[[], int]
 ) -> None:
-    store, proxy = watched
-    pods = [start_pod("weights", store=store, variables=agent.pods) for _ in range(2)]
+    pods = [start_one() for _ in range(2)]
     assert all(restored(pod) for pod in pods)
-    assert len(proxy.requests("GET", SLAB)) == 1
-    slab = agent.data / "snapshots" / digest_of(node) / SLAB
+    assert fetched() == 1
     assert mapped_inodes(slab) == 2
     assert all(pod.stop() == 0 for pod in pods)
 
 
 def test_a_cache_that_was_damaged_is_fetched_again(
-    node: LiveNode,
-    start_pod: StartPod,
-    agent: LiveAgent,
-    watched: tuple[TestStore, FaultyProxy],
+    start_one: Callable[[], LivePod], slab: Path, fetched: Callable[[], int]
 ) -> None:
-    store, proxy = watched
-    assert restored(start_pod("weights", store=store, variables=agent.pods))
-    slab = agent.data / "snapshots" / digest_of(node) / SLAB
+    assert restored(start_one())
     slab.chmod(0o644)
     data = bytearray(slab.read_bytes())
     data[-1] ^= 1
     slab.write_bytes(data)
-    assert restored(start_pod("weights", store=store, variables=agent.pods))
-    assert len(proxy.requests("GET", SLAB)) == 2
+    assert restored(start_one())
+    assert fetched() == 2
 
 
 def test_a_cache_that_was_damaged_while_the_agent_was_away_is_fetched_again(
-    node: LiveNode,
-    start_pod: StartPod,
-    agent: LiveAgent,
-    watched: tuple[TestStore, FaultyProxy],
+    start_one: Callable[[], LivePod], agent: LiveAgent, slab: Path, fetched: Callable[[], int]
 ) -> None:
-    store, proxy = watched
-    assert restored(start_pod("weights", store=store, variables=agent.pods))
+    assert restored(start_one())
     agent.kill()
-    (agent.data / "snapshots" / digest_of(node) / SLAB).unlink()
+    slab.unlink()
     agent.start()
-    assert restored(start_pod("weights", store=store, variables=agent.pods))
-    assert len(proxy.requests("GET", SLAB)) == 2
+    assert restored(start_one())
+    assert fetched() == 2
 
 
 def test_a_snapshot_larger_than_the_cache_is_the_pods_own(
