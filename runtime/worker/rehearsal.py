@@ -9,7 +9,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dsfn.functions.codec import decode_arguments, encode_result
 from dsfn.functions.errors import NotFound
@@ -50,6 +54,8 @@ def scenes() -> Iterator[Callable[[], None]]:
         yield _run_audio
     if "numpy" in sys.modules and "safetensors" in sys.modules:
         yield _run_tensor
+    if "dsfn.snapshots.restore" in sys.modules:
+        yield _run_restore
 
 
 def _run_json() -> None:
@@ -77,6 +83,33 @@ def _run_tensor() -> None:
     import numpy as np
 
     Tensor.decoded(Tensor.of(np.zeros(8)).encoded()).numpy()
+
+
+def _run_restore() -> None:
+    from dsfn.snapshots.classes import Classes
+    from dsfn.snapshots.cpu import CpuMemory
+    from dsfn.snapshots.restore import restore
+
+    with suppress(OSError), TemporaryDirectory() as directory:  # a disk may be full, or read only
+        for name, data in _specimen_snapshot().items():
+            (Path(directory) / name).write_bytes(data)
+        restore(Path(directory), Classes(), {CpuMemory.device_class: CpuMemory()})
+
+
+@cache
+def _specimen_snapshot() -> Mapping[str, bytes]:
+    """The files of a snapshot that has a little of everything. A worker has them from its fork."""
+    from torch import nn, rand
+    from torch.jit import trace
+
+    from dsfn.snapshots.capture import capture
+    from dsfn.snapshots.classes import Classes
+
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.LayerNorm(2))
+    traced = trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), rand(1, 4))
+    with TemporaryDirectory() as directory:
+        capture({"network": network, "traced": traced}, Classes(), Path(directory))
+        return {path.name: path.read_bytes() for path in Path(directory).iterdir()}
 
 
 class _Specimen:
