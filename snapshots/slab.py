@@ -22,8 +22,6 @@ from dsfn.snapshots.format import (
     corrupt,
 )
 
-MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -23,8 +23,8 @@ def call(random: Random, number: int, count: int, part: int = 0) -> Usage:
     held_us = random.randrange(1_000, 200_000)
     started_at_us = _MONTH.start_us + _MONTH_US * number // count
     return Usage(
-        # As a node makes them: in the order of time, and no two nodes the same.
-        invocation_id=f"{started_at_us:014x}{number & 0xFFFFFF:06x}{part:010x}",
+        # Like a node's own: they sort by time, and no two nodes make the same.
+        invocation_id=f"{started_at_us:014x}{random.getrandbits(64):016x}",
         tenant=_TENANTS[number % len(_TENANTS)],
         caller="key",
         function=_FUNCTIONS[function],

@@ -66,11 +66,14 @@ def migrate(
     say("To use the new one, set `ledger` in [billing] of config.toml to its URL.")
 
 
-def rotate_key() -> None:
+def rotate_key(json_output: JsonOption = False) -> None:
     """Have a new key sign the ledger of a node that is stopped; the old one signs that, too."""
     from dsfn.runtime.notary.rotation import rotate_key as rotate
 
     key = rotate(load_settings(data_dir=data_dir()), SystemClock())
+    if json_output:
+        print_json({"key": key.public_key})
+        return
     say(f"The ledger is signed with a new key from now on: {key.public_key}.")
 
 

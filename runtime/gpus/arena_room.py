@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, MemoryFull, NotFound
@@ -18,6 +19,8 @@ from dsfn.snapshots.owner.control import OwnerControl
 # What a reload from the disk costs: a rate that most disks reach, and what it takes to begin.
 _DISK_BYTES_PER_S = 1_000_000_000
 _DISK_BEGIN_S = 0.005
+# Which slabs may leave at a reading of the loop's clock, the least worth keeping first.
+_Leaving = Callable[[float], list[str]]
 # That a copy has ended is not announced: it is looked for.
 _LOOK_AGAIN_S = 0.05
 
@@ -35,12 +38,16 @@ class _Kept:
 @dataclass(eq=False)
 class ArenaRoom:
     """The slabs in the arena by digest. The least worth keeping leaves first, and those of `pinned`
-    snapshots only when there is no other; those that are held stay."""
+    snapshots only when there is no other; those that are held stay.
+
+    What was begun is ended, whoever has gone meanwhile: only so is what the owner has known here,
+    and can leave again."""
 
     pinned: Callable[[], frozenset[str]] = frozenset
     _kept: dict[str, _Kept] = field(default_factory=dict)
     _held: Counter[str] = field(default_factory=Counter)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _work: set[asyncio.Task[None]] = field(default_factory=set)
     _let_go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def holds(self, digest: str) -> bool:
@@ -61,19 +68,36 @@ class ArenaRoom:
         directory: Path,
         slabs: Sequence[SlabEntry],
         patience_s: float,
+        beside: Collection[str] | None = None,
     ) -> None:
         """Has the arena hold the GPU slabs of the snapshot in `directory`, evicting others if it
-        must, and waiting `patience_s` for those that are on their way to a GPU.
+        must, and waiting `patience_s` for those that are on their way to a GPU. Where nobody waits
+        for it, pinned ones and those of the snapshots `beside` it stay.
 
         Raises `CorruptSnapshot`, `MemoryFull` when nothing more can leave, `OwnerLost`.
         """
         now_s = asyncio.get_running_loop().time()
-        wanted = {slab.digest: slab.size_bytes for slab in slabs}
+        wanted = {slab.digest: slab for slab in slabs}
         if not all(digest in self._kept for digest in wanted):
-            async with self._turn:
-                await self._load(owner, tenant, directory, wanted, now_s + patience_s)
+            leaving = partial(self._leaving, wanted, beside)
+            work = self._load(owner, tenant, directory, wanted, now_s + patience_s, leaving)
+            task = asyncio.create_task(work)
+            self._work.add(task)
+            task.add_done_callback(self._worked)
+            await asyncio.shield(task)
         for digest in wanted:
             self._used(digest, directory, now_s)
+
+    async def close(self) -> None:
+        """Stops what is under way."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited may have gone
 
     @asynccontextmanager
     async def hold(
@@ -103,29 +127,43 @@ class ArenaRoom:
         owner: OwnerControl,
         tenant: str,
         directory: Path,
-        wanted: Mapping[str, int],
+        wanted: Mapping[str, SlabEntry],
         until_s: float,
+        leaving: _Leaving,
+    ) -> None:
+        async with self._turn:
+            for digest, slab in wanted.items():
+                await self._load_slab(owner, tenant, directory, slab, wanted, until_s, leaving)
+                kept = _Kept(tenant, directory.name, slab.size_bytes)
+                self._kept.setdefault(digest, kept)
+
+    async def _load_slab(
+        self,
+        owner: OwnerControl,
+        tenant: str,
+        directory: Path,
+        slab: SlabEntry,
+        wanted: Mapping[str, SlabEntry],
+        until_s: float,
+        leaving: _Leaving,
     ) -> None:
         while True:
             try:
-                await owner.load(tenant, directory)
-                break
+                await owner.load_slab(tenant, directory, slab)
+                return
             except MemoryFull as full:
-                if sum(wanted.values()) > (await owner.account()).arena_bytes:
+                wanted_bytes = sum(each.size_bytes for each in wanted.values())
+                if wanted_bytes > (await owner.account()).arena_bytes:
                     raise  # it would not fit if all others left
-                if not await self._evict_one(owner, wanted, until_s):
+                if not await self._evict_one(owner, until_s, leaving):
                     raise full from None
-        for digest, size_bytes in wanted.items():
-            self._kept.setdefault(digest, _Kept(tenant, directory.name, size_bytes))
 
-    async def _evict_one(
-        self, owner: OwnerControl, wanted: Collection[str], until_s: float
-    ) -> bool:
+    async def _evict_one(self, owner: OwnerControl, until_s: float, leaving: _Leaving) -> bool:
         """Has one slab less in the arena; false if none may leave, or none could in time."""
         loop = asyncio.get_running_loop()
-        while leaving := self._leaving(wanted, loop.time()):
+        while digests := leaving(loop.time()):
             self._let_go.clear()
-            for digest in leaving:
+            for digest in digests:
                 if not self._held[digest] and await self._evict(owner, digest):
                     return True
             if loop.time() >= until_s:
@@ -134,7 +172,9 @@ class ArenaRoom:
         return False
 
     def _used(self, digest: str, directory: Path, now_s: float) -> None:
-        kept = self._kept[digest]
+        kept = self._kept.get(digest)
+        if kept is None:
+            return  # another owner has begun, or it has left again already
         kept.snapshot = directory.name  # at first that of a deployment's trial
         kept.heat.use(now_s)
 
@@ -150,7 +190,9 @@ class ArenaRoom:
             pass
         return True
 
-    def _leaving(self, wanted: Collection[str], now_s: float) -> list[str]:
+    def _leaving(
+        self, wanted: Collection[str], beside: Collection[str] | None, now_s: float
+    ) -> list[str]:
         """The slabs that may leave for those that are wanted, the least worth keeping first."""
 
         def value(digest: str) -> float:
@@ -160,5 +202,9 @@ class ArenaRoom:
 
         pinned = self.pinned()
         others = [digest for digest in self._kept if digest not in wanted]
-        leaving = [d for d in others if self._kept[d].snapshot not in pinned] or others
+        leaving = [d for d in others if self._kept[d].snapshot not in pinned]
+        if beside is not None:
+            leaving = [d for d in leaving if self._kept[d].snapshot not in beside]
+        elif not leaving:
+            leaving = others
         return sorted(leaving, key=value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -80,7 +80,8 @@ class Gpus:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(self.keeper.close(), *tasks, return_exceptions=True)
+        closing = (self._arena.close(), self.keeper.close())
+        await asyncio.gather(*closing, *tasks, return_exceptions=True)
 
     def all(self) -> tuple[Gpu, ...]:
         """Every GPU."""
@@ -92,14 +93,15 @@ class Gpus:
         order = sorted(self.rooms, key=lambda room: (self._crowd(room), room.index))
         return tuple(Gpu(r.index, self.found.devices[r.index]) for r in order[:count])
 
-    async def bring(self, directory: Path) -> dict[str, int]:
+    async def bring(self, directory: Path, beside: Collection[str] | None = None) -> dict[str, int]:
         """Has the arena hold the weights of the snapshot in `directory`: bytes by device name.
+        Where nobody waits for it, pinned ones and the snapshots `beside` it stay there.
 
         Raises `CorruptSnapshot`, `MemoryFull` (the arena is too small, or all in it on its way to
         a GPU for `patience_s`), `OwnerLost`.
         """
         owner, slabs = await self.owner(), self._slabs_of(directory)
-        await self._arena.load(owner, self.tenant, directory, slabs, self.patience_s)
+        await self._arena.load(owner, self.tenant, directory, slabs, self.patience_s, beside)
         return {slab.device: slab.data_bytes for slab in slabs}
 
     @asynccontextmanager
@@ -115,13 +117,14 @@ class Gpus:
         async with self._arena.hold(owner, self.tenant, directory, slabs, self.patience_s):
             yield
 
-    async def promote(self, revision: Revision, directory: Path) -> None:
-        """Brings a snapshot up from the disk ahead of its use, if it is for a GPU.
+    async def promote(self, revision: Revision, directory: Path, beside: Collection[str]) -> None:
+        """Brings a snapshot up from the disk ahead of its use, if it is for a GPU. The snapshots
+        `beside` it, by their digests, do not leave for it.
 
         Raises as `bring`.
         """
         if revision.options.gpu:
-            await self.bring(directory)
+            await self.bring(directory, beside)
 
     def tiers_of(self, directory: Path) -> tuple[str, ...]:
         """Where the weights of a snapshot are beside the disk: "gpu", "arena"."""

@@ -129,7 +129,7 @@ class OwnerKeeper:
                 await self._announce(control, is_sound)
                 return control
             except DsfnError as fault:
-                is_new = self.fault is None or self.fault.message != fault.message
+                is_new = self.fault is None or _kind(self.fault) != _kind(fault)
                 self._refuse(fault)
                 await asyncio.sleep(pause_s)
                 if is_new:
@@ -153,10 +153,11 @@ class OwnerKeeper:
         try:
             reason = await asyncio.shield(control.lost)
         finally:
+            # Whoever asks from now on waits for the next one.
+            self._owner = asyncio.get_running_loop().create_future()
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            self._owner = asyncio.get_running_loop().create_future()
             # With its process goes what it was still writing into the arena.
             await control.stop()
         _LOG.warning(
@@ -218,6 +219,11 @@ class OwnerKeeper:
         if waiting is not None and not waiting.done():
             waiting.set_exception(fault)
             waiting.exception()  # nobody may be waiting
+
+
+def _kind(fault: DsfnError) -> tuple[type[DsfnError], object, object]:
+    """What of a fault stays when it is met again: not how much memory is free."""
+    return type(fault), fault.fields.get("what"), fault.fields.get("operation")
 
 
 async def _watch(control: OwnerControl) -> None:

@@ -157,7 +157,10 @@ class Pool:
                 waiter.granted.set_result(self._grant(replica, waiter.since_ns))
 
     def tick(self) -> None:
-        """Once a scaler tick: measures, and starts what is wanted."""
+        """Once a scaler tick: has those leave whose snapshot was changed under them, measures, and
+        starts what is wanted."""
+        for replica in list(self.replicas):
+            replica.drop_unsound()
         average = self._meter.take_average(self.clock.monotonic_ns())
         self._wanted = self._scaler.tick(average, len(self.replicas))
         self._grow()

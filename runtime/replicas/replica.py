@@ -44,6 +44,7 @@ PARK_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 5.0
 # Others may take the room that was made, or the weights leave the arena, before they are mapped.
 UNPARK_ATTEMPTS = 3
+_CHANGED = "the file of its snapshot has changed"
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -51,7 +52,8 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Replica:
     """A worker that became a replica, with what it has of the GPUs in its `grip`, and the `lease`
     that accounts for the time for which it has it. `released` runs whenever it has finished a
-    call, `parked` when it has given its memory up, `ended` once, when its process has gone."""
+    call, `parked` when it has given its memory up, `ended` once, when its process has gone.
+    `is_sound`: whether the file that it has mapped is still the one that was checked."""
 
     revision: Revision
     worker: WorkerProcess
@@ -67,6 +69,7 @@ class Replica:
     ready: Ready | None = None
     brought_back: BroughtBack = field(default_factory=BroughtBack)
     wants_room: bool = False
+    is_sound: Callable[[], bool] = lambda: True
     lease: DeviceLease = field(init=False)
     _keeper: str = ""
     _frozen: bool = False
@@ -215,6 +218,10 @@ class Replica:
 
         Raises `MemoryFull`, parked as it was, and `ReplicaStartFailed`, the replica killed.
         """
+        if not self.is_sound():
+            error = _replica_lost(_CHANGED)
+            self.kill(error)  # the next one begins with reading all of it
+            raise self._start_failed(error)
         attempts = UNPARK_ATTEMPTS
         while True:
             self.state, attempts = ReplicaState.STARTING, attempts - 1
@@ -327,7 +334,14 @@ class Replica:
 
     def owner_lost(self) -> None:
         """See `Holder`. What runs still has its memory; nothing new may begin."""
-        error = _replica_lost("the memory owner ended")
+        self._wind_up(_replica_lost("the memory owner ended"))
+
+    def drop_unsound(self) -> None:
+        """Ends it, after the calls that run, if the file that it has mapped has changed."""
+        if self._doom is None and not self.is_sound():
+            self._wind_up(_replica_lost(_CHANGED))
+
+    def _wind_up(self, error: DsfnError) -> None:
         if self.in_flight:
             self._doom = self._doom or error
             self._channel.send_stop()

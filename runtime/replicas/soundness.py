@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,21 +49,22 @@ class Soundness:
         """A replica of it has other bytes in memory: the file is read again before its next use."""
         self._sound.pop(snapshot.digest, None)
 
-    async def check(self, revision: Revision, snapshot: SnapshotRef) -> None:
+    async def check(self, revision: Revision, snapshot: SnapshotRef) -> Callable[[], bool]:
         """Returns at once for what was found whole before and has not changed; else when it has
-        been read.
+        been read. What it returns says whether that is still so, for a replica that maps it.
 
         Raises `CorruptSnapshot`, and `SnapshotError` when the libraries of the revision's
         environment are of other versions than at the capture.
         """
         digest = snapshot.digest
-        if digest in self._sound and self._sound[digest] == self._identity(digest):
-            return
-        if digest not in self._checks:
-            work = asyncio.to_thread(self._read, digest, revision.environment)
-            task = self._checks[digest] = asyncio.create_task(work)
-            task.add_done_callback(partial(self._checked, digest))
-        await asyncio.shield(self._checks[digest])
+        identity = self._identity(digest)
+        if not (digest in self._sound and self._sound[digest] == identity):
+            if digest not in self._checks:
+                work = asyncio.to_thread(self._read, digest, revision.environment)
+                task = self._checks[digest] = asyncio.create_task(work)
+                task.add_done_callback(partial(self._checked, digest))
+            await asyncio.shield(self._checks[digest])
+        return lambda: self._identity(digest) == identity
 
     def check_ahead(self, revisions: Iterable[Revision]) -> None:
         """Reads the snapshots of these revisions in the background, one after the other."""

@@ -96,9 +96,11 @@ class Starter:
             if directory is None:
                 self.quarantine.failed_restores[revision.function] += 1
                 return await self._load(revision, watch, None, stages)
-            await self.soundness.check(revision, snapshot)
+            is_sound = await self.soundness.check(revision, snapshot)
             stages.ended("start.check", _WORTH_TELLING_US)
-            return await self._load(revision, watch, directory, stages)
+            replica = await self._load(revision, watch, directory, stages)
+            replica.is_sound = is_sound
+            return replica
         except SnapshotError as error:
             self.quarantine.failed(revision, error)
             return await self._load(revision, watch, None)

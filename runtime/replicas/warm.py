@@ -11,12 +11,15 @@ from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.replicas.forkserver import WorkerProcess
 from dsfn.runtime.replicas.launcher import Nursery
+from dsfn.runtime.waiting import wait_within
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Kind
 from dsfn.runtime.worker.messages import Gpu, Warm
 
 # A refill right after an adoption would take processors and bus from the call that is waiting.
 REFILL_AFTER_S = 1.0
+# One that had to go, or was killed, is made anew once there is room again: that is looked for.
+LOOK_EVERY_S = 5.0
 _EXIT_S = 5.0
 _WARMED = frames.encode(Kind.WARMED, 0)
 
@@ -74,12 +77,13 @@ class WarmPool:
     nursery: Callable[[], Nursery]
     size: int
     _spares: dict[int, list[Spare]] = field(default_factory=dict)
-    _refills: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    _adopted: dict[int, asyncio.Event] = field(default_factory=dict)
+    _refills: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Makes the first spares, in the background."""
-        for gpu in self.gpus.all():
-            self._refill_later(gpu, 0)
+        """Makes the first spares, in the background, and others for those that went."""
+        if self.size:
+            self._refills = [asyncio.create_task(self._keep(gpu)) for gpu in self.gpus.all()]
 
     def adopt(self, gpus: Sequence[Gpu]) -> WorkerProcess | None:
         """A worker with a context on this GPU, if there is one; none has one on several. One that
@@ -87,7 +91,6 @@ class WarmPool:
         if len(gpus) != 1:
             return None
         (gpu,) = gpus
-        self._refill_later(gpu, REFILL_AFTER_S)
         self._bury(gpu)
         spares = self._spares.get(gpu.index, [])
         spare = next(filter(Spare.is_ready, spares), None)
@@ -95,6 +98,7 @@ class WarmPool:
             return None
         spares.remove(spare)
         self.gpus.forget(spare.holding)
+        self._adopted[gpu.index].set()
         return spare.worker
 
     def counts(self) -> list[int]:
@@ -103,9 +107,9 @@ class WarmPool:
 
     async def close(self) -> None:
         """Stops refilling, and closes the spares' descriptors: they end with the fork server."""
-        for refill in self._refills.values():
+        for refill in self._refills:
             refill.cancel()
-        await asyncio.gather(*self._refills.values(), return_exceptions=True)
+        await asyncio.gather(*self._refills, return_exceptions=True)
         for spares in self._spares.values():
             for spare in spares:
                 spare.worker.close()
@@ -117,13 +121,16 @@ class WarmPool:
                 self.gpus.forget(spare.holding)
                 spare.worker.close()
 
-    def _refill_later(self, gpu: Gpu, delay_s: float) -> None:
-        refill = self._refills.get(gpu.index)
-        if self.size and (refill is None or refill.done()):
-            self._refills[gpu.index] = asyncio.create_task(self._refill(gpu, delay_s))
+    async def _keep(self, gpu: Gpu) -> None:
+        adopted = self._adopted[gpu.index] = asyncio.Event()
+        while True:
+            await self._refill(gpu)
+            await wait_within(adopted, LOOK_EVERY_S)
+            if adopted.is_set():
+                adopted.clear()
+                await asyncio.sleep(REFILL_AFTER_S)
 
-    async def _refill(self, gpu: Gpu, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
+    async def _refill(self, gpu: Gpu) -> None:
         spares = self._spares.setdefault(gpu.index, [])
         self._bury(gpu)
         try:

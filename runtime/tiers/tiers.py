@@ -7,7 +7,7 @@ two; what brings a snapshot further up is given as `promote`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ CHECK_TIMEOUT_S = 1800.0
 
 T = TypeVar("T")
 
-Promote = Callable[[Revision, Path], Awaitable[None]]
+Promote = Callable[[Revision, Path, Collection[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,8 @@ class SnapshotTiers:
 
     async def prefetch(self, revisions: Sequence[Revision]) -> list[Prefetched]:
         """Brings the snapshots of these revisions as far up as this node can."""
-        return list(await asyncio.gather(*map(self._prefetch, revisions)))
+        named = frozenset(r.snapshot.digest for r in revisions if r.snapshot is not None)
+        return list(await asyncio.gather(*(self._prefetch(each, named) for each in revisions)))
 
     def pin(self, digest: str, pinned: bool) -> None:
         """Says whether a snapshot must stay on the disk whatever else needs its room."""
@@ -212,7 +213,7 @@ class SnapshotTiers:
                 await self.pruner.trim()
             await asyncio.sleep(TRIM_EVERY_S)
 
-    async def _prefetch(self, revision: Revision) -> Prefetched:
+    async def _prefetch(self, revision: Revision, named: Collection[str]) -> Prefetched:
         if revision.snapshot is None or revision.snapshot.quarantined:
             return Prefetched(revision, revision.snapshot_reason)
         digest = revision.snapshot.digest
@@ -222,7 +223,7 @@ class SnapshotTiers:
                 if directory is None:
                     return Prefetched(revision, self.fault(digest))
                 if self.promote is not None:
-                    await self.promote(revision, directory)
+                    await self.promote(revision, directory, named)
             except DsfnError as error:
                 return Prefetched(revision, error.message)
         return Prefetched(revision, None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import BadMessage, from_document
-from dsfn.snapshots.format import CPU
+from dsfn.snapshots.format import CPU, SlabEntry
 from dsfn.snapshots.owner.account import Account, CodingAccount, SlabAccount
 from dsfn.snapshots.owner.errors import owner_lost, why_lost
 from dsfn.snapshots.owner.hostfile import HostFile
@@ -101,12 +101,17 @@ class OwnerControl:
         """
         _, manifest = read_manifest(directory)
         for slab in manifest.slabs:
-            if slab.device == CPU or not slab.data_bytes:
-                continue
-            path = str((directory / slab.file).resolve())
-            patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
-            request = Load(0, tenant, slab.digest, path, slab.data_offset, slab.size_bytes)
-            await self._ask(request, patience_s)
+            if slab.device != CPU:
+                await self.load_slab(tenant, directory, slab)
+
+    async def load_slab(self, tenant: str, directory: Path, slab: SlabEntry) -> None:
+        """Brings one of them there. Raises as `load`."""
+        if not slab.data_bytes:
+            return
+        path = str((directory / slab.file).resolve())
+        patience_s = _START_S + slab.size_bytes / _SLOWEST_LOAD_BYTES_PER_S
+        request = Load(0, tenant, slab.digest, path, slab.data_offset, slab.size_bytes)
+        await self._ask(request, patience_s)
 
     async def evict(self, tenant: str, digest: str) -> None:
         """Drops a slab (by its own digest) from the arena. Raises `NotFound`, `Conflict`."""

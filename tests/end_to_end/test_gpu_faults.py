@@ -185,7 +185,9 @@ def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode
 
     eventually(lambda: "no room for 100663296 bytes" in fault(), "the reason")
     assert node.http.get("/status").json()["memory"] is None
-    assert node.log.count("The memory owner cannot be started") == 1
+    told = "The memory owner cannot be started"
+    eventually(lambda: told in node.log, "the log")
+    assert node.log.count(told) == 1
 
 
 @pytest.mark.parametrize(

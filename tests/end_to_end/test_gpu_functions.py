@@ -179,7 +179,8 @@ def test_a_flipped_byte_is_refused_and_the_function_runs_setup(single: LiveNode)
         last = file.read(1)
         file.seek(-5, os.SEEK_END)
         file.write(bytes([last[0] ^ 1]))
-    os.kill(single.memory()["pid"], signal.SIGKILL)  # the arena's copy was right
+    # The arena's copy was right. Nobody takes over what an owner has left that crashed.
+    os.kill(single.memory()["pid"], signal.SIGSEGV)
     assert single.value("alpha", number=1) == expected("alpha", 1)
     assert single.metric("dsfn_failed_restores_total", function="alpha") > 0
 
@@ -236,6 +237,18 @@ def test_a_spare_worker_takes_over_a_function_that_is_absent(small: LiveNode) ->
         there = small.processes()
         assert small.value(name, number=1) == expected(name, 1)
         assert small.pids(name) <= there
+
+
+def test_a_spare_worker_that_had_to_go_is_there_again_when_there_is_room(small: LiveNode) -> None:
+    for name in SEEDS:
+        small.value(name, number=1)
+        small.park(name)
+    eventually(lambda: small.memory()["warm"] == [1], "a spare worker")
+    for name in SEEDS:  # the last needs what the spare and the first have
+        small.value(name, number=1)
+    for name in SEEDS:
+        small.park(name)
+    eventually(lambda: small.memory()["warm"] == [1], "another")
 
 
 def test_contexts_of_parked_replicas_are_frozen_when_they_add_up(start: StartNode) -> None:
@@ -363,12 +376,14 @@ class Held:
 
 
 def held_at_rest(node: LiveNode) -> Held:
-    """With nothing on its GPU and the spare worker, which has descriptors of the node's, there."""
+    """With nothing on its GPU, and there: the spare worker, which has descriptors of the node's,
+    and the heir, which shares the arena with the owner."""
 
     def at_rest() -> Document | None:
         found = node.memory()
         is_empty = found["mappings"] == found["workers"] == 0
-        return found if is_empty and found["warm"] == [1] else None
+        is_whole = found["warm"] == [1] and found["heir_pid"] is not None
+        return found if is_empty and is_whole else None
 
     found = eventually(at_rest, "the owner to take all back")
     processes = [psutil.Process(pid) for pid in (node.process.pid, found.pop("pid"))]

@@ -85,7 +85,7 @@ def ended(node: LiveNode, id_: str) -> dict[str, Any] | None:
 
 def keys_of(node: LiveNode, id_: str) -> list[str]:
     """The keys under which the calls of a run are in the books."""
-    steps = node.http.get(f"/runs/{id_}", params={"steps": 1000}).json()["steps"]
+    steps = node.http.get(f"/runs/{id_}", params={"limit": 1000}).json()["steps"]
     return [
         f"run:{id_}/{step['id']}/{'' if step['item'] is None else step['item']}"
         for step in steps

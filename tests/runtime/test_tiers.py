@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -432,8 +432,10 @@ def test_prefetching_brings_snapshots_to_the_disk_and_hands_them_on(node: Node) 
     lost, here, gone = node.lost(1), node.deploy(2), node.deploy(3)
     node.run(node.tiers.disk.delete(digest_of(gone)))
     promoted: list[tuple[str, Path]] = []
+    named = {digest_of(each) for each in (lost, here, gone)}
 
-    async def promote(revision: Revision, directory: Path) -> None:
+    async def promote(revision: Revision, directory: Path, beside: Collection[str]) -> None:
+        assert beside == named
         if revision is here:
             raise StoreUnavailable("The arena is too small.", reason="", retry_after_s=1)
         promoted.append((revision.id, directory))
