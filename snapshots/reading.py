@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -135,12 +134,14 @@ def _check_slabs(manifest: Manifest) -> None:
 
 def _check_storages(manifest: Manifest) -> None:
     ends: list[int] = []
+    counts: list[int] = []  # no Counter: making one looks at pages that a fresh fork still shares
     names: set[str] = set()
     for storage in manifest.storages:
         if storage.slab >= len(manifest.slabs):
             corrupt(f"storage {storage.name!r} is in slab {storage.slab}, which there is not")
         if storage.slab == len(ends):
             ends.append(0)
+            counts.append(0)
         if storage.slab != len(ends) - 1:
             corrupt("the storages are not in the order of the slabs")
         if storage.offset != ends[-1] + -ends[-1] % ALIGNMENT_BYTES:
@@ -149,12 +150,12 @@ def _check_storages(manifest: Manifest) -> None:
             corrupt(f"storage name {storage.name!r} is taken")
         _check_size(storage)
         ends[-1] = storage.offset + storage.size_bytes
+        counts[-1] += 1
         names.add(storage.name)
     if ends != [slab.data_bytes for slab in manifest.slabs]:
         corrupt("the storages do not fill the slabs")
-    counts = Counter(storage.slab for storage in manifest.storages)
-    for index, slab in enumerate(manifest.slabs):
-        if slab.first_use > counts[index]:
+    for slab, count in zip(manifest.slabs, counts, strict=True):
+        if slab.first_use > count:
             corrupt(f"more storages of {slab.file} were used than it has")
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dsfn.functions.codec import decode_arguments, encode_result
-from dsfn.functions.errors import NotFound
+from dsfn.functions.errors import NotFound, StorageFull
 from dsfn.functions.function import function
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.parts import Audio, Image, Tensor
@@ -20,6 +24,9 @@ from dsfn.runtime.libraries import LIBRARIES
 
 _OURS = ("dsfn", "dsfn.runtime.worker.main")
 _OURS_OVER_TORCH = ("dsfn.snapshots.cpu", "dsfn.snapshots.restore")
+# Where it is missing or full, the first restore is the slower one. Not tempfile's own choice: that
+# is made once, and an author's TMPDIR would come too late.
+_IN_MEMORY = "/dev/shm"
 
 _needed: set[str] = set()
 
@@ -50,6 +57,8 @@ def scenes() -> Iterator[Callable[[], None]]:
         yield _run_audio
     if "numpy" in sys.modules and "safetensors" in sys.modules:
         yield _run_tensor
+    if "dsfn.snapshots.restore" in sys.modules:
+        yield _run_restore
 
 
 def _run_json() -> None:
@@ -77,6 +86,34 @@ def _run_tensor() -> None:
     import numpy as np
 
     Tensor.decoded(Tensor.of(np.zeros(8)).encoded()).numpy()
+
+
+def _run_restore() -> None:
+    from dsfn.snapshots.classes import Classes
+    from dsfn.snapshots.cpu import CpuMemory
+    from dsfn.snapshots.restore import restore
+
+    with suppress(OSError, StorageFull), TemporaryDirectory(dir=_IN_MEMORY) as directory:
+        for name, data in _specimen_snapshot().items():
+            (Path(directory) / name).write_bytes(data)
+        restore(Path(directory), Classes(), {CpuMemory.device_class: CpuMemory()})
+
+
+@cache
+def _specimen_snapshot() -> Mapping[str, bytes]:
+    """The files of a snapshot with a little of everything, which a worker has from its fork."""
+    from torch import nn
+    from torch.jit import CompilationUnit
+
+    from dsfn.snapshots.capture import capture
+    from dsfn.snapshots.classes import Classes
+
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.LayerNorm(2))
+    # Not traced or scripted from Python: the one imports 500 modules, the other is deprecated.
+    scripted = CompilationUnit("def same(x):\n    return x\n").same
+    with TemporaryDirectory(dir=_IN_MEMORY) as directory:
+        capture({"network": network, "scripted": scripted}, Classes(), Path(directory))
+        return {path.name: path.read_bytes() for path in Path(directory).iterdir()}
 
 
 class _Specimen:
