@@ -149,11 +149,13 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """What of dsfn is measured; a copy without its history is told by `DSFN_COMMIT`."""
+    """What of dsfn is measured: `DSFN_COMMIT` where it is set, for a copy whose git says nothing or
+    is of another commit than its files."""
+    if told := os.environ.get("DSFN_COMMIT"):
+        return told
     command = ("git", "describe", "--always", "--dirty")
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
     except OSError:
-        done = None
-    found = done.stdout.strip() if done is not None else ""
-    return found or os.environ.get("DSFN_COMMIT", "unknown")
+        return "unknown"
+    return done.stdout.strip() or "unknown"
