@@ -32,6 +32,15 @@ class SnapshotDocument(TypedDict):
     precision: PrecisionDocument | None
 
 
+class ContextDocument(TypedDict):
+    """Whom commands talk to. `name` is null where `DSFN_URL` says so, and no context."""
+
+    name: str | None
+    url: str
+    has_key: bool
+    current: bool
+
+
 class DeployedDocument(TypedDict):
     """One function or workflow (`kind`) of a deployment. `created` is false when this very
     revision was there."""
