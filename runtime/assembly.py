@@ -23,6 +23,8 @@ from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.budgets.alerts import Alerts
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.calling import Around, MakePlace, Place, on_this_node
+from dsfn.runtime.canaries.canaries import Canaries
+from dsfn.runtime.canaries.store import CanaryStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -141,6 +143,7 @@ def assemble(
         )
     )
     serving = place.serving
+    canaries = Canaries(CanaryStore(connection), registry, ledger, serving.reconcile, clock)
     invoker = Invoker(registry, place.caller, place.usage, budgets, answers)
     runs = Engine(
         Surroundings(
@@ -182,7 +185,9 @@ def assemble(
             tiers,
             soundness,
             place,
+            canaries,
         ),
+        canaries=canaries,
         gpus=gpus,
         tiers=tiers,
         catalogue=Catalogue(tiers, registry),
@@ -318,6 +323,7 @@ def _pipeline(
     tiers: SnapshotTiers,
     soundness: Soundness,
     place: Place,
+    canaries: Canaries,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
@@ -329,6 +335,7 @@ def _pipeline(
         soundness,
         clock,
         Linker(registry, workflows),
+        canaries,
         place.serving.bring_up,
         place.has_gpus,
         settings.limits.discover_timeout_s,

@@ -94,6 +94,7 @@ async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIte
         services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
+        services.canaries.start()
         services.sweeper.start()
         services.outbox.start()
         try:
@@ -101,6 +102,7 @@ async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIte
         finally:
             services.life.accepts_calls = False
             await services.outbox.close()
+            await services.canaries.close()
             await services.sweeper.close()
             await services.schedules.close()
             await services.dispatcher.close()

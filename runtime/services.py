@@ -14,6 +14,7 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.budgets import Budgets
+from dsfn.runtime.canaries.canaries import Canaries
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -65,6 +66,7 @@ class Services:
     access: Access
     registry: Registry
     pipeline: Pipeline
+    canaries: Canaries
     gpus: Gpus
     tiers: SnapshotTiers
     catalogue: Catalogue

@@ -54,8 +54,8 @@ READER_GONE = 141
 app = typer.Typer(
     name="dsfn",
     help="Run AI functions that cost nothing while nobody calls them.",
-    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_TARGET a context, DSFN_URL"
-    " the node itself, and DSFN_API_KEY is the key to it.",
+    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_TARGET a context,"
+    " DSFN_URL the node itself, and DSFN_API_KEY is the key to it.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -74,6 +74,25 @@ class ReplicaDocument(TypedDict):
     idle_s: float
 
 
+class CanaryDocument(TypedDict):
+    """A function's last canary, as in `dsfn.runtime.canaries.canary`. `state` is "running",
+    "promoted", "rolled back" or "stopped"."""
+
+    revision: str
+    baseline: str
+    percent: int
+    promote_after_s: float
+    max_error_percent: float
+    max_p99_us: int | None
+    state: str
+    reason: str | None
+    calls: int
+    failed: int
+    slow: int
+    started_at: str
+    ended_at: str | None
+
+
 class FunctionDocument(SummaryDocument):
     """All that a node tells of one function."""
 
@@ -81,6 +100,7 @@ class FunctionDocument(SummaryDocument):
     options: dict[str, Any]
     interface: dict[str, Any]
     traffic: dict[str, int]
+    canary: CanaryDocument | None
     snapshot: SnapshotDocument | None
     snapshot_reason: str | None
     replicas: list[ReplicaDocument]
