@@ -140,6 +140,7 @@ def assemble(
             in_force,
             metrics,
             timelines,
+            logs,
         )
     )
     serving = place.serving
@@ -198,7 +199,7 @@ def assemble(
         blobs=blobs,
         owners=owners,
         sweeper=Sweeper(blobs, data_dir / "node.db", BLOB_OWNERS),
-        logs=logs,
+        logs=place.logs,
         queue=queue,
         subscriptions=subscriptions,
         router=router,

@@ -29,7 +29,7 @@ from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
-from dsfn.runtime.logs import LogStore
+from dsfn.runtime.logs import Logs
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.outbox.outbox import Outbox
@@ -77,7 +77,7 @@ class Services:
     blobs: BlobStore
     owners: BlobOwners
     sweeper: Sweeper
-    logs: LogStore
+    logs: Logs
     queue: Queue
     subscriptions: Subscriptions
     router: Router

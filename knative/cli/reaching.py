@@ -1,4 +1,4 @@
-"""`kubernetes://CONTEXT/NAMESPACE`: the control service of a cluster, by a context of kubeconfig."""
+"""`kubernetes://CONTEXT/NAMESPACE`: a cluster's control service, by a context of kubeconfig."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def _ready_pod(objects: Objects, namespace: str) -> str:
         if condition(pod, "Ready").get("status") == "True":
             return str(pod["metadata"]["name"])
     raise Unavailable(
-        f"The control service in namespace {namespace} of context '{objects.cluster.context}' has no"
-        " pod that is ready; `dsfn platform status` says why."
+        f"The control service in namespace {namespace} of context '{objects.cluster.context}' has"
+        " no pod that is ready; `dsfn platform status` says why."
     )

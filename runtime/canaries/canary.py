@@ -1,4 +1,4 @@
-"""A revision on trial: on which terms, what came of its calls so far, and what follows from that."""
+"""A revision on trial: on which terms, what came of its calls so far, and what follows."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def list_contexts(json_output: JsonOption = False) -> None:
     print_table(
         (Column("name"), Column("url"), Column("key"), Column("current")),
         [
-            (each["name"], each["url"], _yes(each["has_key"]), _yes(each["current"]))
+            (each["name"] or "", each["url"], _yes(each["has_key"]), _yes(each["current"]))
             for each in documents
         ],
         empty="",

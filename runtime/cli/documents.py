@@ -132,12 +132,13 @@ class TrafficDocument(TypedDict):
 
 class LogDocument(TypedDict):
     """One line that a function printed. `replica` is the pid of the worker, `invocation` the call
-    that it ran then, null where it ran none or several."""
+    that it ran then, null where it ran none or several; `pod`: on a cluster alone."""
 
     time: str
     revision: str
     replica: int
     invocation: str | None
+    pod: NotRequired[str]
     stream: str
     text: str
 

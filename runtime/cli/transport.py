@@ -36,7 +36,7 @@ class Transport:
             base_url=there.url,
             headers=headers,
             timeout=httpx.Timeout(ADMIN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            transport=there.socket and httpx.HTTPTransport(uds=there.socket),
+            transport=httpx.HTTPTransport(uds=there.socket) if there.socket else None,
             # Loading the certificates takes longer than most answers of a local node.
             verify=parts.scheme == "https",
             # A proxy cannot reach this machine's own loopback address.

@@ -175,8 +175,8 @@ class Registry:
     ) -> Mapping[str, int]:
         """Splits the calls of a function between revisions; the shares that were set.
 
-        `beside` writes more in the same transaction. Raises `NotFound` for an unknown revision, `InvalidInput` when the shares are not
-        whole percents that sum to 100.
+        `beside` writes more in the same transaction. Raises `NotFound` for an unknown revision,
+        `InvalidInput` when the shares are not whole percents that sum to 100.
         """
         self.function(name)
         targets = [self._own(name, revision) for revision, share in percents.items() if share]
