@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler
-from typing import BinaryIO
+from io import BufferedIOBase
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CLOSE = 2, 8
@@ -44,7 +44,7 @@ def forward(handler: BaseHTTPRequestHandler, port: int, to: int) -> None:
         answering.join()
 
 
-def _answer(pod: socket.socket, out: BinaryIO) -> None:
+def _answer(pod: socket.socket, out: BufferedIOBase) -> None:
     with suppress(OSError):
         while piece := pod.recv(1 << 16):
             out.write(_frame(b"\0" + piece))
@@ -60,7 +60,7 @@ def _frame(message: bytes) -> bytes:
     return head + bytes([127]) + struct.pack(">Q", len(message)) + message
 
 
-def _messages(source: BinaryIO) -> Iterator[bytes]:
+def _messages(source: BufferedIOBase) -> Iterator[bytes]:
     """What a client sends, whose frames are masked, until it closes."""
     while len(head := source.read(2)) == 2 and head[0] & 0x0F != _CLOSE:
         size = head[1] & 0x7F
