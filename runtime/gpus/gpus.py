@@ -216,6 +216,11 @@ class Gpus:
         for gpu in holding.gpus:
             self.rooms[gpu.index].changed()
 
+    def look_again(self, holding: Holding) -> None:
+        """There was less room for it than there should have been: others have taken some."""
+        for gpu in holding.gpus:
+            self.rooms[gpu.index].look_again()
+
     @asynccontextmanager
     async def lend(
         self, gpu: float, snapshot: Path, workspace_bytes: int, timeout_s: float

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from dsfn.functions.errors import MemoryFull
 from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.holding import Holder, Holding
@@ -54,7 +55,11 @@ class Grip:
         # While it waited for room, others had a use for that in the arena.
         async with self.gpus.in_arena(self.holding.snapshot):
             stages.ended("restore.arena")
-            yield
+            try:
+                yield
+            except MemoryFull:
+                self.gpus.look_again(self.holding)
+                raise
 
     async def freeze(self, pid: int) -> None:
         """Takes the process's context. Raises `DeviceFault`, `OwnerLost`."""

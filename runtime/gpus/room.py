@@ -42,6 +42,10 @@ class Room:
         """Memory was given back, or a replica came to rest."""
         self._changed.set()
 
+    def look_again(self) -> None:
+        """What the owner said is not so any more."""
+        self._seen = None
+
     async def make(
         self, needed_bytes: int, spare_bytes: int = 0, is_over: Callable[[], bool] = lambda: False
     ) -> None:

@@ -113,10 +113,24 @@ def load(
     after_restore = partial(refresh, function, instance, bundle, gate)
     after_restore()
     restore_us = _since_us(began_ns)
-    endpoint = Endpoint(
+    parts = {
+        "start.import": import_us,
+        "start.setup": setup_us,
+        "restore.snapshot": snapshot_us,
+        "restore.refresh": restore_us - snapshot_us,
+    }
+    ready = Ready(import_us, restore_us, setup_us, devices.device_class, parts)
+    endpoint = _endpoint(request, function, instance, gate, devices)
+    return Replica(endpoint, ready, after_restore, slabs, devices, streams)
+
+
+def _endpoint(
+    request: Load, function: Function[..., Any], instance: Any, gate: Gate, devices: Devices
+) -> Endpoint:
+    return Endpoint(
         handler=function.target if instance is None else instance,
         signature=function.signature,
-        bundle=bundle,
+        bundle=Path(request.bundle).resolve(),
         fetch=Fetcher(Path(request.blobs), request.max_body_bytes),
         limits=Limits(max_body_bytes=request.max_body_bytes),
         max_result_bytes=request.max_result_bytes,
@@ -125,14 +139,6 @@ def load(
         weight=function.weight,
         stopwatch=CudaStopwatch if devices.on_cuda else Stopwatch,
     )
-    parts = {
-        "start.import": import_us,
-        "start.setup": setup_us,
-        "restore.snapshot": snapshot_us,
-        "restore.refresh": restore_us - snapshot_us,
-    }
-    ready = Ready(import_us, restore_us, setup_us, devices.device_class, parts)
-    return Replica(endpoint, ready, after_restore, slabs, devices, streams)
 
 
 def set_up(function: Function[..., Any], bundle: Path) -> Any:

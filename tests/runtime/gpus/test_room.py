@@ -165,6 +165,16 @@ def test_the_owner_is_not_asked_again_while_much_is_free() -> None:
     assert asyncio.run(scenario()) == 2  # at first, and for what is close
 
 
+def test_room_that_turned_out_to_be_taken_is_looked_at_again() -> None:
+    device = Device()
+    within(device.room.make(10))
+    device.others_bytes = 90
+    within(device.room.make(20))  # so much was free that it is believed
+    device.room.look_again()
+    with pytest.raises(TimeoutError):
+        within(device.room.make(20), 0.1)
+
+
 def test_room_for_what_calls_allocate_is_made_as_far_as_the_gpu_has_it() -> None:
     device = Device()
     replica = device.replica(50, heat=0)
