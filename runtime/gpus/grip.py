@@ -69,6 +69,14 @@ class Grip:
         """Gives it back; inside of `taken`. Raises `DeviceFault`, `OwnerLost`."""
         await self.gpus.thaw(self.holding, pid)
 
+    def has_context(self) -> None:
+        """The process has its context, and the weights."""
+        self.holding.has_context()
+
+    def has_all(self) -> None:
+        """The process has run a call."""
+        self.holding.has_all()
+
     def found_too_little(self) -> None:
         """A call ran out of the GPU's memory."""
         self.holding.found_too_little()

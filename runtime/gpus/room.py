@@ -70,6 +70,10 @@ class Room:
                 continue
             await wait_within(self._changed, _LOOK_AGAIN_S)
 
+    async def has_to_spare(self, spare_bytes: int) -> bool:
+        """Whether so much is free, and nobody was promised it. Raises `OwnerLost`."""
+        return self._free_bytes(await self._look()) >= spare_bytes
+
     async def settle(self) -> None:
         """Freezes the coldest of those parked while their contexts add up to too much."""
         total_bytes = (await self._look()).total_bytes
@@ -125,6 +129,7 @@ class Room:
         held_bytes = sum(
             holding.slab_bytes.get(self.index, 0) for holding in self.holdings if holding.present
         )
+        held_bytes += sum(holding.unseen_bytes for holding in self.holdings)
         return account.total_bytes - account.reserve_bytes - account.others_bytes - held_bytes
 
     def _coldest(self) -> Callable[[], Awaitable[None]] | None:

@@ -198,6 +198,57 @@ def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
     assert node.value("hot") == 1 << 20
 
 
+SHORT = """
+import dsfn
+import torch
+from pathlib import Path
+
+TOLD = Path({told!r})
+
+
+@dsfn.function(gpu=1)
+class Short:
+    def setup(self) -> None:
+        if TOLD.exists():
+            raise RuntimeError("set up again")
+        self.weights = torch.ones(1 << 20)
+
+    def after_restore(self) -> None:
+        if TOLD.exists() and (words := TOLD.read_text()):
+            TOLD.write_text("")
+            raise RuntimeError(words)
+
+    def __call__(self, words: str = "") -> float:
+        if words:
+            raise RuntimeError(words)
+        return float(self.weights.sum())
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory",
+    ],
+)
+def test_too_little_for_what_libraries_take_is_nobodys_fault(
+    start: StartNode, tmp_path: Path, words: str
+) -> None:
+    app, told = tmp_path / "short.py", tmp_path / "told"
+    app.write_text(SHORT.format(told=str(told)))
+    node = start(gpu=ONE_FITS)
+    node.deploy(app)
+    answer = node.call("short", words=words)
+    assert (answer.status_code, answer.json()["what"]) == (503, "device")
+    (pid,) = node.pids("short")
+    os.kill(pid, signal.SIGKILL)
+    told.write_text(words)  # its next replica finds too little, the one after that enough
+    assert node.value("short") == 1 << 20
+    assert told.read_text() == ""
+    assert node.describe("short")["snapshot"]["state"] == "published"
+
+
 HOG = """
 import os, sys, time
 kept = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR)
