@@ -42,7 +42,7 @@ def run_node(
     """
     directory = DataDirectory.lock(settings.data_dir)
     try:
-        with listener or _listen(settings) as opened:
+        with listener or listen(settings) as opened:
             # Every replica costs two and every client one.
             allow_many_descriptors()
             uvloop.run(_serve(settings, directory, opened, on_ready, make_place, open_state))
@@ -165,7 +165,8 @@ class NodeServer(SignalledServer):
         self._services.pipeline.cut_off()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """The socket at which a node takes connections. Raises `UsageError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -23,11 +23,13 @@ _IN_CLUSTER = "in-cluster"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig."""
+    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig.
+    `answer_s`: how long it may take to answer."""
 
     context: str
     address: str
     _api: Any = field(repr=False)
+    answer_s: float = _ANSWER_S
 
     def request(
         self,
@@ -52,7 +54,7 @@ class Cluster:
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
                 _preload_content=False,
-                _request_timeout=(_CONNECT_S, _ANSWER_S),
+                _request_timeout=(min(_CONNECT_S, self.answer_s), self.answer_s),
             )
             content: bytes = response.data
             return content

@@ -22,6 +22,8 @@ from dsfn.knative.control.journal_tables import PART_BYTES, Fenced, JournalTable
 COPY_AFTER_TRANSACTIONS = 10_000
 COPY_AFTER_BYTES = 64 << 20
 REJOIN_EVERY_S = 0.5
+# Without its journal a leader can do little; the other may reach PostgreSQL.
+GIVE_UP_S = 30.0
 _COPY_AGAIN_S = 30.0
 _POSITION = """
 CREATE TABLE IF NOT EXISTS journal_position (
@@ -42,19 +44,21 @@ class JournaledState:
 
     Raises in its transactions `StoreUnavailable` while PostgreSQL is away: nothing is committed
     then, here or there. Belongs to the event loop's thread, and has one of its own for what takes
-    long. `fenced` is called, in either, when there is another leader.
+    long. `end` is called with the reason, in either, when there is another leader, and when
+    PostgreSQL is away for so long that another should try.
     """
 
     def __init__(
-        self, path: Path, tables: JournalTables, seq: int, fenced: Callable[[], None]
+        self, path: Path, tables: JournalTables, seq: int, end: Callable[[str], None]
     ) -> None:
         """The database at `path`, as it is after transaction `seq`."""
         self._path = path
         self._tables = tables
-        self._fenced = fenced
+        self._end = end
         self._seq = self._appended = seq
         self._session: apsw.Session | None = None
         self._is_passed = self._is_behind = False
+        self._behind_since_s = 0.0
         # What was appended, and how much of that is in the last copy.
         self._bytes = self._copied_bytes = 0
         self._copied_seq = seq
@@ -118,8 +122,8 @@ class JournaledState:
     def _append(self, changeset: bytes) -> None:
         try:
             self._tables.append(self._seq + 1, changeset)
-        except Fenced:
-            self._fenced()
+        except Fenced as error:
+            self._end(error.message)
             raise
         except BaseException:
             self._fall_behind()
@@ -140,7 +144,8 @@ class JournaledState:
             )
 
     def _fall_behind(self) -> None:
-        self._is_behind = True
+        if not self._is_behind:
+            self._behind_since_s, self._is_behind = time.monotonic(), True
         self._wake.set()
 
     def _end_session(self) -> None:
@@ -167,11 +172,16 @@ class JournaledState:
                 elif self._is_copy_due() and time.monotonic() >= copy_at_s:
                     copy_at_s = time.monotonic() + _COPY_AGAIN_S
                     self._copy()
-            except Fenced:
-                self._fenced()
+            except Fenced as error:
+                self._end(error.message)
                 return
             except (DsfnError, OSError, apsw.Error) as error:
                 _LOG.warning("The journal waits: %s", error)
+                self._give_up_if_due()
+
+    def _give_up_if_due(self) -> None:
+        if self._is_behind and time.monotonic() - self._behind_since_s > GIVE_UP_S:
+            self._end("The journal could not be written for too long.")
 
     def _rejoin(self) -> None:
         self._tables.rejoin(self._seq)
@@ -192,7 +202,7 @@ class JournaledState:
         self._copied_seq, self._copied_bytes = seq, size_bytes
 
 
-def restore(path: Path, tables: JournalTables, fenced: Callable[[], None]) -> JournaledState:
+def restore(path: Path, tables: JournalTables, end: Callable[[str], None]) -> JournaledState:
     """The database that leaders before this one have left, at `path`, where an older one goes.
     Raises `StoreUnavailable`, and `UsageError` for a journal that is damaged."""
     for suffix in ("", "-wal", "-shm"):
@@ -214,7 +224,7 @@ def restore(path: Path, tables: JournalTables, fenced: Callable[[], None]) -> Jo
         raise UsageError(f"Transaction {seq + 1} of {tables.address} does not fit.") from error
     finally:
         connection.close()
-    return JournaledState(path, tables, seq, fenced)
+    return JournaledState(path, tables, seq, end)
 
 
 def _vacuum_into(path: Path, copy: Path) -> None:

@@ -17,7 +17,7 @@ def main() -> None:
     """Counts on from where the leader before this one was, until it is killed."""
     url, path = sys.argv[1:]
     tables = JournalTables.take_over(Address(url))
-    state = restore(Path(path), tables, lambda: os._exit(3))
+    state = restore(Path(path), tables, lambda _: os._exit(3))
     connection = state.connection
     connection.execute(
         "CREATE TABLE IF NOT EXISTS counted (number INTEGER PRIMARY KEY, by INTEGER)"

@@ -45,7 +45,7 @@ BEGIN UPDATE counts SET rows = rows - 1; END;
 def took_over(url: str, path: Path, schema: str = SCHEMA) -> JournaledState:
     """A new leader's database."""
     path.parent.mkdir(exist_ok=True)
-    state = restore(path, JournalTables.take_over(Address(url)), lambda: None)
+    state = restore(path, JournalTables.take_over(Address(url)), lambda _: None)
     state.connection.execute(schema)
     state.keep()
     return state
