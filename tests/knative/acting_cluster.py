@@ -1,4 +1,5 @@
-"""An API server that does with Services what Knative does, by starting pods as processes here.
+"""An API server that does with Services what Knative does, by starting pods as processes here, and
+keeps Leases.
 
 A pod is started once for each revision, and stays; a host name leads to one by `hosts.json`, in
 which `MappedTransport` looks it up.
@@ -72,6 +73,24 @@ class ActingCluster:
             if document["kind"] == "Service":
                 self._start(path, document)
         return document
+
+    def create(self, path: str, body: Any) -> int:
+        """POST to a kind in a namespace; the status."""
+        return self._write(f"{path}/{body['metadata']['name']}", body, None)
+
+    def replace(self, path: str, body: Any) -> int:
+        """PUT: of an object that is as whoever sends this has read it; the status."""
+        return self._write(path, body, body["metadata"]["resourceVersion"])
+
+    def _write(self, path: str, body: Any, read_version: str | None) -> int:
+        with self.lock:
+            known = self.objects.get(path)
+            version = None if known is None else known["metadata"]["resourceVersion"]
+            if version != read_version:
+                return 409
+            metadata = {**body["metadata"], "resourceVersion": str(int(version or 0) + 1)}
+            self.objects[path] = {**body, "metadata": metadata}
+        return 200
 
     def delete(self, path: str) -> bool:
         """DELETE."""
@@ -158,7 +177,10 @@ class ActingCluster:
                 if (pod := self.pods.get(each["revisionName"])) is not None:
                     hosts[f"{name}.{domain}"] = str(pod.http.base_url)
                     hosts[f"{each['tag']}-{name}.{domain}"] = str(pod.http.base_url)
-        self.hosts.write_text(json.dumps(hosts), encoding="utf-8")
+        # Others read it meanwhile.
+        temporary = self.hosts.with_suffix(".new")
+        temporary.write_text(json.dumps(hosts), encoding="utf-8")
+        temporary.replace(self.hosts)
 
 
 def _answers(pod: LivePod) -> bool:
@@ -206,15 +228,24 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
                 self._send(404 if found is None else 200, found or {"message": "not found"})
 
         def do_PATCH(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self._body()
             is_apply = "apply-patch" in self.headers["Content-Type"]
             found = cluster.change(urlsplit(self.path).path, body, is_apply)
             self._send(404 if found is None else 200, found or {"message": "not found"})
+
+        def do_POST(self) -> None:
+            self._send(cluster.create(self.path, self._body()), {})
+
+        def do_PUT(self) -> None:
+            self._send(cluster.replace(self.path, self._body()), {})
 
         def do_DELETE(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             gone = cluster.delete(urlsplit(self.path).path)
             self._send(200 if gone else 404, {"message": "not found"})
+
+        def _body(self) -> Any:
+            return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
         def _send(self, status: int, document: Any) -> None:
             if cluster.is_away:
