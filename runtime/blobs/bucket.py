@@ -1,5 +1,5 @@
-"""The blobs of a node in an S3 bucket, as `PREFIX/NODE/ab/ab34...`, beside it `ab34....type` and, of
-one that refers to others, `ab34....links`.
+"""The blobs of a node in an S3 bucket, as `PREFIX/NODE/ab/ab34...`, beside it `ab34....type`, and
+`ab34....links` of one that refers to others.
 
 NODE is the node's own: what nothing in its database refers to it may delete, and nobody else's.
 """

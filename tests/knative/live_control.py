@@ -122,18 +122,28 @@ class LiveControl:
         """The replica that leads and takes calls."""
 
         def found() -> Replica | None:
-            lease = self.cluster.objects.get(LEASE)
-            holder = lease and lease["spec"]["holderIdentity"]
-            for each in self.replicas:
-                if each.name == holder and each.process and each.process.poll() is None:
-                    with self.client(each.url) as http:
-                        try:
-                            return each if http.get("/status").status_code == 200 else None
-                        except httpx.TransportError:
-                            return None
-            return None
+            holder = self._holder()
+            return next((each for each in self.replicas if self._leads(each, holder)), None)
 
         return eventually(found, "a leader", LEADS_WITHIN_S)
+
+    def leader_after(self, before: Replica) -> Replica:
+        """The one that leads once `before` does no more."""
+        eventually(lambda: self._holder() != before.name, "another leader", LEADS_WITHIN_S)
+        return self.leader()
+
+    def _holder(self) -> str:
+        lease = self.cluster.objects.get(LEASE)
+        return lease["spec"]["holderIdentity"] if lease else ""
+
+    def _leads(self, replica: Replica, holder: str) -> bool:
+        if replica.name != holder or replica.process is None or replica.process.poll() is not None:
+            return False
+        with self.client(replica.url) as http:
+            try:
+                return http.get("/status").status_code == 200
+            except httpx.TransportError:
+                return False
 
     def other(self, replica: Replica) -> Replica:
         """The other one."""
