@@ -61,21 +61,25 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
 async def _stand_by(node: Settings, listener: socket.socket, leadership: Leadership) -> bool:
     """Passes requests on until this replica leads, or is told to stop; whether it leads."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
-    stopped: list[int] = []
+    is_stopped = False
 
     def stop() -> None:
-        stopped.append(signal.SIGTERM)
+        nonlocal is_stopped
+        is_stopped = True
         over.set()
+
+    def won() -> None:
+        loop.call_soon_threadsafe(over.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     passing = Passing(lambda: leadership.leader_url)
     await passing.start(listener)
-    leadership.start(won=lambda: loop.call_soon_threadsafe(over.set))
+    leadership.start(won)
     await over.wait()
     # The leader before this one is gone, and what was on its way there.
-    await passing.close(node.limits.shutdown_timeout_s if stopped else 0.0)
-    return not stopped
+    await passing.close(node.limits.shutdown_timeout_s if is_stopped else 0.0)
+    return not is_stopped
 
 
 def _lead(

@@ -27,7 +27,7 @@ def main() -> None:
     while True:
         try:
             with transaction(connection):
-                (number,) = connection.execute("SELECT count(*) + 1 FROM counted").fetchone()
+                number: int = connection.execute("SELECT count(*) + 1 FROM counted").get
                 connection.execute("INSERT INTO counted VALUES (?, ?)", (number, os.getpid()))
                 connection.execute(
                     "INSERT INTO total VALUES (1, ?1) ON CONFLICT DO UPDATE SET sum = sum + ?1",

@@ -23,7 +23,7 @@ from live_pod import TestStore
 from ports import free_port
 from scripted_cluster import KUBECONFIG
 
-from dsfn.billing.signing import SigningKey
+from dsfn.billing.signing import new_pem
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
 KEY = "dsfn_local_of-the-platform"
@@ -177,7 +177,6 @@ class LiveControl:
 def live_control(place: Path, store: TestStore, database: str) -> Iterator[LiveControl]:
     """A platform whose replicas are not started yet."""
     ports = (free_port(), free_port())
-    key = SigningKey.open(_made(place) / "key.pem") and (place / "key.pem").read_text()
     secret = {**store.variables, "DSFN_API_KEY": KEY}
     common = {
         **secret,
@@ -185,7 +184,7 @@ def live_control(place: Path, store: TestStore, database: str) -> Iterator[LiveC
         "DSFN_NAMESPACE": NAMESPACE,
         "DSFN_STORE": store.url,
         "DSFN_FUNCTION_IMAGE": "runtime",
-        "DSFN_LEDGER_KEY": key,
+        "DSFN_LEDGER_KEY": new_pem().decode(),
         "POD_IP": "127.0.0.1",
     }
     with ExitStack() as stack:

@@ -69,7 +69,7 @@ def contents(connection: apsw.Connection) -> dict[str, list[Any]]:
     """All rows of all tables."""
     names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     return {
-        name: sorted(connection.execute(f"SELECT * FROM {name}"))
+        str(name): sorted(connection.execute(f"SELECT * FROM {name}"))
         for (name,) in connection.execute(names).fetchall()
     }
 
