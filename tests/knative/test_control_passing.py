@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
+import pytest
 
+from dsfn.knative.control import passing as passing_connections
 from dsfn.knative.control.passing import Passing
 
 Serve = Callable[[StreamReader, StreamWriter], Awaitable[None]]
@@ -143,6 +145,20 @@ def test_its_own_health_is_its_own() -> None:
         async with passing(None) as here, httpx.AsyncClient() as http:
             for probe in ("liveness", "readiness"):
                 assert (await http.get(f"{here}/health/{probe}")).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_connection_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passing_connections, "MAX_CONNECTIONS", 1)
+
+    async def run() -> None:
+        async with passing(None) as here, httpx.AsyncClient() as http:
+            _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(here).port)
+            await asyncio.sleep(0.05)
+            answer = await http.get(f"{here}/health/liveness")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            writer.close()
 
     asyncio.run(run())
 

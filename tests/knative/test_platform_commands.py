@@ -31,7 +31,7 @@ SECRETS = {
     "AWS_ACCESS_KEY_ID": "id",
     "AWS_SECRET_ACCESS_KEY": "key",
 }
-TOLD = ("--store", "s3://m/p", "--image", "r.example/c:1", "--function-image", "r.example/f:1")
+TOLD = ("--store", "s3://models/p", "--image", "r.example/c:1", "--function-image", "r.example/f:1")
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def client(require: Callable[[str, str], None]) -> None:
 def test_manifests_are_printed_without_a_cluster(dsfn: Dsfn) -> None:
     run = dsfn.given(**SECRETS)("platform", "install", "-o", "yaml", "--namespace", "models", *TOLD)
     assert run.code == 0, run.err
-    settings = PlatformSettings("models", "s3://m/p", "r.example/c:1", "r.example/f:1", SECRETS)
+    settings = PlatformSettings(
+        "models", "s3://models/p", "r.example/c:1", "r.example/f:1", SECRETS
+    )
     assert tuple(yaml.safe_load_all(run.out)) == platform_objects(settings)
 
 

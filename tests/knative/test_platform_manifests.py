@@ -24,7 +24,7 @@ TOLD = {
     "AWS_SECRET_ACCESS_KEY": "s",
 }
 SETTINGS = PlatformSettings(
-    "models", "s3://m/p", "registry.example/control:1", "registry.example/function:1", TOLD
+    "models", "s3://models/p", "registry.example/control:1", "registry.example/function:1", TOLD
 )
 OBJECTS: Any = platform_objects(SETTINGS)
 
@@ -81,13 +81,13 @@ def test_the_control_service_is_told_all_that_it_needs() -> None:
     services = settings.cluster.services
     assert (services.image, services.secret) == (SETTINGS.function_image, "dsfn-function")
     assert services.control_url == "http://dsfn-control.models.svc.cluster.local"
-    assert (services.blobs, services.agent) == ("s3://m/p/blobs/control", True)
+    assert (services.blobs, services.agent) == ("s3://models/p/blobs/control", True)
     assert settings.url == "http://10.0.0.1:8700"
     assert settings.node.auth.required
 
 
 def test_the_namespace_takes_restricted_pods_only() -> None:
-    (namespace,) = of_kind("Namespace")
+    namespace, _ = of_kind("Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
