@@ -95,7 +95,8 @@ async def _node(
         services.serving.start()
         services.runs.start_serving()
         # All that the node before this one owed is in the ledger.
-        ledger.close_leases()
+        if not services.serving.outlives_node:
+            ledger.close_leases()
         services.budgets.start()
         services.notary.start()
         services.schedules.start()

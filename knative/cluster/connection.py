@@ -28,8 +28,8 @@ class Cluster:
 
     context: str
     address: str
+    answer_s: float
     _api: Any = field(repr=False)
-    answer_s: float = _ANSWER_S
 
     def request(
         self,
@@ -81,9 +81,11 @@ class Cluster:
         )
 
 
-def open_cluster(context: str | None = None) -> Cluster:
+def open_cluster(
+    context: str | None = None, answer_s: float = _ANSWER_S, tries_again: bool = True
+) -> Cluster:
     """The cluster of a context of kubeconfig, by default its current one; in a pod without a
-    kubeconfig, the pod's own.
+    kubeconfig, the pod's own. `tries_again`: what it does not answer is asked for some more times.
 
     Nothing is sent yet. Raises `UsageError`.
     """
@@ -96,9 +98,11 @@ def open_cluster(context: str | None = None) -> Cluster:
             " `pip install 'dsfn[knative]'`."
         ) from None
     configuration = Configuration()
+    if not tries_again:
+        configuration.retries = False
     if context is None and _is_inside():
         config.load_incluster_config(client_configuration=configuration)
-        return Cluster(_IN_CLUSTER, configuration.host, ApiClient(configuration))
+        return Cluster(_IN_CLUSTER, configuration.host, answer_s, ApiClient(configuration))
     name = _chosen_context(context)
     try:
         config.load_kube_config(_kubeconfig(), name, configuration)
@@ -106,7 +110,7 @@ def open_cluster(context: str | None = None) -> Cluster:
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
-    return Cluster(name, configuration.host, ApiClient(configuration))
+    return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
 
 
 def _is_inside() -> bool:

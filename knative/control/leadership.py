@@ -19,7 +19,7 @@ from dsfn.knative.control.lease import LEASE_S, Held, Lease
 RENEW_EVERY_S = 5.0
 # A leader ends so long after it began to renew for the last time: sooner than the Lease.
 GIVE_UP_S = LEASE_S - 3.0
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _WATCH_EVERY_S = 0.5
 _LOG = logging.getLogger("dsfn.control")
 

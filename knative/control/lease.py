@@ -5,11 +5,11 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dsfn.functions.errors import NotFound
-from dsfn.knative.cluster.connection import Cluster
+from dsfn.knative.cluster.connection import Cluster, open_cluster
 from dsfn.knative.manifests.accounts import CONTROL, CONTROL_NAME
 from dsfn.knative.manifests.words import Manifest, labels
 
@@ -40,10 +40,10 @@ class Lease:
     namespace: str
 
     @classmethod
-    def of(cls, cluster: Cluster, namespace: str) -> Lease:
+    def open(cls, namespace: str) -> Lease:
         """The Lease in a namespace. An API server that is slow is no longer waited for than a
-        leader can afford."""
-        return cls(replace(cluster, answer_s=_ANSWER_S), namespace)
+        leader can afford. Raises `UsageError`."""
+        return cls(open_cluster(answer_s=_ANSWER_S, tries_again=False), namespace)
 
     def read(self) -> Held | None:
         """As it is now, None where nobody has ever held it."""

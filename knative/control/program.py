@@ -16,7 +16,7 @@ import uvloop
 
 from dsfn.billing.postgres import Address, connect
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
-from dsfn.knative.cluster.connection import Cluster, open_cluster
+from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.control.journal import JournaledState, restore
 from dsfn.knative.control.journal_tables import JournalTables
@@ -40,9 +40,8 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
     """
     require_psycopg()
     database = Address(settings.node.ledger)
-    cluster = open_cluster()
     leadership = Leadership(
-        Lease.of(cluster, settings.namespace),
+        Lease.open(settings.namespace),
         settings.name,
         settings.url,
         may_lead=lambda: connect(database).close(),
@@ -52,7 +51,7 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
     try:
         if uvloop.run(_stand_by(settings.node, listener, leadership)):
             _LOG.warning("%s leads.", settings.name)
-            _lead(settings, listener, cluster, client)
+            _lead(settings, listener, client)
     finally:
         leadership.close()
         listener.close()
@@ -85,7 +84,6 @@ async def _stand_by(node: Settings, listener: socket.socket, leadership: Leaders
 def _lead(
     settings: ControlSettings,
     listener: socket.socket,
-    cluster: Cluster,
     client: httpx.AsyncClient,
 ) -> None:
     """Is the node, with the state that the leaders before have left."""
@@ -97,7 +95,8 @@ def _lead(
         return restore(path, tables, _end)
 
     _prepare(settings)
-    place = on_a_cluster(settings.cluster, Objects(cluster), open_published(settings.store), client)
+    objects, store = Objects(open_cluster()), open_published(settings.store)
+    place = on_a_cluster(settings.cluster, objects, store, client)
     run_node(settings.node, lambda _: None, place, open_state, listener)
 
 

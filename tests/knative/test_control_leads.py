@@ -155,6 +155,7 @@ def test_a_leader_that_is_killed_in_the_middle_loses_nothing_and_does_nothing_tw
             assert http.get(f"/runs/{before['run']}").json()["state"] == "succeeded"
         runs = http.get("/runs", params={"limit": 1000}).json()["runs"]
     assert len(runs) == len(told)
+    assert "not what was posted" not in second.log
     succeeded = [row for row in both.rows("measure") if row["status"] == "succeeded"]
     billed = [row["idempotency_key"] for row in succeeded]
     assert len(billed) == len(set(billed)) == 2 * len(told)

@@ -18,6 +18,7 @@ class Gate:
     Service of Kubernetes would."""
 
     upstream_ports: Sequence[int]
+    host: str = "127.0.0.1"
     is_shut: bool = False
     port: int = 0
     _next: int = 0
@@ -27,7 +28,7 @@ class Gate:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def shut(self) -> None:
         """Cuts off what is open, and what comes from now on."""
@@ -83,10 +84,10 @@ def _both_ways(client: socket.socket, upstream: socket.socket) -> None:
 
 
 @contextmanager
-def gate(*upstream_ports: int) -> Iterator[Gate]:
-    """An open gate."""
-    found = Gate(upstream_ports)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def gate(*upstream_ports: int, host: str = "127.0.0.1") -> Iterator[Gate]:
+    """An open gate, at an address of this machine."""
+    found = Gate(upstream_ports, host)
+    with socket.create_server((host, 0)) as listener:
         found.port = listener.getsockname()[1]
         thread = threading.Thread(target=found._accept, args=(listener,))
         thread.start()
