@@ -70,14 +70,14 @@ class GpuSettings:
 
     `devices`: None for every GPU of the machine. `arena_bytes`: pinned host memory for weights
     that are on no GPU; None for half of what is free. `reserve_bytes`: of each GPU, left to
-    others. `context_bytes`: what a process needs of a GPU before it has any weights. `warm`:
+    others. `context_bytes`: what a process needs of a GPU beside its weights. `warm`:
     workers for each GPU that have a context before anybody needs them.
     """
 
     devices: tuple[str, ...] | None = None
     arena_bytes: int | None = None
     reserve_bytes: int = 512 << 20
-    context_bytes: int = 640 << 20
+    context_bytes: int = 768 << 20
     warm: int = 1
 
     def __post_init__(self) -> None:
