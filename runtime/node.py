@@ -85,6 +85,7 @@ async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIte
         await services.tiers.start()
         services.gpus.start()
         await services.gpus.check_named()
+        services.backlog.start()
         services.meter.start()
         services.serving.start()
         services.runs.start_serving()
@@ -111,6 +112,7 @@ async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIte
             await services.gpus.close()
             services.blobs.close()
             await services.budgets.close()
+            await services.backlog.close()
             await services.notary.close()
             await services.writer.close()
     finally:
