@@ -166,7 +166,7 @@ def assemble(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
     outbox = _outbox(settings, connection, ledger)
-    metrics.watch(lambda: _gauges(serving, quarantine, queue, runs, outbox, notary))
+    metrics.watch(lambda: _gauges(serving, quarantine, queue, runs, outbox, notary, ledger))
     return Services(
         settings=settings,
         clock=clock,
@@ -356,6 +356,7 @@ def _gauges(
     runs: Engine,
     outbox: Outbox,
     notary: Notary,
+    ledger: SpooledLedger,
 ) -> Gauges:
     return Gauges(
         replicas=serving.counts(),
@@ -369,4 +370,5 @@ def _gauges(
         outbox_pending={each.sink.name: each.pending for each in outbox.senders},
         outbox_failures={each.sink.name: each.failures for each in outbox.senders},
         ledger_problems=notary.problems,
+        ledger_waiting=ledger.rows_waiting,
     )

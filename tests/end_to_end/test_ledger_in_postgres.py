@@ -121,6 +121,7 @@ def test_calls_are_answered_while_the_server_hangs_or_is_gone_and_their_rows_com
         assert lost.json()["type"] == "https://dsfn.dev/errors/store-unavailable"
         assert int(lost.headers["retry-after"]) >= 1
     assert node.http.get("/health/liveness").status_code == 200
+    assert node.metric("dsfn_ledger_rows_waiting") >= 20
     postgres.start()
     url = f"/usage/{answered[-1]}"
     eventually(lambda: node.http.get(url).status_code == 200, "the ledger to be back")
