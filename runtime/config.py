@@ -70,14 +70,14 @@ class GpuSettings:
 
     `devices`: None for every GPU of the machine. `arena_bytes`: pinned host memory for weights
     that are on no GPU; None for half of what is free. `reserve_bytes`: of each GPU, left to
-    others. `context_bytes`: what a process needs of a GPU before it has any weights. `warm`:
+    others. `context_bytes`: what a process needs of a GPU beside its weights. `warm`:
     workers for each GPU that have a context before anybody needs them.
     """
 
     devices: tuple[str, ...] | None = None
     arena_bytes: int | None = None
     reserve_bytes: int = 512 << 20
-    context_bytes: int = 640 << 20
+    context_bytes: int = 768 << 20
     warm: int = 1
 
     def __post_init__(self) -> None:
@@ -174,11 +174,15 @@ def default_data_dir() -> Path:
 
 
 def load_settings(
-    host: str | None = None, port: int | None = None, data_dir: Path | None = None
+    host: str | None = None,
+    port: int | None = None,
+    data_dir: Path | None = None,
+    config: Path | None = None,
 ) -> Settings:
-    """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
+    """The settings of a node in `data_dir`, where its config.toml is if `config` does not say so.
+    Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
-    table = _read_toml(directory / "config.toml")
+    table = _read_toml(config or directory / "config.toml")
     known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")

@@ -1,7 +1,8 @@
 """Ways to a tensor's bytes that are no operation of torch, and what each has to wait for.
 
 What is not here goes unseen: C++ that takes tensors without torch's dispatcher, DLPack's
-exchange between C libraries, addresses that were asked for in an earlier call. For such code
+exchange between C libraries, methods of `torch._C`'s own classes, which nothing can replace,
+addresses and functions that were kept from an earlier call. For such code
 `dsfn.snapshots.prove` finds that it must not run while its weights arrive.
 """
 
@@ -16,19 +17,34 @@ from typing import Any
 
 import torch
 
-# Methods of a tensor that give its memory away or read it themselves.
+# What gives a tensor's memory away or reads it itself, as far as torch has it: by module and name.
 _TENSOR = (
-    "__dlpack__",
-    "__repr__",
-    "apply_",
-    "data_ptr",
-    "map2_",
-    "map_",
-    "numpy",
-    "tolist",
-    "untyped_storage",
+    ("torch", "Tensor.__dlpack__"),
+    ("torch", "Tensor.apply_"),
+    ("torch", "Tensor.const_data_ptr"),
+    ("torch", "Tensor.data_ptr"),
+    ("torch", "Tensor.map2_"),
+    ("torch", "Tensor.map_"),
+    ("torch", "Tensor.numpy"),
+    ("torch", "Tensor.tolist"),
+    ("torch", "Tensor.untyped_storage"),
+    ("torch", "to_dlpack"),
+    ("torch._C", "_data_address"),
+    ("torch._C", "_to_dlpack"),
+    ("torch._C", "_to_dlpack_versioned"),
+    ("torch.utils.dlpack", "to_dlpack"),
 )
-# What runs code of which nobody knows what it reads: by module and name.
+# What has operations pass by the gate, as far as torch has it.
+_UNSEEN = (
+    ("torch._C", "_DisableTorchDispatch"),
+    ("torch._C", "_ExcludeDispatchKeyGuard"),
+    ("torch._C", "_ForceDispatchKeyGuard"),
+    ("torch._C", "_SetExcludeDispatchKeyGuard"),
+    ("torch._C", "_dispatch_tls_set_dispatch_key_excluded"),
+    ("torch.utils._mode_utils", "no_dispatch"),
+    ("torch.utils._python_dispatch", "_disable_current_modes"),
+)
+# What runs code of which nobody knows what it reads.
 _ANY = (
     ("_thread", "start_new_thread"),
     ("os", "fork"),
@@ -37,7 +53,6 @@ _ANY = (
     ("torch._C", "ScriptMethod.__call__"),
     ("torch._dynamo.eval_frame", "_callback_from_stance"),  # runs for each call of compiled code
     ("torch.cuda.graphs", "CUDAGraph.replay"),
-    ("torch.utils.dlpack", "to_dlpack"),
     ("triton.compiler.compiler", "CompiledKernel.__getitem__"),
     ("triton.runtime.jit", "JITFunction.run"),
 )
@@ -50,10 +65,13 @@ def watched(
     """Has `before_tensor` run before a tensor's memory is given away, `before_any` before code
     runs that may read any; at once, if a library has changed and hides where that is."""
     with ExitStack() as undo:
-        for name in _TENSOR:
-            _wrap(undo, torch.Tensor, name, partial(_before_each, before_tensor))
+        for module, path in _TENSOR:
+            _wrap(undo, module, path, partial(_before_each, before_tensor))
+        for module, path in _UNSEEN:
+            _wrap(undo, module, path, lambda *_, **__: before_any())
         for module, path in _ANY:
-            if module in sys.modules and not _wrap_path(undo, module, path, before_any):
+            known = _wrap(undo, module, path, lambda *_, **__: before_any())
+            if module in sys.modules and not known:
                 before_any()
         absent = [module for module, _ in _ANY if module not in sys.modules]
         _watch_imports(undo, absent, before_any)
@@ -66,19 +84,14 @@ def _before_each(before_tensor: Callable[[torch.Tensor], None], *values: Any, **
             before_tensor(value)
 
 
-def _wrap_path(undo: ExitStack, module: str, path: str, before_any: Callable[[], None]) -> bool:
-    """Whether there is what `_ANY` names."""
-    owner: Any = sys.modules[module]
+def _wrap(undo: ExitStack, module: str, path: str, before: Callable[..., None]) -> bool:
+    """Has `before` run before what is named, with what that is given; whether there is such."""
+    owner: Any = sys.modules.get(module)
     *way, name = path.split(".")
     for step in way:
         owner = getattr(owner, step, None)
     if not hasattr(owner, name):
         return False
-    _wrap(undo, owner, name, lambda *_, **__: before_any())
-    return True
-
-
-def _wrap(undo: ExitStack, owner: Any, name: str, before: Callable[..., None]) -> None:
     original = getattr(owner, name)
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -86,6 +99,7 @@ def _wrap(undo: ExitStack, owner: Any, name: str, before: Callable[..., None]) -
         return original(*args, **kwargs)
 
     replace(undo, owner, name, run)
+    return True
 
 
 def replace(undo: ExitStack, owner: Any, name: str, value: object) -> None:

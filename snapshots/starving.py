@@ -12,6 +12,7 @@ from dsfn.snapshots.memory import Memory, Slab
 
 # The one makes floating-point numbers NaN and indices -1, the other next to zero and absurd.
 _POISONS = (0xFF, 0x80)
+_undispatched = torch._C._DisableTorchDispatch  # kept: a gate that is shut waits at this name
 
 
 class StarvingSlab:
@@ -73,7 +74,7 @@ class StarvingSlab:
         """See `dsfn.snapshots.memory.Arrival`: brings them."""
         start = self.arrived_bytes
         if end_bytes > start:
-            with torch._C._DisableTorchDispatch():  # whoever waits may watch what torch does
+            with _undispatched():  # whoever waits may watch what torch does
                 source = torch.frombuffer(
                     self._file,
                     dtype=torch.uint8,

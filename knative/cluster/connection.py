@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,12 @@ _IN_CLUSTER = "in-cluster"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig."""
+    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig.
+    `answer_s`: how long it may take to answer."""
 
     context: str
     address: str
+    answer_s: float
     _api: Any = field(repr=False)
 
     def request(
@@ -52,7 +55,7 @@ class Cluster:
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
                 _preload_content=False,
-                _request_timeout=(_CONNECT_S, _ANSWER_S),
+                _request_timeout=(min(_CONNECT_S, self.answer_s), self.answer_s),
             )
             content: bytes = response.data
             return content
@@ -67,6 +70,23 @@ class Cluster:
                 f"Context '{self.context}' gives no credentials: {one_line(error)}."
             ) from error
 
+    def connect_to(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """A connection to a port of a pod. Raises `ClusterError`."""
+        from kubernetes.client import ApiClient, ApiException, CoreV1Api
+        from kubernetes.stream import portforward
+
+        # Of its own for each connection, since the library changes it while it connects.
+        core = CoreV1Api(ApiClient(self._api.configuration))
+        try:
+            tunnel = portforward(
+                core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
+            )
+        except ApiException as error:
+            raise self._unreachable(one_line(error.reason)) from error
+        # Under the library's wrapper is a plain socket.
+        connected: socket.socket = tunnel.socket(port)._socket
+        return connected
+
     def document(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """A JSON document. Raises `ClusterError`, `NotFound`."""
         return json.loads(self.request("GET", path, query))
@@ -79,9 +99,11 @@ class Cluster:
         )
 
 
-def open_cluster(context: str | None = None) -> Cluster:
+def open_cluster(
+    context: str | None = None, answer_s: float = _ANSWER_S, tries_again: bool = True
+) -> Cluster:
     """The cluster of a context of kubeconfig, by default its current one; in a pod without a
-    kubeconfig, the pod's own.
+    kubeconfig, the pod's own. `tries_again`: what it does not answer is asked for some more times.
 
     Nothing is sent yet. Raises `UsageError`.
     """
@@ -94,9 +116,11 @@ def open_cluster(context: str | None = None) -> Cluster:
             " `pip install 'dsfn[knative]'`."
         ) from None
     configuration = Configuration()
+    if not tries_again:
+        configuration.retries = False
     if context is None and _is_inside():
         config.load_incluster_config(client_configuration=configuration)
-        return Cluster(_IN_CLUSTER, configuration.host, ApiClient(configuration))
+        return Cluster(_IN_CLUSTER, configuration.host, answer_s, ApiClient(configuration))
     name = _chosen_context(context)
     try:
         config.load_kube_config(_kubeconfig(), name, configuration)
@@ -104,7 +128,7 @@ def open_cluster(context: str | None = None) -> Cluster:
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
-    return Cluster(name, configuration.host, ApiClient(configuration))
+    return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
 
 
 def _is_inside() -> bool:

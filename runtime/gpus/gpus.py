@@ -162,7 +162,7 @@ class Gpus:
                     raise _gone_while_it_waited()
                 for room in rooms:
                     room.holdings.add(holding)
-                holding.present = holding.started = True
+                holding.take()
         except TimeoutError:
             raise MemoryFull(
                 f"No GPU memory came free within {timeout_s:g} s.",
@@ -178,13 +178,11 @@ class Gpus:
 
     async def has_room_to_spare(self, gpu: Gpu) -> bool:
         """Whether one more context fits and as much again stays free. Raises `OwnerLost`."""
-        account = await self._account(gpu.index)
-        free_bytes = account.free_bytes + account.pooled_bytes - account.reserve_bytes
-        return free_bytes >= 2 * self.settings.context_bytes
+        return await self.rooms[gpu.index].has_to_spare(2 * self.settings.context_bytes)
 
     def let_go(self, holding: Holding) -> None:
         """The holding's weights are on no GPU any more."""
-        holding.present = False
+        holding.let_go()
         self.at_rest(holding)
         if holding.started and self.keeper.running() is not None:
             self._spawn(self._settle(holding))
@@ -195,7 +193,7 @@ class Gpus:
         owner = await self.owner()
         for gpu in holding.gpus[:1]:  # one checkpoint is of all that a process has
             await owner.freeze(pid, gpu.index)
-        holding.started = False
+        holding.started, holding.unseen_bytes = False, 0
         self.at_rest(holding)
 
     async def thaw(self, holding: Holding, pid: int) -> None:
@@ -208,6 +206,7 @@ class Gpus:
         """The holding's process has gone, or it never got one."""
         holding.present = holding.started = False
         holding.over = True
+        holding.unseen_bytes = 0
         self.at_rest(holding)
         for gpu in holding.gpus:
             self.rooms[gpu.index].holdings.discard(holding)
@@ -216,6 +215,11 @@ class Gpus:
         """The holding may be given up now, if somebody needs its room."""
         for gpu in holding.gpus:
             self.rooms[gpu.index].changed()
+
+    def look_again(self, holding: Holding) -> None:
+        """There was less room for it than there should have been: others have taken some."""
+        for gpu in holding.gpus:
+            self.rooms[gpu.index].look_again()
 
     @asynccontextmanager
     async def lend(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from dsfn.functions.errors import MemoryFull
 from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.holding import Holder, Holding
@@ -54,7 +55,11 @@ class Grip:
         # While it waited for room, others had a use for that in the arena.
         async with self.gpus.in_arena(self.holding.snapshot):
             stages.ended("restore.arena")
-            yield
+            try:
+                yield
+            except MemoryFull:
+                self.gpus.look_again(self.holding)
+                raise
 
     async def freeze(self, pid: int) -> None:
         """Takes the process's context. Raises `DeviceFault`, `OwnerLost`."""
@@ -63,6 +68,14 @@ class Grip:
     async def thaw(self, pid: int) -> None:
         """Gives it back; inside of `taken`. Raises `DeviceFault`, `OwnerLost`."""
         await self.gpus.thaw(self.holding, pid)
+
+    def has_context(self) -> None:
+        """The process has its context, and the weights."""
+        self.holding.has_context()
+
+    def has_all(self) -> None:
+        """The process has run a call."""
+        self.holding.has_all()
 
     def found_too_little(self) -> None:
         """A call ran out of the GPU's memory."""

@@ -11,6 +11,8 @@ from typing import Protocol
 from dsfn.runtime.worker.messages import Gpu
 
 LEAST_WORKSPACE_BYTES = 256 << 20
+# What libraries add to a context at a process's first call: 190 MiB were seen on an H200.
+LIBRARIES_BYTES = 256 << 20
 
 
 class Holder(Protocol):
@@ -82,8 +84,9 @@ class Holding:
     number, while they are `present`. `start_bytes`: what its process takes beside them
     while it is `started`: its context. `workspace_bytes`: what its calls allocate for as long as
     they run, for which there has to be room but which is not held. `snapshot`: where its weights
-    come from, None for a function that has none. One that is `over` gets nothing any more: its
-    process has gone."""
+    come from, None for a function that has none. `unseen_bytes`: what it was promised of each GPU
+    beside its weights, and has not made use of yet, so that the driver still calls it free. One
+    that is `over` gets nothing any more: its process has gone."""
 
     gpus: tuple[Gpu, ...]
     slab_bytes: Mapping[int, int]
@@ -94,11 +97,35 @@ class Holding:
     present: bool = False
     started: bool = False
     over: bool = False
+    unseen_bytes: int = 0
+
+    @classmethod
+    def of_context(cls, gpus: tuple[Gpu, ...], context_bytes: int) -> Holding:
+        """A context on each of these, which is being made, and nothing else."""
+        return cls(gpus, {}, context_bytes, started=True, unseen_bytes=context_bytes)
 
     def needed_bytes(self, index: int) -> int:
         """What it still has to get of the GPU number `index`."""
         missing = 0 if self.present else self.slab_bytes.get(index, 0)
         return missing + (0 if self.started else self.start_bytes)
+
+    def take(self) -> None:
+        """It has room for all that it needs."""
+        self.unseen_bytes += self.workspace_bytes + (0 if self.started else self.start_bytes)
+        self.present = self.started = True
+
+    def let_go(self) -> None:
+        """Its weights are on no GPU any more, nor what its calls had."""
+        self.unseen_bytes = max(0, self.unseen_bytes - self.workspace_bytes)
+        self.present = False
+
+    def has_context(self) -> None:
+        """Its process has a context, and its libraries will add to that."""
+        self.unseen_bytes = min(self.unseen_bytes, LIBRARIES_BYTES + self.workspace_bytes)
+
+    def has_all(self) -> None:
+        """Its process has all that it works with: the driver's account has it from now on."""
+        self.unseen_bytes = 0
 
     def found_too_little(self) -> None:
         """A call ran out of memory: the next one gets more room."""

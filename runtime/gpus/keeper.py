@@ -176,15 +176,24 @@ class OwnerKeeper:
             try:
                 if not all([await self.estate.has_room_to_spare(gpu) for gpu in self.gpus]):
                     continue
-                control = await OwnerControl.start(self._message(), arena)
+                self._heir = heir = await self._raise_heir(arena)
             except DsfnError:
                 continue  # whoever needs an owner starts one, and says what fails
-            context_bytes = self.settings.context_bytes
-            heir = Heir(control, Holding(tuple(self.gpus), {}, context_bytes, started=True))
-            heir.holding.holder = self._heir = heir
-            self.estate.add(heir.holding)
-            await asyncio.shield(control.lost)
+            await asyncio.shield(heir.control.lost)
             await self._disinherit()
+
+    async def _raise_heir(self, arena: HostFile) -> Heir:
+        """Raises as `OwnerControl.start`."""
+        holding = Holding.of_context(tuple(self.gpus), self.settings.context_bytes)
+        self.estate.add(holding)
+        try:
+            control = await OwnerControl.start(self._message(), arena)
+        except BaseException:  # it goes on; what was promised must not stay behind
+            self.estate.forget(holding)
+            raise
+        holding.has_all()
+        holding.holder = heir = Heir(control, holding)
+        return heir
 
     async def _disinherit(self) -> None:
         heir, self._heir = self._heir, None

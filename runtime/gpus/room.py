@@ -42,6 +42,10 @@ class Room:
         """Memory was given back, or a replica came to rest."""
         self._changed.set()
 
+    def look_again(self) -> None:
+        """What the owner said is not so any more."""
+        self._seen = None
+
     async def make(
         self, needed_bytes: int, spare_bytes: int = 0, is_over: Callable[[], bool] = lambda: False
     ) -> None:
@@ -65,6 +69,10 @@ class Room:
                 await victim()
                 continue
             await wait_within(self._changed, _LOOK_AGAIN_S)
+
+    async def has_to_spare(self, spare_bytes: int) -> bool:
+        """Whether so much is free, and nobody was promised it. Raises `OwnerLost`."""
+        return self._free_bytes(await self._look()) >= spare_bytes
 
     async def settle(self) -> None:
         """Freezes the coldest of those parked while their contexts add up to too much."""
@@ -121,6 +129,7 @@ class Room:
         held_bytes = sum(
             holding.slab_bytes.get(self.index, 0) for holding in self.holdings if holding.present
         )
+        held_bytes += sum(holding.unseen_bytes for holding in self.holdings)
         return account.total_bytes - account.reserve_bytes - account.others_bytes - held_bytes
 
     def _coldest(self) -> Callable[[], Awaitable[None]] | None:

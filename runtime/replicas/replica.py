@@ -105,6 +105,7 @@ class Replica:
         self.ready = Ready.from_document(document)
         self.brought_back = stages.answered(self.ready.restore_us, self.ready.parts)
         self.lease.ready(self.ready.restore_us if load.snapshot else 0)
+        self.grip.has_context()
         self._become_free()
         return self.ready
 
@@ -252,6 +253,7 @@ class Replica:
             document = await self._channel.request(Kind.UNPARK, {}, self.limits.start_timeout_s)
         self.brought_back = stages.answered(document["restore_us"], document["parts"])
         self.lease.ready()
+        self.grip.has_context()
         self._become_free()
 
     async def check(self) -> Checked:
@@ -398,6 +400,8 @@ class Replica:
         elif isinstance(pending.error, MemoryFull):
             self.grip.found_too_little()
             self.wants_room = True
+        else:
+            self.grip.has_all()
         self._release(pending.slot)
 
     def _release(self, slot: Slot) -> None:

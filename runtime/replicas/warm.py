@@ -35,7 +35,9 @@ class Spare(Standby):
 
     def is_ready(self) -> bool:
         """Whether it has its context."""
-        self.ready = self.ready or self.worker.hear(len(_WARMED)) == _WARMED
+        if not self.ready and self.worker.hear(len(_WARMED)) == _WARMED:
+            self.ready = True
+            self.holding.has_all()
         return self.ready and not self.worker.exited.done()
 
     def can_give_up(self) -> bool:
@@ -100,6 +102,8 @@ class WarmPool:
                 self._spares[gpu.index].remove(spare)
                 self.gpus.forget(spare.holding)
                 spare.worker.close()
+            else:
+                spare.is_ready()
 
     async def _keep(self, gpu: Gpu) -> None:
         adopted = self._adopted[gpu.index] = asyncio.Event()
@@ -122,7 +126,7 @@ class WarmPool:
     async def _make(self, gpu: Gpu) -> Spare:
         worker = await self.nursery().adopt()
         worker.tell(frames.encode_json(Kind.WARM, Warm((gpu,)).to_document()))
-        holding = Holding((gpu,), {}, self.gpus.settings.context_bytes, started=True)
+        holding = Holding.of_context((gpu,), self.gpus.settings.context_bytes)
         spare = Spare(worker, holding)
         holding.holder = spare
         self.gpus.add(holding)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from dsfn.runtime.worker.messages import Gpu
@@ -52,9 +53,12 @@ class Devices:
 
     @property
     def place(self) -> Callable[[torch.Tensor], str] | None:
-        """Which slab a tensor belongs into, where its own device does not say: a stand-in for
-        a GPU has tensors that look like the CPU's."""
-        return (lambda _: "gpu:0") if self.gpus and not self.on_cuda else None
+        """Which slab a tensor belongs into, where its own device does not say: stand-ins for
+        GPUs have tensors that look like the CPU's, and get storages in turn."""
+        if not self.gpus or self.on_cuda:
+            return None
+        turns = cycle(f"gpu:{number}" for number in range(len(self.gpus)))
+        return lambda _: next(turns)
 
     @property
     def device_class(self) -> str:

@@ -28,6 +28,8 @@ MAX_TRACEBACK_CHARS = 20_000
 
 _OURS = str(Path(__file__).parents[2])
 _MACHINERY = ("<frozen importlib", "<frozen runpy")
+# What CUDA and its libraries say when a GPU has no memory left for what they take on their own.
+_NO_GPU_MEMORY = ("cuda error: out of memory", "_status_alloc_failed", "[cuda]: out of memory")
 # What C++ says where Python has no MemoryError for it.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "cannot allocate memory")
 
@@ -90,8 +92,11 @@ def _frames(error: BaseException, bundle: Path) -> dict[str, str]:
 
 
 def is_gpu_memory_full(error: BaseException) -> bool:
-    """Whether torch found no room on a GPU; its error has a module for itself."""
-    return type(error).__name__ == "OutOfMemoryError" and isinstance(error, RuntimeError)
+    """Whether torch, CUDA or one of its libraries found no room on a GPU."""
+    if not isinstance(error, RuntimeError):
+        return False
+    said = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(s in said for s in _NO_GPU_MEMORY)
 
 
 def gpu_memory_full() -> MemoryFull:

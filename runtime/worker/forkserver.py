@@ -24,15 +24,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from dsfn.runtime.worker.linux import (
-    die_with_parent,
-    keep_freed_memory,
-    kill_group,
-    settle_heap,
-)
+from dsfn.runtime.worker.linux import keep_freed_memory, kill_group, settle_heap
 from dsfn.runtime.worker.messages import Exited, Message, Preload, Spawn, Spawned, SpawnFailed
 from dsfn.runtime.worker.preload import Preloading, Trial
 from dsfn.runtime.worker.rehearsal import rehearse
+from dsfn.snapshots.parent import die_with_parent
 
 _MAX_MESSAGE_BYTES = 1 << 18
 

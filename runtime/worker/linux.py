@@ -1,4 +1,4 @@
-"""What a worker asks of the kernel and the C library: death signals, memory, threads."""
+"""What a worker asks of the kernel and the C library: signals, memory, threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _MADV_COLLAPSE = 25
 _HUGE_PAGE_BYTES = 2 << 20
 _STACK_BYTES = 8 << 20
@@ -19,12 +18,6 @@ _M_MMAP_THRESHOLD = -3
 _KEPT_ALLOCATION_BYTES = 32 << 20  # the most that glibc takes
 _KEPT_HEAP_BYTES = 128 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Has the kernel send this process a signal when its parent ends. A fork forgets it."""
-    if _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
 
 
 def kill_group(pid: int) -> None:

@@ -15,9 +15,9 @@ from typing import NoReturn
 
 import uvloop
 
-from dsfn.runtime.worker.linux import die_with_parent
 from dsfn.runtime.worker.server import Server
 from dsfn.runtime.worker.warm import reseed, warm_up
+from dsfn.snapshots.parent import die_with_parent
 
 
 def become(parent: int, connection: int, output: int, owner: int | None = None) -> NoReturn:

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from dsfn.runtime.worker.linux import die_with_parent, kill_group, thread_count, uses_gpu
+from dsfn.runtime.worker.linux import kill_group, thread_count, uses_gpu
 from dsfn.runtime.worker.messages import Preload, Preloaded
+from dsfn.snapshots.parent import die_with_parent
 
 _MAX_REASON_BYTES = 1000
 _SAFE = b"safe"

@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from dsfn.functions.codec import Limits
-from dsfn.functions.errors import SetupError
+from dsfn.functions.errors import SetupError, SnapshotError
 from dsfn.functions.function import Function
 from dsfn.runtime.worker.devices import Devices
 from dsfn.runtime.worker.endpoint import Endpoint, Gate, no_gate
@@ -113,10 +113,24 @@ def load(
     after_restore = partial(refresh, function, instance, bundle, gate)
     after_restore()
     restore_us = _since_us(began_ns)
-    endpoint = Endpoint(
+    parts = {
+        "start.import": import_us,
+        "start.setup": setup_us,
+        "restore.snapshot": snapshot_us,
+        "restore.refresh": restore_us - snapshot_us,
+    }
+    ready = Ready(import_us, restore_us, setup_us, devices.device_class, parts)
+    endpoint = _endpoint(request, function, instance, gate, devices)
+    return Replica(endpoint, ready, after_restore, slabs, devices, streams)
+
+
+def _endpoint(
+    request: Load, function: Function[..., Any], instance: Any, gate: Gate, devices: Devices
+) -> Endpoint:
+    return Endpoint(
         handler=function.target if instance is None else instance,
         signature=function.signature,
-        bundle=bundle,
+        bundle=Path(request.bundle).resolve(),
         fetch=Fetcher(Path(request.blobs), request.max_body_bytes),
         limits=Limits(max_body_bytes=request.max_body_bytes),
         max_result_bytes=request.max_result_bytes,
@@ -125,14 +139,6 @@ def load(
         weight=function.weight,
         stopwatch=CudaStopwatch if devices.on_cuda else Stopwatch,
     )
-    parts = {
-        "start.import": import_us,
-        "start.setup": setup_us,
-        "restore.snapshot": snapshot_us,
-        "restore.refresh": restore_us - snapshot_us,
-    }
-    ready = Ready(import_us, restore_us, setup_us, devices.device_class, parts)
-    return Replica(endpoint, ready, after_restore, slabs, devices, streams)
 
 
 def set_up(function: Function[..., Any], bundle: Path) -> Any:
@@ -170,7 +176,12 @@ def restore_instance(
 
     instance = bare_instance(function)
     memories = devices.memories
-    restored = restore(snapshot, source.classes, memories, instance, streams=streams)
+    try:
+        restored = restore(snapshot, source.classes, memories, instance, streams=streams)
+    except SnapshotError as error:
+        if error.__cause__ is not None and is_gpu_memory_full(error.__cause__):
+            raise gpu_memory_full() from error  # the snapshot is as good as it was
+        raise
     return instance, restored.slabs
 
 
@@ -195,7 +206,10 @@ def may_stream(function: Function[..., Any], concurrency: int, max_batch: int) -
 def refresh(
     function: Function[..., Any], instance: Any, bundle: Path, gate: Gate = no_gate
 ) -> None:
-    """Runs `after_restore()`, if there is one, inside `gate`. Raises `SetupError`."""
+    """Runs `after_restore()`, if there is one, inside `gate`.
+
+    Raises `SetupError`, and `MemoryFull` when a GPU has too little.
+    """
     if not hasattr(instance, "after_restore"):
         return
     name = function.options.name
@@ -203,6 +217,8 @@ def refresh(
         try:
             instance.after_restore()
         except BaseException as error:  # as in `set_up`
+            if is_gpu_memory_full(error):
+                raise gpu_memory_full() from error
             what = f"after_restore() of {name!r}"
             raise author_fault(SetupError, what, error, bundle, name) from error
 

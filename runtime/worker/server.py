@@ -16,6 +16,7 @@ from dsfn.functions.errors import DsfnError, MemoryFull, NotFound
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.devices import Devices
 from dsfn.runtime.worker.endpoint import Answer
+from dsfn.runtime.worker.faults import gpu_memory_full, is_gpu_memory_full
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 from dsfn.runtime.worker.jobs import run_job
 from dsfn.runtime.worker.linux import limit_memory
@@ -176,5 +177,7 @@ def _told(error: Exception) -> DsfnError:
     without a word the node could only tell that a process has gone."""
     if isinstance(error, DsfnError):
         return error
+    if is_gpu_memory_full(error):
+        return gpu_memory_full()
     traceback.print_exception(error)
     return DsfnError(f"The worker failed: {type(error).__name__}: {error}.")

@@ -11,8 +11,9 @@ import socket
 import sys
 from typing import NoReturn
 
-from dsfn.snapshots.owner.linux import allow_many_descriptors, die_with_parent
+from dsfn.snapshots.owner.linux import allow_many_descriptors
 from dsfn.snapshots.owner.server import Owner
+from dsfn.snapshots.parent import die_with_parent
 
 
 def main() -> NoReturn:

@@ -245,8 +245,8 @@ class Arena:
         """Finds what whoever had this memory before has left there of this tenant's, at most so
         many slabs; nothing if its bytes are not `is_sound`. For an arena that is empty."""
         found = self._inventory.read()
-        ours = [record for record in found if is_sound and record.key[0] == tenant]
-        for record in ours[:most]:
+        ours = [each for each in found if is_sound and each[0].key[0] == tenant]
+        for record, as_written in ours[:most]:
             self.ranges.claim(record.offset, record.range_bytes)
             source = self.memory.address + record.offset + record.start
             self.slabs[record.key] = ArenaSlab(
@@ -256,7 +256,7 @@ class Arena:
                 Form(record.offset, source, record.pieces),
                 record.verdict,
                 head=record.head,
-                record=packed(record),
+                record=as_written,
             )
         self._write_down()
 

@@ -46,15 +46,20 @@ class HostDevice:
 
     def create(self, size_bytes: int) -> Granule:
         """See `Device`."""
+        fd = self.new_file(size_bytes)
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        address = map_memory(0, size_bytes, access, mmap.MAP_SHARED, fd)
+        self._taken_bytes += size_bytes
+        return Granule(size_bytes, fd, address)
+
+    def new_file(self, size_bytes: int) -> int:
+        """A file without a name that is so much memory. Raises `MemoryFull`."""
         free = self._total_bytes - self._taken_bytes
         if size_bytes > free:
             raise memory_full("device", size_bytes, free)
         fd = os.memfd_create("dsfn-granule", os.MFD_CLOEXEC)
         os.ftruncate(fd, size_bytes)
-        access = mmap.PROT_READ | mmap.PROT_WRITE
-        address = map_memory(0, size_bytes, access, mmap.MAP_SHARED, fd)
-        self._taken_bytes += size_bytes
-        return Granule(size_bytes, fd, address)
+        return fd
 
     def destroy(self, granule: Granule) -> None:
         """See `Device`."""

@@ -51,11 +51,13 @@ class Inventory:
         place[_HEAD.size : _HEAD.size + len(content)] = content
         place[: _HEAD.size] = _HEAD.pack(self._number, len(content), sha256(content).digest())
 
-    def read(self) -> list[Record]:
-        """What was written last, by whoever had the memory; `write` goes on from there."""
+    def read(self) -> list[tuple[Record, bytes]]:
+        """What was written last, by whoever had the memory, and each as it was `packed`; `write`
+        goes on from there."""
         self._number, content = max(map(_read, self._places))
         # Only owners have this memory: it is as good as what they hold.
-        return [pickle.loads(record) for record in pickle.loads(content)] if content else []
+        found = pickle.loads(content) if content else ()
+        return [(pickle.loads(record), record) for record in found]
 
 
 def packed(record: Record) -> bytes:

@@ -6,7 +6,6 @@ import ctypes
 import mmap
 import os
 import resource
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 HUGE_PAGE_BYTES = 2 << 20
 MAP_FIXED = 0x10
 MAP_NORESERVE = 0x4000
-_PR_SET_PDEATHSIG = 1
 _MADV_POPULATE_WRITE = 23
 _TOUCH_BYTES = 256 << 20
 _TOUCH_THREADS = 8
@@ -93,12 +91,6 @@ def shared_huge_pages() -> bool:
     path = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
     wanted = ("[advise]", "[always]", "[within_size]", "[force]")
     return path.exists() and any(word in wanted for word in path.read_text().split())
-
-
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends."""
-    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise _error("prctl(PR_SET_PDEATHSIG)")
 
 
 def allow_many_descriptors() -> None:

@@ -35,7 +35,8 @@ class Message:
 class Start(Message):
     """The first message: take the arena, whose `HostFile` comes along, and the `devices`.
 
-    A device is "cuda:INDEX", or "host:BYTES:BYTES_PER_S", a stand-in that needs no GPU.
+    A device is "cuda:INDEX", or a stand-in that needs no GPU: "host:BYTES:BYTES_PER_S", or
+    "host:DIRECTORY:BYTES_PER_S", whose memory is that of a file system.
     GPU memory comes in granules of `granule_sizes`: few for a large slab, since each has to be
     mapped, and those of equal size serve another slab next. Copies go in pieces of
     `piece_bytes`; `reserve_bytes` of each device are left to others. With `compress`, slabs that

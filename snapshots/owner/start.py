@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from time import perf_counter_ns
 
 from dsfn.functions.errors import DeviceFault, DsfnError, UsageError
@@ -15,6 +16,7 @@ from dsfn.snapshots.owner.copier import Copier
 from dsfn.snapshots.owner.device import Device
 from dsfn.snapshots.owner.host import HostDevice
 from dsfn.snapshots.owner.hostcodec import HostCodec
+from dsfn.snapshots.owner.hostfiles import HostFilesDevice
 from dsfn.snapshots.owner.link import Link
 from dsfn.snapshots.owner.messages import Start
 from dsfn.snapshots.owner.neighbours import NeighbourTier
@@ -91,14 +93,14 @@ def start(message: Start, arena: int) -> Parts:
 
 def open_device(name: str) -> Device:
     """The device of a `Start`. Raises `UsageError`, `DeviceFault`."""
-    kind, *numbers = name.split(":")
-    if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise UsageError(f"There is no device {name!r}.")
-    match kind, [int(number) for number in numbers]:
-        case "cuda", [index]:
+    kind, *parts = name.split(":")
+    match kind, [int(part) if part.isascii() and part.isdigit() else part for part in parts]:
+        case "cuda", [int(index)]:
             return _open_gpu(index)
-        case "host", [total_bytes, bytes_per_s]:
+        case "host", [int(total_bytes), int(bytes_per_s)]:
             return HostDevice(total_bytes, bytes_per_s)
+        case "host", [str(directory), int(bytes_per_s)] if directory.startswith("/"):
+            return HostFilesDevice(Path(directory), bytes_per_s)
         case _:
             raise UsageError(f"There is no device {name!r}.")
 

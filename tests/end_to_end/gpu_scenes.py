@@ -1,11 +1,13 @@
-"""What tests of functions on a stand-in for a GPU share: three functions that do not all fit."""
+"""What tests of functions on GPUs share: three that do not all fit a stand-in, and one that has
+two GPUs."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from apps import gpus
-from live_node import Table
+from apps import gpus, two_gpus
+from deadlines import eventually
+from live_node import APPS, LiveNode, Table
 
 MIB = 1 << 20
 # The functions of apps/gpus.py, 16 MiB each, by the seed of their weights.
@@ -28,3 +30,22 @@ def stand_in(size_bytes: int, bytes_per_s: int = 0, warm: int = 0) -> Table:
 def expected(name: str, number: float) -> list[float]:
     """What a function answers."""
     return gpus.answer(weights(SEEDS[name]), number)
+
+
+def resident_bytes(node: LiveNode) -> list[int]:
+    """What replicas have of each GPU."""
+    return [device["resident_bytes"] for device in node.memory()["devices"]]
+
+
+def check_a_function_on_two_gpus(node: LiveNode) -> None:
+    """Deploys one and looks where its weights are, however they come back, on a node of two GPUs
+    that nobody else uses."""
+    sums = [sum(range(count)) for count in two_gpus.COUNTS]
+    described = node.deploy(APPS / "two_gpus.py")["pair"]
+    assert described["snapshot"], described["snapshot_reason"]
+    for number, rest in enumerate(("parked", "absent", "parked", "frozen"), 2):
+        assert node.value("pair", number=number) == [number * each for each in sums]
+        assert resident_bytes(node) == [8 * count for count in two_gpus.COUNTS]
+        node.park("pair", rest)
+        eventually(lambda: resident_bytes(node) == [0, 0], "both to be given back")
+    assert node.value("pair", number=1) == sums

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from shutil import disk_usage
 
 import apsw
 import httpx
 import pytest
 from deadlines import eventually
-from live_node import APPS, DeployFailed, LiveNode, StartNode, launch
+from gpu_scenes import MIB, SEEDS, expected, stand_in
+from live_node import APPS, DeployFailed, Document, LiveNode, StartNode, launch
 
 SIZE = "24m"
 KEY = {"Idempotency-Key": "once"}
@@ -121,6 +124,42 @@ def test_a_full_disk_is_told_and_corrupts_nothing(
     wanted = {f"effect-{n}" for n in range(len(accepted))}
     eventually(lambda: wanted <= {path.name for path in tmp_path.glob("effect-*")}, "every event")
     check(node, answers)
+
+
+def test_a_disk_that_fills_up_in_a_capture_fails_that_deployment_and_nothing_else(
+    place: Path, small_disk: Callable[[str], Path], start: StartNode
+) -> None:
+    small_disk("128m")
+    node = start(place, gpu=stand_in(40 * MIB))
+    node.deploy(APPS / "one_gpu.py")
+    before = left_by_captures(node)
+    ballast = fill(place)
+    # The first of the functions, and a quarter of the second.
+    os.truncate(ballast, ballast.stat().st_size - 20 * MIB)
+
+    with pytest.raises(DeployFailed, match="The disk has no room for the snapshot") as caught:
+        node.deploy(APPS / "gpus.py")
+    assert caught.value.problem["status"] == 507
+    assert left_by_captures(node) == before
+    assert disk_usage(node.data).free > 19 * MIB
+    assert node.call("beta", number=1).status_code == 404
+    assert node.value("alpha", number=1) == expected("alpha", 1)
+
+    ballast.unlink()
+    node.deploy(APPS / "gpus.py")
+    for name in SEEDS:
+        assert node.describe(name)["snapshot"], node.describe(name)["snapshot_reason"]
+        assert node.value(name, number=2) == expected(name, 2)
+    assert node.stop() == 0, node.log
+    assert "Traceback" not in node.log, node.log
+
+
+def left_by_captures(node: LiveNode) -> tuple[set[str], Document]:
+    """The files of snapshots, and what the memory owner holds."""
+    held = node.memory()
+    names = ("arena_used_bytes", "slabs", "mappings", "workers")
+    files = {str(path) for path in (node.data / "snapshots").rglob("*")}
+    return files, {name: held[name] for name in names}
 
 
 def check(node: LiveNode, answers: list[httpx.Response]) -> None:

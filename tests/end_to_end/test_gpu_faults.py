@@ -187,6 +187,7 @@ def test_a_status_without_a_memory_owner_says_why_there_is_none(start: StartNode
     ("device", "code", "reason"),
     [
         ("cuda:99", 1, "(cuda-bindings is not|cuDeviceGet|cuInit|there is no driver)"),
+        ("host:/nowhere:0", 1, "/nowhere cannot be a device's memory: No such file or directory"),
         ("gpu0", 2, "there is no device 'gpu0'"),
     ],
 )

@@ -13,9 +13,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from apps import gpus
+from apps import gpus, two_gpus
 from deadlines import eventually
-from gpu_scenes import MIB, SEEDS, expected, stand_in, weights
+from gpu_scenes import (
+    MIB,
+    SEEDS,
+    check_a_function_on_two_gpus,
+    expected,
+    resident_bytes,
+    stand_in,
+    weights,
+)
 from live_node import (
     APPS,
     SHARED_MEMORY,
@@ -62,6 +70,13 @@ def single(start: StartNode) -> LiveNode:
     node = start(gpu=SMALL)
     node.deploy(APPS / "one_gpu.py")
     return node
+
+
+@pytest.fixture
+def pair(start: StartNode) -> LiveNode:
+    """A node with two GPUs, each with 40 MiB beside what the owner needs of it for the other."""
+    devices = [f"host:{size * MIB}:0" for size in (136, 137)]
+    return start(gpu={**SMALL, "devices": devices, "warm": 0})
 
 
 def test_a_function_on_a_gpu_answers_parks_and_answers_again(small: LiveNode) -> None:
@@ -299,29 +314,27 @@ def test_room_that_does_not_come_is_not_waited_for(start: StartNode) -> None:
     assert node.value("gamma", number=2) == expected("gamma", 2)
 
 
-def test_replicas_are_spread_over_gpus_and_one_may_have_several(
-    start: StartNode, tmp_path: Path
+def test_replicas_are_spread_over_gpus(pair: LiveNode) -> None:
+    pair.deploy(APPS / "gpus.py")
+    for name in ("alpha", "beta"):
+        assert pair.value(name, number=1) == expected(name, 1)
+    assert resident_bytes(pair) == [16 * MIB, 16 * MIB]
+
+
+def test_a_function_on_two_gpus_has_its_weights_on_each_however_it_comes_back(
+    pair: LiveNode,
 ) -> None:
-    node = start(gpu={**SMALL, "devices": [f"host:{300 * MIB}:0", f"host:{301 * MIB}:0"]})
-    node.deploy(APPS / "gpus.py")
-    for name in ("alpha", "beta"):
-        assert node.value(name, number=1) == expected(name, 1)
-    assert [gpu["resident_bytes"] for gpu in node.memory()["devices"]] == [16 * MIB, 16 * MIB]
-    app = tmp_path / "pair.py"
-    app.write_text(
-        "import dsfn, torch\n"
-        "@dsfn.function(gpu=2)\n"
-        "class Pair:\n"
-        "    def setup(self) -> None:\n"
-        "        self.weights = torch.ones(8 << 20)\n"
-        "    def __call__(self) -> float:\n"
-        "        return float(self.weights.sum())\n"
-    )
-    node.deploy(app)
-    assert node.value("pair") == 8 << 20
-    assert node.describe("pair")["options"]["gpu"] == 2
-    for name in ("alpha", "beta"):
-        assert node.value(name, number=2) == expected(name, 2)
+    check_a_function_on_two_gpus(pair)
+
+
+def test_functions_on_one_gpu_make_room_for_one_on_both(pair: LiveNode) -> None:
+    pair.deploy(APPS / "gpus.py")
+    pair.deploy(APPS / "two_gpus.py")
+    sums = [sum(range(count)) for count in two_gpus.COUNTS]
+    for number in (1, 2, 3):
+        for name in ("alpha", "beta"):
+            assert pair.value(name, number=number) == expected(name, number)
+        assert pair.value("pair", number=number) == [number * each for each in sums]
 
 
 def test_more_gpus_than_there_are_are_refused(small: LiveNode, tmp_path: Path) -> None:

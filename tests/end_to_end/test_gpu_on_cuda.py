@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-from apps import one_gpu, two_gpus, writing
+from apps import one_gpu, writing
 from deadlines import eventually
+from gpu_scenes import check_a_function_on_two_gpus
 from live_node import APPS, SHARED_MEMORY, LiveNode, left_in_shared_memory, start_node
 
 if not torch.cuda.is_available():
@@ -267,21 +268,8 @@ def test_a_spare_worker_takes_over_a_function_that_is_absent(tmp_path: Path) -> 
 def test_a_function_on_two_gpus_has_its_weights_on_each_however_it_comes_back(
     tmp_path: Path,
 ) -> None:
-    count = two_gpus.COUNT
-    sums = [sum(range(count)), sum(range(count, 2 * count))]
-
-    def resident_bytes(node: LiveNode) -> list[int]:
-        return [device["resident_bytes"] for device in node.memory()["devices"]]
-
     with small_node(tmp_path, ["cuda:0", "cuda:1"], warm=0) as node:
-        described = node.deploy(APPS / "two_gpus.py")["pair"]
-        assert described["snapshot"], described["snapshot_reason"]
-        for number, rest in enumerate(("parked", "absent", "parked"), 2):
-            assert node.value("pair", number=number) == [number * each for each in sums]
-            assert all(each >= 8 * count for each in resident_bytes(node))
-            node.park("pair", rest)
-            eventually(lambda: resident_bytes(node) == [0, 0], "both to be given back")
-        assert node.value("pair", number=5) == [5 * each for each in sums]
+        check_a_function_on_two_gpus(node)
 
 
 @contextmanager

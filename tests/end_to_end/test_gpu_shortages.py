@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
 from deadlines import eventually
@@ -192,6 +196,123 @@ def test_a_setup_is_told_at_once_when_a_function_never_leaves_the_gpu(
     with pytest.raises(DeployFailed, match="replicas of hot, which always keep their memory"):
         node.deploy(greedy)
     assert node.value("hot") == 1 << 20
+
+
+SHORT = """
+import dsfn
+import torch
+from pathlib import Path
+
+TOLD = Path({told!r})
+
+
+@dsfn.function(gpu=1)
+class Short:
+    def setup(self) -> None:
+        if TOLD.exists():
+            raise RuntimeError("set up again")
+        self.weights = torch.ones(1 << 20)
+
+    def after_restore(self) -> None:
+        if TOLD.exists() and (words := TOLD.read_text()):
+            TOLD.write_text("")
+            raise RuntimeError(words)
+
+    def __call__(self, words: str = "") -> float:
+        if words:
+            raise RuntimeError(words)
+        return float(self.weights.sum())
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory",
+    ],
+)
+def test_too_little_for_what_libraries_take_is_nobodys_fault(
+    start: StartNode, tmp_path: Path, words: str
+) -> None:
+    app, told = tmp_path / "short.py", tmp_path / "told"
+    app.write_text(SHORT.format(told=str(told)))
+    node = start(gpu=ONE_FITS)
+    node.deploy(app)
+    answer = node.call("short", words=words)
+    assert (answer.status_code, answer.json()["what"]) == (503, "device")
+    (pid,) = node.pids("short")
+    os.kill(pid, signal.SIGKILL)
+    told.write_text(words)  # its next replica finds too little, the one after that enough
+    assert node.value("short") == 1 << 20
+    assert told.read_text() == ""
+    assert node.describe("short")["snapshot"]["state"] == "published"
+
+
+HOG = """
+import os, sys, time
+kept = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR)
+os.posix_fallocate(kept, 0, int(sys.argv[2]))
+print("has it", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def foreign_process(memory: Path, size_bytes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """One that has taken so much of the memory, and keeps it until it is killed."""
+    command = [sys.executable, "-c", HOG, str(memory), str(size_bytes)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"has it\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_call_waits_while_a_foreign_process_has_the_memory(
+    small_disk: Callable[[str], Path], start: StartNode
+) -> None:
+    memory = small_disk("40m")
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{memory}:0"]})
+    node.deploy(APPS / "one_gpu.py")
+    assert node.value("alpha", number=1) == expected("alpha", 1)
+    node.park("alpha", "absent")
+    eventually(lambda: free_bytes(node) == 40 * MIB, "all memory to be given back")
+    with foreign_process(memory, 30 * MIB) as process, ThreadPoolExecutor(1) as thread:
+        assert free_bytes(node) == 10 * MIB
+        waiting = thread.submit(node.value, "alpha", number=2)
+        with pytest.raises(TimeoutError):
+            waiting.result(2)
+        process.kill()
+        assert waiting.result() == expected("alpha", 2)
+    assert_no_traceback(node)
+    eventually(lambda: disk_usage(memory).used == 0, "all memory to be free")
+
+
+def test_memory_that_a_foreign_process_takes_in_the_last_moment_is_no_error(
+    small_disk: Callable[[str], Path], start: StartNode
+) -> None:
+    memory = small_disk("200m")
+    node = start(gpu={**ONE_FITS, "devices": [f"host:{memory}:0"]})
+    node.deploy(APPS / "one_gpu.py")
+    for number in range(3):
+        assert node.value("alpha", number=number) == expected("alpha", number)
+        node.park("alpha", "absent")
+        eventually(lambda: node.memory()["mappings"] == 0, "it to go")
+        # So much was free a moment ago that the node does not look again.
+        with foreign_process(memory, 190 * MIB) as process, ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(node.value, "alpha", number=number)
+            with pytest.raises(TimeoutError):
+                waiting.result(1)
+            process.kill()
+            assert waiting.result() == expected("alpha", number)
+    assert_no_traceback(node)
+
+
+def free_bytes(node: LiveNode) -> int:
+    return int(node.memory()["devices"][0]["free_bytes"])
 
 
 def is_copying(node: LiveNode, count: int) -> bool:

@@ -31,6 +31,7 @@ from gate_scenes import (
 from snapshot_app import Tagged, small_transformer
 from torch import nn
 from torch.nn import functional
+from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from dsfn.functions.errors import OwnerLost, ReplicaLost
@@ -61,7 +62,7 @@ def _nothing_left_behind() -> Iterator[None]:
 def _seams() -> list[object]:
     hooks = nn.modules.module._global_forward_pre_hooks
     return [
-        *(getattr(torch.Tensor, name) for name in ("data_ptr", "numpy", "tolist", "__repr__")),
+        *(getattr(torch.Tensor, name) for name in ("data_ptr", "numpy", "tolist")),
         *("data_ptr" in vars(torch.Tensor), threading.Thread.start, os.fork, len(hooks)),
         *(torch._C.ScriptMethod.__call__, sys.meta_path, _get_current_dispatch_mode_stack()),
     ]
@@ -154,6 +155,12 @@ def test_the_first_layers_run_before_the_last_have_arrived(tmp_path: Path) -> No
         assert arriving.waited_us > 0
 
 
+def private(name: str) -> Callable[..., Any]:
+    """A function of torch's that its types do not tell of."""
+    function: Callable[..., Any] = getattr(torch._C, name)
+    return function
+
+
 Use = Callable[[torch.Tensor, torch.Tensor], object]
 OPERATIONS: dict[str, Use] = {
     "an argument": lambda a, b: GIVEN @ a,
@@ -174,11 +181,16 @@ OPERATIONS: dict[str, Use] = {
     "to another dtype": lambda a, b: a.to(torch.float64),
     "mapped over": lambda a, b: torch.func.vmap(lambda row: row @ a)(GIVEN),
     "its derivative": lambda a, b: torch.func.grad(lambda x: (x @ a).sum())(GIVEN),
-    "printed": lambda a, b: f"{a!r} {a}",
     "as numbers": lambda a, b: a.tolist(),
     "by numpy": lambda a, b: np.asarray(a).sum().item() + a.numpy()[0, 0].item(),
+    "in a capsule": lambda a, b: torch.utils.dlpack.from_dlpack(private("_to_dlpack")(a)).clone(),
+    "its private address": lambda a, b: ctypes.string_at(private("_data_address")(a), FIRST),
     "by another library": lambda a, b: np.from_dlpack(a).sum().item(),
     "its address": lambda a, b: ctypes.string_at(a.data_ptr(), FIRST),
+    "its address, to read": lambda a, b: ctypes.string_at(
+        getattr(a, "const_data_ptr", a.data_ptr)(),
+        FIRST,  # of newer versions of torch
+    ),
     "its storage": lambda a, b: [a.untyped_storage()[at] for at in range(8)],
     "for a file": lambda a, b: pickle.loads(pickle.dumps(a)),
     "by a function of Python's": lambda a, b: torch.ones(64, 64).map_(a, lambda x, y: x + y),
@@ -289,9 +301,19 @@ def _compiled(a: torch.Tensor) -> object:
     return torch.compile(lambda x: x + 1, backend=runs_around)(a)
 
 
-def _captured(a: torch.Tensor) -> object:
-    capsule = torch.utils.dlpack.to_dlpack(a)  # type: ignore[attr-defined]  # it is there
-    return torch.utils.dlpack.from_dlpack(capsule) + 1
+def _past_dispatch(a: torch.Tensor) -> object:
+    with torch._C._DisableTorchDispatch():
+        return a + 1
+
+
+def _without_modes(a: torch.Tensor) -> object:
+    with _python_dispatch._disable_current_modes():
+        return a + 1
+
+
+def _without_a_key(a: torch.Tensor) -> object:
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.Python)):
+        return a + 1
 
 
 AROUND: dict[str, Callable[[torch.Tensor], object]] = {
@@ -300,7 +322,10 @@ AROUND: dict[str, Callable[[torch.Tensor], object]] = {
     "a child": _in_a_child,
     "TorchScript": _scripted,
     "a compiled function": _compiled,
-    "a capsule": _captured,
+    "what turns the dispatcher off": _past_dispatch,
+    "what puts modes away": _without_modes,
+    "what leaves a key of the dispatcher out": _without_a_key,
+    "printed": lambda a: f"{a!r} {a}",
     "a sparse tensor": lambda a: torch.sparse_coo_tensor(
         TOKENS[:, :6], a[0, :6], (64, 64), check_invariants=True
     ).sum(),

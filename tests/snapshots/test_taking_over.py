@@ -121,14 +121,14 @@ def test_an_inventory_that_was_half_written_is_the_one_before() -> None:
     view = memoryview(memory)
     Inventory(view).write([record(1)])
     second = Inventory(view)
-    assert [each.offset for each in second.read()] == [1]
+    assert [each.offset for each, _ in second.read()] == [1]
     before = bytes(memory)
     second.write([record(1), record(2)])
-    assert [each.offset for each in Inventory(view).read()] == [1, 2]
+    assert [each.offset for each, _ in Inventory(view).read()] == [1, 2]
     changed = [at for at in range(len(memory)) if memory[at] != before[at]]
     for at in changed[::7]:  # as if it had been killed here
         half = memoryview(bytearray(memory[:at] + before[at:]))
-        assert [each.offset for each in Inventory(half).read()] == [1]
+        assert [each.offset for each, _ in Inventory(half).read()] == [1]
 
 
 def test_an_inventory_that_does_not_fit_is_empty() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dsfn.functions.errors import MemoryFull
-from dsfn.runtime.gpus.holding import Holding
+from dsfn.runtime.gpus.holding import LIBRARIES_BYTES, Holding
 from dsfn.runtime.gpus.room import Room
 from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.owner.account import DeviceAccount
@@ -30,7 +30,9 @@ class Device:
 
     async def account(self, index: int) -> DeviceAccount:
         held = sum(h.slab_bytes[0] for h in self.room.holdings if h.present)
-        contexts = sum(h.start_bytes for h in self.room.holdings if h.started)
+        contexts = sum(
+            max(0, h.start_bytes - h.unseen_bytes) for h in self.room.holdings if h.started
+        )
         free = 100 - held - contexts - self.others_bytes
         return DeviceAccount("cpu", 100, free, self.reserve_bytes, held, 0)
 
@@ -163,6 +165,16 @@ def test_the_owner_is_not_asked_again_while_much_is_free() -> None:
     assert asyncio.run(scenario()) == 2  # at first, and for what is close
 
 
+def test_room_that_turned_out_to_be_taken_is_looked_at_again() -> None:
+    device = Device()
+    within(device.room.make(10))
+    device.others_bytes = 90
+    within(device.room.make(20))  # so much was free that it is believed
+    device.room.look_again()
+    with pytest.raises(TimeoutError):
+        within(device.room.make(20), 0.1)
+
+
 def test_room_for_what_calls_allocate_is_made_as_far_as_the_gpu_has_it() -> None:
     device = Device()
     replica = device.replica(50, heat=0)
@@ -171,6 +183,55 @@ def test_room_for_what_calls_allocate_is_made_as_far_as_the_gpu_has_it() -> None
         within(device.room.make(20, spare_bytes))
         kept.append(replica.holding.present)
     assert kept == [True, False, False]
+
+
+def test_what_was_promised_to_a_process_is_not_promised_again_before_it_can_be_seen() -> None:
+    device = Device()
+    holding = Holding((GPU,), {0: 20}, 30, workspace_bytes=10)
+    holding.take()
+    device.room.holdings.add(holding)
+
+    async def scenario() -> None:
+        await asyncio.wait_for(device.room.make(40), 5)
+        making = asyncio.create_task(device.room.make(41))
+        await asyncio.sleep(0.02)
+        assert not making.done()
+        holding.has_all()  # and did not need all of it
+        device.room.changed()
+        await asyncio.wait_for(making, 5)
+        assert await device.room.has_to_spare(50)
+        assert not await device.room.has_to_spare(51)
+
+    asyncio.run(scenario())
+
+
+def test_what_a_process_takes_later_stays_promised_until_it_has_run_a_call() -> None:
+    context_bytes, workspace_bytes = 3 * LIBRARIES_BYTES, 1000
+    holding = Holding((GPU,), {0: 20}, context_bytes, workspace_bytes)
+    seen = []
+    for step in (
+        holding.take,
+        holding.has_context,
+        holding.let_go,  # parked before anybody called it
+        holding.take,
+        holding.has_all,
+        holding.let_go,
+        holding.take,
+        holding.has_all,
+    ):
+        step()
+        seen.append(holding.unseen_bytes)
+    libraries_bytes = LIBRARIES_BYTES + workspace_bytes
+    assert seen == [
+        context_bytes + workspace_bytes,
+        libraries_bytes,
+        LIBRARIES_BYTES,
+        libraries_bytes,
+        0,
+        0,
+        workspace_bytes,
+        0,
+    ]
 
 
 def test_a_replica_whose_call_found_too_little_asks_for_more_room() -> None:
