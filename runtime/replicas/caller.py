@@ -32,8 +32,11 @@ from dsfn.runtime.model import Answer, Call, Charge, Origin, Phases, Revision
 from dsfn.runtime.replicas.channel import Reply
 from dsfn.runtime.replicas.pool import Lease
 from dsfn.runtime.replicas.pools import Pools
+from dsfn.runtime.replicas.replica import NotBegun
 from dsfn.runtime.timelines import Timelines
 
+# Replicas that are tried for a call when one after the other has gone before it read it.
+ATTEMPTS = 3
 _NO_ORIGIN = Origin("", "", "")
 
 
@@ -61,27 +64,10 @@ class PoolCaller:
             await self.usage.reserve(partial(self._begun, call, revision))
             # Workers read blobs from the node's folder, which need not have what was put long ago.
             await self.blobs.ensure(references_in(call.content_type, call.body))
-            lease = await self.pools.acquire(revision)
         except DsfnError as error:
-            # Nothing ran: there is nothing for the books, but it must be seen.
-            self.metrics.failed(call.function, type(error).__name__, "rejected")
+            self._refused(call, error)
             raise
-        limit_us = self._limit_us(call, lease)
-        if limit_us is not None and limit_us <= 0:
-            lease.replica.unreserve(lease.slot)
-            raise self._too_dear(call)
-        try:
-            if limit_us is None:
-                reply = await self._reply(call, lease, whole)
-            else:
-                reply = await self._reply_in_time(call, lease, whole, limit_us)
-            stream = await _begin(reply) if reply.stream is not None else None
-        except BaseException as error:
-            await self._post_failure(call, lease, error, post)
-            if isinstance(error, CorruptBlob):
-                # The next call that needs it gets the bucket's copy, if there is one.
-                await self.blobs.discard(str(error.fields["blob"]))
-            raise
+        lease, limit_us, reply, stream = await self._run(call, revision, whole, post)
         if stream is not None:
             held, restore_us = lease.slot.so_far(), lease.slot.restore_us
             usage = self._usage(call, lease.slot.lease.subject, held, 0, restore_us)
@@ -116,14 +102,59 @@ class PoolCaller:
             await self._post_error(error, usage, Phases(), post)
             raise
 
+    def _refused(self, call: Call, error: DsfnError) -> None:
+        """Nothing ran: there is nothing for the books, but it must be seen."""
+        self.metrics.failed(call.function, type(error).__name__, "rejected")
+
+    async def _run(
+        self, call: Call, revision: Revision, whole: bool, post: Post
+    ) -> tuple[Lease, int | None, Reply, Stream | None]:
+        """The lease in which a call runs, what of it that may take, its reply, and the stream that
+        this begins. Another replica is tried where one had gone before it read the call."""
+        attempts = ATTEMPTS
+        while True:
+            attempts -= 1
+            lease = await self._lease(call, revision)
+            limit_us = self._limit_us(call, lease)
+            if limit_us is not None and limit_us <= 0:
+                lease.replica.unreserve(lease.slot)
+                raise self._too_dear(call)
+            try:
+                reply = await self._reply_in_time(call, lease, whole, limit_us)
+                stream = await _begin(reply) if reply.stream is not None else None
+                return lease, limit_us, reply, stream
+            except NotBegun as lost:
+                if attempts:
+                    lease.slot.discard()
+                    continue
+                await self._post_failure(call, lease, lost.error, post)
+                raise lost.error from None
+            except BaseException as error:
+                await self._post_failure(call, lease, error, post)
+                if isinstance(error, CorruptBlob):
+                    # The next call that needs it gets the bucket's copy, if there is one.
+                    await self.blobs.discard(str(error.fields["blob"]))
+                raise
+
+    async def _lease(self, call: Call, revision: Revision) -> Lease:
+        try:
+            return await self.pools.acquire(revision)
+        except DsfnError as error:
+            self._refused(call, error)
+            raise
+
     async def _reply(self, call: Call, lease: Lease, whole: bool) -> Reply:
         reply = await lease.replica.call(call, lease.slot, self.pools.shares.threads())
         if whole:
             await self._collect(reply)
         return reply
 
-    async def _reply_in_time(self, call: Call, lease: Lease, whole: bool, limit_us: int) -> Reply:
-        """The reply, unless it costs more than it may. Raises `BudgetExceeded`."""
+    async def _reply_in_time(
+        self, call: Call, lease: Lease, whole: bool, limit_us: int | None
+    ) -> Reply:
+        """The reply, unless it costs more than it may. Raises `BudgetExceeded`, `NotBegun`."""
+        if limit_us is None:
+            return await self._reply(call, lease, whole)
         try:
             async with asyncio.timeout(limit_us / 1_000_000) as limit:
                 return await self._reply(call, lease, whole)

@@ -32,7 +32,8 @@ class Reply:
 @dataclass(eq=False, slots=True)
 class PendingCall:
     """A call that the worker has not finished. `reply` is the caller's; `finished` runs once,
-    when the worker is done with the call (`error` says how), whatever became of its caller."""
+    when the worker is done with the call (`error` says how), whatever became of its caller.
+    `unread`: the worker was gone before it had read the call, so nothing of it ran."""
 
     number: int
     slot: Slot
@@ -42,6 +43,7 @@ class PendingCall:
     streamed: Reply | None = None
     timer: asyncio.TimerHandle | None = None
     abandoned: bool = False
+    unread: bool = False
     error: DsfnError | None = None
 
     def give_up(self, error: DsfnError) -> None:
@@ -59,6 +61,9 @@ class Channel(asyncio.Protocol):
 
     lost: Callable[[], None] = lambda: None
     restoring: bool = False
+    # The call whose frame was the last that was sent, and whether the worker left that unread.
+    _last: int = 0
+    _is_unread: bool = False
     pending: dict[int, PendingCall] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _reader: FrameReader = field(default_factory=FrameReader)
@@ -78,8 +83,11 @@ class Channel(asyncio.Protocol):
         self._transport = CoalescingTransport(cast(asyncio.Transport, transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Part of `asyncio.Protocol`."""
+        """Part of `asyncio.Protocol`. A Unix socket is reset when its other end is closed with
+        something in it that was not read (unix(7)); frames are read in their order, so that the
+        last one was not."""
         self._transport = None
+        self._is_unread = isinstance(exc, ConnectionResetError | BrokenPipeError)
         self.lost()
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +119,7 @@ class Channel(asyncio.Protocol):
         call = PendingCall(next(self._numbers), slot, reply, finished)
         self.pending[call.number] = call
         self._write(frames.encode_call(call.number, threads, content_type, accept, body))
+        self._last = call.number
         return call
 
     def cancel_call(self, call: PendingCall) -> None:
@@ -141,11 +150,13 @@ class Channel(asyncio.Protocol):
     def fail(self, error: DsfnError) -> None:
         """Ends every pending call with this error: the worker will not answer any more."""
         for call in list(self.pending.values()):
+            call.unread = self._is_unread and call.number == self._last
             self._end(call, error)
         if self._control is not None and not self._control.done():
             self._control.set_exception(ConnectionError(error.message))
 
     def _write(self, data: bytes) -> None:
+        self._last = 0
         if self._transport is None:
             return
         if len(self.pending) > 1:

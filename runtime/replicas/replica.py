@@ -48,6 +48,15 @@ _CHANGED = "the file of its snapshot has changed"
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class NotBegun(Exception):
+    """The process was gone before it read the call: nothing of it ran. `error`: what its caller
+    hears when there is no other."""
+
+    def __init__(self, error: DsfnError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 @dataclass(eq=False)
 class Replica:
     """A worker that became a replica, with what it has of the GPUs in its `grip`, and the `lease`
@@ -162,14 +171,14 @@ class Replica:
     async def call(self, call: Call, slot: Slot, threads: int) -> Reply:
         """Runs a call in a slot that was reserved.
 
-        Raises what the function raised, `HandlerTimedOut`, or `HandlerCrashed` and its
-        kin when the process ended under it. The slot is free again when the worker has
-        finished, which may be after the caller has gone.
+        Raises what the function raised, `HandlerTimedOut`, `HandlerCrashed` and its kin when the
+        process ended under it, or `NotBegun` when that was before it read the call. The slot is
+        free again when the worker has finished, which may be after the caller has gone.
         """
         loop = asyncio.get_running_loop()
         if not self._channel.is_open:
             self._release(slot)
-            raise _replica_lost("it ended before the call began")
+            raise NotBegun(_replica_lost("it ended before the call began"))
         self._pump.mark(call.id if self.in_flight == 1 else None)
         pending = self._channel.begin_call(
             threads, call.content_type, call.accept, call.body, slot, self._finished
@@ -179,6 +188,10 @@ class Replica:
             reply = await pending.reply
         except asyncio.CancelledError:
             self._abandon(pending)
+            raise
+        except DsfnError as error:
+            if pending.unread:
+                raise NotBegun(error) from error
             raise
         if reply.stream is not None:
             reply.stream = self._watched(pending, reply.stream)

@@ -95,6 +95,18 @@ def test_min_replicas_are_there_without_a_call_and_are_replaced(node: LiveNode) 
     assert node.pids("keeper") == {other}
 
 
+def test_a_replica_that_is_killed_at_rest_fails_no_call(node: LiveNode) -> None:
+    """Its memory takes a moment to be given back, in which the node cannot tell."""
+    for _ in range(8):
+        assert node.value("napper") == 499_500
+        (pid,) = node.pids("napper")
+        os.kill(pid, signal.SIGKILL)
+        answer = node.call("napper")
+        assert (answer.status_code, answer.json()) == (200, 499_500), answer.text
+        assert node.pids("napper") != {pid}
+        assert node.row(answer).status == "succeeded"
+
+
 def ready(node: LiveNode, function: str) -> set[int]:
     replicas = node.describe(function)["replicas"]
     return {replica["pid"] for replica in replicas if replica["state"] in ("ready", "parked")}
