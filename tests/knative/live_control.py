@@ -125,17 +125,18 @@ class LiveControl:
         """The replica that leads and takes calls."""
 
         def found() -> Replica | None:
-            holder = self._holder()
+            holder = self.holder()
             return next((each for each in self.replicas if self._leads(each, holder)), None)
 
         return eventually(found, "a leader", LEADS_WITHIN_S)
 
     def leader_after(self, before: Replica) -> Replica:
         """The one that leads once `before` does no more."""
-        eventually(lambda: self._holder() != before.name, "another leader", LEADS_WITHIN_S)
+        eventually(lambda: self.holder() != before.name, "another leader", LEADS_WITHIN_S)
         return self.leader()
 
-    def _holder(self) -> str:
+    def holder(self) -> str:
+        """Which replica has the Lease, "" for none."""
         lease = self.cluster.objects.get(LEASE)
         return lease["spec"]["holderIdentity"] if lease else ""
 

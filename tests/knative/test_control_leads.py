@@ -16,14 +16,13 @@ from typing import Any
 import httpx
 import pytest
 from deadlines import eventually
-from live_control import LEASE, LiveControl, Replica, live_control
+from live_control import LiveControl, Replica, live_control
 from live_node import DeployFailed
 from live_pod import s3_store
 from postgres_server import PostgresServer
 from s3_server import S3Server
 
 from dsfn.knative.control.leadership import GIVE_UP_S
-from dsfn.knative.control.lease import LEASE_S
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 TEXT = {"content-type": "text/plain"}
@@ -213,9 +212,8 @@ def test_what_was_on_the_leaders_disk_is_found_again(both: LiveControl) -> None:
 def test_a_leader_that_is_told_to_stop_hands_over_at_once(both: LiveControl) -> None:
     first = both.leader()
     assert first.stop() == 0, first.log
-    began_s = time.monotonic()
+    assert both.holder() != first.name, "the other does not have to wait until it runs out"
     assert both.leader() is both.other(first)
-    assert time.monotonic() - began_s < LEASE_S - 3
     with both.client() as http:
         assert http.post("/functions/measure", json={"text": "four"}).json() == 4
 
@@ -223,10 +221,9 @@ def test_a_leader_that_is_told_to_stop_hands_over_at_once(both: LiveControl) -> 
 def test_a_leader_whose_container_is_started_again_leads_on(both: LiveControl) -> None:
     first = both.leader()
     first.kill()
-    began_s = time.monotonic()
     first.start()
+    # Though its Lease has not run out, and the other would take it when it does.
     assert both.leader() is first
-    assert time.monotonic() - began_s < LEASE_S - 3
 
 
 def test_a_leader_that_the_api_server_does_not_hear_ends_before_another_leads(
@@ -237,7 +234,7 @@ def test_a_leader_that_the_api_server_does_not_hear_ends_before_another_leads(
     first.to_api.shut()
     eventually(lambda: has_ended(first), "the leader to end", GIVE_UP_S + 10)
     assert "The Lease could not be renewed." in first.log
-    assert both.cluster.objects[LEASE]["spec"]["holderIdentity"] == first.name
+    assert both.holder() == first.name
     assert both.leader() is second
 
 
