@@ -91,6 +91,7 @@ async def _node(
         await services.tiers.start()
         services.gpus.start()
         await services.gpus.check_named()
+        services.backlog.start()
         services.meter.start()
         services.serving.start()
         services.runs.start_serving()
@@ -101,6 +102,7 @@ async def _node(
         services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
+        services.canaries.start()
         services.sweeper.start()
         services.outbox.start()
         try:
@@ -108,6 +110,7 @@ async def _node(
         finally:
             services.life.accepts_calls = False
             await services.outbox.close()
+            await services.canaries.close()
             await services.sweeper.close()
             await services.schedules.close()
             await services.dispatcher.close()
@@ -118,6 +121,7 @@ async def _node(
             await services.gpus.close()
             services.blobs.close()
             await services.budgets.close()
+            await services.backlog.close()
             await services.notary.close()
             await services.writer.close()
     finally:
