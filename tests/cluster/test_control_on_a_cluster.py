@@ -82,7 +82,8 @@ def test_a_leader_that_is_killed_under_load_is_followed_and_each_call_is_billed_
         answered, refused = answered + (run.code == 0), refused + (run.code != 0)
     assert eventually(lambda: holder() not in ("", first), "another leader")
     eventually(lambda: dsfn("invoke", "measure", "--data", '{"text": "12345"}').out == "5\n", "it")
-    assert dsfn("platform", "status", "--namespace", namespace).code == 0
+    status = ("platform", "status", "--namespace", namespace)
+    eventually(lambda: dsfn(*status).code == 0, "two replicas again")
     rows = "SELECT count(*), count(DISTINCT id) FROM dsfn.entries WHERE kind = 'usage'"
     with psycopg.connect(dsfn.variables["DSFN_LEDGER"]) as connection:
         counted: Any = connection.execute(rows).fetchone()
