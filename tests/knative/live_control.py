@@ -137,8 +137,12 @@ class LiveControl:
 
     def holder(self) -> str:
         """Which replica has the Lease, "" for none."""
-        lease = self.cluster.objects.get(LEASE)
-        return lease["spec"]["holderIdentity"] if lease else ""
+        found = LEASE in self.cluster.objects
+        return self.lease()["spec"]["holderIdentity"] if found else ""
+
+    def lease(self) -> Any:
+        """The Lease, which somebody has held."""
+        return self.cluster.objects[LEASE]
 
     def _leads(self, replica: Replica, holder: str) -> bool:
         if replica.name != holder or replica.process is None or replica.process.poll() is not None:

@@ -23,6 +23,7 @@ from postgres_server import PostgresServer
 from s3_server import S3Server
 
 from dsfn.knative.control.leadership import GIVE_UP_S
+from dsfn.knative.control.lease import LEASE_S
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 TEXT = {"content-type": "text/plain"}
@@ -220,9 +221,14 @@ def test_a_leader_that_is_told_to_stop_hands_over_at_once(both: LiveControl) -> 
 
 def test_a_leader_whose_container_is_started_again_leads_on(both: LiveControl) -> None:
     first = both.leader()
+    # Where starting takes longer than the Lease, the other would have it.
+    both.other(first).to_api.shut()
     first.kill()
+    before = both.lease()["metadata"]["resourceVersion"]
     first.start()
-    # Though its Lease has not run out, and the other would take it when it does.
+    began_s = time.monotonic()
+    eventually(lambda: both.lease()["metadata"]["resourceVersion"] != before, "it to be renewed")
+    assert time.monotonic() - began_s < LEASE_S - 3, "it does not wait until it runs out"
     assert both.leader() is first
 
 
