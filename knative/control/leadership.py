@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from dsfn.functions.errors import ClusterRefused, DsfnError
+from dsfn.functions.errors import DsfnError
 from dsfn.knative.control.lease import LEASE_S, Held, Lease
 
 RENEW_EVERY_S = 5.0
@@ -44,6 +44,7 @@ class Leadership:
     leader_url: str | None = None
     _leads: bool = False
     _renewed_at_s: float = 0.0
+    _told: str = ""
     _seen: Held | None = None
     _seen_at_s: float = 0.0
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -73,11 +74,15 @@ class Leadership:
             led = self._leads
             try:
                 self._turn()
-            except ClusterRefused:
-                pass  # The other was faster.
             except DsfnError as error:
-                _LOG.warning("%s", error.message)
+                # The other may have been faster, among other things.
+                self._tell(error.message)
+            except Exception as error:  # noqa: BLE001
+                # Without this thread a replica would stand by for ever.
+                self.end(f"{type(error).__name__}: {error}")
+                return
             else:
+                self._told = ""
                 pause_s = RENEW_EVERY_S if self._leads else _LOOK_EVERY_S
             if self._leads and not led:
                 won()
@@ -100,6 +105,12 @@ class Leadership:
             self.may_lead()
         self.lease.hold(held, self.name, self.url)
         self._renewed_at_s, self._leads, self.leader_url = began_s, True, self.url
+
+    def _tell(self, why: str) -> None:
+        """Says why a turn failed, unless the one before failed for the same."""
+        if why != self._told:
+            _LOG.warning("%s", why)
+            self._told = why
 
     def _watch(self) -> None:
         while not self._closed.wait(_WATCH_EVERY_S):

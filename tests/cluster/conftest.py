@@ -11,8 +11,10 @@ an S3 server on this machine, which pods reach at DSFN_TEST_HOST.
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -23,6 +25,8 @@ from s3_server import CREDENTIALS, S3Server
 from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import namespace_of
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
 
 
 @pytest.fixture(scope="session")

@@ -123,6 +123,8 @@ def test_functions_are_not_deleted_by_the_way(dsfn: Dsfn, objects: Objects, name
     assert dsfn("platform", "install", *where).code == 0
     live = LiveCluster(objects, namespace)
     live.deploy(live.hello("hello"))
+    # What Knative has made for it is no part of the platform, and nothing that is left over.
+    assert dsfn("platform", "upgrade", *where).out == "Everything is there as it should be.\n"
     run = dsfn("platform", "uninstall", *where)
     assert (run.code, run.err) == (
         1,

@@ -125,19 +125,24 @@ class LiveControl:
         """The replica that leads and takes calls."""
 
         def found() -> Replica | None:
-            holder = self._holder()
+            holder = self.holder()
             return next((each for each in self.replicas if self._leads(each, holder)), None)
 
         return eventually(found, "a leader", LEADS_WITHIN_S)
 
     def leader_after(self, before: Replica) -> Replica:
         """The one that leads once `before` does no more."""
-        eventually(lambda: self._holder() != before.name, "another leader", LEADS_WITHIN_S)
+        eventually(lambda: self.holder() != before.name, "another leader", LEADS_WITHIN_S)
         return self.leader()
 
-    def _holder(self) -> str:
-        lease = self.cluster.objects.get(LEASE)
-        return lease["spec"]["holderIdentity"] if lease else ""
+    def holder(self) -> str:
+        """Which replica has the Lease, "" for none."""
+        found = LEASE in self.cluster.objects
+        return self.lease()["spec"]["holderIdentity"] if found else ""
+
+    def lease(self) -> Any:
+        """The Lease, which somebody has held."""
+        return self.cluster.objects[LEASE]
 
     def _leads(self, replica: Replica, holder: str) -> bool:
         if replica.name != holder or replica.process is None or replica.process.poll() is not None:

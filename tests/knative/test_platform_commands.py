@@ -11,7 +11,7 @@ from cli_runs import Dsfn
 from ports import free_port
 
 from dsfn.knative.manifests.platform import platform_objects
-from dsfn.knative.manifests.secrets import read_secret
+from dsfn.knative.manifests.secrets import VARIABLES, read_secret
 from dsfn.knative.manifests.settings import PlatformSettings
 
 KUBECONFIG = """\
@@ -36,7 +36,10 @@ TOLD = ("--store", "s3://models/p", "--image", "r.example/c:1", "--function-imag
 
 @pytest.fixture
 def dsfn(tmp_path: Path) -> Dsfn:
-    return Dsfn(tmp_path, {"DSFN_DATA": str(tmp_path / "data"), "KUBECONFIG": "none"})
+    # What whoever runs the tests has told another platform.
+    names = ("DSFN_STORE", "DSFN_CONTROL_IMAGE", "DSFN_FUNCTION_IMAGE", *VARIABLES)
+    own = {"DSFN_DATA": str(tmp_path / "data"), "KUBECONFIG": "none"}
+    return Dsfn(tmp_path, {**dict.fromkeys(names, ""), **own})
 
 
 @pytest.fixture
