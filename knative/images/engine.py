@@ -78,7 +78,9 @@ def find_engine() -> Engine:
     for program in ENGINES:
         if which(program) and _works(program):
             return Engine(program)
-    raise UsageError("Building images needs podman, buildah or docker, and none of them works here.")
+    raise UsageError(
+        "Building images needs podman, buildah or docker, and none of them works here."
+    )
 
 
 def run(command: Sequence[str]) -> None:
