@@ -224,7 +224,7 @@ def test_a_run_is_drawn_with_states_times_and_costs(dsfn: Dsfn) -> None:
 
 
 def test_a_run_is_drawn_live_on_a_terminal(dsfn: Dsfn) -> None:
-    id_ = dsfn("workflow", "run", "patience", "--async", "--data", '{"seconds": 2}').out.strip()
+    id_ = dsfn("workflow", "run", "patience", "--async", "--data", '{"seconds": 4}').out.strip()
     ours, theirs = pty.openpty()
     variables = {**os.environ, **dsfn.variables, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
