@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from dsfn.functions.errors import DsfnError
@@ -10,6 +11,7 @@ from dsfn.knative.pod.listening import CannotListen, listen
 
 def main() -> None:
     """The program: serves until SIGTERM. What keeps it from that is said in a sentence."""
+    gc.disable()  # nothing of what a start makes is garbage; `run` enables it
     try:
         with listen() as listener:
             # Only now: whoever connects waits while this is imported.

@@ -31,12 +31,12 @@ _THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runti
 
 
 def run(listener: socket.socket) -> None:
-    """Serves the connections of `listener` until SIGTERM, and all that has come by then.
+    """Serves the connections of `listener` until SIGTERM, and all that has come by then. The
+    garbage collector is off when it begins, and on from where it serves.
 
     Raises `UsageError` for what the environment says or the store does not have,
     `StoreUnavailable`, `StorageFull`.
     """
-    gc.disable()  # nothing of what a start makes is garbage
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     uvloop.run(_serve(read_settings(os.environ), listener))

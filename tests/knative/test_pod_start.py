@@ -135,3 +135,6 @@ def test_a_pods_front_loads_none_of_what_its_worker_is_for() -> None:
     assert done.returncode == 0, done.stderr
     large = {"torch", "numpy", "PIL", "soundfile", "safetensors", "pydantic", "boto3", "httpx"}
     assert not loaded & large
+    # Nor what defines functions, codes slabs and exposes metrics.
+    later = {"dsfn.functions.function", "dsfn.functions.workflow", "prometheus_client"}
+    assert not loaded & {*later, "dsfn.snapshots.owner.compress", "urllib.request"}
