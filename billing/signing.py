@@ -31,7 +31,7 @@ class SigningKey:
         """
         try:
             if not path.exists():
-                _write(path, _new_pem())
+                _write(path, new_pem())
             return cls._read(path)
         except OSError as error:
             if error.errno == 28:
@@ -58,7 +58,8 @@ class SigningKey:
         return self._private.sign(content)
 
 
-def _new_pem() -> bytes:
+def new_pem() -> bytes:
+    """A new private key (PKCS #8, PEM)."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import get_data
 from types import MappingProxyType
+from typing import Protocol
 
 import apsw
 
@@ -50,14 +51,33 @@ def load_queries(
     return queries
 
 
-def connect(path: Path, schema: str) -> apsw.Connection:
+class Journal(Protocol):
+    """Keeps what the transactions of a connection change somewhere else, too."""
+
+    def begins(self) -> None:
+        """A transaction is about to begin."""
+
+    def commits(self) -> None:
+        """It is about to be committed. What this raises keeps it from that."""
+
+    def committed(self) -> None:
+        """It has been."""
+
+
+class Connection(apsw.Connection):
+    """A connection whose transactions a journal may hear of."""
+
+    journal: Journal | None = None
+
+
+def connect(path: Path, schema: str) -> Connection:
     """Opens (or makes) the database at `path` and applies `schema`, which must be idempotent.
 
     Raises `UsageError` when the file is no database, `StorageFull` when the disk has no room.
     """
     require_sound(apsw.sqlite_lib_version())
     with storage_errors(path):
-        connection = apsw.Connection(str(path))
+        connection = Connection(str(path))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
             connection.execute(f"PRAGMA {pragma}")
@@ -77,17 +97,21 @@ def require_sound(version: str) -> None:
 
 
 class transaction:  # noqa: N801
-    """All of the block or nothing. Raises `StorageFull` when the disk has no room.
+    """All of the block or nothing. Raises `StorageFull` when the disk has no room, and what the
+    connection's journal does.
 
     Every call of a function commits one: a generator would take several times as long.
     """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_journal")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._journal = connection.journal if isinstance(connection, Connection) else None
 
     def __enter__(self) -> apsw.Connection:
+        if self._journal is not None:
+            self._journal.begins()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except apsw.Error as error:
@@ -99,7 +123,7 @@ class transaction:  # noqa: N801
         connection = self._connection
         try:
             if error is None:
-                connection.execute("COMMIT")
+                self._commit()
                 return
         except BaseException as failed:
             error = failed
@@ -109,6 +133,14 @@ class transaction:  # noqa: N801
                 connection.execute("ROLLBACK")
             if error is not None:
                 _raise_known(error, connection.filename)
+
+    def _commit(self) -> None:
+        if self._journal is None:
+            self._connection.execute("COMMIT")
+            return
+        self._journal.commits()
+        self._connection.execute("COMMIT")
+        self._journal.committed()
 
 
 @contextmanager

@@ -55,6 +55,7 @@ from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter as ReplicaStarter
 from dsfn.runtime.services import Life, Services
 from dsfn.runtime.serving import Serving
+from dsfn.runtime.state import FILE_NAME as STATE_FILE
 from dsfn.runtime.tiers.catalogue import Catalogue
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.tiers.disk import Disk
@@ -192,7 +193,7 @@ def assemble(
         bodies=BodyReader(settings.limits),
         blobs=blobs,
         owners=owners,
-        sweeper=Sweeper(blobs, data_dir / "node.db", BLOB_OWNERS),
+        sweeper=Sweeper(blobs, data_dir / STATE_FILE, BLOB_OWNERS),
         logs=logs,
         queue=queue,
         subscriptions=subscriptions,

@@ -174,11 +174,15 @@ def default_data_dir() -> Path:
 
 
 def load_settings(
-    host: str | None = None, port: int | None = None, data_dir: Path | None = None
+    host: str | None = None,
+    port: int | None = None,
+    data_dir: Path | None = None,
+    config: Path | None = None,
 ) -> Settings:
-    """The settings of a node in `data_dir`. Raises `UsageError` on what makes no sense."""
+    """The settings of a node in `data_dir`, where its config.toml is if `config` does not say so.
+    Raises `UsageError` on what makes no sense."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
-    table = _read_toml(directory / "config.toml")
+    table = _read_toml(config or directory / "config.toml")
     known = {*_NAMES, *_TABLES}
     if unknown := sorted(set(table) - known):
         raise UsageError(f"config.toml has an unknown entry {unknown[0]!r}.")

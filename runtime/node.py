@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 import uvicorn
 import uvloop
 
-from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.assembly import assemble
 from dsfn.runtime.calling import MakePlace, on_this_node
@@ -23,25 +22,30 @@ from dsfn.runtime.gateway.app import build_app
 from dsfn.runtime.gateway.serving import BACKLOG, SignalledServer, server_config
 from dsfn.runtime.ledgers import open_ledger
 from dsfn.runtime.services import Services
+from dsfn.runtime.state import FILE_NAME, DiskState, OpenState
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 
 
 def run_node(
-    settings: Settings, on_ready: Callable[[str], None], make_place: MakePlace = on_this_node
+    settings: Settings,
+    on_ready: Callable[[str], None],
+    make_place: MakePlace = on_this_node,
+    open_state: OpenState = DiskState,
+    listener: socket.socket | None = None,
 ) -> None:
     """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls. Functions
-    run where `make_place` says.
+    run where `make_place` says, its state is where `open_state` says. Without a `listener`, which
+    it closes, it has one of its own.
 
     Raises `UsageError` when the data directory is in use or the port is taken, and `DeviceFault`
     when a device that the configuration names is not there.
     """
     directory = DataDirectory.lock(settings.data_dir)
     try:
-        listener = _listen(settings)
-        with listener:
+        with listener or listen(settings) as opened:
             # Every replica costs two and every client one.
             allow_many_descriptors()
-            uvloop.run(_serve(settings, directory, listener, on_ready, make_place))
+            uvloop.run(_serve(settings, directory, opened, on_ready, make_place, open_state))
     finally:
         directory.release()
 
@@ -52,11 +56,12 @@ async def _serve(
     listener: socket.socket,
     on_ready: Callable[[str], None],
     make_place: MakePlace,
+    open_state: OpenState,
 ) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    async with _node(settings, url, make_place) as services:
+    async with _node(settings, url, make_place, open_state) as services:
         patience_s = settings.limits.shutdown_timeout_s
         config = server_config(build_app(services), settings.limits, patience_s)
 
@@ -73,14 +78,15 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIterator[Services]:
+async def _node(
+    settings: Settings, url: str, make_place: MakePlace, open_state: OpenState
+) -> AsyncIterator[Services]:
     """The parts of a node, recovered from what is stored, and stopped at the end."""
-    database = settings.data_dir / "node.db"
-    connection = connect(database, "")
-    checkpointer = Checkpointer(database)
+    state = open_state(settings.data_dir / FILE_NAME)
     ledger = open_ledger(settings)
     try:
-        services = assemble(settings, url, SystemClock(), connection, ledger, make_place)
+        services = assemble(settings, url, SystemClock(), state.connection, ledger, make_place)
+        state.keep()
         _recover(services)
         await services.tiers.start()
         services.gpus.start()
@@ -89,7 +95,8 @@ async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIte
         services.serving.start()
         services.runs.start_serving()
         # All that the node before this one owed is in the ledger.
-        ledger.close_leases()
+        if not services.serving.outlives_node:
+            ledger.close_leases()
         services.budgets.start()
         services.notary.start()
         services.schedules.start()
@@ -115,8 +122,7 @@ async def _node(settings: Settings, url: str, make_place: MakePlace) -> AsyncIte
             await services.writer.close()
     finally:
         ledger.close()
-        connection.close()
-        checkpointer.close()
+        state.close()
 
 
 def _recover(services: Services) -> None:
@@ -160,7 +166,8 @@ class NodeServer(SignalledServer):
         self._services.pipeline.cut_off()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """The socket at which a node takes connections. Raises `UsageError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -26,6 +26,10 @@ class ReplicaView:
 class Serving(Protocol):
     """Keeps to what the registry says serves."""
 
+    @property
+    def outlives_node(self) -> bool:
+        """Whether replicas go on without the node: their leases are then not its to close."""
+
     def start(self) -> None:
         """Starts the background work, and what must always be there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,6 +13,7 @@ from dsfn.runtime.cli.output import Column, complain, print_json, print_table, s
 
 if TYPE_CHECKING:
     from dsfn.knative.cluster.installation import Installation
+    from dsfn.knative.cluster.told import Told
 
 ContextOption = Annotated[
     str | None,
@@ -31,6 +33,28 @@ FeaturesOption = Annotated[
 TimeoutOption = Annotated[
     int, typer.Option(metavar="SECONDS", min=1, help="How long to wait for an object.")
 ]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        envvar="DSFN_STORE",
+        help="s3://BUCKET/PREFIX, where revisions, snapshots and blobs are kept.",
+    ),
+]
+ImageOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        envvar="DSFN_CONTROL_IMAGE",
+        help="The image of the control service and the agents.",
+    ),
+]
+FunctionImageOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", envvar="DSFN_FUNCTION_IMAGE", help="The image that functions run in."
+    ),
+]
 _NAMESPACE = "dsfn"
 _TIMEOUT_S = 120
 
@@ -38,6 +62,9 @@ _TIMEOUT_S = 120
 def install(
     context: ContextOption = None,
     namespace: NamespaceOption = _NAMESPACE,
+    store: StoreOption = "",
+    image: ImageOption = "",
+    function_image: FunctionImageOption = "",
     dry_run: DryRunOption = False,
     output: OutputOption = None,
     enable_features: FeaturesOption = False,
@@ -45,26 +72,29 @@ def install(
     json_output: JsonOption = False,
 ) -> None:
     """Install dsfn into a cluster; where it is installed, make it complete."""
+    told = _told(store, image, function_image)
     if output is not None:
-        _print_manifests(namespace, json_output)
+        _print_manifests(told, namespace, json_output)
         return
     installation = _open(context, namespace)
-    _apply(installation, enable_features, dry_run, timeout, json_output)
+    _apply(installation, told, enable_features, dry_run, timeout, json_output)
 
 
 def upgrade(
     context: ContextOption = None,
     namespace: NamespaceOption = _NAMESPACE,
+    store: StoreOption = "",
+    image: ImageOption = "",
+    function_image: FunctionImageOption = "",
     dry_run: DryRunOption = False,
     enable_features: FeaturesOption = False,
     timeout: TimeoutOption = _TIMEOUT_S,
     json_output: JsonOption = False,
 ) -> None:
     """Bring an installed platform to this version of dsfn."""
-    installation = _open(context, namespace)
-    if not installation.is_there():
-        raise NotFound(_not_installed(installation), kind="Namespace", name=namespace)
-    _apply(installation, enable_features, dry_run, timeout, json_output)
+    installation = _open_installed(context, namespace)
+    told = _told(store, image, function_image)
+    _apply(installation, told, enable_features, dry_run, timeout, json_output)
 
 
 def status(
@@ -75,7 +105,7 @@ def status(
     """Show how the platform is; exits with 1 when something is not as it should be."""
     from dsfn.knative.cli.shown import platform_document
 
-    document = platform_document(_open(context, namespace))
+    document = platform_document(_open_installed(context, namespace))
     if json_output:
         print_json(document)
     else:
@@ -129,8 +159,26 @@ def _open(context: str | None, namespace: str) -> Installation:
     return Installation(Objects(open_cluster(context)), namespace)
 
 
+def _open_installed(context: str | None, namespace: str) -> Installation:
+    """Raises `NotFound` where nothing is installed."""
+    installation = _open(context, namespace)
+    if not installation.is_there():
+        raise NotFound(_not_installed(installation), kind="Namespace", name=namespace)
+    return installation
+
+
+def _told(store: str, image: str, function_image: str) -> Told:
+    """What somebody says now: what is secret in the environment, where no other user sees it."""
+    from dsfn.knative.cluster.told import Told
+    from dsfn.knative.manifests.secrets import VARIABLES
+
+    secrets = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    return Told(store.rstrip("/"), image, function_image, secrets)
+
+
 def _apply(
     installation: Installation,
+    told: Told,
     enable_features: bool,
     dry_run: bool,
     timeout_s: int,
@@ -138,7 +186,7 @@ def _apply(
 ) -> None:
     from dsfn.knative.cli.shown import plan_document, plan_lines
 
-    planned = installation.plan(enable_features)
+    planned = installation.plan(told, enable_features)
     if not json_output:
         say("\n".join(plan_lines(planned)) or "Everything is there as it should be.", flush=True)
     if not dry_run:
@@ -149,14 +197,17 @@ def _apply(
         _tell_of_features([each.flag for each in planned.off])
 
 
-def _print_manifests(namespace: str, json_output: bool) -> None:
+def _print_manifests(told: Told, namespace: str, json_output: bool) -> None:
     import yaml
 
+    from dsfn.knative.cluster.told import require_complete
     from dsfn.knative.manifests.platform import platform_objects
 
     if json_output:
         raise UsageError("Manifests are printed as YAML or in one JSON document, not both.")
-    say(yaml.safe_dump_all(platform_objects(namespace), sort_keys=False), end="")
+    settings = told.settings(namespace)
+    require_complete(settings)
+    say(yaml.safe_dump_all(platform_objects(settings), sort_keys=False), end="")
 
 
 def _tell_of_features(flags: list[str]) -> None:

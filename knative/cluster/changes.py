@@ -14,6 +14,7 @@ from dsfn.knative.manifests.words import Manifest
 _ITS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 # Knative's notes of who changed something last: they follow from the change.
 _NOTES = ("serving.knative.dev/creator", "serving.knative.dev/lastModifier")
+_HIDDEN = "(hidden)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def plan(objects: Objects, manifests: Iterable[Manifest]) -> tuple[Planned, ...]
 
 
 def changes_between(live: Manifest, after: Manifest) -> tuple[Change, ...]:
-    """The values in which two states of an object differ, but for what the API server adds."""
-    return tuple(_differences("", _stated(live), _stated(after)))
+    """The values in which two states of an object differ, but for what the API server adds. What
+    is in a Secret is not shown."""
+    found = _differences("", _stated(live), _stated(after))
+    return tuple(_hidden(each) if after["kind"] == "Secret" else each for each in found)
 
 
 def _planned(objects: Objects, manifest: Manifest) -> Planned:
@@ -80,6 +83,11 @@ def _differences(path: str, before: object, after: object) -> Iterator[Change]:
         return
     for key in [*old, *(key for key in new if key not in old)]:
         yield from _differences(f"{path}.{key}" if path else key, old.get(key), new.get(key))
+
+
+def _hidden(change: Change) -> Change:
+    shown = (None if value is None else _HIDDEN for value in (change.before, change.after))
+    return Change(change.path, *shown)
 
 
 def _parts(value: object) -> dict[str, object] | None:

@@ -23,10 +23,12 @@ _IN_CLUSTER = "in-cluster"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig."""
+    """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig.
+    `answer_s`: how long it may take to answer."""
 
     context: str
     address: str
+    answer_s: float
     _api: Any = field(repr=False)
 
     def request(
@@ -52,7 +54,7 @@ class Cluster:
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
                 _preload_content=False,
-                _request_timeout=(_CONNECT_S, _ANSWER_S),
+                _request_timeout=(min(_CONNECT_S, self.answer_s), self.answer_s),
             )
             content: bytes = response.data
             return content
@@ -79,9 +81,11 @@ class Cluster:
         )
 
 
-def open_cluster(context: str | None = None) -> Cluster:
+def open_cluster(
+    context: str | None = None, answer_s: float = _ANSWER_S, tries_again: bool = True
+) -> Cluster:
     """The cluster of a context of kubeconfig, by default its current one; in a pod without a
-    kubeconfig, the pod's own.
+    kubeconfig, the pod's own. `tries_again`: what it does not answer is asked for some more times.
 
     Nothing is sent yet. Raises `UsageError`.
     """
@@ -94,9 +98,11 @@ def open_cluster(context: str | None = None) -> Cluster:
             " `pip install 'dsfn[knative]'`."
         ) from None
     configuration = Configuration()
+    if not tries_again:
+        configuration.retries = False
     if context is None and _is_inside():
         config.load_incluster_config(client_configuration=configuration)
-        return Cluster(_IN_CLUSTER, configuration.host, ApiClient(configuration))
+        return Cluster(_IN_CLUSTER, configuration.host, answer_s, ApiClient(configuration))
     name = _chosen_context(context)
     try:
         config.load_kube_config(_kubeconfig(), name, configuration)
@@ -104,7 +110,7 @@ def open_cluster(context: str | None = None) -> Cluster:
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
-    return Cluster(name, configuration.host, ApiClient(configuration))
+    return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
 
 
 def _is_inside() -> bool:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.cluster.readiness import condition
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.words import Manifest
 
 _LINES = 20
 _POD_LABEL = "serving.knative.dev/revision"
+_WITH_PODS = ("Deployment", "DaemonSet")
 
 
 @dataclass(frozen=True, slots=True)
 class PodEvidence:
-    """A pod, its events' messages from the oldest to the newest, and its container's last lines."""
+    """A pod, its events' messages from the oldest to the newest, and the last lines of that of its
+    containers which does the work."""
 
     document: Manifest
     events: tuple[str, ...]
     log: str
+    container: str = FUNCTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Evidence:
 
 def gather(objects: Objects, document: Manifest) -> Evidence:
     """Reads what there is to know. Raises `ClusterError`."""
+    if document["kind"] in _WITH_PODS:
+        return Evidence(document, None, tuple(_of_template(objects, document)))
     if (document["apiVersion"], document["kind"]) != (SERVING, "Service"):
         return Evidence(document)
     # Its status may still be about the revision before.
@@ -42,13 +49,24 @@ def gather(objects: Objects, document: Manifest) -> Evidence:
     revision = objects.read({"apiVersion": SERVING, "kind": "Revision", "metadata": wanted})
     query = {"labelSelector": f"{_POD_LABEL}={name}"}
     pods = objects.list("v1", "Pod", namespace, query)
-    return Evidence(document, revision, tuple(_about(objects, pod) for pod in pods))
+    return Evidence(document, revision, tuple(_about(objects, pod, FUNCTION) for pod in pods))
 
 
-def _about(objects: Objects, pod: Manifest) -> PodEvidence:
+def _of_template(objects: Objects, document: Manifest) -> Iterator[PodEvidence]:
+    """The pods of a Deployment or DaemonSet that are not ready."""
+    (container,) = document["spec"]["template"]["spec"]["containers"]
+    selected = document["spec"]["selector"]["matchLabels"].items()
+    query = {"labelSelector": ",".join(f"{name}={value}" for name, value in selected)}
+    for pod in objects.list("v1", "Pod", document["metadata"]["namespace"], query):
+        if condition(pod, "Ready").get("status") != "True":
+            yield _about(objects, pod, container["name"])
+
+
+def _about(objects: Objects, pod: Manifest, container: str) -> PodEvidence:
     metadata = pod["metadata"]
     query = {"fieldSelector": f"involvedObject.uid={metadata['uid']}"}
     events = [*objects.list("v1", "Event", metadata["namespace"], query)]
     events.sort(key=lambda each: each.get("lastTimestamp") or each.get("eventTime") or "")
-    log = objects.last_lines(metadata["namespace"], metadata["name"], FUNCTION, _LINES)
-    return PodEvidence(pod, tuple(str(each.get("message", "")) for each in events), log)
+    log = objects.last_lines(metadata["namespace"], metadata["name"], container, _LINES)
+    messages = tuple(str(each.get("message", "")) for each in events)
+    return PodEvidence(pod, messages, log, container)

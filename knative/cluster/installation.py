@@ -8,10 +8,15 @@ from dataclasses import dataclass
 
 from dsfn.functions.errors import ClusterRefused, MissingKinds, NotFound
 from dsfn.knative.cluster.changes import Planned, plan
+from dsfn.knative.cluster.leading import lease_of, wait_led, why_nobody_leads
 from dsfn.knative.cluster.objects import Objects, name_of
 from dsfn.knative.cluster.readiness import is_ready, why_not
+from dsfn.knative.cluster.told import Told, platform_settings, require_complete
 from dsfn.knative.cluster.waiting import Progress, wait_gone, wait_ready
+from dsfn.knative.manifests.accounts import accounts
+from dsfn.knative.manifests.agent import agents_namespace_of, agents_volume
 from dsfn.knative.manifests.features import (
+    AGENTS_FEATURE,
     FEATURES_NAME,
     FEATURES_NAMESPACE,
     Feature,
@@ -19,10 +24,18 @@ from dsfn.knative.manifests.features import (
     missing_features,
 )
 from dsfn.knative.manifests.function import FUNCTION, SERVING
-from dsfn.knative.manifests.platform import KINDS, namespace_of, platform_objects
+from dsfn.knative.manifests.network import agents_namespace
+from dsfn.knative.manifests.platform import (
+    AGENT_KINDS,
+    KINDS,
+    namespace_of,
+    platform_objects,
+)
+from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import COMPONENT, DSFN, MANAGED_BY, Manifest
 
-_OURS = {"labelSelector": f"{MANAGED_BY}={DSFN}"}
+# What Knative makes for a function has the function's labels.
+_OURS = {"labelSelector": f"{MANAGED_BY}={DSFN},{COMPONENT}!={FUNCTION}"}
 _FUNCTIONS = {"labelSelector": f"{MANAGED_BY}={DSFN},{COMPONENT}={FUNCTION}"}
 
 
@@ -52,11 +65,11 @@ class Installation:
     objects: Objects
     namespace: str
 
-    def plan(self, enable_features: bool) -> Plan:
-        """What is to be done for everything to be as this version has it.
+    def plan(self, told: Told, enable_features: bool) -> Plan:
+        """What is to be done for everything to be as this version has it, and as it is `told`.
 
-        Raises `MissingKinds` without Knative, and `ClusterRefused` when a feature flag is off
-        without which no function runs.
+        Raises `UsageError` when it was never told what it must know, `MissingKinds` without
+        Knative, and `ClusterRefused` when a feature flag is off without which no function runs.
         """
         self.objects.require(SERVING, "Service")
         off = self.features_off()
@@ -68,11 +81,14 @@ class Installation:
                 reason="a feature flag is off",
             )
         switched = (enabling(),) if enable_features and off else ()
-        manifests = (*switched, *self._manifests())
+        stay_off = () if enable_features else off
+        settings = self._settings(told, stay_off)
+        require_complete(settings)
+        manifests = (*switched, *self._manifests(settings))
         return Plan(
             applied=plan(self.objects, manifests),
-            removed=tuple(self._left_over()),
-            off=() if enable_features else off,
+            removed=tuple(self._left_over(settings)),
+            off=stay_off,
         )
 
     def carry_out(self, planned: Plan, deadline_s: float, progress: Progress) -> None:
@@ -86,10 +102,11 @@ class Installation:
             self.objects.delete(left)
         for each in planned.applied:
             wait_ready(self.objects, each.manifest, deadline_s, progress)
+        wait_led(self.objects, self.namespace, deadline_s, progress)
 
     def is_there(self) -> bool:
         """Whether any of it is installed."""
-        return any(self.objects.read(each) is not None for each in self._manifests()[1:])
+        return any(self.objects.read(each) is not None for each in accounts(self.namespace))
 
     def functions(self) -> tuple[str, ...]:
         """The names of the functions' Services in the namespace."""
@@ -109,16 +126,21 @@ class Installation:
         return missing_features(found.get("data") or {})
 
     def states(self) -> Iterator[ObjectState]:
-        """How each of its objects is."""
-        for planned in plan(self.objects, self._manifests()):
+        """How each of its objects is, and whether the control service has a leader."""
+        settings = self._settings(Told(), self.features_off())
+        for planned in plan(self.objects, self._manifests(settings)):
             yield self._state_of(planned)
+        lease, reason = lease_of(self.namespace), why_nobody_leads(self.objects, self.namespace)
+        yield ObjectState(lease, "starting" if reason else "ready", reason)
 
     def to_remove(self) -> tuple[Manifest, ...]:
         """All of it, last made first, with the functions; the namespace if dsfn made it."""
         services = [_named(SERVING, "Service", each, self.namespace) for each in self.functions()]
         ours = [each for kind in reversed(KINDS) for each in self._listed(*kind, _OURS)]
-        namespace = (namespace_of(self.namespace),) if self._owns_namespace() else ()
-        return (*services, *ours, *namespace)
+        volume, agents = agents_volume(self.namespace), agents_namespace_of(self.namespace)
+        namespaces = [each for each in (agents, namespace_of(self.namespace)) if self._owns(each)]
+        volumes = [volume] if self.objects.read(volume) is not None else []
+        return (*services, *ours, *volumes, *namespaces)
 
     def remove(
         self, manifests: tuple[Manifest, ...], deadline_s: float, progress: Progress
@@ -129,14 +151,25 @@ class Installation:
             if self.objects.delete(manifest):
                 wait_gone(self.objects, manifest, deadline_s, progress)
 
-    def _manifests(self) -> tuple[Manifest, ...]:
-        """What is to be there. A namespace that somebody else made stays as it is."""
-        namespace, *others = platform_objects(self.namespace)
-        live = self.objects.read(namespace)
-        return (*((namespace,) if live is None or _is_ours(live) else ()), *others)
+    def _settings(self, told: Told, off: tuple[Feature, ...]) -> PlatformSettings:
+        """Functions use agents, and so there are some, where Knative lets them."""
+        agents = AGENTS_FEATURE not in off
+        return platform_settings(self.objects, self.namespace, told, agents)
 
-    def _owns_namespace(self) -> bool:
-        live = self.objects.read(namespace_of(self.namespace))
+    def _manifests(self, settings: PlatformSettings) -> tuple[Manifest, ...]:
+        """What is to be there. A namespace that somebody else made stays as it is."""
+        return tuple(
+            each
+            for each in platform_objects(settings)
+            if each["kind"] != "Namespace" or self._is_free(each)
+        )
+
+    def _is_free(self, namespace: Manifest) -> bool:
+        live = self.objects.read(namespace)
+        return live is None or _is_ours(live)
+
+    def _owns(self, namespace: Manifest) -> bool:
+        live = self.objects.read(namespace)
         return live is not None and _is_ours(live)
 
     def _state_of(self, planned: Planned) -> ObjectState:
@@ -150,21 +183,28 @@ class Installation:
             return ObjectState(planned.manifest, "starting", why_not(live))
         return ObjectState(planned.manifest, "ready")
 
-    def _left_over(self) -> Iterator[Manifest]:
-        wanted = {(m["kind"], m["metadata"]["name"]) for m in platform_objects(self.namespace)}
-        for kind in KINDS:
-            for found in self._listed(*kind, _OURS):
-                if (found["kind"], found["metadata"]["name"]) not in wanted:
-                    yield found
+    def _left_over(self, settings: PlatformSettings) -> Iterator[Manifest]:
+        wanted = {_key(each) for each in platform_objects(settings)}
+        agents = agents_namespace(self.namespace)
+        found = [each for kind in KINDS for each in self._listed(*kind, _OURS)]
+        found += [each for kind in AGENT_KINDS for each in self._listed(*kind, _OURS, agents)]
+        yield from (each for each in found if _key(each) not in wanted)
 
-    def _listed(self, api_version: str, kind: str, query: Mapping[str, str]) -> Iterator[Manifest]:
+    def _listed(
+        self, api_version: str, kind: str, query: Mapping[str, str], namespace: str = ""
+    ) -> Iterator[Manifest]:
         # Where Knative was taken away before dsfn, its objects are gone, too.
         with suppress(MissingKinds):
-            yield from self.objects.list(api_version, kind, self.namespace, query)
+            yield from self.objects.list(api_version, kind, namespace or self.namespace, query)
 
 
 def _is_ours(live: Manifest) -> bool:
     return bool((live["metadata"].get("labels") or {}).get(MANAGED_BY) == DSFN)
+
+
+def _key(manifest: Manifest) -> tuple[str, str, str]:
+    metadata = manifest["metadata"]
+    return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
 def _named(api_version: str, kind: str, name: str, namespace: str) -> Manifest:

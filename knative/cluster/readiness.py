@@ -15,6 +15,9 @@ def is_ready(document: Manifest) -> bool:
         wanted = document["spec"].get("replicas", 1)
         counts = (status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
         return _is_current(document) and min(counts) >= wanted
+    if document["kind"] == "DaemonSet":
+        counts = (status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
+        return _is_current(document) and min(counts) >= status.get("desiredNumberScheduled", 0)
     if not _has_conditions(document):
         return True
     ready = condition(document, "Ready")

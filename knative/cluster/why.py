@@ -9,7 +9,6 @@ from typing import Any
 from dsfn.knative.cluster.evidence import Evidence, PodEvidence
 from dsfn.knative.cluster.readiness import condition, why_not
 from dsfn.knative.cluster.refusals import one_line
-from dsfn.knative.manifests.function import FUNCTION
 
 # Of a waiting container: the image was tried more than once, or never will be.
 _GIVEN_UP = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
@@ -51,7 +50,7 @@ def _of_pod(evidence: PodEvidence) -> Iterator[Reason]:
         yield Reason(f"no node takes its pod ({one_line(scheduled.get('message'))})")
     statuses = (pod.get("status") or {}).get("containerStatuses", [])
     for status in statuses:
-        if status["name"] == FUNCTION and (reason := _of_container(status, evidence)):
+        if status["name"] == evidence.container and (reason := _of_container(status, evidence)):
             yield reason
     # Knative's own container asks the function's whether it is ready.
     if statuses and all("running" in each["state"] for each in statuses):

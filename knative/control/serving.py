@@ -31,6 +31,7 @@ class KnativeServing:
     """Makes the cluster agree with the registry, again and again until it does: an API server that
     is away delays that, and no call."""
 
+    outlives_node = True
     registry: Registry
     publisher: Publisher
     services: FunctionServices

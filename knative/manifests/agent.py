@@ -17,6 +17,7 @@ from dsfn.knative.manifests.words import (
     AGENT_DIRECTORY,
     AGENT_SOCKET,
     COMPONENT,
+    SECRETS_ANNOTATION,
     Manifest,
     labels,
 )
@@ -37,30 +38,33 @@ _KNOCK = f"import socket as s; s.socket(s.AF_UNIX, s.SOCK_SEQPACKET).connect('{A
 class AgentSettings:
     """`namespace`: the platform's. `image`: the control service's. `control_url`: where usage goes.
     `secret`: the Secret, in the agents' namespace, whose keys are the rest of the agent's
-    environment, DSFN_API_KEY and AWS_... among them. `prefetch`: functions whose snapshots are
-    brought to every node."""
+    environment, DSFN_API_KEY and AWS_... among them; `secret_digest`: another one when that is.
+    `prefetch`: functions whose snapshots are brought to every node."""
 
     namespace: str
     image: str
     store: str
     control_url: str
     secret: str
+    secret_digest: str = ""
     prefetch: tuple[str, ...] = ()
 
 
 def agent_objects(settings: AgentSettings) -> tuple[Manifest, ...]:
-    """Its namespace, network policy and DaemonSet, and the volume by which functions reach it."""
+    """Its network policy and DaemonSet, in a namespace of their own, and the volume by which
+    functions reach it."""
     namespace = agents_namespace(settings.namespace)
     return (
-        _namespace(namespace),
         outward_only(AGENT_NAME, namespace, AGENT),
         _daemons(settings, namespace),
-        _volume(settings.namespace),
+        agents_volume(settings.namespace),
         _claim(settings.namespace),
     )
 
 
-def _namespace(name: str) -> Manifest:
+def agents_namespace_of(platform: str) -> Manifest:
+    """The namespace of a platform's agents."""
+    name = agents_namespace(platform)
     enforced = {"pod-security.kubernetes.io/enforce": "privileged"}
     return {
         "apiVersion": "v1",
@@ -72,7 +76,10 @@ def _namespace(name: str) -> Manifest:
 def _daemons(settings: AgentSettings, namespace: str) -> Manifest:
     selected = {COMPONENT: AGENT}
     template = {
-        "metadata": {"labels": labels(AGENT)},
+        "metadata": {
+            "labels": labels(AGENT),
+            "annotations": {SECRETS_ANNOTATION: settings.secret_digest},
+        },
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -135,7 +142,7 @@ def _on_the_node(name: str, path: str) -> Manifest:
     return {"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
 
 
-def _volume(namespace: str) -> Manifest:
+def agents_volume(namespace: str) -> Manifest:
     """The directory of sockets, of whichever node asks. It is bound to the claim in advance."""
     claim = {"namespace": namespace, "name": AGENT_CLAIM}
     spec = {

@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dsfn.knative.manifests.accounts import CONTROL, CONTROL_NAME
+from dsfn.knative.manifests.function import FUNCTION_ACCOUNT
 from dsfn.knative.manifests.network import CONTROL_PORT
+from dsfn.knative.manifests.secrets import digest_of
 from dsfn.knative.manifests.security import restricted
-from dsfn.knative.manifests.words import COMPONENT, Manifest, labels
+from dsfn.knative.manifests.settings import PlatformSettings
+from dsfn.knative.manifests.words import COMPONENT, SECRETS_ANNOTATION, Manifest, labels
 
 _REPLICAS = 2
 _GRACE_S = 60
 _APPS = "apps/v1"
+# Where whoever runs the platform can put a config.toml: a ConfigMap that need not be there.
+CONFIG, _CONFIG_DIRECTORY = "dsfn-config", "/etc/dsfn"
 
 
-@dataclass(frozen=True, slots=True)
-class ControlSettings:
-    """`secret`: the Secret whose keys are its environment variables, those of the ledger's
-    database and of the object store among them."""
-
-    namespace: str
-    image: str
-    store: str
-    secret: str
-
-
-def control_objects(settings: ControlSettings) -> tuple[Manifest, ...]:
+def control_objects(settings: PlatformSettings) -> tuple[Manifest, ...]:
     """Its Deployment, Service and PodDisruptionBudget."""
     return (_deployment(settings), _service(settings), _disruptions(settings))
 
 
-def _deployment(settings: ControlSettings) -> Manifest:
+def control_url(namespace: str) -> str:
+    """Where it is called inside the cluster."""
+    return f"http://{CONTROL_NAME}.{namespace}.svc.cluster.local"
+
+
+def variables_of(deployment: Manifest) -> dict[str, str]:
+    """The variables that a Deployment of the control service says itself."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in container["env"]}
+
+
+def image_of(deployment: Manifest) -> str:
+    """The image that a Deployment of the control service has."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    image: str = container["image"]
+    return image
+
+
+def _deployment(settings: PlatformSettings) -> Manifest:
     selected = {COMPONENT: CONTROL}
     template = {
-        "metadata": {"labels": labels(CONTROL)},
+        "metadata": {
+            "labels": labels(CONTROL),
+            "annotations": {SECRETS_ANNOTATION: digest_of(settings.secrets)},
+        },
         "spec": {
             "serviceAccountName": CONTROL_NAME,
             "automountServiceAccountToken": True,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": _GRACE_S,
             "containers": [_container(settings)],
-            "volumes": [{"name": each, "emptyDir": {}} for each in ("tmp", "dsfn")],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                {"name": "dsfn", "emptyDir": {}},
+                {"name": "config", "configMap": {"name": CONFIG, "optional": True}},
+            ],
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,
@@ -60,7 +77,7 @@ def _deployment(settings: ControlSettings) -> Manifest:
     return _object(_APPS, "Deployment", settings, spec)
 
 
-def _container(settings: ControlSettings) -> Manifest:
+def _container(settings: PlatformSettings) -> Manifest:
     return {
         "name": CONTROL,
         "image": settings.image,
@@ -69,9 +86,17 @@ def _container(settings: ControlSettings) -> Manifest:
         "env": [
             {"name": "PORT", "value": str(CONTROL_PORT)},
             {"name": "DSFN_STORE", "value": settings.store},
+            {"name": "DSFN_FUNCTION_IMAGE", "value": settings.function_image},
+            {"name": "DSFN_FUNCTION_SECRET", "value": FUNCTION_ACCOUNT},
+            {"name": "DSFN_AGENTS", "value": str(settings.agents).lower()},
+            {"name": "DSFN_CONTROL", "value": control_url(settings.namespace)},
+            {"name": "DSFN_CONFIG", "value": f"{_CONFIG_DIRECTORY}/config.toml"},
             {"name": "HOME", "value": "/tmp"},
+            _of_the_pod("DSFN_NAMESPACE", "metadata.namespace"),
+            _of_the_pod("POD_NAME", "metadata.name"),
+            _of_the_pod("POD_IP", "status.podIP"),
         ],
-        "envFrom": [{"secretRef": {"name": settings.secret}}],
+        "envFrom": [{"secretRef": {"name": CONTROL_NAME}}],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
         "securityContext": restricted(),
         "readinessProbe": {"httpGet": {"path": "/health/readiness", "port": CONTROL_PORT}},
@@ -83,11 +108,17 @@ def _container(settings: ControlSettings) -> Manifest:
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "dsfn", "mountPath": "/dsfn"},
+            {"name": "config", "mountPath": _CONFIG_DIRECTORY, "readOnly": True},
         ],
     }
 
 
-def _service(settings: ControlSettings) -> Manifest:
+def _of_the_pod(name: str, path: str) -> Manifest:
+    field = {"apiVersion": "v1", "fieldPath": path}
+    return {"name": name, "valueFrom": {"fieldRef": field}}
+
+
+def _service(settings: PlatformSettings) -> Manifest:
     spec = {
         "selector": {COMPONENT: CONTROL},
         "ports": [{"name": "http", "port": 80, "targetPort": CONTROL_PORT}],
@@ -95,12 +126,12 @@ def _service(settings: ControlSettings) -> Manifest:
     return _object("v1", "Service", settings, spec)
 
 
-def _disruptions(settings: ControlSettings) -> Manifest:
+def _disruptions(settings: PlatformSettings) -> Manifest:
     spec = {"minAvailable": 1, "selector": {"matchLabels": {COMPONENT: CONTROL}}}
     return _object("policy/v1", "PodDisruptionBudget", settings, spec)
 
 
-def _object(api_version: str, kind: str, settings: ControlSettings, spec: Manifest) -> Manifest:
+def _object(api_version: str, kind: str, settings: PlatformSettings, spec: Manifest) -> Manifest:
     return {
         "apiVersion": api_version,
         "kind": kind,

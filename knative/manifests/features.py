@@ -27,11 +27,14 @@ class Feature:
     always: bool = False
 
 
+AGENTS_FEATURE = Feature(
+    "kubernetes.podspec-persistent-volume-claim", "the socket of the node's agent"
+)
 FEATURES = (
     Feature(
         "kubernetes.podspec-volumes-emptydir", "every function's files", usual=True, always=True
     ),
-    Feature("kubernetes.podspec-persistent-volume-claim", "the socket of the node's agent"),
+    AGENTS_FEATURE,
     Feature("kubernetes.podspec-nodeselector", "functions with a node_selector"),
     Feature("kubernetes.podspec-priorityclassname", "functions with a priority_class"),
     Feature("kubernetes.podspec-topologyspreadconstraints", "functions with a spread"),

@@ -27,8 +27,8 @@ _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 def network_policies(namespace: str) -> tuple[Manifest, ...]:
     """Nobody connects to anything of the namespace, except: Knative to functions; functions,
-    agents, Knative and its dead letters to the control service. Functions connect to everything but
-    link-local addresses."""
+    agents, Knative and its dead letters to the control service, whose replicas pass requests on to
+    each other. Functions connect to everything but link-local addresses."""
     return (
         _policy("dsfn-deny", namespace, "platform", {}, {"policyTypes": ["Ingress"]}),
         _policy(
@@ -53,6 +53,7 @@ def network_policies(namespace: str) -> tuple[Manifest, ...]:
                     {
                         "from": [
                             {"podSelector": {"matchLabels": {COMPONENT: FUNCTION}}},
+                            {"podSelector": {"matchLabels": {COMPONENT: CONTROL}}},
                             _namespaces(*_KNATIVE, "knative-eventing", agents_namespace(namespace)),
                         ],
                         "ports": [{"protocol": "TCP", "port": CONTROL_PORT}],

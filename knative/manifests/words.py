@@ -11,6 +11,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 FUNCTION_LABEL = "dsfn.dev/function"
 REVISION_ANNOTATION = "dsfn.dev/revision"
+# Of pods: another one when what their Secret says is.
+SECRETS_ANNOTATION = "dsfn.dev/secrets"
 DSFN = "dsfn"
 # Where functions find the agent of their node, and the claim by which they mount that.
 AGENT_CLAIM = "dsfn-agent"

@@ -40,8 +40,7 @@ def publish(
     tar_digest = _tar_digest(source)
     store.objects.put(_bundle(tar_digest), source)
     if revision.snapshot is not None and not revision.snapshot.quarantined:
-        directory = snapshots.path(revision.snapshot.digest)
-        store.snapshots.push(directory, Transfer(timeout_s))
+        _publish_snapshot(revision.snapshot.digest, snapshots, store, timeout_s)
     stored = replace(revision, bundle_digest=tar_digest)
     libraries = libraries_of(revision, bundle)
     document = document_of(Published(stored, libraries))
@@ -71,6 +70,14 @@ def fetch(digest: str, bundles: Path, store: Store) -> Published:
     if found != wanted:
         raise UsageError(f"The store has another source in the place of {wanted}.")
     return published
+
+
+def _publish_snapshot(digest: str, files: FileStore, store: Store, timeout_s: float) -> None:
+    if files.has(digest):
+        store.snapshots.push(files.path(digest), Transfer(timeout_s))
+    else:
+        # Another node brought it, or this one, whose disk is new.
+        store.snapshots.manifest(digest)
 
 
 def _tar_digest(source: bytes) -> str:

@@ -1,4 +1,5 @@
-"""The blobs of a node in an S3 bucket, as `PREFIX/NODE/ab/ab34...` and `ab34....type` beside it.
+"""The blobs of a node in an S3 bucket, as `PREFIX/NODE/ab/ab34...`, beside it `ab34....type`, and
+`ab34....links` of one that refers to others.
 
 NODE is the node's own: what nothing in its database refers to it may delete, and nobody else's.
 """
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from dsfn.functions.errors import CorruptSnapshot
-from dsfn.runtime.blobs.files import TYPE_SUFFIX, Aged, corrupt, no_blob
+from dsfn.runtime.blobs.files import LINKS_SUFFIX, TYPE_SUFFIX, Aged, corrupt, no_blob
 from dsfn.runtime.blobs.references import DIGEST
 from dsfn.snapshots.format import Sealed
 from dsfn.snapshots.s3_bucket import Bucket, Missing, Object
@@ -23,6 +24,8 @@ from dsfn.snapshots.transfer import Transfer
 FRESH_S = 12 * 3600
 QUESTION_TIMEOUT_S = 15.0
 _MAX_TYPE_BYTES = 8192
+# A blob of the largest size has no room for more references.
+_MAX_LINKS_BYTES = 64 << 20
 
 
 class BlobBucket:
@@ -43,8 +46,11 @@ class BlobBucket:
         Raises `CorruptBlob` when the file is damaged; then what is here stays.
         """
         bucket, key, transfer = self._bucket, _key(digest), self._transfer()
-        content_type = io.BytesIO(path.with_name(path.name + TYPE_SUFFIX).read_bytes())
-        retried(bucket, transfer, lambda: bucket.put(key + TYPE_SUFFIX, content_type))
+        for suffix in (TYPE_SUFFIX, LINKS_SUFFIX):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                put = partial(bucket.put, key + suffix, io.BytesIO(beside.read_bytes()))
+                retried(bucket, transfer, put)
         sealed = Sealed(digest, path.stat().st_size)
         there = self._find(digest)
         if there is not None and there.size_bytes == sealed.size_bytes and _is_fresh(there):
@@ -76,7 +82,9 @@ class BlobBucket:
                     download.close()
         except CorruptSnapshot as error:
             raise corrupt(digest) from error
-        path.with_name(path.name + TYPE_SUFFIX).write_bytes(self._type(digest))
+        path.with_name(path.name + TYPE_SUFFIX).write_bytes(
+            self._beside(digest, TYPE_SUFFIX, _MAX_TYPE_BYTES)
+        )
 
     def used_at_s(self, digest: str) -> float | None:
         """When a blob was last written, None when there is none."""
@@ -85,18 +93,26 @@ class BlobBucket:
 
     def all(self) -> Iterator[Aged]:
         """Every blob; of those that begin with the same digit as many as a listing has."""
-        bucket = self._bucket
-        for digit in "0123456789abcdef":
-            listing = partial(_listing, bucket, digit)
-            for found in retried(bucket, self._transfer(), listing):
-                digest = found.key.rpartition("/")[2]
-                if DIGEST.fullmatch(digest):
-                    yield Aged(digest, _whole_seconds(found))
+        for found in self._objects():
+            digest = found.key.rpartition("/")[2]
+            if DIGEST.fullmatch(digest):
+                yield Aged(digest, _whole_seconds(found))
+
+    def linking(self) -> Iterator[str]:
+        """Every blob that refers to others."""
+        for found in self._objects():
+            if found.key.endswith(LINKS_SUFFIX):
+                yield found.key.rpartition("/")[2].removesuffix(LINKS_SUFFIX)
+
+    def links_of(self, digest: str) -> bytes:
+        """The digests of the blobs that one refers to, a line each. Raises `NotFound`."""
+        return self._beside(digest, LINKS_SUFFIX, _MAX_LINKS_BYTES)
 
     def remove(self, digest: str) -> None:
         """Removes a blob."""
-        for key in (_key(digest), _key(digest) + TYPE_SUFFIX):
-            retried(self._bucket, _question(), partial(self._bucket.delete, key))
+        for suffix in ("", TYPE_SUFFIX, LINKS_SUFFIX):
+            delete = partial(self._bucket.delete, _key(digest) + suffix)
+            retried(self._bucket, _question(), delete)
 
     def close(self) -> None:
         """Closes every connection."""
@@ -108,10 +124,15 @@ class BlobBucket:
         except Missing:
             return None
 
-    def _type(self, digest: str) -> bytes:
-        key, bucket = _key(digest) + TYPE_SUFFIX, self._bucket
+    def _objects(self) -> Iterator[Object]:
+        for digit in "0123456789abcdef":
+            listing = partial(_listing, self._bucket, digit)
+            yield from retried(self._bucket, self._transfer(), listing)
+
+    def _beside(self, digest: str, suffix: str, limit_bytes: int) -> bytes:
+        key, bucket = _key(digest) + suffix, self._bucket
         try:
-            return retried(bucket, _question(), lambda: bucket.get_whole(key, _MAX_TYPE_BYTES))
+            return retried(bucket, _question(), lambda: bucket.get_whole(key, limit_bytes))
         except Missing:
             raise no_blob(digest) from None
 

@@ -131,6 +131,17 @@ class BlobFiles:
                 with suppress(FileNotFoundError):
                     yield from Path(entry.path).read_text(encoding="utf-8").split()
 
+    def has_links(self, digest: str) -> bool:
+        """Whether it is known here what a blob refers to."""
+        return _beside(self.path(digest), LINKS_SUFFIX).exists()
+
+    def note_links(self, digest: str, links: bytes) -> None:
+        """Remembers what a blob refers to that is not here itself. Raises `StorageFull`."""
+        path = _beside(self.path(digest), LINKS_SUFFIX)
+        with full_disk_errors("a blob"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(path, links)
+
     def remove(self, digest: str, links: bool = True) -> None:
         """Removes a blob; with `links` False, what it refers to stays known."""
         path = self.path(digest)

@@ -135,8 +135,14 @@ class BlobStore:
                 yield Aged(blob.digest, max(here_s, blob.used_at_s))
 
     def links(self) -> Iterator[str]:
-        """The digest of every blob that another one refers to."""
-        return self._files.links()
+        """The digest of every blob that another one refers to, as the bucket knows where the
+        folder does not. Raises `StorageFull`, `StoreUnavailable`."""
+        if self._bucket is not None:
+            for digest in self._bucket.linking():
+                if not self._files.has_links(digest):
+                    with suppress(NotFound):  # it was removed meanwhile
+                        self._files.note_links(digest, self._bucket.links_of(digest))
+        yield from self._files.links()
 
     def remove(self, blob: Aged) -> bool:
         """Removes a blob, unless somebody put or asked for it since; whether it did."""

@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 class Pools:
     """The pools of a node by revision: `Serving` on one machine."""
 
+    outlives_node = False
+
     settings: Settings
     clock: Clock
     registry: Revisions

@@ -13,11 +13,10 @@ from cli_runs import Dsfn
 from live_cluster import LiveCluster
 from revisions import event_type, make_revision
 
-from dsfn.functions.errors import ClusterError, MissingKinds, MissingRights
+from dsfn.functions.errors import MissingKinds, MissingRights
 from dsfn.functions.interface import FilterInterface
 from dsfn.knative.cluster.changes import plan
 from dsfn.knative.cluster.objects import Objects
-from dsfn.knative.manifests.control import ControlSettings, control_objects
 from dsfn.knative.manifests.platform import BROKER, namespace_of
 from dsfn.knative.manifests.trigger import trigger
 from dsfn.runtime.events.delivery import RetryPolicy
@@ -26,8 +25,9 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
-def dsfn(tmp_path: Path, objects: Objects) -> Dsfn:
-    return Dsfn(tmp_path, {"DSFN_DATA": str(tmp_path), "KUBECONFIG": os.environ["KUBECONFIG"]})
+def dsfn(tmp_path: Path, objects: Objects, told: dict[str, str]) -> Dsfn:
+    variables = {"DSFN_DATA": str(tmp_path), "KUBECONFIG": os.environ["KUBECONFIG"]}
+    return Dsfn(tmp_path, {**variables, **told})
 
 
 @pytest.fixture
@@ -185,10 +185,8 @@ def test_the_control_service_may_do_its_work_and_nothing_else(
         control.objects.apply(namespace_of(namespace))
 
 
-def test_the_control_services_objects_are_what_a_cluster_takes(cluster: LiveCluster) -> None:
-    settings = ControlSettings(cluster.namespace, "registry.example/a:1", "s3://bucket", "secret")
-    try:
-        planned = plan(cluster.objects, control_objects(settings))
-    except ClusterError as error:
-        pytest.fail(error.message)
-    assert all(each.is_new for each in planned)
+def test_nobody_leads_where_the_books_are_out_of_reach(dsfn: Dsfn, namespace: str) -> None:
+    lost = dsfn.given(DSFN_LEDGER="postgresql://dsfn@127.0.0.1:1/dsfn")
+    run = lost("platform", "install", "--namespace", namespace, "--timeout", "20")
+    assert run.code == 1
+    assert "no replica of the control service leads; one last printed: The ledger dsfn" in run.err

@@ -1,4 +1,5 @@
-"""An API server that does with Services what Knative does, by starting pods as processes here.
+"""An API server that does with Services what Knative does, by starting pods as processes here, and
+keeps Leases.
 
 A pod is started once for each revision, and stays; a host name leads to one by `hosts.json`, in
 which `MappedTransport` looks it up.
@@ -42,6 +43,7 @@ class ActingCluster:
     images: dict[str, str] = field(default_factory=dict)
     is_away: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
+    leases: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def kubeconfig(self) -> Path:
@@ -55,7 +57,7 @@ class ActingCluster:
 
     def of_kind(self, kind: str) -> dict[str, Any]:
         """The objects of a kind, by name."""
-        found = self.objects.values()
+        found = list(self.objects.values())
         return {each["metadata"]["name"]: each for each in found if each["kind"] == kind}
 
     def change(self, path: str, body: Any, is_apply: bool) -> Any:
@@ -72,6 +74,25 @@ class ActingCluster:
             if document["kind"] == "Service":
                 self._start(path, document)
         return document
+
+    def create(self, path: str, body: Any) -> int:
+        """POST to a kind in a namespace; the status."""
+        return self._write(f"{path}/{body['metadata']['name']}", body, None)
+
+    def replace(self, path: str, body: Any) -> int:
+        """PUT: of an object that is as whoever sends this has read it; the status."""
+        return self._write(path, body, body["metadata"]["resourceVersion"])
+
+    def _write(self, path: str, body: Any, read_version: str | None) -> int:
+        # Not the other one, which is held as long as a pod takes to say whether it is ready.
+        with self.leases:
+            known = self.objects.get(path)
+            version = None if known is None else known["metadata"]["resourceVersion"]
+            if version != read_version:
+                return 409
+            metadata = {**body["metadata"], "resourceVersion": str(int(version or 0) + 1)}
+            self.objects[path] = {**body, "metadata": metadata}
+        return 200
 
     def delete(self, path: str) -> bool:
         """DELETE."""
@@ -93,6 +114,8 @@ class ActingCluster:
 
     def read(self, path: str) -> Any:
         """GET: a Service says whether it is ready by then."""
+        if "/leases/" in path:
+            return self.objects.get(path)
         with self.lock:
             document = self.objects.get(path)
             if document is not None and document["kind"] == "Service":
@@ -158,7 +181,10 @@ class ActingCluster:
                 if (pod := self.pods.get(each["revisionName"])) is not None:
                     hosts[f"{name}.{domain}"] = str(pod.http.base_url)
                     hosts[f"{each['tag']}-{name}.{domain}"] = str(pod.http.base_url)
-        self.hosts.write_text(json.dumps(hosts), encoding="utf-8")
+        # Others read it meanwhile.
+        temporary = self.hosts.with_suffix(".new")
+        temporary.write_text(json.dumps(hosts), encoding="utf-8")
+        temporary.replace(self.hosts)
 
 
 def _answers(pod: LivePod) -> bool:
@@ -206,15 +232,24 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
                 self._send(404 if found is None else 200, found or {"message": "not found"})
 
         def do_PATCH(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self._body()
             is_apply = "apply-patch" in self.headers["Content-Type"]
             found = cluster.change(urlsplit(self.path).path, body, is_apply)
             self._send(404 if found is None else 200, found or {"message": "not found"})
+
+        def do_POST(self) -> None:
+            self._send(cluster.create(self.path, self._body()), {})
+
+        def do_PUT(self) -> None:
+            self._send(cluster.replace(self.path, self._body()), {})
 
         def do_DELETE(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             gone = cluster.delete(urlsplit(self.path).path)
             self._send(200 if gone else 404, {"message": "not found"})
+
+        def _body(self) -> Any:
+            return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
         def _send(self, status: int, document: Any) -> None:
             if cluster.is_away:

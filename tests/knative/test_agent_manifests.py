@@ -7,7 +7,7 @@ from typing import Any
 from knative_schemas import check_against_schema
 from revisions import make_revision
 
-from dsfn.knative.manifests.agent import AgentSettings, agent_objects
+from dsfn.knative.manifests.agent import AgentSettings, agent_objects, agents_namespace_of
 from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.pod.document import Publication
 
@@ -28,7 +28,7 @@ def function_of(*, agent: bool) -> Any:
 
 
 def test_what_the_restricted_namespace_refuses_is_in_another() -> None:
-    assert FOUND["Namespace"]["metadata"]["name"] == "models-agents"
+    assert agents_namespace_of("models")["metadata"]["name"] == "models-agents"
     for kind in ("DaemonSet", "NetworkPolicy"):
         assert FOUND[kind]["metadata"]["namespace"] == "models-agents"
     assert FOUND["PersistentVolumeClaim"]["metadata"]["namespace"] == "models"

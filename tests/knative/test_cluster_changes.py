@@ -22,6 +22,12 @@ def test_the_api_servers_own_notes_are_no_change() -> None:
     assert changes_between(live, document({"a": 1}, generation=2, annotations=noted)) == ()
 
 
+def test_what_is_in_a_secret_is_not_shown() -> None:
+    live, after = ({"kind": "Secret", "metadata": {}, "data": {"KEY": each}} for each in "ab")
+    assert changes_between(live, after) == (Change("data.KEY", "(hidden)", "(hidden)"),)
+    assert changes_between({**live, "data": {}}, after) == (Change("data.KEY", None, "(hidden)"),)
+
+
 def test_a_change_is_named_by_its_path() -> None:
     before = document({"rules": [{"verbs": ["get", "list"]}], "gone": {"x": 1}})
     after = document({"rules": [{"verbs": ["get", "watch"]}, {"verbs": []}]})

@@ -11,10 +11,13 @@ from scripted_cluster import ScriptedCluster, scripted_cluster
 
 from dsfn.functions.errors import ClusterUnreachable, MissingKinds, NotFound, NotReady
 from dsfn.knative.cluster.installation import Installation
+from dsfn.knative.cluster.told import Told
 from dsfn.knative.cluster.waiting import wait_gone, wait_ready
 from dsfn.knative.manifests.platform import platform_objects
 
-BROKER = platform_objects("models")[-1]
+(BROKER,) = (
+    each for each in platform_objects(Told().settings("models")) if each["kind"] == "Broker"
+)
 PATH = "/apis/eventing.knative.dev/v1/namespaces/models/brokers/dsfn"
 
 
@@ -85,7 +88,7 @@ def test_without_knative_nothing_is_installed_and_nothing_is_left(
 ) -> None:
     installation = Installation(cluster.objects, "models")
     with pytest.raises(MissingKinds) as raised:
-        installation.plan(enable_features=False)
+        installation.plan(Told(), enable_features=False)
     assert raised.value.message == (
         "The cluster of context 'home' knows no Service of serving.knative.dev/v1; install Knative"
         " Serving: https://knative.dev/docs/install/."

@@ -135,3 +135,24 @@ def test_what_has_failed_comes_before_what_is_awaited() -> None:
 )  # fmt: skip
 def test_readiness_is_about_what_an_object_says_now(document: Any, ready: bool) -> None:
     assert is_ready(document) is ready
+
+
+def test_a_deployment_is_explained_by_its_own_container() -> None:
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "no secret"}}
+    status = {"name": "control", "image": "a", "state": waiting, "ready": False}
+    document = {"status": {"containerStatuses": [status]}}
+    found = explain(Evidence(service(), None, (PodEvidence(document, (), "", "control"),)))
+    assert found.text == "its container cannot be made (no secret)"
+
+
+@pytest.mark.parametrize(("updated", "ready"), [(2, True), (1, False)])
+def test_a_daemon_is_ready_once_each_node_has_the_new_one(updated: int, ready: bool) -> None:
+    status = {
+        "observedGeneration": 1,
+        "desiredNumberScheduled": 2,
+        "updatedNumberScheduled": updated,
+        "numberAvailable": 2,
+    }
+    metadata = {"name": "a", "generation": 1}
+    daemons = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "status": status}
+    assert is_ready(daemons) == ready

@@ -11,6 +11,8 @@ from cli_runs import Dsfn
 from ports import free_port
 
 from dsfn.knative.manifests.platform import platform_objects
+from dsfn.knative.manifests.secrets import read_secret
+from dsfn.knative.manifests.settings import PlatformSettings
 
 KUBECONFIG = """\
 apiVersion: v1
@@ -20,6 +22,16 @@ contexts: [{{name: home, context: {{cluster: c, user: u}}}}]
 clusters: [{{name: c, cluster: {{server: "https://127.0.0.1:{port}"}}}}]
 users: [{{name: u, user: {{token: t}}}}]
 """
+
+
+SECRETS = {
+    "DSFN_API_KEY": "dsfn_local_k",
+    "DSFN_LEDGER": "postgresql://dsfn:word@db/dsfn",
+    "DSFN_LEDGER_KEY": "PEM",
+    "AWS_ACCESS_KEY_ID": "id",
+    "AWS_SECRET_ACCESS_KEY": "key",
+}
+TOLD = ("--store", "s3://models/p", "--image", "r.example/c:1", "--function-image", "r.example/f:1")
 
 
 @pytest.fixture
@@ -33,9 +45,43 @@ def client(require: Callable[[str, str], None]) -> None:
 
 
 def test_manifests_are_printed_without_a_cluster(dsfn: Dsfn) -> None:
-    run = dsfn("platform", "install", "-o", "yaml", "--namespace", "models")
+    run = dsfn.given(**SECRETS)("platform", "install", "-o", "yaml", "--namespace", "models", *TOLD)
     assert run.code == 0, run.err
-    assert tuple(yaml.safe_load_all(run.out)) == platform_objects("models")
+    settings = PlatformSettings(
+        "models", "s3://models/p", "r.example/c:1", "r.example/f:1", SECRETS
+    )
+    assert tuple(yaml.safe_load_all(run.out)) == platform_objects(settings)
+
+
+def test_keys_that_nobody_has_told_are_made_up(dsfn: Dsfn) -> None:
+    told = dsfn.given(DSFN_LEDGER="postgresql://dsfn@db/dsfn")
+    keys = []
+    for _ in range(2):
+        run = told("platform", "install", "-o", "yaml", *TOLD)
+        secrets = [e for e in yaml.safe_load_all(run.out) if e["kind"] == "Secret"]
+        keys.append({e["metadata"]["name"]: read_secret(e) for e in secrets})
+    for found in keys:
+        assert found["dsfn-control"]["DSFN_LEDGER_KEY"].startswith("-----BEGIN PRIVATE KEY")
+        assert len({each["DSFN_API_KEY"] for each in found.values()}) == 1
+    assert keys[0]["dsfn-agent"] != keys[1]["dsfn-agent"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (TOLD[2:], SECRETS, "keeps revisions, snapshots and blobs in a bucket"),
+        (("--store", "file:///a", *TOLD[2:]), SECRETS, "in a bucket: say which with --store"),
+        (TOLD, {}, "keeps its books in PostgreSQL: say in DSFN_LEDGER where"),
+        (TOLD[:2], SECRETS, "Say what the platform runs with --image"),
+        (TOLD[:4], SECRETS, "Say what the platform runs with --function-image"),
+    ],
+)
+def test_what_must_be_told_is_asked_for(
+    dsfn: Dsfn, arguments: tuple[str, ...], variables: dict[str, str], sentence: str
+) -> None:
+    run = dsfn.given(**variables)("platform", "install", "-o", "yaml", *arguments)
+    assert (run.code, run.out) == (2, "")
+    assert sentence in run.err and run.err.count("\n") == 1
 
 
 def test_manifests_are_yaml_or_json(dsfn: Dsfn) -> None:

@@ -2,38 +2,92 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from knative_schemas import check_against_schema
 
+from dsfn.knative.control.settings import read_settings
 from dsfn.knative.manifests.accounts import CONTROL_RULES
-from dsfn.knative.manifests.control import ControlSettings, control_objects
+from dsfn.knative.manifests.agent import agents_namespace_of
+from dsfn.knative.manifests.control import control_objects
 from dsfn.knative.manifests.features import enabling, missing_features
-from dsfn.knative.manifests.platform import KINDS, platform_objects
+from dsfn.knative.manifests.platform import AGENT_KINDS, KINDS, platform_objects
+from dsfn.knative.manifests.secrets import read_secret
+from dsfn.knative.manifests.settings import PlatformSettings
 
-OBJECTS: Any = platform_objects("models")
+TOLD = {
+    "DSFN_API_KEY": "dsfn_local_k",
+    "DSFN_LEDGER": "postgresql://a:b@c/d",
+    "DSFN_LEDGER_KEY": "PEM",
+    "AWS_SECRET_ACCESS_KEY": "s",
+}
+SETTINGS = PlatformSettings(
+    "models", "s3://models/p", "registry.example/control:1", "registry.example/function:1", TOLD
+)
+OBJECTS: Any = platform_objects(SETTINGS)
 
 
 def of_kind(kind: str) -> list[Any]:
     return [each for each in OBJECTS if each["kind"] == kind]
 
 
-def test_everything_is_in_the_namespace_which_comes_first_and_is_known_as_ours() -> None:
-    first, *others = OBJECTS
+def test_everything_is_in_the_namespaces_which_come_first_and_is_known_as_ours() -> None:
+    first, second, *others = OBJECTS
     assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "models")
-    assert {each["metadata"]["namespace"] for each in others} == {"models"}
+    assert second == agents_namespace_of("models")
+    places = {each["metadata"].get("namespace") for each in others}
+    assert places == {"models", "models-agents", None}
+    assert {e["kind"] for e in others if "namespace" not in e["metadata"]} == {"PersistentVolume"}
     for each in OBJECTS:
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "dsfn"
 
 
-def test_each_kind_is_one_that_uninstall_looks_for() -> None:
-    kinds = {(each["apiVersion"], each["kind"]) for each in OBJECTS[1:]}
-    assert kinds == set(KINDS)
+@pytest.mark.parametrize(
+    ("namespace", "known"), [("models", KINDS), ("models-agents", AGENT_KINDS)]
+)
+def test_each_kind_is_one_that_uninstall_looks_for(
+    namespace: str, known: tuple[tuple[str, str], ...]
+) -> None:
+    within = (each for each in OBJECTS if each["metadata"].get("namespace") == namespace)
+    assert {(each["apiVersion"], each["kind"]) for each in within} == set(known)
+
+
+def test_functions_and_agents_get_no_secret_of_the_books() -> None:
+    secrets = {each["metadata"]["name"]: read_secret(each) for each in of_kind("Secret")}
+    assert secrets.pop("dsfn-control") == TOLD
+    shared = {"DSFN_API_KEY": "dsfn_local_k", "AWS_SECRET_ACCESS_KEY": "s"}
+    assert secrets == {"dsfn-function": shared, "dsfn-agent": shared}
+
+
+def test_pods_are_started_anew_when_what_they_are_told_in_secret_changes() -> None:
+    others: Any = platform_objects(replace(SETTINGS, secrets={**TOLD, "AWS_REGION": "eu"}))
+    for kind in ("Deployment", "DaemonSet"):
+        (before,), (after,) = of_kind(kind), [e for e in others if e["kind"] == kind]
+        assert before["spec"]["template"] != after["spec"]["template"]
+
+
+def test_the_replicas_of_the_control_service_reach_each_other() -> None:
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind("NetworkPolicy")}
+    assert "'app.kubernetes.io/component': 'control'" in str(policies["dsfn-control"]["ingress"])
+
+
+def test_the_control_service_is_told_all_that_it_needs() -> None:
+    (deployment,) = of_kind("Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    told = {each["name"]: each.get("value", "10.0.0.1") for each in container["env"]}
+    settings = read_settings({**told, **TOLD})
+    services = settings.cluster.services
+    assert (services.image, services.secret) == (SETTINGS.function_image, "dsfn-function")
+    assert services.control_url == "http://dsfn-control.models.svc.cluster.local"
+    assert (services.blobs, services.agent) == ("s3://models/p/blobs/control", True)
+    assert settings.url == "http://10.0.0.1:8700"
+    assert settings.node.auth.required
 
 
 def test_the_namespace_takes_restricted_pods_only() -> None:
-    (namespace,) = of_kind("Namespace")
+    namespace, _ = of_kind("Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -71,8 +125,7 @@ def test_a_flag_that_nobody_has_set_is_as_knative_has_it() -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "PodDisruptionBudget"])
 def test_the_control_service_survives_a_node_and_selects_its_own_pods(kind: str) -> None:
-    settings = ControlSettings("models", "registry.example/dsfn/control:1", "s3://m", "control")
-    found: Any = {each["kind"]: each for each in control_objects(settings)}
+    found: Any = {each["kind"]: each for each in control_objects(SETTINGS)}
     spec = found[kind]["spec"]
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     selector = spec["selector"].get("matchLabels", spec["selector"])

@@ -231,6 +231,23 @@ def test_what_nothing_refers_to_leaves_the_bucket_and_what_is_unused_the_folder(
     assert place.blobs.get(outer)[0] == outer_body
 
 
+def test_what_another_blob_refers_to_stays_when_the_folder_is_lost(
+    place: Place, tmp_path: Path
+) -> None:
+    needed = digest_of(place.blobs.put(b"needed"))
+    outer_body = json.dumps({"$ref": f"blob:sha256:{needed}"}).encode()
+    outer = digest_of(place.blobs.put(outer_body, "application/json"))
+    for digest in (needed, outer):
+        place.age(digest, 25)
+    place.lose()
+    connect(tmp_path / "node.db", "").close()
+    refs = [f"blob:sha256:{outer}"]
+    assert Sweeper(place.blobs, tmp_path / "node.db", [lambda _: refs]).sweep() == 0
+    refs.clear()
+    assert Sweeper(place.blobs, tmp_path / "node.db", [lambda _: refs]).sweep() >= 1
+    assert not place.blobs.exists(outer)
+
+
 def test_what_a_call_has_just_asked_for_is_not_taken_away(place: Place, tmp_path: Path) -> None:
     digest = digest_of(place.blobs.put(DATA))
     place.age(digest, 25)

@@ -1,0 +1,92 @@
+"""What a platform knows of what it must be told: by whoever installs it, now or before.
+
+What was told before is in the cluster: in the control service's Deployment and its Secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dsfn.billing.signing import new_pem
+from dsfn.functions.errors import UsageError
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.manifests.accounts import CONTROL_NAME
+from dsfn.knative.manifests.control import image_of, variables_of
+from dsfn.knative.manifests.secrets import API_KEY, LEDGER, LEDGER_KEY, read_secret
+from dsfn.knative.manifests.settings import PlatformSettings
+from dsfn.knative.manifests.words import Manifest
+from dsfn.runtime.access.access import new_local_key
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What somebody says now, "" for what stays as it was. The fields are those of
+    `PlatformSettings`."""
+
+    store: str = ""
+    image: str = ""
+    function_image: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def settings(self, namespace: str, agents: bool = True) -> PlatformSettings:
+        """Those of a platform that knows no more. Keys that nobody has told are made up."""
+        made_up = {API_KEY: new_local_key(), LEDGER_KEY: new_pem().decode()}
+        return PlatformSettings(
+            namespace,
+            self.store,
+            self.image,
+            self.function_image,
+            {**made_up, **self.secrets},
+            agents,
+        )
+
+
+def platform_settings(
+    objects: Objects, namespace: str, told: Told, agents: bool
+) -> PlatformSettings:
+    """Those of a platform in a cluster. Raises `ClusterError`."""
+    before = _before(objects, namespace)
+    now = Told(
+        told.store or before.store,
+        told.image or before.image,
+        told.function_image or before.function_image,
+        {**before.secrets, **told.secrets},
+    )
+    return now.settings(namespace, agents)
+
+
+def require_complete(settings: PlatformSettings) -> None:
+    """Raises `UsageError` for settings that lack something."""
+    if not settings.store.startswith("s3://"):
+        raise UsageError(
+            "The platform keeps revisions, snapshots and blobs in a bucket: say which with --store"
+            " s3://BUCKET/PREFIX, and in AWS_... how it is reached."
+        )
+    if LEDGER not in settings.secrets:
+        raise UsageError(
+            f"The platform keeps its books in PostgreSQL: say in {LEDGER} where,"
+            " postgresql://USER:PASSWORD@HOST/DATABASE."
+        )
+    for option, image in (("image", settings.image), ("function-image", settings.function_image)):
+        if not image:
+            raise UsageError(
+                f"Say what the platform runs with --{option}: `make images` builds it."
+            )
+
+
+def _before(objects: Objects, namespace: str) -> Told:
+    deployment = objects.read(_named("apps/v1", "Deployment", namespace))
+    secret = objects.read(_named("v1", "Secret", namespace))
+    variables = {} if deployment is None else variables_of(deployment)
+    return Told(
+        variables.get("DSFN_STORE", ""),
+        "" if deployment is None else image_of(deployment),
+        variables.get("DSFN_FUNCTION_IMAGE", ""),
+        {} if secret is None else read_secret(secret),
+    )
+
+
+def _named(api_version: str, kind: str, namespace: str) -> Manifest:
+    metadata = {"name": CONTROL_NAME, "namespace": namespace}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}

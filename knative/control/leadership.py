@@ -1,0 +1,107 @@
+"""Which replica leads: whoever holds the Lease, for as long as it renews it.
+
+A leader that cannot renew ends itself before another may take the Lease. Should it be too slow even
+for that, the journal keeps it from writing anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from dsfn.functions.errors import ClusterRefused, DsfnError
+from dsfn.knative.control.lease import LEASE_S, Held, Lease
+
+RENEW_EVERY_S = 5.0
+# A leader ends so long after it began to renew for the last time: sooner than the Lease.
+GIVE_UP_S = LEASE_S - 3.0
+_LOOK_EVERY_S = 0.5
+_WATCH_EVERY_S = 0.5
+_LOG = logging.getLogger("dsfn.control")
+
+End = Callable[[str], None]
+"""Ends this process at once, and says why."""
+
+
+@dataclass(eq=False)
+class Leadership:
+    """A replica's part in it, in threads of its own.
+
+    `name`: the replica's, the same when its container is started again: what it held is its own
+    then. `url`: at which the other calls it. `may_lead`: whether it could lead now; raises why not.
+    """
+
+    lease: Lease
+    name: str
+    url: str
+    may_lead: Callable[[], None]
+    end: End
+    # Where the leader is called, None while there is none.
+    leader_url: str | None = None
+    _leads: bool = False
+    _renewed_at_s: float = 0.0
+    _seen: Held | None = None
+    _seen_at_s: float = 0.0
+    _closed: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self, won: Callable[[], None]) -> None:
+        """Begins. `won` is called once, in a thread, when this replica leads."""
+        works = (lambda: self._run(won), self._watch)
+        self._threads = [threading.Thread(target=each, name="lease", daemon=True) for each in works]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Takes no more part, and leaves the Lease to the other."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join()
+        if self._leads:
+            with suppress(DsfnError):
+                held = self.lease.read()
+                if held is not None and held.holder == self.name:
+                    self.lease.release(held)
+
+    def _run(self, won: Callable[[], None]) -> None:
+        while not self._closed.is_set():
+            pause_s = _LOOK_EVERY_S
+            led = self._leads
+            try:
+                self._turn()
+            except ClusterRefused:
+                pass  # The other was faster.
+            except DsfnError as error:
+                _LOG.warning("%s", error.message)
+            else:
+                pause_s = RENEW_EVERY_S if self._leads else _LOOK_EVERY_S
+            if self._leads and not led:
+                won()
+            self._closed.wait(pause_s)
+
+    def _turn(self) -> None:
+        began_s = time.monotonic()
+        held = self.lease.read()
+        if held != self._seen:
+            self._seen, self._seen_at_s = held, began_s
+        is_own = held is not None and held.holder == self.name
+        if self._leads and not is_own:
+            self.end("Another replica leads.")
+        if held is not None and held.holder and not is_own:
+            if began_s - self._seen_at_s < LEASE_S:
+                self.leader_url = held.url
+                return
+            self.leader_url = None
+        if not self._leads:
+            self.may_lead()
+        self.lease.hold(held, self.name, self.url)
+        self._renewed_at_s, self._leads, self.leader_url = began_s, True, self.url
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_WATCH_EVERY_S):
+            if self._leads and time.monotonic() - self._renewed_at_s > GIVE_UP_S:
+                self.end("The Lease could not be renewed.")

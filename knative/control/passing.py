@@ -1,0 +1,142 @@
+"""What a replica that does not lead does with requests: it passes them on to the leader.
+
+By connections: what a client sends goes on as it comes, and so does what the leader answers. Its
+own health is all that it answers itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse, Response
+
+from dsfn.functions.errors import Unavailable
+from dsfn.runtime.gateway.serving import BACKLOG
+from dsfn.runtime.problems import problem_response
+
+MAX_CONNECTIONS = 4096
+HEAD_TIMEOUT_S = 15.0
+CONNECT_S = 3.0
+_RETRY_AFTER_S = 2.0
+# A client that still sends would lose the answer if its connection were closed at once.
+_LINGER_S = 2.0
+_READ_BYTES = 64 << 10
+_OWN = (b"GET /health/liveness ", b"GET /health/readiness ")
+_NO_LEADER = "The control service has no leader now."
+
+
+@dataclass(eq=False)
+class Passing:
+    """Serves at a listener until it is closed, which leaves the listener open. `leader`: the URL of
+    the leader, None while there is none."""
+
+    leader: Callable[[], str | None]
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begins."""
+        self._server = await asyncio.start_server(
+            self._serve, sock=listener.dup(), backlog=BACKLOG, limit=_READ_BYTES
+        )
+
+    async def close(self, patience_s: float) -> None:
+        """Takes no more connections, and cuts off those that have not ended by then."""
+        assert self._server is not None
+        self._server.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=patience_s)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            # Whoever goes away, goes away.
+            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+                await self._handle(reader, writer)
+        finally:
+            writer.close()
+            self._connections.discard(task)
+
+    async def _handle(self, reader: StreamReader, writer: StreamWriter) -> None:
+        if len(self._connections) > MAX_CONNECTIONS:
+            await _answer(reader, writer, _refusal("Too many connections are open."))
+            return
+        async with asyncio.timeout(HEAD_TIMEOUT_S):
+            line = await reader.readuntil(b"\r\n")
+        if line.startswith(_OWN):
+            await _answer(reader, writer, PlainTextResponse("ok"))
+            return
+        try:
+            there, back = await self._connect()
+        except (OSError, TimeoutError):
+            await _answer(reader, writer, _refusal(_NO_LEADER))
+            return
+        try:
+            back.write(line)
+            await _both_ways((reader, back), (there, writer))
+        finally:
+            back.close()
+
+    async def _connect(self) -> tuple[StreamReader, StreamWriter]:
+        """A connection to the leader. Raises `OSError`."""
+        url = urlsplit(self.leader() or "")
+        if url.hostname is None:
+            raise ConnectionRefusedError
+        async with asyncio.timeout(CONNECT_S):
+            return await asyncio.open_connection(url.hostname, url.port, limit=_READ_BYTES)
+
+
+async def _both_ways(
+    request: tuple[StreamReader, StreamWriter], answer: tuple[StreamReader, StreamWriter]
+) -> None:
+    """Passes on what comes until the leader has no more to say, or the client has gone away."""
+    sending = asyncio.create_task(_send(*request))
+    try:
+        await _pass_on(*answer)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+async def _send(reader: StreamReader, writer: StreamWriter) -> None:
+    try:
+        await _pass_on(reader, writer)
+    except OSError:
+        writer.close()  # which the leader takes for the client's going away
+
+
+async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
+    while data := await reader.read(_READ_BYTES):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+
+
+def _refusal(why: str) -> Response:
+    return problem_response(Unavailable(why, retry_after_s=_RETRY_AFTER_S))
+
+
+async def _answer(reader: StreamReader, writer: StreamWriter, response: Response) -> None:
+    """Answers, and hears the client out for a moment."""
+    status = HTTPStatus(response.status_code)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), b"connection: close"]
+    lines += [b"%s: %s" % each for each in response.raw_headers]
+    writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body))
+    await writer.drain()
+    writer.write_eof()
+    async with asyncio.timeout(_LINGER_S):
+        while await reader.read(_READ_BYTES):
+            pass

@@ -1,0 +1,119 @@
+"""The control service from its start to its end: it stands by, and then it leads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import uvloop
+
+from dsfn.billing.postgres import Address, connect
+from dsfn.billing.signing import FILE_NAME as KEY_FILE
+from dsfn.knative.cluster.connection import open_cluster
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.control.journal import JournaledState, restore
+from dsfn.knative.control.journal_tables import JournalTables
+from dsfn.knative.control.leadership import Leadership
+from dsfn.knative.control.lease import Lease
+from dsfn.knative.control.passing import Passing
+from dsfn.knative.control.services import on_a_cluster
+from dsfn.knative.control.settings import BLOBS_FOLDER, ControlSettings
+from dsfn.knative.pod.store import open_published
+from dsfn.runtime.config import Settings
+from dsfn.runtime.ledgers import require_psycopg
+from dsfn.runtime.node import listen, run_node
+
+_LOG = logging.getLogger("dsfn.control")
+
+
+def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
+    """The program: until SIGTERM, or until it may lead no longer. `client` calls functions.
+
+    Raises `UsageError`, `StoreUnavailable`, `StorageFull`.
+    """
+    require_psycopg()
+    database = Address(settings.node.ledger)
+    leadership = Leadership(
+        Lease.open(settings.namespace),
+        settings.name,
+        settings.url,
+        may_lead=lambda: connect(database).close(),
+        end=_end,
+    )
+    listener = listen(settings.node)
+    try:
+        if uvloop.run(_stand_by(settings.node, listener, leadership)):
+            _LOG.warning("%s leads.", settings.name)
+            _lead(settings, listener, client)
+    finally:
+        leadership.close()
+        listener.close()
+
+
+async def _stand_by(node: Settings, listener: socket.socket, leadership: Leadership) -> bool:
+    """Passes requests on until this replica leads, or is told to stop; whether it leads."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    is_stopped = False
+
+    def stop() -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        over.set()
+
+    def won() -> None:
+        loop.call_soon_threadsafe(over.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    passing = Passing(lambda: leadership.leader_url)
+    await passing.start(listener)
+    leadership.start(won)
+    await over.wait()
+    # The leader before this one is gone, and what was on its way there.
+    await passing.close(node.limits.shutdown_timeout_s if is_stopped else 0.0)
+    return not is_stopped
+
+
+def _lead(
+    settings: ControlSettings,
+    listener: socket.socket,
+    client: httpx.AsyncClient,
+) -> None:
+    """Is the node, with the state that the leaders before have left."""
+    # Until the node hears signals itself: process 1 of a container would not be ended by one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+    def open_state(path: Path) -> JournaledState:
+        tables = JournalTables.take_over(Address(settings.node.ledger))
+        return restore(path, tables, _end)
+
+    _prepare(settings)
+    objects, store = Objects(open_cluster()), open_published(settings.store)
+    place = on_a_cluster(settings.cluster, objects, store, client)
+    run_node(settings.node, lambda _: None, place, open_state, listener)
+
+
+def _prepare(settings: ControlSettings) -> None:
+    """Has the data directory say what is the same for all leaders. What else is there is a copy of
+    what the bucket has: blobs that another leader has removed meanwhile must not come back."""
+    directory = settings.node.data_dir
+    blobs, key = directory / "blobs", directory / KEY_FILE
+    shutil.rmtree(blobs, ignore_errors=True)
+    blobs.mkdir(parents=True)
+    (blobs / "node").write_text(BLOBS_FOLDER, encoding="utf-8")
+    key.touch(mode=0o600)
+    key.write_text(settings.signing_key, encoding="utf-8")
+
+
+def _end(reason: str) -> None:
+    """Ends this process where it is: another may lead already. The cluster starts it again."""
+    _LOG.error("This replica ends: %s", reason)
+    logging.shutdown()
+    os._exit(1)

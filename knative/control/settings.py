@@ -1,0 +1,88 @@
+"""What the control service is told by its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dsfn.functions.errors import UsageError
+from dsfn.knative.control.services import ClusterSettings
+from dsfn.knative.manifests.function import ServiceSettings
+from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
+from dsfn.runtime.config import (
+    DEFAULT_PORT,
+    AuthSettings,
+    BlobSettings,
+    Settings,
+    SnapshotSettings,
+    load_settings,
+)
+
+DEFAULT_DATA_DIR = "/dsfn"
+# In the bucket, beside what is published. Whoever leads has the same folder.
+BLOBS, BLOBS_FOLDER = "blobs", "control"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """`node`: as a node has them. `store`: where revisions are published to. `signing_key`: of the
+    ledger, in PEM. `name`: this replica's; `url`: where the other one calls it."""
+
+    node: Settings
+    cluster: ClusterSettings
+    store: SnapshotSettings
+    name: str
+    url: str
+    signing_key: str = field(repr=False)
+
+    @property
+    def namespace(self) -> str:
+        """The platform's."""
+        return self.cluster.services.namespace
+
+
+def read_settings(environ: Mapping[str, str]) -> ControlSettings:
+    """The settings. Raises `UsageError`."""
+    store, address = required(environ, "DSFN_STORE").rstrip("/"), required(environ, "POD_IP")
+    if not store.startswith("s3://"):
+        raise UsageError(f"DSFN_STORE is {store!r}, and not s3://BUCKET/PREFIX.")
+    node = _node(environ, store_settings(store, environ), address)
+    services = ServiceSettings(
+        namespace=required(environ, "DSFN_NAMESPACE"),
+        image=required(environ, "DSFN_FUNCTION_IMAGE"),
+        store=store,
+        control_url=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
+        tenant=node.tenant,
+        secret=environ.get("DSFN_FUNCTION_SECRET", ""),
+        blobs=f"{store}/{BLOBS}/{BLOBS_FOLDER}",
+        agent=environ.get("DSFN_AGENTS") == "true",
+    )
+    shown = f"[{address}]" if ":" in address else address
+    return ControlSettings(
+        node=node,
+        cluster=ClusterSettings(services, required(environ, API_KEY)),
+        store=node.snapshots,
+        name=required(environ, "POD_NAME"),
+        url=f"http://{shown}:{node.port}",
+        signing_key=required(environ, "DSFN_LEDGER_KEY"),
+    )
+
+
+def _node(environ: Mapping[str, str], store: SnapshotSettings, address: str) -> Settings:
+    """Those of a node: what the file says, but for what all replicas must have in common."""
+    file = environ.get("DSFN_CONFIG")
+    data_dir = Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR)
+    host = "::" if ":" in address else "0.0.0.0"
+    port = environ.get("PORT") or str(DEFAULT_PORT)
+    if not port.isdecimal():
+        raise UsageError(f"PORT is {port!r}, and not a port.")
+    node = load_settings(host, int(port), data_dir, Path(file) if file else None)
+    return replace(
+        node,
+        tenant=environ.get("DSFN_TENANT") or node.tenant,
+        snapshots=replace(store, max_disk_bytes=node.snapshots.max_disk_bytes),
+        blobs=BlobSettings(f"{store.store}/{BLOBS}", store.endpoint_url, store.region),
+        auth=AuthSettings(required=True),
+        ledger=required(environ, "DSFN_LEDGER"),
+    )

@@ -1,0 +1,64 @@
+"""The platform's Secrets, whose keys are environment variables."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+
+from dsfn.knative.manifests.accounts import CONTROL, CONTROL_NAME
+from dsfn.knative.manifests.agent import AGENT, AGENT_NAME
+from dsfn.knative.manifests.function import FUNCTION, FUNCTION_ACCOUNT
+from dsfn.knative.manifests.network import agents_namespace
+from dsfn.knative.manifests.settings import PlatformSettings
+from dsfn.knative.manifests.words import Manifest, labels
+
+API_KEY, LEDGER, LEDGER_KEY = "DSFN_API_KEY", "DSFN_LEDGER", "DSFN_LEDGER_KEY"
+# As boto3 has them.
+AWS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+)
+# All that can be told.
+VARIABLES = (API_KEY, LEDGER, LEDGER_KEY, *AWS)
+# Functions and agents ask the control service and read the store; the books are not theirs.
+_SHARED = (API_KEY, *AWS)
+
+
+def secret_objects(settings: PlatformSettings) -> tuple[Manifest, ...]:
+    """The control service's Secret, the functions' and the agents'."""
+    namespace, told = settings.namespace, settings.secrets
+    shared = {name: told[name] for name in _SHARED if name in told}
+    agents = agents_namespace(namespace)
+    return (
+        _secret(CONTROL_NAME, namespace, CONTROL, told),
+        _secret(FUNCTION_ACCOUNT, namespace, FUNCTION, shared),
+        *((_secret(AGENT_NAME, agents, AGENT, shared),) if settings.agents else ()),
+    )
+
+
+def read_secret(secret: Manifest) -> dict[str, str]:
+    """The variables of a Secret."""
+    data = secret.get("data") or {}
+    return {name: b64decode(value).decode() for name, value in data.items()}
+
+
+def digest_of(secrets: Mapping[str, str]) -> str:
+    """Another one when a variable is: pods that have it as an annotation are started anew then."""
+    return sha256(json.dumps(dict(secrets), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _secret(name: str, namespace: str, component: str, told: Mapping[str, str]) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels(component)},
+        "type": "Opaque",
+        "data": {key: b64encode(value.encode()).decode() for key, value in sorted(told.items())},
+    }
