@@ -26,6 +26,7 @@ def build_program(source: Path, target: Path) -> Path:
     # What an earlier build left there would be part of this one.
     rmtree(source / "build", ignore_errors=True)
     run([*_PIP, "--no-deps", "--no-build-isolation", f"--wheel-dir={target}", str(source)])
+    rmtree(source / "build", ignore_errors=True)
     (wheel,) = target.iterdir()
     return wheel
 
