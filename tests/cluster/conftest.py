@@ -18,7 +18,6 @@ import httpx
 import pytest
 from gates import gate
 from live_cluster import LiveCluster, make_functions_account
-
 from s3_server import CREDENTIALS, S3Server
 
 from dsfn.knative.cluster.connection import open_cluster
