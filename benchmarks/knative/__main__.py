@@ -8,11 +8,11 @@ code, until the new revision is ready; the bare server's is what `kubectl apply`
 
 It needs KUBECONFIG, `versitygw` on PATH (an S3 server), and these variables:
 
-    DSFN_FUNCTION_IMAGE    dsfn's image, as `make images` names it
-    DSFN_BENCH_GO_IMAGE    a bare server in Go, by default Knative's example
+    DSFN_FUNCTION_IMAGE      dsfn's image, as `make images` names it
+    DSFN_TEST_HELLO_IMAGE    a bare server in Go, by default Knative's example
     DSFN_BENCH_PYTHON_IMAGE  any image with python3, by default dsfn's
-    DSFN_BENCH_HOST        an address of this machine that pods reach
-    DSFN_BENCH_GATEWAY     Knative's ingress, such as "http://127.0.0.1:31080"
+    DSFN_TEST_HOST           an address of this machine that pods reach
+    DSFN_TEST_GATEWAY        Knative's ingress, such as "http://127.0.0.1:31080"
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def main() -> None:
     function = os.environ["DSFN_FUNCTION_IMAGE"]
     images = Images(
         function,
-        os.environ.get("DSFN_BENCH_GO_IMAGE", GO),
+        os.environ.get("DSFN_TEST_HELLO_IMAGE", GO),
         os.environ.get("DSFN_BENCH_PYTHON_IMAGE", function),
     )
-    host, gateway = os.environ["DSFN_BENCH_HOST"], os.environ["DSFN_BENCH_GATEWAY"]
+    host, gateway = os.environ["DSFN_TEST_HOST"], os.environ["DSFN_TEST_GATEWAY"]
     with place(images, host, gateway) as here:
         deployments = _deployments(here)
         calls = _cold_calls(here, rounds)

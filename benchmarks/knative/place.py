@@ -26,6 +26,7 @@ from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.accounts import accounts
 from dsfn.knative.manifests.function import SERVING
 from dsfn.knative.manifests.platform import namespace_of
+from dsfn.knative.manifests.security import restricted
 
 BARE = Path(__file__).parent / "bare.py"
 READY_S = 120.0
@@ -82,16 +83,19 @@ class Place:
 
     def go(self) -> Any:
         """The container of a bare server in Go."""
-        return {"image": self.images.go, "ports": [{"containerPort": 8080}]}
+        return self._bare(self.images.go)
 
     def python(self, edition: int = 0) -> Any:
         """That of a bare server in Python; another `edition` is another revision."""
         return {
-            "image": self.images.python,
+            **self._bare(self.images.python),
             "command": ["python3", "-c", BARE.read_text(encoding="utf-8")],
             "env": [{"name": "EDITION", "value": str(edition)}],
-            "ports": [{"containerPort": 8080}],
         }
+
+    def _bare(self, image: str) -> Any:
+        ports = [{"containerPort": 8080}]
+        return {"image": image, "ports": ports, "securityContext": restricted()}
 
 
 @contextmanager
