@@ -58,7 +58,10 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Starts its container, with the disk of its pod, and waits until it is ready."""
+        """Starts its container, with the disk of its pod, and waits until it is ready; one that
+        runs is left alone."""
+        if self.process is not None and self.process.poll() is None:
+            return
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, PROGRAM],

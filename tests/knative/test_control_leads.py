@@ -19,6 +19,7 @@ from deadlines import eventually
 from live_control import LEASE, LiveControl, Replica, live_control
 from live_node import DeployFailed
 from live_pod import s3_store
+from postgres_server import PostgresServer
 from s3_server import S3Server
 
 from dsfn.knative.control.leadership import GIVE_UP_S
@@ -26,29 +27,40 @@ from dsfn.knative.control.lease import LEASE_S
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 TEXT = {"content-type": "text/plain"}
-CALLERS, CALLS = 4, 15
+CALLERS, CALLS, DEPLOYMENTS = 4, 10, 4
 # A leader's Lease runs out, another starts.
 ANSWERED_WITHIN_S = 120.0
 
 
-@pytest.fixture
-def control(
-    s3: S3Server, database: str, tmp_path: Path, require: Callable[[str, str], None]
+@pytest.fixture(scope="module")
+def platform(
+    s3: S3Server,
+    any_postgres: PostgresServer,
+    tmp_path_factory: pytest.TempPathFactory,
+    require: Callable[[str, str], None],
 ) -> Iterator[LiveControl]:
+    """A platform with functions."""
     require("kubernetes", "pip install 'dsfn[knative]'")
-    with live_control(tmp_path / "platform", s3_store(s3), database) as control:
-        yield control
+    place, database = tmp_path_factory.mktemp("platform"), any_postgres.make_database()
+    with live_control(place / "control", s3_store(s3), database) as platform:
+        for each in platform.replicas:
+            each.start()
+        platform.leader()
+        with platform.client() as http:
+            platform.deploy(http, BOTH)
+        yield platform
+    any_postgres.drop_database(database)
 
 
 @pytest.fixture
-def both(control: LiveControl) -> LiveControl:
-    """Both replicas are there, one leads, and functions are deployed."""
-    for each in control.replicas:
+def both(platform: LiveControl) -> LiveControl:
+    """That, both replicas as they should be, whatever a test before has done to them."""
+    for each in platform.replicas:
+        each.to_api.open()
+        each.to_postgres.open()
         each.start()
-    control.leader()
-    with control.client() as http:
-        control.deploy(http, BOTH)
-    return control
+    platform.leader()
+    return platform
 
 
 def changed(place: Path, number: int) -> Path:
@@ -81,35 +93,34 @@ def has_ended(replica: Replica) -> bool:
     return replica.process.poll() == 1
 
 
-def test_whoever_is_asked_the_leader_answers(control: LiveControl) -> None:
-    for each in control.replicas:
-        each.start()
-    leader = control.leader()
-    follower = control.other(leader)
-    with control.client(follower.url) as http:
-        deployed = control.deploy(http, BOTH)
+def test_whoever_is_asked_the_leader_answers(both: LiveControl) -> None:
+    leader, before = both.leader(), len(both.rows("measure"))
+    with both.client(both.other(leader).url) as http:
+        deployed = both.deploy(http, BOTH)
         assert deployed["shout"]["url"] == "http://shout.functions.example.com"
         answer = http.post("/functions/measure", json={"text": "four"})
         assert (answer.status_code, answer.json()) == (200, 4)
         assert http.post("/functions/count-up", json={"to": 3}).text.count("data:") == 4
         assert http.get("/functions", headers={"authorization": "Bearer x"}).status_code == 401
-    with control.client(leader.url) as http:
+    with both.client(leader.url) as http:
         assert http.get("/functions/measure").json()["name"] == "measure"
-    assert len(control.rows("measure")) == 1
+    assert len(both.rows("measure")) == before + 1
 
 
 def test_without_a_leader_a_replica_is_ready_and_says_when_to_come_again(
-    control: LiveControl,
+    s3: S3Server, database: str, tmp_path: Path, require: Callable[[str, str], None]
 ) -> None:
-    first, _ = control.replicas
-    first.to_postgres.shut()
-    first.start()
-    with control.client(first.url) as http:
-        answer = http.post("/functions/measure", content=b"x" * (1 << 20))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert answer.json()["detail"] == "The control service has no leader now."
-    first.to_postgres.open()
-    assert control.leader() is first
+    require("kubernetes", "pip install 'dsfn[knative]'")
+    with live_control(tmp_path / "control", s3_store(s3), database) as control:
+        first, _ = control.replicas
+        first.to_postgres.shut()
+        first.start()
+        with control.client(first.url) as http:
+            answer = http.post("/functions/measure", content=b"x" * (1 << 20))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert answer.json()["detail"] == "The control service has no leader now."
+        first.to_postgres.open()
+        assert control.leader() is first
 
 
 def test_a_leader_that_is_killed_in_the_middle_loses_nothing_and_does_nothing_twice(
@@ -137,17 +148,21 @@ def test_a_leader_that_is_killed_in_the_middle_loses_nothing_and_does_nothing_tw
 
     def deploy() -> list[int]:
         with both.client() as http:
-            return [deploy_until_it_is(both, http, tmp_path, number) for number in range(6)]
+            return [
+                deploy_until_it_is(both, http, tmp_path, number) for number in range(DEPLOYMENTS)
+            ]
 
     with ThreadPoolExecutor(CALLERS + 1) as threads:
         deployments = threads.submit(deploy)
         told = list(threads.map(call, range(CALLERS * CALLS)))
-        assert deployments.result() == list(range(6))
+        assert deployments.result() == list(range(DEPLOYMENTS))
     second = both.leader()
     assert second is both.other(first)
 
     with both.client() as http:
-        assert http.post("/functions/shout", content="on", headers=TEXT).text == "ON5"
+        assert (
+            http.post("/functions/shout", content="on", headers=TEXT).text == f"ON{DEPLOYMENTS - 1}"
+        )
         for number, before in enumerate(told):
             headers = {"idempotency-key": f"call-{number}"}
             again = http.post("/functions/measure", json={"text": "x" * number}, headers=headers)
@@ -156,8 +171,8 @@ def test_a_leader_that_is_killed_in_the_middle_loses_nothing_and_does_nothing_tw
         runs = http.get("/runs", params={"limit": 1000}).json()["runs"]
     assert len(runs) == len(told)
     assert "not what was posted" not in second.log
-    succeeded = [row for row in both.rows("measure") if row["status"] == "succeeded"]
-    billed = [row["idempotency_key"] for row in succeeded]
+    rows = [row for row in both.rows("measure") if row["status"] == "succeeded"]
+    billed = [row["idempotency_key"] for row in rows if row["idempotency_key"]]
     assert len(billed) == len(set(billed)) == 2 * len(told)
 
 

@@ -1,0 +1,80 @@
+"""What the control service must be told, and what it makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from live_node import environment
+
+from dsfn.functions.errors import UsageError
+from dsfn.knative.control.settings import read_settings
+
+TOLD = {
+    "PORT": "8701",
+    "POD_NAME": "control-a",
+    "POD_IP": "10.0.0.1",
+    "DSFN_NAMESPACE": "models",
+    "DSFN_STORE": "s3://models/p",
+    "DSFN_FUNCTION_IMAGE": "registry.example/function:1",
+    "DSFN_CONTROL": "http://dsfn-control",
+    "DSFN_LEDGER": "postgresql://dsfn@db/dsfn",
+    "DSFN_LEDGER_KEY": "PEM",
+    "DSFN_API_KEY": "dsfn_local_k",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in TOLD if name != "PORT"])
+def test_what_is_missing_is_named(name: str) -> None:
+    told = {key: value for key, value in TOLD.items() if key != name}
+    with pytest.raises(UsageError, match=f"{name} is not set"):
+        read_settings(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORT", "http", "PORT is 'http', and not a port"),
+        ("DSFN_STORE", "file:///a", "and not s3://BUCKET/PREFIX"),
+        ("DSFN_CONTROL", "dsfn-control", "and not an http"),
+        ("DSFN_API_KEY", "secret", "must begin with dsfn_local_"),
+    ],
+)
+def test_what_makes_no_sense_is_told(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        read_settings({**TOLD, name: value})
+
+
+def test_a_replica_that_is_told_too_little_ends_with_one_sentence() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "dsfn.knative.control"],
+        env=environment({"PYTHONPATH": ":".join(sys.path)}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "DSFN_STORE is not set; docs/knative.md says what is needed.\n"
+
+
+def test_rates_and_limits_are_those_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        'tenant = "team"\n[limits]\nqueue_timeout_s = 7\n[auth]\nrequired = false\n'
+        '[billing]\ncurrency = "EUR"\nledger = "postgresql://elsewhere/a"\n',
+        encoding="utf-8",
+    )
+    settings = read_settings({**TOLD, "DSFN_CONFIG": str(file)})
+    assert settings.node.limits.queue_timeout_s == 7
+    assert settings.node.billing == {"currency": "EUR"}
+    assert settings.cluster.services.tenant == "team"
+    # What all replicas, pods and the command line rely on is not the file's to say.
+    assert settings.node.auth.required
+    assert settings.node.ledger == TOLD["DSFN_LEDGER"]
+
+
+def test_an_address_of_ipv6_is_one_in_a_url() -> None:
+    settings = read_settings({**TOLD, "POD_IP": "fd00::1"})
+    assert (settings.url, settings.node.host) == ("http://[fd00::1]:8701", "::")
