@@ -23,6 +23,8 @@ from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.budgets.alerts import Alerts
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.calling import Around, MakePlace, Place, on_this_node
+from dsfn.runtime.canaries.canaries import Canaries
+from dsfn.runtime.canaries.store import CanaryStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -139,9 +141,11 @@ def assemble(
             in_force,
             metrics,
             timelines,
+            logs,
         )
     )
     serving = place.serving
+    canaries = Canaries(CanaryStore(connection), registry, ledger, serving.reconcile, clock)
     invoker = Invoker(registry, place.caller, place.usage, budgets, answers)
     runs = Engine(
         Surroundings(
@@ -183,7 +187,9 @@ def assemble(
             tiers,
             soundness,
             place,
+            canaries,
         ),
+        canaries=canaries,
         gpus=gpus,
         tiers=tiers,
         catalogue=Catalogue(tiers, registry),
@@ -194,7 +200,7 @@ def assemble(
         blobs=blobs,
         owners=owners,
         sweeper=Sweeper(blobs, data_dir / STATE_FILE, BLOB_OWNERS),
-        logs=logs,
+        logs=place.logs,
         queue=queue,
         subscriptions=subscriptions,
         router=router,
@@ -319,6 +325,7 @@ def _pipeline(
     tiers: SnapshotTiers,
     soundness: Soundness,
     place: Place,
+    canaries: Canaries,
 ) -> Pipeline:
     return Pipeline(
         settings.data_dir / "bundles",
@@ -330,6 +337,7 @@ def _pipeline(
         soundness,
         clock,
         Linker(registry, workflows),
+        canaries,
         place.serving.bring_up,
         place.has_gpus,
         settings.limits.discover_timeout_s,

@@ -13,6 +13,7 @@ from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Caller
+from dsfn.runtime.logs import Logs, LogStore
 from dsfn.runtime.metering import Meter, UsageSink
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.replicas.caller import PoolCaller
@@ -39,19 +40,21 @@ class Around:
     in_force: Callable[[], RateCard]
     metrics: Metrics
     timelines: Timelines
+    logs: LogStore
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place where functions run. `usage`: where the rows of its calls go, `post` those of the
     calls of runs, which are written later. `key`: with which it may ask the node for everything.
-    `has_gpus`: of its own, beside the node's."""
+    `logs`: of what functions print there. `has_gpus`: of its own, beside the node's."""
 
     serving: Serving
     caller: Caller
     usage: UsageSink
     post: Post
     key: str
+    logs: Logs
     has_gpus: bool = False
 
 
@@ -73,4 +76,4 @@ def on_this_node(around: Around) -> Place:
         clock,
         settings.limits,
     )
-    return Place(pools, caller, around.meter, around.meter.post_kept, new_local_key())
+    return Place(pools, caller, around.meter, around.meter.post_kept, new_local_key(), around.logs)

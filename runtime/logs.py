@@ -50,6 +50,23 @@ class Log(Protocol):
         """Nothing is written for now."""
 
 
+class Logs(Protocol):
+    """The reading end of all functions' logs."""
+
+    def read(self, function: str, since_us: int = 0) -> Iterator[bytes]:
+        """The log's lines since an instant, oldest first, in chunks of whole lines.
+
+        Reads files or asks others: not for the event loop.
+        """
+
+    def follow(self, function: str, since_us: int = 0) -> AsyncGenerator[bytes, None]:
+        """Like `read`, and then whatever is printed, until the caller closes it or
+        `stop_following`."""
+
+    def stop_following(self) -> None:
+        """Ends whatever `follow` has given, now and later."""
+
+
 class LogStore:
     """The logs of all functions, a directory each under `root`, or what `open_log` opens in the
     place of that."""
@@ -101,19 +118,15 @@ class LogStore:
         return pump
 
     def read(self, function: str, since_us: int = 0) -> Iterator[bytes]:
-        """The log's lines since an instant, oldest first, in chunks of whole lines.
-
-        Reads files: not for the event loop.
-        """
+        """See `Logs`."""
         return read_log(self._directory(function), since_us)
 
     def follow(self, function: str, since_us: int = 0) -> AsyncGenerator[bytes, None]:
-        """Like `read`, and then whatever is printed, until the caller closes it or
-        `stop_following`."""
+        """See `Logs`."""
         return follow_log(self._directory(function), since_us, lambda: self._is_followed)
 
     def stop_following(self) -> None:
-        """Ends whatever `follow` has given, now and later."""
+        """See `Logs`."""
         self._is_followed = False
 
     def _directory(self, function: str) -> Path:

@@ -101,6 +101,7 @@ async def _node(
         services.notary.start()
         services.schedules.start()
         services.dispatcher.start()
+        services.canaries.start()
         services.sweeper.start()
         services.outbox.start()
         try:
@@ -108,6 +109,7 @@ async def _node(
         finally:
             services.life.accepts_calls = False
             await services.outbox.close()
+            await services.canaries.close()
             await services.sweeper.close()
             await services.schedules.close()
             await services.dispatcher.close()

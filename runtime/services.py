@@ -14,6 +14,7 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
 from dsfn.runtime.budgets import Budgets
+from dsfn.runtime.canaries.canaries import Canaries
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.closing import Closer
 from dsfn.runtime.config import Settings
@@ -28,7 +29,7 @@ from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.invoke import Invoker
-from dsfn.runtime.logs import LogStore
+from dsfn.runtime.logs import Logs
 from dsfn.runtime.metering import Meter
 from dsfn.runtime.notary.notary import Notary
 from dsfn.runtime.outbox.outbox import Outbox
@@ -65,6 +66,7 @@ class Services:
     access: Access
     registry: Registry
     pipeline: Pipeline
+    canaries: Canaries
     gpus: Gpus
     tiers: SnapshotTiers
     catalogue: Catalogue
@@ -75,7 +77,7 @@ class Services:
     blobs: BlobStore
     owners: BlobOwners
     sweeper: Sweeper
-    logs: LogStore
+    logs: Logs
     queue: Queue
     subscriptions: Subscriptions
     router: Router

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from dsfn.runtime.cli.place import node_url
+from dsfn.runtime.cli.place import chosen_target
 
 # What a list of the workflow takes, and how the steps of its items are called.
 KINDS = {
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, default=[HERE / "files"])
     parser.add_argument("--ask", action="append", help="what to search for")
     given = parser.parse_args()
-    for text in show(node_url(), given.folders, given.ask or QUESTIONS):
+    for text in show(chosen_target().url, given.folders, given.ask or QUESTIONS):
         sys.stdout.write(f"{text}\n")
 
 

@@ -1,13 +1,15 @@
-"""The commands of this room, which `dsfn` has beside those of the runtime."""
+"""What `dsfn` has of this room beside the commands of the runtime."""
 
 from __future__ import annotations
 
-from dsfn.knative.cli import platform
+from dsfn.knative.cli import platform, reaching
 from dsfn.runtime.cli.app import add_group
+from dsfn.runtime.cli.ways import add_way
 
 
 def add_commands() -> None:
-    """Adds them."""
+    """Adds them, and the way to the control service of a cluster."""
+    add_way(reaching.SCHEME, reaching.control_service)
     group = add_group("platform", "dsfn in a Kubernetes cluster with Knative.")
     group.command("install")(platform.install)
     group.command("upgrade")(platform.upgrade)

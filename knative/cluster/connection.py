@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,23 @@ class Cluster:
             raise UsageError(
                 f"Context '{self.context}' gives no credentials: {one_line(error)}."
             ) from error
+
+    def connect_to(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """A connection to a port of a pod. Raises `ClusterError`."""
+        from kubernetes.client import ApiClient, ApiException, CoreV1Api
+        from kubernetes.stream import portforward
+
+        # Of its own for each connection, since the library changes it while it connects.
+        core = CoreV1Api(ApiClient(self._api.configuration))
+        try:
+            tunnel = portforward(
+                core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
+            )
+        except ApiException as error:
+            raise self._unreachable(one_line(error.reason)) from error
+        # Under the library's wrapper is a plain socket.
+        connected: socket.socket = tunnel.socket(port)._socket
+        return connected
 
     def document(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """A JSON document. Raises `ClusterError`, `NotFound`."""

@@ -12,6 +12,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.control.caller import ServiceCaller
 from dsfn.knative.control.function_services import FunctionServices
+from dsfn.knative.control.pod_logs import PodLogs
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.control.serving import KnativeServing
 from dsfn.knative.manifests.function import ServiceSettings
@@ -92,7 +93,13 @@ def on_a_cluster(
         )
         serving = KnativeServing(around.registry, publisher, services)
         return Place(
-            serving, caller, PostedByPods(), posted_by_pods, settings.api_key, has_gpus=True
+            serving,
+            caller,
+            PostedByPods(),
+            posted_by_pods,
+            settings.api_key,
+            PodLogs(objects, services.namespace),
+            has_gpus=True,
         )
 
     return make_place

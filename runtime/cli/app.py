@@ -21,6 +21,7 @@ from dsfn.functions.errors import DeployError, DsfnError, HandlerRaised, UsageEr
 from dsfn.runtime.cli import (
     bill,
     budgets,
+    context,
     cost,
     deadletters,
     deploy,
@@ -43,6 +44,7 @@ from dsfn.runtime.cli import (
 from dsfn.runtime.cli.daemon import USAGE
 from dsfn.runtime.cli.output import OutputFailed, complain, item_words, result_stream, say
 from dsfn.runtime.cli.place import data_dir
+from dsfn.runtime.cli.targeting import targeted
 
 FAILURE = 1
 INTERRUPTED = 130
@@ -52,8 +54,8 @@ READER_GONE = 141
 app = typer.Typer(
     name="dsfn",
     help="Run AI functions that cost nothing while nobody calls them.",
-    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_URL the node, and"
-    " DSFN_API_KEY is the key to it.",
+    epilog="DSFN_DATA chooses the data directory of `up` and `down`, DSFN_TARGET a context,"
+    " DSFN_URL the node itself, and DSFN_API_KEY is the key to it.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -74,79 +76,85 @@ def add_group(name: str, words: str) -> typer.Typer:
 
 app.command("up")(node.up)
 app.command("down")(node.down)
-app.command("status")(node.status)
+app.command("status")(targeted(node.status))
 app.command("init")(init.init)
-app.command("deploy")(deploy.deploy)
-app.command("invoke")(invoke.invoke)
-app.command("list")(functions.list_functions)
-app.command("describe")(functions.describe)
-app.command("logs")(logs.logs)
-app.command("history")(functions.history)
-app.command("rollback")(functions.rollback)
-app.command("traffic")(functions.traffic)
-app.command("delete")(functions.delete)
-app.command("subscribe")(subscriptions.subscribe)
-app.command("unsubscribe")(subscriptions.unsubscribe)
+app.command("deploy")(targeted(deploy.deploy))
+app.command("invoke")(targeted(invoke.invoke))
+app.command("list")(targeted(functions.list_functions))
+app.command("describe")(targeted(functions.describe))
+app.command("logs")(targeted(logs.logs))
+app.command("history")(targeted(functions.history))
+app.command("rollback")(targeted(functions.rollback))
+app.command("traffic")(targeted(functions.traffic))
+app.command("delete")(targeted(functions.delete))
+app.command("subscribe")(targeted(subscriptions.subscribe))
+app.command("unsubscribe")(targeted(subscriptions.unsubscribe))
 workflows = add_group(
     "workflow", "Functions put together: what there is, how it looks, and to run it."
 )
-workflows.command("list")(workflow.list_workflows)
-workflows.command("show")(workflow.show)
-workflows.command("run")(workflow.run)
-workflows.command("plan")(workflow_plan.plan)
-workflows.command("history")(workflow.history)
-workflows.command("delete")(workflow.delete)
+workflows.command("list")(targeted(workflow.list_workflows))
+workflows.command("show")(targeted(workflow.show))
+workflows.command("run")(targeted(workflow.run))
+workflows.command("plan")(targeted(workflow_plan.plan))
+workflows.command("history")(targeted(workflow.history))
+workflows.command("delete")(targeted(workflow.delete))
 runs_of_workflows = add_group("runs", "Runs of workflows: what they are at and what came of them.")
-runs_of_workflows.command("list")(runs.list_runs)
-runs_of_workflows.command("show")(runs.show)
-runs_of_workflows.command("cost")(runs.cost)
-runs_of_workflows.command("cancel")(runs.cancel)
-runs_of_workflows.command("retry")(runs.retry)
-runs_of_workflows.command("logs")(runs.logs)
+runs_of_workflows.command("list")(targeted(runs.list_runs))
+runs_of_workflows.command("show")(targeted(runs.show))
+runs_of_workflows.command("cost")(targeted(runs.cost))
+runs_of_workflows.command("cancel")(targeted(runs.cancel))
+runs_of_workflows.command("retry")(targeted(runs.retry))
+runs_of_workflows.command("logs")(targeted(runs.logs))
 letters = add_group(
     "deadletters", "What was given up: events that nobody took, and runs that failed."
 )
-letters.command("list")(deadletters.list_letters)
-letters.command("show")(deadletters.show)
-letters.command("replay")(deadletters.replay)
+letters.command("list")(targeted(deadletters.list_letters))
+letters.command("show")(targeted(deadletters.show))
+letters.command("replay")(targeted(deadletters.replay))
 bills = add_group("bill", "What was used and what it costs.")
-bills.command("report")(bill.report)
-bills.command("close")(invoices.close)
-bills.command("list")(invoices.list_invoices)
-bills.command("show")(invoices.show)
-bills.command("verify")(invoices.verify)
-bills.command("credit")(invoices.credit)
-bills.command("correct")(invoices.correct)
+bills.command("report")(targeted(bill.report))
+bills.command("close")(targeted(invoices.close))
+bills.command("list")(targeted(invoices.list_invoices))
+bills.command("show")(targeted(invoices.show))
+bills.command("verify")(targeted(invoices.verify))
+bills.command("credit")(targeted(invoices.credit))
+bills.command("correct")(targeted(invoices.correct))
 costs = add_group("cost", "What would have cost less.")
-costs.command("advise")(cost.advise)
+costs.command("advise")(targeted(cost.advise))
 cards = add_group("rates", "What usage costs, and from when on.")
-cards.command("list")(rates.list_rates)
-cards.command("show")(rates.show)
-cards.command("set")(rates.set_rates)
+cards.command("list")(targeted(rates.list_rates))
+cards.command("show")(targeted(rates.show))
+cards.command("set")(targeted(rates.set_rates))
 cards.command("check")(rates.check)
 ledgers = add_group("ledger", "The books: everything that was used, and proof of it.")
 ledgers.command("verify")(ledger.verify)
 ledgers.command("migrate")(ledger.migrate)
 ledgers.command("rotate-key")(ledger.rotate_key)
 money = add_group("budgets", "How much may be used, and what happens when it has been.")
-money.command("set")(budgets.set_budget)
-money.command("list")(budgets.list_budgets)
-money.command("remove")(budgets.remove)
+money.command("set")(targeted(budgets.set_budget))
+money.command("list")(targeted(budgets.list_budgets))
+money.command("remove")(targeted(budgets.remove))
 api_keys = add_group("keys", "API keys: who may use the node, for what, and on whose account.")
-api_keys.command("create")(keys.create)
-api_keys.command("list")(keys.list_keys)
-api_keys.command("revoke")(keys.revoke)
+api_keys.command("create")(targeted(keys.create))
+api_keys.command("list")(targeted(keys.list_keys))
+api_keys.command("revoke")(targeted(keys.revoke))
 snapshots = add_group("snapshot", "The memory of loaded functions, and where it is kept.")
-snapshots.command("list")(snapshot.list_snapshots)
-snapshots.command("show")(snapshot.show)
-snapshots.command("verify")(snapshot.verify)
-snapshots.command("push")(snapshot.push)
-snapshots.command("pull")(snapshot.pull)
-snapshots.command("prefetch")(snapshot.prefetch)
-snapshots.command("pin")(snapshot.pin)
-snapshots.command("unpin")(snapshot.unpin)
-snapshots.command("prune")(snapshot.prune)
-snapshots.command("timeline")(snapshot.timeline)
+snapshots.command("list")(targeted(snapshot.list_snapshots))
+snapshots.command("show")(targeted(snapshot.show))
+snapshots.command("verify")(targeted(snapshot.verify))
+snapshots.command("push")(targeted(snapshot.push))
+snapshots.command("pull")(targeted(snapshot.pull))
+snapshots.command("prefetch")(targeted(snapshot.prefetch))
+snapshots.command("pin")(targeted(snapshot.pin))
+snapshots.command("unpin")(targeted(snapshot.unpin))
+snapshots.command("prune")(targeted(snapshot.prune))
+snapshots.command("timeline")(targeted(snapshot.timeline))
+contexts = add_group("context", "Whom commands talk to: nodes and clusters, by names.")
+contexts.command("list")(context.list_contexts)
+contexts.command("show")(context.show)
+contexts.command("use")(context.use)
+contexts.command("set")(context.set_context)
+contexts.command("remove")(context.remove)
 app.command("doctor")(doctor.doctor)
 
 

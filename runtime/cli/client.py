@@ -65,13 +65,16 @@ class Client(Transport):
         document: StatusDocument = self._json("GET", "/status")
         return document
 
-    def deploy(self, bundle: bytes, entry: str) -> Iterator[StageDocument]:
-        """Sends a bundle and yields the steps of its deployment as they happen."""
+    def deploy(
+        self, bundle: bytes, entry: str, canary: Mapping[str, str]
+    ) -> Iterator[StageDocument]:
+        """Sends a bundle and yields the steps of its deployment as they happen. `canary`: the terms
+        on which new revisions are tried, empty for none."""
         headers = {"Content-Type": BUNDLE_CONTENT_TYPE}
         with self._open(
             "POST",
             "/deployments",
-            params={"entry": entry},
+            params={"entry": entry, **canary},
             content=bundle,
             headers=headers,
             timeout_s=CALL_TIMEOUT_S,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import DsfnError
+from dsfn.runtime.cli.canary import canary_terms
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
@@ -28,14 +29,38 @@ def deploy(
             show_default=False,
         ),
     ],
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PERCENT", help="Try new revisions on so many of the calls.", show_default=False
+        ),
+    ] = None,
+    promote_after: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Of a canary: all calls then; 10m without it."),
+    ] = None,
+    max_error_rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT%", help="Of a canary: taken back when more calls fail; 1% without it."
+        ),
+    ] = None,
+    max_p99: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Of a canary: taken back when more than one call in a hundred takes longer.",
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Deploy the functions and workflows of a file or directory."""
     from dsfn.runtime.deploy.bundle import pack
 
+    terms = canary_terms(canary, promote_after, max_error_rate, max_p99)
     bundle = pack(path)
     with connect() as client, _progress(quiet=json_output) as show:
-        deployed = _last(client.deploy(bundle.data, bundle.entry), show)
+        deployed = _last(client.deploy(bundle.data, bundle.entry, terms), show)
     if json_output:
         print_json(deployed)
     else:

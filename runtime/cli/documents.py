@@ -32,6 +32,15 @@ class SnapshotDocument(TypedDict):
     precision: PrecisionDocument | None
 
 
+class ContextDocument(TypedDict):
+    """Whom commands talk to. `name` is null where `DSFN_URL` says so, and no context."""
+
+    name: str | None
+    url: str
+    has_key: bool
+    current: bool
+
+
 class DeployedDocument(TypedDict):
     """One function or workflow (`kind`) of a deployment. `created` is false when this very
     revision was there."""
@@ -65,6 +74,25 @@ class ReplicaDocument(TypedDict):
     idle_s: float
 
 
+class CanaryDocument(TypedDict):
+    """A function's last canary, as in `dsfn.runtime.canaries.canary`. `state` is "running",
+    "promoted", "rolled back" or "stopped"."""
+
+    revision: str
+    baseline: str
+    percent: int
+    promote_after_s: float
+    max_error_percent: float
+    max_p99_us: int | None
+    state: str
+    reason: str | None
+    calls: int
+    failed: int
+    slow: int
+    started_at: str
+    ended_at: str | None
+
+
 class FunctionDocument(SummaryDocument):
     """All that a node tells of one function."""
 
@@ -72,6 +100,7 @@ class FunctionDocument(SummaryDocument):
     options: dict[str, Any]
     interface: dict[str, Any]
     traffic: dict[str, int]
+    canary: CanaryDocument | None
     snapshot: SnapshotDocument | None
     snapshot_reason: str | None
     replicas: list[ReplicaDocument]
@@ -103,12 +132,13 @@ class TrafficDocument(TypedDict):
 
 class LogDocument(TypedDict):
     """One line that a function printed. `replica` is the pid of the worker, `invocation` the call
-    that it ran then, null where it ran none or several."""
+    that it ran then, null where it ran none or several; `pod`: on a cluster alone."""
 
     time: str
     revision: str
     replica: int
     invocation: str | None
+    pod: NotRequired[str]
     stream: str
     text: str
 

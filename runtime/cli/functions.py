@@ -8,6 +8,7 @@ import typer
 
 from dsfn.functions.errors import UsageError
 from dsfn.functions.options import Options
+from dsfn.runtime.cli.canary import canary_words
 from dsfn.runtime.cli.documents import FunctionDocument, SnapshotDocument
 from dsfn.runtime.cli.options import JsonOption, NameArgument, connect
 from dsfn.runtime.cli.output import (
@@ -170,6 +171,8 @@ def _description(function: FunctionDocument) -> list[tuple[str, str]]:
     if precision:
         rows.append(("precision", Precision.from_document(precision).summary()))
     rows += [("traffic", f"{percent} % {r}") for r, percent in function["traffic"].items()]
+    if function["canary"] is not None:
+        rows.append(("canary", canary_words(function["canary"])))
     rows += [
         ("subscription", f"{s['id']} {describe_filters(s)}") for s in function["subscriptions"]
     ]

@@ -38,7 +38,7 @@ def logs(
 
 
 def _line(line: LogDocument) -> str:
-    head = f"{local_time(line['time'])} {line['replica']}"
+    head = f"{local_time(line['time'])} {line.get('pod', line['replica'])}"
     if on_terminal():
         head = typer.style(head, fg=typer.colors.CYAN)
     return f"{head} {line['text']}"

@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.cli.bill_client import BillClient
 from dsfn.runtime.cli.client import Client
+from dsfn.runtime.cli.contexts import LOCAL, load_contexts
 from dsfn.runtime.cli.cost_client import CostClient
-from dsfn.runtime.cli.place import api_key, node_url
+from dsfn.runtime.cli.place import chosen_target
+from dsfn.runtime.cli.plan_client import PlanClient
 from dsfn.runtime.cli.workflow_client import WorkflowClient
+
+T = TypeVar("T")
 
 
 def connect() -> Client:
-    """A client of the chosen node."""
-    return Client(node_url(), api_key())
+    """A client of the chosen node or cluster."""
+    return _connected(Client)
 
 
 def connect_bills() -> BillClient:
     """The same for bills and invoices."""
-    return BillClient(node_url(), api_key())
+    return _connected(BillClient)
 
 
 def connect_workflows() -> WorkflowClient:
     """The same for workflows and runs."""
-    return WorkflowClient(node_url(), api_key())
+    return _connected(WorkflowClient)
 
 
 def connect_costs() -> CostClient:
     """The same for costs."""
-    return CostClient(node_url(), api_key())
+    return _connected(CostClient)
+
+
+def connect_plans() -> PlanClient:
+    """The same for plans."""
+    return _connected(PlanClient)
+
+
+def _connected(client: Callable[[str, str | None], T]) -> T:
+    target = chosen_target()
+    return client(target.url, target.key)
+
+
+def context_names(incomplete: str) -> list[str]:
+    """Completes the name of a context."""
+    with suppress(DsfnError):
+        return [name for name in (LOCAL, *load_contexts().named) if name.startswith(incomplete)]
+    return []
 
 
 def deployed_names(incomplete: str) -> list[str]:
@@ -63,6 +85,15 @@ def _tenant(name: str | None) -> str | None:
     return name
 
 
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="The context to talk to; `dsfn context list` shows them.",
+        autocompletion=context_names,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 NameArgument = Annotated[
     str,

@@ -1,12 +1,13 @@
-"""Where the node is: its data directory and its URL."""
+"""Whom the command line talks to: a node's data directory, URL and API key."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsfn.runtime.cli.contexts import LOCAL, Contexts, load_contexts
 from dsfn.runtime.config import DEFAULT_HOST, DEFAULT_PORT, default_data_dir
 
 
@@ -16,6 +17,16 @@ class NodeFile:
 
     url: str
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node, or the control service of a cluster. `name`: of its context, "" where a URL was
+    given. `key`: the API key for it, if any."""
+
+    name: str
+    url: str
+    key: str | None = field(repr=False)
 
 
 def data_dir() -> Path:
@@ -32,22 +43,44 @@ def read_node_file(directory: Path) -> NodeFile | None:
         return None
 
 
-def node_url() -> str:
-    """`DSFN_URL`, or what the data directory's node wrote, or the default address."""
-    chosen = os.environ.get("DSFN_URL")
-    if chosen:
-        return chosen.rstrip("/")
+def chosen_target() -> Target:
+    """The context that `DSFN_TARGET` names, or else the node at `DSFN_URL`, or that of the data
+    directory `DSFN_DATA`, or the current context. Raises `UsageError`."""
+    name = os.environ.get("DSFN_TARGET")
+    if not name and (url := os.environ.get("DSFN_URL")):
+        return target_at(url)
+    if not name and os.environ.get("DSFN_DATA"):
+        name = LOCAL
+    contexts = load_contexts()
+    return target_of(name or contexts.current, contexts)
+
+
+def target_of(name: str, contexts: Contexts) -> Target:
+    """What a context stands for. Raises `UsageError`."""
+    context = contexts.find(name)
+    if context is None:
+        return _local()
+    return Target(name, context.url, _given_key() or context.key)
+
+
+def target_at(url: str) -> Target:
+    """A node at a URL: it gets no key but one that is given for it."""
+    return Target("", url.rstrip("/"), _given_key())
+
+
+def _local() -> Target:
+    """The node of the data directory, with the key that it wrote for its owner, which no other
+    node gets."""
     node = read_node_file(data_dir())
-    return node.url if node is not None else f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    url = node.url if node is not None else f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    return Target(LOCAL, url, _given_key() or _owners_key())
 
 
-def api_key(url: str | None = None) -> str | None:
-    """`DSFN_API_KEY`, or the key that the data directory's node wrote for its owner, which no
-    other node gets: neither one at a given `url` nor that of `DSFN_URL`."""
-    if chosen := os.environ.get("DSFN_API_KEY"):
-        return chosen
-    if url is not None or os.environ.get("DSFN_URL"):
-        return None
+def _given_key() -> str | None:
+    return os.environ.get("DSFN_API_KEY") or None
+
+
+def _owners_key() -> str | None:
     try:
         return (data_dir() / "node.key").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsfn.functions.workflow.planning.model import Plan
-from dsfn.runtime.cli.place import api_key, node_url
+from dsfn.runtime.cli.place import chosen_target, target_at
 from dsfn.runtime.cli.transport import Transport
 
 
@@ -38,5 +38,6 @@ def plan_on_node(
 ) -> Plan:
     """A plan of what is deployed on the node at `url`, or on the one that the command line
     finds."""
-    with PlanClient(url or node_url(), api_key(url)) as client:
+    target = target_at(url) if url else chosen_target()
+    with PlanClient(target.url, target.key) as client:
         return Plan.from_document(client.plan(inputs, output, want, optimise, save))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import SplitResult, urlsplit
 
 from dsfn.functions.errors import DsfnError, Unavailable, UsageError
+from dsfn.runtime.cli.ways import http_parts, reached
 from dsfn.runtime.problem_reading import problem_error
 
 if TYPE_CHECKING:
@@ -28,12 +28,15 @@ class Transport:
     def __init__(self, url: str, api_key: str | None = None) -> None:
         import httpx
 
-        parts = _parts(url)
-        self._url = url
+        self._url, headers = url, {} if api_key is None else {"Authorization": _bearer(api_key)}
+        self._open_way = ExitStack()
+        there = self._open_way.enter_context(reached(url))
+        parts = http_parts(there.url)
         self._http = httpx.Client(
-            base_url=url,
-            headers={} if api_key is None else {"Authorization": _bearer(api_key)},
+            base_url=there.url,
+            headers=headers,
             timeout=httpx.Timeout(ADMIN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            transport=httpx.HTTPTransport(uds=there.socket) if there.socket else None,
             # Loading the certificates takes longer than most answers of a local node.
             verify=parts.scheme == "https",
             # A proxy cannot reach this machine's own loopback address.
@@ -45,6 +48,7 @@ class Transport:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+        self._open_way.close()
 
     def _json(
         self,
@@ -117,19 +121,6 @@ def _bearer(api_key: str) -> str:
     if not (api_key.isascii() and api_key.isprintable()):
         raise UsageError("The API key is no API key: it has characters that none has.")
     return f"Bearer {api_key}"
-
-
-def _parts(url: str) -> SplitResult:
-    """The node's URL taken apart. Raises `UsageError`."""
-    try:
-        parts = urlsplit(url)
-        # A port that is no port is found only when it is asked for.
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(f"DSFN_URL {url!r} is not an http or https URL.")
-    return parts
 
 
 def _document(body: bytes) -> Any:

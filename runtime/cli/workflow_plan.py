@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dsfn.runtime.cli.options import JsonOption
+from dsfn.runtime.cli.options import JsonOption, connect_plans
 from dsfn.runtime.cli.output import print_json, say
-from dsfn.runtime.cli.place import api_key, node_url
-from dsfn.runtime.cli.plan_client import PlanClient
 from dsfn.runtime.cli.run_view import dag_of, print_lines, workflow_lines
 
 
@@ -50,7 +48,7 @@ def plan(
     json_output: JsonOption = False,
 ) -> None:
     """Find the best way from inputs to an output over the deployed functions."""
-    with PlanClient(node_url(), api_key()) as client:
+    with connect_plans() as client:
         document = client.plan(inputs, output, want, optimise.value, save)
     if json_output:
         print_json(document)

@@ -33,6 +33,8 @@ from dsfn.functions.errors import (
 from dsfn.functions.options import Options
 from dsfn.functions.workflow.dag import Dag
 from dsfn.functions.workflow.yaml import read_workflow
+from dsfn.runtime.canaries.canaries import Canaries, Trial
+from dsfn.runtime.canaries.canary import Terms
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
@@ -121,6 +123,7 @@ class Pipeline:
     soundness: Soundness
     clock: Clock
     linker: Linker
+    canaries: Canaries
     bring_up: Callable[[Sequence[Revision], Tell], Awaitable[None]]
     has_gpus_elsewhere: bool = False
     discover_timeout_s: float = 60.0
@@ -134,15 +137,18 @@ class Pipeline:
         """Where snapshots are captured and published."""
         return self.tiers.disk.files
 
-    async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
-        """Deploys the functions and workflows of file `entry` in a bundle, step by step.
+    async def deploy(
+        self, data: bytes, entry: str, terms: Terms | None = None
+    ) -> AsyncGenerator[Progress, None]:
+        """Deploys the functions and workflows of file `entry` in a bundle, step by step; on
+        `terms`, functions that have another revision are on trial.
 
         Raises `DeployError` for the author's mistakes, `Unavailable` when too many
         deployments wait, `StorageFull`, `ShuttingDown`; in each case nothing has changed.
         Closing the generator stops the deployment, unless it is live already.
         """
         steps: asyncio.Queue[Progress | None] = asyncio.Queue()
-        work = asyncio.create_task(self._deploy(data, entry, steps.put_nowait))
+        work = asyncio.create_task(self._deploy(data, entry, terms, steps.put_nowait))
         work.add_done_callback(lambda _: steps.put_nowait(None))
         self._running.add(work)
         try:
@@ -191,22 +197,36 @@ class Pipeline:
         self.snapshots.clean()
         self.environments.clean()
 
-    async def _deploy(self, data: bytes, entry: str, report: Report) -> Progress:
+    async def _deploy(
+        self, data: bytes, entry: str, terms: Terms | None, report: Report
+    ) -> Progress:
         async with self._turn(report):
             digest = await asyncio.to_thread(unpack, data, self.bundles)
             bundle = self.bundles / digest
             if is_yaml(entry):
                 report(Progress("discover", None, f"Reading {entry}."))
                 dag = await asyncio.to_thread(_read_yaml, _entry_path(bundle, entry))
-                return self._register((), self._link(Discovered((), (dag,)), report), report)
+                workflows = self._link(Discovered((), (dag,)), report)
+                self._require_same(workflows, terms)
+                return self._register((), workflows, None, report)
             source, found = await self._discover(bundle, entry, report)
             workflows = self._link(found, report)
+            self._require_same(workflows, terms)
             with ExitStack() as stagings:
                 drafts = [
                     await self._draft(source, definition, stagings, report)
                     for definition in found.functions
                 ]
-                return await self._publish(source, drafts, workflows, report)
+                return await self._publish(source, drafts, workflows, terms, report)
+
+    def _require_same(self, workflows: tuple[WorkflowRevision, ...], terms: Terms | None) -> None:
+        """Raises `DefinitionError` for a workflow that is to be tried: runs are not shared out."""
+        for each in workflows if terms else ():
+            if not self.linker.workflows.knows(each.id):
+                raise DefinitionError(
+                    f"The workflow {each.workflow} would be live at once: a canary is of functions"
+                    " alone. Deploy the workflow without --canary, or from a file of its own."
+                )
 
     def _link(self, found: Discovered, report: Report) -> tuple[WorkflowRevision, ...]:
         """The workflows of a deployment as revisions; warns of others that it breaks.
@@ -402,6 +422,7 @@ class Pipeline:
         source: Source,
         drafts: list[_Draft],
         workflows: tuple[WorkflowRevision, ...],
+        terms: Terms | None,
         report: Report,
     ) -> Progress:
         """Makes all drafts live in one transaction."""
@@ -421,7 +442,8 @@ class Pipeline:
             [each.revision for each in deployed],
             lambda function, message: report(Progress("publish", function, message)),
         )
-        done = self._register(deployed, workflows, report)
+        trial = None if terms is None else await self.canaries.prepare(terms)
+        done = self._register(deployed, workflows, trial, report)
         captured = [
             each.revision.snapshot
             for draft, each in zip(drafts, deployed, strict=True)
@@ -434,6 +456,7 @@ class Pipeline:
         self,
         deployed: Sequence[Deployed],
         workflows: tuple[WorkflowRevision, ...],
+        trial: Trial | None,
         report: Report,
     ) -> Progress:
         """Functions and workflows in one transaction."""
@@ -443,11 +466,29 @@ class Pipeline:
             flow = DeployedWorkflow(revision, not registry.knows(revision.id))
             report(Progress("publish", revision.workflow, _flow_publication(flow)))
             flows.append(flow)
-        self.registry.register(
-            *(each.revision for each in deployed), beside=lambda: registry.write(*workflows)
-        )
+        revisions = [each.revision for each in deployed]
+
+        def write() -> None:
+            registry.write(*workflows)
+            if trial is not None:
+                self.canaries.begin(revisions, trial)
+
+        if trial is None:
+            self.registry.register(*revisions, beside=write)
+        else:
+            self._tell_of(trial.terms, revisions, report)
+            self.registry.register(*revisions, beside=write, percent=trial.terms.percent)
         registry.read_back(*(revision.workflow for revision in workflows))
         return Progress("done", None, "Deployed.", tuple(deployed), tuple(flows))
+
+    def _tell_of(self, terms: Terms, revisions: Sequence[Revision], report: Report) -> None:
+        baselines = self.canaries.candidates(revisions)
+        for each in revisions:
+            if (baseline := baselines.get(each.function)) is None:
+                words = f"{each.id} gets all calls: there is no other revision to compare it with."
+            else:
+                words = f"{each.id} gets {terms.percent} % of the calls, {baseline} the others."
+            report(Progress("publish", each.function, words))
 
     def _stages(self) -> Stages:
         return Stages(self.jobs, self.discover_timeout_s, self.setup_timeout_s)

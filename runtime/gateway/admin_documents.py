@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
 
+from dsfn.runtime.canaries.canary import Canary
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.model import Revision
 from dsfn.runtime.registry import FunctionRecord, HistoryEntry, Subscription
@@ -58,6 +60,7 @@ def function_document(request: Request, record: FunctionRecord) -> dict[str, Any
     """All about a function."""
     services: Services = request.app.state.services
     revision = record.current
+    canary = services.canaries.store.find(record.name)
     subscriptions = (s for s in services.registry.subscriptions() if s.function == record.name)
     return {
         **summary_document(request, record),
@@ -65,10 +68,28 @@ def function_document(request: Request, record: FunctionRecord) -> dict[str, Any
         "options": revision.options.to_document(),
         "interface": revision.interface.to_document(),
         "traffic": dict(record.traffic),
+        "canary": None if canary is None else canary_document(canary),
         "snapshot": snapshot_document(revision),
         "snapshot_reason": revision.snapshot_reason,
         "replicas": [_replica_document(r) for r in services.serving.replicas(record.name)],
         "subscriptions": [subscription_document(s) for s in subscriptions],
+    }
+
+
+def canary_document(canary: Canary) -> dict[str, Any]:
+    """A canary: its terms, and what came of it so far."""
+    ended_at_us = canary.ended_at_us
+    return {
+        "revision": canary.revision,
+        "baseline": canary.baseline,
+        **asdict(canary.terms),
+        "state": canary.state.value,
+        "reason": canary.reason or None,
+        "calls": canary.calls,
+        "failed": canary.failed,
+        "slow": canary.slow,
+        "started_at": rfc3339(canary.started_at_us),
+        "ended_at": None if ended_at_us is None else rfc3339(ended_at_us),
     }
 
 

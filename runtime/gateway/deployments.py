@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,11 +15,13 @@ from starlette.routing import Route
 from dsfn.functions.errors import DsfnError, InvalidInput, UnsupportedMediaType
 from dsfn.runtime.blobs import DEFAULT_CONTENT_TYPE, digest_of
 from dsfn.runtime.blobs.files import no_blob
+from dsfn.runtime.canaries.canary import Terms
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, MAX_TAR_BYTES
 from dsfn.runtime.deploy.pipeline import Deployed, DeployedWorkflow, Progress
 from dsfn.runtime.gateway.access import identity_of
 from dsfn.runtime.gateway.admin_documents import function_url, snapshot_document, workflow_url
 from dsfn.runtime.gateway.ndjson import NdjsonResponse, ndjson_line
+from dsfn.runtime.gateway.queries import CANARY
 from dsfn.runtime.gateway.request import BodyReader, headers_of
 from dsfn.runtime.problems import problem_document
 from dsfn.runtime.services import Services
@@ -27,7 +30,11 @@ UPLOAD_TIMEOUT_S = 600.0
 
 
 async def deploy(request: Request) -> Response:
-    """POST /deployments?entry=FILE: deploys a bundle, a line of JSON for each step."""
+    """POST /deployments?entry=FILE: deploys a bundle, a line of JSON for each step.
+
+    With `canary=PERCENT`, and `promote_after_s`, `max_error_percent` and `max_p99_us` if they are
+    not to be what they are by default, new revisions are on trial.
+    """
     services: Services = request.app.state.services
     entry = request.query_params.get("entry")
     if not entry:
@@ -42,11 +49,12 @@ async def deploy(request: Request) -> Response:
             content_type=content_type,
             expected=[BUNDLE_CONTENT_TYPE],
         )
+    terms = _terms(request)
     limits = replace(
         services.settings.limits, max_body_bytes=MAX_TAR_BYTES, body_timeout_s=UPLOAD_TIMEOUT_S
     )
     data = await BodyReader(limits).read(headers_of(request.scope), request.receive)
-    return NdjsonResponse(_steps(request, data, entry))
+    return NdjsonResponse(_steps(request, data, entry, terms))
 
 
 async def put_blob(request: Request) -> Response:
@@ -75,9 +83,37 @@ async def get_blob(request: Request) -> Response:
     return Response(data, headers=headers)
 
 
-async def _steps(request: Request, data: bytes, entry: str) -> AsyncGenerator[bytes, None]:
+def _terms(request: Request) -> Terms | None:
+    """The terms of a canary, None where none is wanted. Raises `InvalidInput`."""
+    given: dict[str, float] = {}
+    for name in CANARY:
+        if (text := request.query_params.get(name)) is not None:
+            given[name] = _number(name, text)
+    if not given:
+        return None
+    if "canary" not in given:
+        raise InvalidInput(f"{next(iter(given))} is of a canary: say canary=PERCENT, too.")
+    percent, p99_us = given.pop("canary"), given.pop("max_p99_us", None)
+    if percent != int(percent):
+        raise InvalidInput("A canary gets whole percents of the calls.", field="canary")
+    return Terms(int(percent), max_p99_us=None if p99_us is None else int(p99_us), **given)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInput(f"{name} is a number, not {text!r}.", field=name)
+    return number
+
+
+async def _steps(
+    request: Request, data: bytes, entry: str, terms: Terms | None
+) -> AsyncGenerator[bytes, None]:
     services: Services = request.app.state.services
-    async with aclosing(services.pipeline.deploy(data, entry)) as steps:
+    async with aclosing(services.pipeline.deploy(data, entry, terms)) as steps:
         try:
             async for step in steps:
                 if step.stage == "done":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 from starlette.requests import Request
@@ -96,7 +97,8 @@ async def logs(request: Request) -> Response:
     since_us = _since_us(request, services.clock.now_us())
     if follows(request):
         return NdjsonResponse(services.logs.follow(name, since_us))
-    return StreamingResponse(services.logs.read(name, since_us), media_type=NDJSON_CONTENT_TYPE)
+    lines = await asyncio.to_thread(services.logs.read, name, since_us)
+    return StreamingResponse(lines, media_type=NDJSON_CONTENT_TYPE)
 
 
 def _since_us(request: Request, now_us: int) -> int:

@@ -8,11 +8,12 @@ from starlette.requests import Request
 
 from dsfn.functions.errors import InvalidInput
 
+CANARY = ("canary", "promote_after_s", "max_error_percent", "max_p99_us")
 _PICTURE = ("format",)
 # By method and path; a route that is not here has none.
 PARAMETERS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("GET", "/functions/{name}/logs"): ("since", "follow"),
-    ("POST", "/deployments"): ("entry",),
+    ("POST", "/deployments"): ("entry", *CANARY),
     ("GET", "/deadletters"): ("tenant", "limit", "before"),
     ("GET", "/workflows/{name}/graph"): _PICTURE,
     ("GET", "/runs"): ("workflow", "state", "tenant", "limit", "before"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from dsfn.runtime.gateway.ndjson import ndjson_line
 from dsfn.runtime.gateway.run_documents import all_steps, has_ended
 from dsfn.runtime.logfile import POLL_S
-from dsfn.runtime.logs import LogStore
+from dsfn.runtime.logs import Logs
 from dsfn.runtime.services import Services
 from dsfn.runtime.workflows.model import Change, RunRecord, StepRecord, item_of
 
@@ -100,9 +100,7 @@ class _Follower:
                 self._unknown.append(line)
 
 
-def _read(
-    logs: LogStore, functions: Iterable[str], since_us: int, calls: _Calls
-) -> Iterator[bytes]:
+def _read(logs: Logs, functions: Iterable[str], since_us: int, calls: _Calls) -> Iterator[bytes]:
     """The run's lines of all logs in the order of time, in chunks. Reads files."""
     chunk: list[bytes] = []
     size = 0
@@ -116,7 +114,7 @@ def _read(
     yield b"".join(chunk)
 
 
-def _own(logs: LogStore, function: str, since_us: int, calls: _Calls) -> Iterator[bytes]:
+def _own(logs: Logs, function: str, since_us: int, calls: _Calls) -> Iterator[bytes]:
     for chunk in logs.read(function, since_us):
         for line in chunk.splitlines():
             if (own := calls.line(line)) is not None:
@@ -125,7 +123,7 @@ def _own(logs: LogStore, function: str, since_us: int, calls: _Calls) -> Iterato
 
 @asynccontextmanager
 async def _lines_to_come(
-    logs: LogStore, functions: Iterable[str], since_us: int
+    logs: Logs, functions: Iterable[str], since_us: int
 ) -> AsyncGenerator[asyncio.Queue[bytes], None]:
     """What is in the logs and what comes, line by line; of several functions as it comes."""
     queue: asyncio.Queue[bytes] = asyncio.Queue(MAX_UNKNOWN_LINES)

@@ -102,10 +102,17 @@ class Registry:
         """The revisions of deleted functions that are kept for those who are pinned to them."""
         return tuple(self._retained.values())
 
-    def register(self, *revisions: Revision, beside: Callable[[], None] | None = None) -> None:
+    def register(
+        self,
+        *revisions: Revision,
+        beside: Callable[[], None] | None = None,
+        percent: int = _ALL,
+    ) -> None:
         """Gives each revision all traffic of its function and its own triggers, as one change.
 
-        `beside` writes what becomes live in the same transaction.
+        With a smaller `percent` it gets so much, and the current one the rest and the triggers, as
+        before; all the same where there is no other. `beside` writes what becomes live in the same
+        transaction.
         """
         with transaction(self._connection):
             if beside is not None:
@@ -118,7 +125,12 @@ class Registry:
                 )
                 self._run("insert_revision", **revision_row(revision))
                 self._run("release", id=revision.id)
-                self._serve(revision)
+                before = self._entries.get(revision.function)
+                if percent == _ALL or before is None or before.record.current.id == revision.id:
+                    self._serve(revision)
+                else:
+                    rest = before.record.current
+                    self._share_out({revision.id: percent, rest.id: _ALL - percent}, revision, rest)
         self._read_back(*(r.function for r in revisions))
 
     def quarantine(self, revision: str, reason: str) -> None:
@@ -155,11 +167,16 @@ class Registry:
         self._read_back(name)
         return self.revision(before)
 
-    def set_traffic(self, name: str, percents: Mapping[str, int]) -> Mapping[str, int]:
+    def set_traffic(
+        self,
+        name: str,
+        percents: Mapping[str, int],
+        beside: Callable[[], None] | None = None,
+    ) -> Mapping[str, int]:
         """Splits the calls of a function between revisions; the shares that were set.
 
-        Raises `NotFound` for an unknown revision, `InvalidInput` when the shares are not
-        whole percents that sum to 100.
+        `beside` writes more in the same transaction. Raises `NotFound` for an unknown revision,
+        `InvalidInput` when the shares are not whole percents that sum to 100.
         """
         self.function(name)
         targets = [self._own(name, revision) for revision, share in percents.items() if share]
@@ -169,12 +186,12 @@ class Registry:
                 "The traffic of a function is whole percents that sum to 100.", field="traffic"
             )
         with transaction(self._connection):
+            if beside is not None:
+                beside()
             if len(targets) == 1:
                 self._serve(targets[0])
             else:
-                self._run("delete_traffic", function=name)
-                for target in targets:
-                    self._share(target, percents[target.id])
+                self._share_out(percents, *targets)
         self._read_back(name)
         return self.function(name).traffic
 
@@ -265,6 +282,11 @@ class Registry:
         for trigger in revision.interface.triggers:
             row = subscription_row(new_subscription(name, trigger, "decorator"))
             self._run("insert_subscription", **row)
+
+    def _share_out(self, percents: Mapping[str, int], *targets: Revision) -> None:
+        self._run("delete_traffic", function=targets[0].function)
+        for target in targets:
+            self._share(target, percents[target.id])
 
     def _share(self, revision: Revision, percent: int) -> None:
         self._run(

@@ -82,19 +82,20 @@ class LiveNode:
             base_url=self.url, timeout=CALL_TIMEOUT_S, trust_env=False, headers=headers
         )
 
-    def deploy(self, path: Path) -> dict[str, Document]:
-        """Deploys a file or directory; the functions by name. Raises `DeployFailed`."""
-        last = self.deploy_steps(path)[-1]
+    def deploy(self, path: Path, **terms: str) -> dict[str, Document]:
+        """Deploys a file or directory, on the terms of a canary if there are some; the functions by
+        name. Raises `DeployFailed`."""
+        last = self.deploy_steps(path, **terms)[-1]
         if last["stage"] == "failed":
             raise DeployFailed(last["problem"])
         return {one["name"]: one for one in last["result"]}
 
-    def deploy_steps(self, path: Path) -> list[Document]:
+    def deploy_steps(self, path: Path, **terms: str) -> list[Document]:
         """Deploys a file or directory; every step that the node told of."""
         bundle = pack(path)
         answer = self.http.post(
             "/deployments",
-            params={"entry": bundle.entry},
+            params={"entry": bundle.entry, **terms},
             content=bundle.data,
             headers={"Content-Type": BUNDLE_CONTENT_TYPE},
         )

@@ -15,7 +15,10 @@ class DocumentHandler(BaseHTTPRequestHandler):
 
     def send_document(self, status: int, document: Any) -> None:
         """One answer."""
-        body = json.dumps(document).encode()
+        self.send_bytes(status, json.dumps(document).encode())
+
+    def send_bytes(self, status: int, body: bytes) -> None:
+        """One answer that is no document."""
         with suppress(ConnectionError):  # whoever asked may be gone
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))

@@ -18,6 +18,7 @@ from torch.nn import functional
 from wheels import make_wheel
 
 from dsfn.billing.sqlite import connect
+from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import (
     BundleError,
     DefinitionError,
@@ -28,6 +29,8 @@ from dsfn.functions.errors import (
     StorageFull,
     Unavailable,
 )
+from dsfn.runtime.canaries.canaries import Canaries
+from dsfn.runtime.canaries.store import CanaryStore
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.deploy import pipeline as pipeline_module
@@ -139,11 +142,17 @@ async def no_need(revisions: Sequence[Revision], tell: Tell) -> None:
     """Replicas are started for calls."""
 
 
+async def registry_alone() -> None:
+    """Nothing serves what is deployed here."""
+
+
 @pytest.fixture
 def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator[Deployer]:
     connection = connect(tmp_path / "node.db", "")
     registry = Registry(connection, SystemClock())
     environments = Environments(tmp_path / "environments")
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    canaries = Canaries(CanaryStore(connection), registry, ledger, registry_alone, SystemClock())
     pipeline = Pipeline(
         bundles=tmp_path / "bundles",
         tiers=make_tiers(tmp_path, connection, registry),
@@ -154,9 +163,11 @@ def deployer(tmp_path: Path, loop: asyncio.Runner, jobs: WorkerJobs) -> Iterator
         soundness=Soundness(tmp_path / "snapshots", environments),
         clock=SystemClock(),
         linker=Linker(registry, WorkflowRegistry(connection, SystemClock())),
+        canaries=canaries,
         bring_up=no_need,
     )
     yield Deployer(loop, tmp_path, pipeline)
+    ledger.close()
     connection.close()
 
 

@@ -106,7 +106,7 @@ def test_an_unexpected_exception_is_a_sentence_and_its_traceback_is_in_the_log(
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setenv("DSFN_DATA", str(tmp_path))
-    monkeypatch.setattr("dsfn.runtime.cli.options.node_url", fault)
+    monkeypatch.setattr("dsfn.runtime.cli.options.chosen_target", fault)
     assert cli.run(["list"]) == 1
     log = tmp_path / "cli.log"
     assert capsys.readouterr().err == (
@@ -122,7 +122,7 @@ def test_ctrl_c_exits_with_130_and_prints_nothing(
     def interrupt() -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dsfn.runtime.cli.options.node_url", interrupt)
+    monkeypatch.setattr("dsfn.runtime.cli.options.chosen_target", interrupt)
     assert cli.run(["list"]) == 130
     assert capsys.readouterr() == ("", "")
 
@@ -137,7 +137,7 @@ def test_without_a_command_the_commands_are_shown(dsfn: Dsfn, line: str, command
 @pytest.mark.parametrize("url", ["http://[", "http://node:99999", "node", "ftp://node"])
 def test_a_url_that_is_none_is_a_usage_mistake(dsfn: Dsfn, url: str) -> None:
     run = dsfn.given(DSFN_URL=url)("status")
-    assert (run.code, run.err) == (2, f"DSFN_URL {url!r} is not an http or https URL.\n")
+    assert (run.code, run.err) == (2, f"{url!r} is not an http or https URL.\n")
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

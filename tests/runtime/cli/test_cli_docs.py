@@ -13,6 +13,9 @@ import dsfn.__main__  # noqa: F401  # every command, not the runtime's alone
 from dsfn.runtime.cli.app import app
 from dsfn.runtime.cli.documents import DeviceDocument, LinkDocument, MemoryDocument
 
+# Told once for all commands that have it.
+EVERYWHERE = "--target"
+
 
 @cache
 def _commands() -> dict[str, list[str]]:
@@ -23,7 +26,8 @@ def _commands() -> dict[str, list[str]]:
         name, command = waiting.pop()
         children = getattr(command, "commands", None)
         if children is None:
-            found[name] = [opt for p in command.params for opt in p.opts if opt.startswith("-")]
+            options = [opt for p in command.params for opt in p.opts if opt.startswith("-")]
+            found[name] = [option for option in options if option != EVERYWHERE]
         else:
             waiting += [(f"{name} {child}", each) for child, each in children.items()]
     return found

@@ -1,0 +1,52 @@
+"""`kubernetes://CONTEXT/NAMESPACE`: a cluster's control service, by a context of kubeconfig."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dsfn.functions.errors import Unavailable, UsageError
+from dsfn.runtime.cli.ways import Reached
+
+if TYPE_CHECKING:
+    from dsfn.knative.cluster.objects import Objects
+
+SCHEME = "kubernetes"
+
+
+@contextmanager
+def control_service(url: str) -> Iterator[Reached]:
+    """The way to it, through the API server. Raises `ClusterError`, `NotFound`, `Unavailable`,
+    `UsageError`."""
+    # Both take longer to import than most commands take.
+    from dsfn.knative.cluster.connection import open_cluster
+    from dsfn.knative.cluster.forwarding import forwarded
+    from dsfn.knative.cluster.objects import Objects
+    from dsfn.knative.manifests.accounts import CONTROL_NAME
+    from dsfn.knative.manifests.network import CONTROL_PORT
+
+    # Names of contexts may have slashes, those of namespaces have none.
+    context, _, namespace = url.removeprefix(f"{SCHEME}://").rpartition("/")
+    if not namespace:
+        raise UsageError(f"{url!r} is not {SCHEME}://CONTEXT/NAMESPACE.")
+    cluster = open_cluster(context or None)
+    pod = _ready_pod(Objects(cluster), namespace)
+    with forwarded(cluster, namespace, pod, CONTROL_PORT) as path:
+        yield Reached(f"http://{CONTROL_NAME}.{namespace}", str(path))
+
+
+def _ready_pod(objects: Objects, namespace: str) -> str:
+    """One of its pods: each passes on to the others what is not for itself."""
+    from dsfn.knative.cluster.readiness import condition
+    from dsfn.knative.manifests.accounts import CONTROL
+    from dsfn.knative.manifests.words import COMPONENT
+
+    pods = objects.list("v1", "Pod", namespace, {"labelSelector": f"{COMPONENT}={CONTROL}"})
+    for pod in pods:
+        if condition(pod, "Ready").get("status") == "True":
+            return str(pod["metadata"]["name"])
+    raise Unavailable(
+        f"The control service in namespace {namespace} of context '{objects.cluster.context}' has"
+        " no pod that is ready; `dsfn platform status` says why."
+    )

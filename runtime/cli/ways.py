@@ -1,0 +1,62 @@
+"""How a URL is reached: by HTTP, or in a way of its scheme's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from dsfn.functions.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where HTTP is spoken. `socket`: the path of the Unix socket to do so at, None for `url`'s own
+    host and port."""
+
+    url: str
+    socket: str | None = None
+
+
+Way = Callable[[str], AbstractContextManager[Reached]]
+_WAYS: dict[str, Way] = {}
+
+
+def add_way(scheme: str, way: Way) -> None:
+    """Has URLs of a scheme be reached by a way, which raises the tree's errors."""
+    _WAYS[scheme] = way
+
+
+@contextmanager
+def reached(url: str) -> Iterator[Reached]:
+    """Where a URL is to be spoken to inside the block."""
+    way = _WAYS.get(_scheme(url))
+    if way is None:
+        yield Reached(url)
+        return
+    with way(url) as there:
+        yield there
+
+
+def require_url(url: str) -> None:
+    """Raises `UsageError` for a URL that cannot be reached in any way."""
+    if _scheme(url) not in _WAYS:
+        http_parts(url)
+
+
+def http_parts(url: str) -> SplitResult:
+    """An HTTP URL taken apart. Raises `UsageError`."""
+    try:
+        parts = urlsplit(url)
+        # A port that is no port is found only when it is asked for.
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(f"{url!r} is not an http or https URL.")
+    return parts
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]

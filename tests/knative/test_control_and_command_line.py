@@ -1,0 +1,143 @@
+"""What the command line shows and does is the same on a node and on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from acting_cluster import ActingCluster, acting_cluster
+from deadlines import eventually
+from live_node import LiveNode, launch, once_ready
+from live_pod import s3_store
+from ports import free_port
+from s3_server import S3Server
+
+KEY = "dsfn_local_of-the-platform"
+SPOKEN = """
+import dsfn
+
+
+@dsfn.on(type="word.due", prefix={{"source": "/mouth"}})
+@dsfn.function
+def speak(word: str = "", bad: bool = False) -> int:
+    print(f"I say {{word}}")
+    if bad and {number} > 1:
+        raise ValueError("no good")
+    return {number}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActingCluster]:
+    secret = {**s3_store(s3).variables, "DSFN_API_KEY": KEY}
+    with acting_cluster(tmp_path_factory.mktemp("cluster") / "acting", secret) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def control(
+    cluster: ActingCluster,
+    s3: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+    require: Callable[[str, str], None],
+) -> Iterator[LiveNode]:
+    require("kubernetes", "pip install 'dsfn[knative]'")
+    store, program = s3_store(s3), Path(__file__).parent / "control_program.py"
+    told = ("--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY)
+    control = launch(
+        tmp_path_factory.mktemp("control"),
+        port=free_port(),
+        blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
+        program=(str(program), *told),
+        variables={
+            **store.variables,
+            "KUBECONFIG": str(cluster.kubeconfig),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+    )
+    try:
+        once_ready(control)
+        yield control
+        assert control.stop() == 0, control.log
+    finally:
+        control.end()
+
+
+def deployed(control: LiveNode, place: Path, number: int, **terms: str) -> str:
+    """The revision of `speak` with this number."""
+    source = place / "app.py"
+    source.write_text(SPOKEN.format(number=number), encoding="utf-8")
+    return str(control.deploy(source, **terms)["speak"]["revision"])
+
+
+def test_what_a_function_prints_in_its_pod_is_read_and_followed(
+    control: LiveNode, tmp_path: Path
+) -> None:
+    revision = deployed(control, tmp_path, 1)
+    answer = control.call("speak", word="hello")
+    lines = eventually(
+        lambda: control.http.get("/functions/speak/logs").text.splitlines(), "a line"
+    )
+    line = json.loads(lines[-1])
+    assert (line["text"], line["revision"]) == ("I say hello", revision)
+    assert line["invocation"] == answer.headers["dsfn-invocation-id"]
+    assert line["pod"].startswith("speak-")
+    told: list[str] = []
+
+    def follow() -> None:
+        with control.http.stream(
+            "GET", "/functions/speak/logs", params={"follow": "true"}
+        ) as stream:
+            for each in stream.iter_lines():
+                told.append(json.loads(each)["text"])
+                if told[-1] == "I say done":
+                    return
+
+    following = threading.Thread(target=follow)
+    following.start()
+    spoken = [f"word {number}" for number in range(10)]
+    for word in [*spoken, "done"]:
+        control.call("speak", word=word)
+    following.join(30)
+    assert [text for text in told if "word" in text] == [f"I say {word}" for word in spoken]
+    assert control.http.get("/functions/speak/logs", params={"since": "0"}).text == ""
+
+
+def shares(cluster: ActingCluster) -> list[int]:
+    """Of the Service's revisions."""
+    service = cluster.of_kind("Service")["speak"]
+    return sorted(each["percent"] for each in service["spec"]["traffic"])
+
+
+def test_a_canary_in_a_cluster_shares_the_traffic_of_the_service_and_ends_by_itself(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    first = deployed(control, tmp_path, 1)
+    second = deployed(control, tmp_path, 2, canary="40", promote_after_s="0")
+    assert shares(cluster) == [40, 60]
+    for _ in range(20):
+        control.call("speak", word="x", bad=True)
+
+    def state() -> str:
+        canary = control.describe("speak")["canary"]
+        assert canary["revision"] == second
+        return str(canary["state"])
+
+    eventually(lambda: state() == "rolled back", "the canary to be taken back")
+    eventually(lambda: shares(cluster) == [100], "the Service to be told")
+    assert control.describe("speak")["traffic"] == {first: 100}
+    deployed(control, tmp_path, 2, canary="40", promote_after_s="0")
+
+    def is_promoted() -> bool:
+        for _ in range(10):
+            control.call("speak", word="y")
+        return state() == "promoted"
+
+    eventually(is_promoted, "the canary to be promoted")
+    eventually(lambda: shares(cluster) == [100], "the Service to be told")
+    assert control.value("speak", word="z") == 2
