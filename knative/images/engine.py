@@ -59,18 +59,24 @@ class Engine:
         run([self.program, "tag", digest, full])
         return full
 
-    def hand_over(self, image: str, to: Destination) -> None:
-        """Brings an image to where clusters take it from. Raises `UsageError`."""
+    def hand_over(self, images: Sequence[str], to: Destination) -> None:
+        """Brings images to where clusters take them from. Raises `UsageError`."""
         if to.registry:
-            run([self.program, "push", image])
-            return
-        with tempfile.TemporaryDirectory() as place:
-            archive = f"{place}/image.tar"
-            if self.program == "buildah":
-                run([self.program, "push", image, f"docker-archive:{archive}:{image}"])
-            else:
-                run([self.program, "save", "--output", archive, image])
-            run([*to.load, archive])
+            for image in images:
+                run([self.program, "push", image])
+        elif self.program == "buildah":
+            for image in images:
+                with tempfile.TemporaryDirectory() as place:
+                    archive = f"{place}/image.tar"
+                    run([self.program, "push", image, f"docker-archive:{archive}:{image}"])
+                    run([*to.load, archive])
+        else:
+            # In one archive: what they have in common is in it once.
+            several = ["--multi-image-archive"] if self.program == "podman" else []
+            with tempfile.TemporaryDirectory() as place:
+                archive = f"{place}/images.tar"
+                run([self.program, "save", *several, "--output", archive, *images])
+                run([*to.load, archive])
 
 
 def find_engine() -> Engine:

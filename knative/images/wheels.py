@@ -38,6 +38,11 @@ def collect_libraries(program: Path, extras: str, constraints: Path, target: Pat
     (target / program.name).unlink()
 
 
+def collect_alone(package: str, constraints: Path, target: Path) -> None:
+    """Adds a package without what it asks for. Raises `UsageError`."""
+    run([*_PIP, "--no-deps", f"--constraint={constraints}", f"--wheel-dir={target}", package])
+
+
 def leave_out(wheels: Path, known: Path) -> None:
     """Removes the wheels that are in `known`, too."""
     for wheel in known.iterdir():

@@ -54,7 +54,7 @@ def test_an_image_is_named_for_what_it_consists_of(commands: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("program", "saving"),
     [
-        ("podman", "podman save --output"),
+        ("podman", "podman save --multi-image-archive --output"),
         ("docker", "docker save --output"),
         ("buildah", "buildah push dev.local/app:1 docker-archive:"),
     ],
@@ -64,16 +64,25 @@ def test_an_archive_goes_to_the_command_that_takes_one(
 ) -> None:
     for name in (program, "kind"):
         make_engine(commands, name)
-    Engine(program).hand_over("dev.local/app:1", Destination(load=("kind", "load", "archive")))
+    to = Destination(load=("kind", "load", "archive"))
+    Engine(program).hand_over(("dev.local/app:1",), to)
     saved, loaded = asked(commands)
     assert saved.startswith(saving)
-    assert loaded.startswith("kind load archive /") and loaded.endswith("/image.tar")
+    assert loaded.startswith("kind load archive /") and loaded.endswith(".tar")
+
+
+def test_images_with_much_in_common_are_in_one_archive(commands: Path) -> None:
+    for name in ("podman", "load"):
+        make_engine(commands, name)
+    Engine("podman").hand_over(("dev.local/a:1", "dev.local/b:1"), Destination(load=("load",)))
+    saved, _ = asked(commands)
+    assert saved.endswith("dev.local/a:1 dev.local/b:1")
 
 
 def test_with_a_registry_images_are_pushed(commands: Path) -> None:
     make_engine(commands, "docker")
     to = destination({"IMAGE_REGISTRY": "registry.example/team/"})
-    Engine("docker").hand_over(f"{to.registry}/app:1", to)
+    Engine("docker").hand_over((f"{to.registry}/app:1",), to)
     assert asked(commands) == ["docker push registry.example/team/app:1"]
 
 
