@@ -11,10 +11,11 @@ unexport PYTHONDONTWRITEBYTECODE
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
 
-.PHONY: demo test test-cluster images kubeconfig check format bench focus clean help
+.PHONY: demo demo-cluster test test-cluster images kubeconfig check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
+	@echo "make demo-cluster  the same on the cluster of KUBECONFIG; KEEP=1 leaves it up"
 	@echo "make test    the whole test suite"
 	@echo "make images  the images for a cluster, on IMAGE_BASE, handed to IMAGE_LOAD or IMAGE_REGISTRY"
 	@echo "make test-cluster  the tests that need a cluster and its images, against that of KUBECONFIG"
@@ -39,6 +40,9 @@ IMAGES := .images/names.env
 test-cluster: kubeconfig images
 	set -a; . ./$(IMAGES); $(BIN)/python -m pytest -m cluster tests/cluster
 
+demo-cluster: kubeconfig images
+	set -a; . ./$(IMAGES); $(BIN)/python -m examples.demo_cluster
+
 images: $(READY)
 	@mkdir -p $(dir $(IMAGES))
 	$(BIN)/python -m dsfn.knative.images . > $(IMAGES).new
@@ -46,7 +50,7 @@ images: $(READY)
 	@cat $(IMAGES)
 
 kubeconfig:
-	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG, the path of a kubeconfig of a cluster with Knative Serving and Eventing. kind makes one: https://knative.dev/docs/install/quickstart-install/"; exit 1; }
+	@test -n "$(KUBECONFIG)" || { echo "this needs KUBECONFIG, the path of a kubeconfig of a cluster with Knative Serving and Eventing. kind makes one: https://knative.dev/docs/install/quickstart-install/"; exit 1; }
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -85,5 +89,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(FOCUS) .bench .demo .images build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(FOCUS) .bench .demo .demo-cluster .images build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache

@@ -143,10 +143,10 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
         "securityContext": restricted(),
-        # Without a period the kubelet, too, asks at its usual one, every 10 s: a pod that takes longer
-        # than the first two times would be ready 20 s later.
+        # The port is open once the pod has its revision: calls wait there while it gets ready, and
+        # not for the next probe. Without a period the kubelet asks at its usual one, every 10 s.
         "readinessProbe": {
-            "httpGet": {"path": "/health/readiness"},
+            "tcpSocket": {"port": _PORT},
             "periodSeconds": 1,
             "timeoutSeconds": 1,
             "successThreshold": 1,
