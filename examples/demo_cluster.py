@@ -26,7 +26,7 @@ from dsfn.knative.manifests.platform import BROKER
 from dsfn.knative.manifests.trigger import EVENTING
 from dsfn.runtime.cli import app as cli
 from examples import demo_servers
-from examples.demo import LIBRARY, ROOT, SUBJECTS, Subject, ask, call, dsfn, show, title, wait_for
+from examples.demo import ROOT, SUBJECTS, Subject, ask, call, dsfn, show, title, wait_for
 
 WORK = Path(".demo-cluster").absolute()
 NAMESPACE = "dsfn-demo"
@@ -149,10 +149,11 @@ def send_event() -> None:
         "datacontenttype": "application/json",
         "data": FOUND,
     }
-    show(f"$ curl -H 'Content-Type: application/cloudevents+json' -d '{json.dumps(event)}' {url.geturl()}")
+    kind = "application/cloudevents+json"
+    show(f"$ curl -H 'Content-Type: {kind}' -d '{json.dumps(event)}' {url.geturl()}")
     # Brokers have addresses inside the cluster: the way there is through the API server.
     path = f"/api/v1/namespaces/{namespace}/services/{service}:80/proxy{url.path}"
-    objects.cluster.request("POST", path, body=event, content_type="application/cloudevents+json")
+    objects.cluster.request("POST", path, body=event, content_type=kind)
     wait_for("notify to print", lambda: bool(ask("logs", "notify")), 120.0)
     dsfn("logs", "notify")
 

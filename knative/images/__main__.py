@@ -13,7 +13,13 @@ from pathlib import Path
 
 from dsfn.functions.errors import UsageError
 from dsfn.knative.images.engine import LOCAL, Destination, Engine, destination, find_engine
-from dsfn.knative.images.wheels import build_program, collect_alone, collect_libraries, digest_of, leave_out
+from dsfn.knative.images.wheels import (
+    build_program,
+    collect_alone,
+    collect_libraries,
+    digest_of,
+    leave_out,
+)
 
 BASE = "python:3.11-slim"
 # The library's functions are ready to be deployed: with what they import, and their models.
