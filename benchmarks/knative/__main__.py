@@ -34,7 +34,7 @@ from benchmarks.knative.place import Images, Place, place
 APP = Path(__file__).parent / "app.py"
 GO = "ghcr.io/knative/helloworld-go:latest"
 SYSTEMS = ("dsfn", "python", "go")
-DEPLOYMENTS = 1
+DEPLOYMENTS = 5
 
 
 @dataclass(frozen=True, slots=True)
