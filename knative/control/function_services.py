@@ -5,7 +5,7 @@ The cluster itself is asked what Knative calls the revisions: they say whose the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dsfn.knative.cluster.objects import Objects
@@ -50,13 +50,14 @@ class PodOf:
 
 @dataclass(eq=False)
 class FunctionServices:
-    """What the cluster has of functions. `names`: what Knative calls revisions, by their ids;
-    `urls`: of the Services, by function. All calls block."""
+    """What the cluster has of functions. `dead_letters`: where those of a function go; `names`:
+    what Knative calls revisions, by their ids; `urls`: of the Services, by function. All calls
+    block."""
 
     objects: Objects
     namespace: str
     broker: str
-    dead_letters: DeadLetterSink | None
+    dead_letters: Callable[[str], DeadLetterSink]
     domain: str = "svc.cluster.local"
     names: dict[str, str] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
@@ -85,15 +86,19 @@ class FunctionServices:
         """Remembers where a function is called."""
         self.urls[function] = str((service.get("status") or {}).get("url", ""))
 
+    def trigger(self, revision: Revision) -> Manifest | None:
+        """What has the Broker's events call a function, None where it has no filter. Raises
+        `DefinitionError` for a filter that Knative does not have."""
+        sink = self.dead_letters(revision.function)
+        return trigger(revision, self.namespace, self.broker, DEFAULT_POLICY, sink)
+
     def share(self, share: Share) -> None:
         """Has calls and events be shared out so. Raises `ClusterError`, `NotFound`."""
         function = share.current.function
         targets = tuple(Target(percent, name, tag_of(name)) for name, percent in share.targets)
         service = self._object(SERVING, "Service", function)
         self.objects.change(service, {"spec": {"traffic": traffic_of(targets)}})
-        events = trigger(
-            share.current, self.namespace, self.broker, DEFAULT_POLICY, self.dead_letters
-        )
+        events = self.trigger(share.current)
         if events is None:
             self.objects.delete(self._object(EVENTING, "Trigger", function))
         else:

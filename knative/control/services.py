@@ -15,11 +15,13 @@ from dsfn.knative.control.function_services import FunctionServices
 from dsfn.knative.control.pod_logs import PodLogs
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.control.serving import KnativeServing
+from dsfn.knative.manifests.accounts import CONTROL_NAME
 from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.manifests.platform import BROKER
 from dsfn.knative.manifests.trigger import DeadLetterSink
 from dsfn.knative.pod.store import Store
 from dsfn.runtime.access.access import is_local_key
+from dsfn.runtime.access.letterbox import letterbox_path
 from dsfn.runtime.calling import Around, MakePlace, Place
 
 DEADLINE_S = 300.0
@@ -34,7 +36,6 @@ class ClusterSettings:
     services: ServiceSettings
     api_key: str = field(repr=False)
     broker: str = BROKER
-    dead_letters: DeadLetterSink | None = None
     deadline_s: float = DEADLINE_S
 
     def __post_init__(self) -> None:
@@ -79,7 +80,10 @@ def on_a_cluster(
             settings.deadline_s,
         )
         services = FunctionServices(
-            objects, settings.services.namespace, settings.broker, settings.dead_letters
+            objects,
+            settings.services.namespace,
+            settings.broker,
+            lambda name: DeadLetterSink(CONTROL_NAME, letterbox_path(settings.api_key, name)),
         )
         caller = ServiceCaller(
             client,

@@ -58,7 +58,10 @@ class KnativeServing:
         """See `Serving`: calls run elsewhere, and end with their connections."""
 
     async def bring_up(self, revisions: Sequence[Revision], tell: Tell) -> None:
-        """See `Serving`. Raises `ClusterError`, `StoreUnavailable`."""
+        """See `Serving`. Raises `ClusterError`, `StoreUnavailable`, and `DefinitionError` for
+        filters that Knative does not have."""
+        for revision in revisions:
+            self.services.trigger(revision)
         loop = asyncio.get_running_loop()
         functions, placed = {each.function for each in revisions}, list[Placed]()
         self._coming |= functions

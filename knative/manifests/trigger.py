@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.words import (
@@ -33,10 +34,11 @@ def trigger(
     namespace: str,
     broker: str,
     policy: RetryPolicy,
-    dead_letters: DeadLetterSink | None = None,
+    dead_letters: DeadLetterSink,
 ) -> Manifest | None:
     """Has a Broker's events that fit one of the function's filters call it; None where it has no
-    filter. An event that fits several calls it once."""
+    filter. An event that fits several calls it once. Raises `DefinitionError` for a filter that
+    Knative does not have."""
     filters = revision.interface.triggers
     if not filters:
         return None
@@ -51,33 +53,37 @@ def trigger(
         },
         "spec": {
             "broker": broker,
-            "filters": [{"any": [_all_of(each) for each in filters]}],
+            "filters": [{"any": [_all_of(each, revision.function) for each in filters]}],
             "subscriber": {"ref": {"apiVersion": SERVING, "kind": "Service", "name": name}},
             "delivery": _delivery(policy, revision.options.timeout_s, dead_letters),
         },
     }
 
 
-def _all_of(filter_: FilterInterface) -> Manifest:
+def _all_of(filter_: FilterInterface, function: str) -> Manifest:
     """Source: https://github.com/cloudevents/spec/blob/main/subscriptions/spec.md#324-filters"""
     conditions: tuple[tuple[str, Mapping[str, str]], ...] = (
         ("exact", filter_.exact),
         ("prefix", filter_.prefix),
         ("suffix", filter_.suffix),
     )
+    for _, wanted in conditions:
+        for attribute in wanted:
+            if not attribute[0].isalpha():
+                raise DefinitionError(
+                    f"@on of {function}: Knative takes no filter on the attribute {attribute!r};"
+                    " there its name must begin with a letter.",
+                    function=function,
+                )
     return {"all": [{dialect: dict(wanted)} for dialect, wanted in conditions if wanted]}
 
 
-def _delivery(
-    policy: RetryPolicy, timeout_s: float, dead_letters: DeadLetterSink | None
-) -> Manifest:
-    found: Manifest = {
+def _delivery(policy: RetryPolicy, timeout_s: float, dead_letters: DeadLetterSink) -> Manifest:
+    service = {"apiVersion": "v1", "kind": "Service", "name": dead_letters.service}
+    return {
         "retry": policy.retry,
         "backoffPolicy": policy.backoff_policy,
         "backoffDelay": iso_duration(policy.backoff_delay_s),
         "timeout": iso_duration(timeout_s),
+        "deadLetterSink": {"ref": service, "uri": dead_letters.path},
     }
-    if dead_letters is not None:
-        service = {"apiVersion": "v1", "kind": "Service", "name": dead_letters.service}
-        found["deadLetterSink"] = {"ref": service, "uri": dead_letters.path}
-    return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import apsw
 
 from dsfn.billing.sqlite import load_queries, transaction
-from dsfn.functions.errors import Conflict, PayloadTooLarge
+from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, FilterInterface
 from dsfn.runtime.blobs import BlobStore, digest_of
@@ -104,6 +104,16 @@ class Router:
             self._queue.require_room(sum(len(one.targets) for one in routed))
             return sum(self._store_first(one) for one in routed)
 
+    async def give_up(self, event: Event, function: str, error: DsfnError) -> None:
+        """Keeps an event that others could not deliver to a function as a dead letter, once.
+
+        Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
+        """
+        target = Target("function", function)
+        routed = await self.prepare(event, targets=(target,))
+        with transaction(self._connection):
+            self._deliver(routed, target, self._clock.now_us(), error)
+
     def subscribers(self, event: Event) -> tuple[Target, ...]:
         """The functions and workflows that subscribed to an event, each once."""
         matching = (
@@ -133,14 +143,20 @@ class Router:
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         return self.store(Routed(payer or self._payer, event, targets, digest, StoredBody(body)))
 
-    async def prepare(self, event: Event, payer: Payer | None = None) -> Routed:
-        """Finds an event's subscribers and keeps its body, so that `store` need not wait. Data that
-        are too large for a row are kept beside it, and the event refers to them.
+    async def prepare(
+        self,
+        event: Event,
+        payer: Payer | None = None,
+        targets: tuple[Target, ...] | None = None,
+    ) -> Routed:
+        """Finds an event's subscribers, where `targets` does not say who gets it, and keeps its
+        body, so that `store` need not wait. Data that are too large for a row are kept beside it,
+        and the event refers to them.
 
         Raises `PayloadTooLarge`, `InvalidInput`, `StorageFull`, `StoreUnavailable`.
         """
         payer = payer or self._payer
-        targets = self.subscribers(event)
+        targets = self.subscribers(event) if targets is None else targets
         told, body = await self._encode(event)
         digest = request_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
@@ -173,7 +189,9 @@ class Router:
             connection.execute(_QUERIES["prune"], (before_us, _PRUNE_ROWS))
             return connection.changes()
 
-    def _deliver(self, routed: Routed, target: Target, now_us: int) -> bool:
+    def _deliver(
+        self, routed: Routed, target: Target, now_us: int, given_up: DsfnError | None = None
+    ) -> bool:
         event = routed.event
         delivery = NewDelivery(
             id=self._new_id(now_us),
@@ -189,7 +207,9 @@ class Router:
             body=routed.body,
         )
         is_new = self._queue.insert(delivery)
-        if is_new and (reason := taken_for_loop(event)) is not None:
+        if is_new and given_up is not None:
+            self._queue.bury(delivery.id, given_up, attempts=1)
+        elif is_new and (reason := taken_for_loop(event)) is not None:
             self._queue.bury(delivery.id, reason, attempts=0)
         return is_new
 

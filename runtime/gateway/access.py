@@ -46,6 +46,7 @@ SCOPES: Mapping[tuple[str, str], frozenset[Scope] | None] = {
     ("PUT", "/functions/{name}/traffic"): DEPLOY,
     ("POST", "/functions/{name}/park"): DEPLOY,
     ("POST", "/functions/{name}/verify"): DEPLOY,
+    ("POST", "/functions/{name}/deadletters/{secret}"): PUBLIC,
     ("POST", "/deployments"): DEPLOY,
     ("POST", "/events"): INVOKE,
     ("POST", "/subscriptions"): DEPLOY,

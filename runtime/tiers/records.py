@@ -57,6 +57,7 @@ class Records:
             connection.execute(self._queries["schema"])
         rows = connection.execute(self._queries["select_records"])
         self._records = {row[0]: _record(row) for row in rows}
+        self._unwritten: set[str] = set()
 
     def of(self, digest: str) -> Record:
         """What is remembered of a snapshot; of an unknown one, that it is new."""
@@ -65,6 +66,21 @@ class Records:
     def pinned(self) -> frozenset[str]:
         """The digests of the pinned ones."""
         return frozenset(d for d, record in self._records.items() if record.pinned)
+
+    def use(self, digest: str, now_us: int) -> None:
+        """Counts one more use, which `write_uses` writes: a replica that starts does not wait for
+        the disk."""
+        self._records[digest] = self.of(digest).used(now_us)
+        self._unwritten.add(digest)
+
+    def write_uses(self) -> None:
+        """Writes the uses that were not written yet."""
+        used = [self._records[digest] for digest in self._unwritten]
+        if used:
+            with transaction(self._connection):
+                for record in used:
+                    self._connection.execute(self._queries["write_record"], asdict(record))
+        self._unwritten.clear()
 
     def change(self, digest: str, **values: Any) -> Record:
         """Writes these fields of a record; the record."""
@@ -83,6 +99,7 @@ class Records:
         with transaction(self._connection):
             self._connection.execute(self._queries["delete_record"], {"digest": digest})
         self._records.pop(digest, None)
+        self._unwritten.discard(digest)
 
 
 def _record(row: tuple[Any, ...]) -> Record:

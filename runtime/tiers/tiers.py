@@ -93,6 +93,7 @@ class SnapshotTiers:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        self._write_uses()
         await self.pusher.close()
         if self.copies is not None:
             await self.copies.close()
@@ -107,8 +108,7 @@ class SnapshotTiers:
         """
         if not self.disk.files.has(digest) and not await self._fetch(digest):
             return None
-        used = self.records.of(digest).used(self.clock.now_us())
-        self._note(digest, heat=used.heat, used_at_us=used.used_at_us)
+        self.records.use(digest, self.clock.now_us())
         return self.disk.files.path(digest)
 
     async def refetch(self, digest: str) -> bool:
@@ -211,6 +211,7 @@ class SnapshotTiers:
         while True:
             with suppress(DsfnError):  # nothing is lost, and the next turn comes
                 await self.pruner.trim()
+            self._write_uses()
             await asyncio.sleep(TRIM_EVERY_S)
 
     async def _prefetch(self, revision: Revision, named: Collection[str]) -> Prefetched:
@@ -253,6 +254,10 @@ class SnapshotTiers:
         async with self._checks:
             with self.pruner.hold(digest):
                 return await _reading(lambda transfer: is_sound(directory, transfer))
+
+    def _write_uses(self) -> None:
+        with suppress(StorageFull):  # as for `_note`
+            self.records.write_uses()
 
     def _note(self, digest: str, **values: Any) -> None:
         """Remembers something of a snapshot, if the disk has room: without room for that much,

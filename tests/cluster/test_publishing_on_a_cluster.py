@@ -15,6 +15,7 @@ from dsfn.functions.options import Options
 from dsfn.knative.control.function_services import FunctionServices, Share
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.manifests.function import ServiceSettings
+from dsfn.knative.manifests.trigger import DeadLetterSink
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.model import Revision
@@ -32,9 +33,14 @@ FIRST, SECOND, THIRD = (
 )
 
 
+def sink(function: str) -> DeadLetterSink:
+    """None of these functions has a filter."""
+    return DeadLetterSink("dsfn-control", f"/{function}")
+
+
 @pytest.fixture(scope="module")
 def services(cluster: LiveCluster) -> FunctionServices:
-    return FunctionServices(cluster.objects, cluster.namespace, "dsfn", None)
+    return FunctionServices(cluster.objects, cluster.namespace, "dsfn", sink)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,7 @@ def test_a_revision_takes_no_calls_before_it_is_told_to(
         first: 10,
     }
     assert all(each["url"].startswith("http://r") for each in live["status"]["traffic"])
-    known = FunctionServices(cluster.objects, cluster.namespace, "dsfn", None)
+    known = FunctionServices(cluster.objects, cluster.namespace, "dsfn", sink)
     known.load()
     assert known.names == {FIRST.id: first, SECOND.id: second}
     assert cluster.get(live).status_code == 200

@@ -21,7 +21,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from api_server import DocumentHandler, serving
 from live_pod import LivePod, launch_pod
+from port_forwards import forward
 from scripted_cluster import KUBECONFIG
+
+from dsfn.knative.manifests.accounts import CONTROL
+from dsfn.knative.manifests.words import COMPONENT
 
 BROKEN = "broken"
 _KINDS = {
@@ -35,13 +39,15 @@ _AT = "2026-01-01T00:00:00Z"
 @dataclass(eq=False)
 class ActingCluster:
     """`objects`: by path. `secret`: variables that pods have beside those of their container.
-    `images`: of functions whose next pod has another than its own. `is_away`: it answers 503."""
+    `images`: of functions whose next pod has another than its own. `control`: the port of the
+    control service, to which connections to its pod lead. `is_away`: it answers 503."""
 
     place: Path
     secret: Mapping[str, str]
     objects: dict[str, Any] = field(default_factory=dict)
     pods: dict[str, LivePod] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
+    control: int = 0
     is_away: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: threading.Lock = field(default_factory=threading.Lock)
@@ -122,6 +128,15 @@ class ActingCluster:
             if document is not None and document["kind"] == "Service":
                 self._look(document)
             return document
+
+    def add_control(self, namespace: str, port: int) -> None:
+        """Has the control service, which listens at a port of this machine, be a pod that is
+        ready."""
+        self.control = port
+        metadata = {"name": "dsfn-control-0", "labels": {COMPONENT: CONTROL}}
+        status = {"conditions": [{"type": "Ready", "status": "True"}]}
+        path = f"/api/v1/namespaces/{namespace}/pods/dsfn-control-0"
+        self.objects[path] = {"kind": "Pod", "metadata": metadata, "status": status}
 
     def end(self) -> None:
         """Ends the pods."""
@@ -220,6 +235,9 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
     class Handler(DocumentHandler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+            if path.endswith("/portforward"):
+                forward(self, int(query["ports"][0]), cluster.control)
+                return
             if path.endswith("/log"):
                 self._log(path.split("/")[-2], query)
                 return

@@ -6,13 +6,15 @@ import json
 import os
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from acting_cluster import ActingCluster, acting_cluster
 from deadlines import eventually
-from live_node import LiveNode, launch, once_ready
+from live_node import DeployFailed, LiveNode, launch, once_ready
 from live_pod import s3_store
 from ports import free_port
 from s3_server import S3Server
@@ -141,3 +143,61 @@ def test_a_canary_in_a_cluster_shares_the_traffic_of_the_service_and_ends_by_its
     eventually(is_promoted, "the canary to be promoted")
     eventually(lambda: shares(cluster) == [100], "the Service to be told")
     assert control.value("speak", word="z") == 2
+
+
+def test_what_the_broker_gives_up_is_a_dead_letter_and_can_be_replayed(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    deployed(control, tmp_path, 1)
+    spec = cluster.of_kind("Trigger")["speak"]["spec"]
+    assert spec["filters"] == [
+        {"any": [{"all": [{"exact": {"type": "word.due"}}, {"prefix": {"source": "/mouth"}}]}]}
+    ]
+    sink = spec["delivery"]["deadLetterSink"]
+    assert sink["ref"]["name"] == "dsfn-control"
+    why = {"type": "https://dsfn.dev/problems/handler-raised", "detail": "ValueError: no good."}
+    for number, told in enumerate((b64encode(json.dumps(why).encode()).decode(), "cut off")):
+        for _ in range(2):  # brokers send at least once
+            answer = httpx.post(
+                control.url + sink["uri"],
+                content=b'{"word": "late"}',
+                headers={
+                    "content-type": "application/json",
+                    "ce-specversion": "1.0",
+                    "ce-id": f"late-{number}",
+                    "ce-source": "/mouth",
+                    "ce-type": "word.due",
+                    "ce-knativeerrordest": "http://speak.functions.svc",
+                    "ce-knativeerrorcode": "500",
+                    "ce-knativeerrordata": told,
+                },
+            )
+            assert answer.status_code == 204, answer.text
+    letters = control.http.get("/deadletters").json()["deadletters"]
+    assert {(letter["name"], letter["error"]["detail"]) for letter in letters} == {
+        ("speak", "ValueError: no good."),
+        ("speak", "A broker could not deliver the event to speak: the answer was HTTP status 500."),
+    }
+    id_ = letters[0]["id"]
+    event = control.http.get(f"/deadletters/{id_}").json()["event"]
+    assert not [name for name in event if name.startswith("knative")]
+    before = len(control.rows("speak"))
+    location = control.http.post(f"/deadletters/{id_}/replay").json()["location"]
+    eventually(
+        lambda: control.http.get(location).json()["state"] == "succeeded", "the event to be heard"
+    )
+    assert len(control.rows("speak")) == before + 1
+    nobody = sink["uri"][:-1] + ("0" if sink["uri"][-1] != "0" else "1")
+    assert httpx.post(control.url + nobody, content=b"{}").status_code == 401
+
+
+def test_a_filter_that_knative_does_not_have_is_refused_at_deploy(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    before = set(cluster.of_kind("Service"))
+    source = tmp_path / "app.py"
+    text = SPOKEN.format(number=1).replace("speak", "counted")
+    source.write_text(text.replace('type="word.due"', 'suffix={"1st": "x"}'), encoding="utf-8")
+    with pytest.raises(DeployFailed, match="Knative takes no filter on the attribute '1st'"):
+        control.deploy(source)
+    assert set(cluster.of_kind("Service")) == before

@@ -8,6 +8,7 @@ import pytest
 from knative_schemas import check_against_schema
 from revisions import event_type, make_revision
 
+from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
 from dsfn.knative.manifests.trigger import DeadLetterSink, trigger
 from dsfn.knative.manifests.words import iso_duration
@@ -64,3 +65,8 @@ def test_a_function_without_filters_has_no_trigger() -> None:
 )
 def test_durations_are_written_without_exponents(seconds: float, text: str) -> None:
     assert iso_duration(seconds) == text
+
+
+def test_an_attribute_that_knative_takes_no_filter_on_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="takes no filter on the attribute '1st'"):
+        trigger_of(FilterInterface({"1st": "x"}, {}, {}))

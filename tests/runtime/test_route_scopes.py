@@ -34,10 +34,11 @@ def test_a_route_without_scopes_is_not_served() -> None:
         guarded([Route("/new", new, methods=["GET"])])
 
 
-def test_nothing_but_health_is_open_to_everybody() -> None:
+def test_nothing_but_health_and_a_path_with_a_secret_is_open_to_everybody() -> None:
     assert {path for (_, path), scopes in SCOPES.items() if scopes is None} == {
         "/health/liveness",
         "/health/readiness",
+        "/functions/{name}/deadletters/{secret}",
     }
 
 

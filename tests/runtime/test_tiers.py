@@ -172,6 +172,17 @@ def test_a_snapshot_on_the_disk_is_used_as_it_is(node: Node) -> None:
     assert node.tiers.records.of(digest_of(revision)).heat == 1
 
 
+def test_the_next_node_knows_how_often_snapshots_were_used(make: Callable[..., Node]) -> None:
+    first = make()
+    digest = digest_of(first.deploy(1))
+    for _ in range(2):
+        first.run(first.tiers.ensure(digest))
+    used = first.tiers.records.of(digest)
+    first.run(first.tiers.close())
+    assert make().tiers.records.of(digest) == used
+    assert used.heat > 1
+
+
 def test_a_snapshot_that_left_the_disk_is_pulled_when_it_is_used(node: Node) -> None:
     revision = node.lost(1)
     path = node.run(node.tiers.ensure(digest_of(revision)))

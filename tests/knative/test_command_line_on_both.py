@@ -1,0 +1,138 @@
+"""One command line for both targets: a node, and a cluster through its API server alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from acting_cluster import ActingCluster
+from cli_runs import Dsfn
+from live_node import LiveNode
+from test_control_and_command_line import KEY, cluster, control
+
+__all__ = ["cluster", "control"]
+APP = """
+import dsfn
+
+
+@dsfn.function
+def add(a: int, b: int = 0) -> int:
+    print(f"adding {a}")
+    return a + b
+
+
+@dsfn.function
+def twice(text: str) -> str:
+    return 2 * text
+
+
+@dsfn.workflow
+def adding(a: int) -> int:
+    return add(a=add(a=a, b=1), b=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def cli(
+    cluster: ActingCluster,
+    control: LiveNode,
+    node: LiveNode,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Dsfn]:
+    """With a context for each target."""
+    port = int(control.url.rpartition(":")[2])
+    cluster.add_control("functions", port)
+    place = tmp_path_factory.mktemp("cli")
+    (place / "app.py").write_text(APP, encoding="utf-8")
+    config = {"XDG_CONFIG_HOME": str(place), "KUBECONFIG": str(cluster.kubeconfig)}
+    cli = Dsfn(place, config)
+    cli("context", "set", "knative", "kubernetes://home/functions", "--key", KEY)
+    cli("context", "set", "node", node.url)
+    yield cli
+
+
+def shape(found: Any) -> Any:
+    """A document's keys and the types of its values."""
+    if isinstance(found, dict):
+        return {name: shape(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [shape(each) for each in found[:1]]
+    return type(found).__name__
+
+
+def test_a_deployment_prints_the_same_list_and_the_url_of_the_service(cli: Dsfn) -> None:
+    here, there = (
+        cli("deploy", "app.py", "--json", "--target", name).json() for name in ("node", "knative")
+    )
+    assert shape(here) == shape(there)
+    assert [(one["name"], one["revision"]) for one in here] == [
+        (one["name"], one["revision"]) for one in there
+    ]
+    urls = {one["name"]: one["url"] for one in there}
+    assert urls["add"] == "http://add.functions.example.com"
+    assert urls["adding"] == "http://dsfn-control.functions/workflows/adding"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "list",
+        "history add",
+        "traffic add {revision}=100",
+        "runs list",
+        "workflow list",
+        "deadletters list",
+        "budgets list",
+        "rates list",
+        "keys list",
+    ],
+)
+def test_a_command_shows_the_same_of_both(cli: Dsfn, line: str) -> None:
+    revision = cli("describe", "add", "--json", "--target", "node").json()["revision"]
+    words = line.format(revision=revision).split()
+    here, there = (cli(*words, "--json", "--target", name) for name in ("node", "knative"))
+    assert isinstance(here.json(), type(there.json()))
+    if line != "list":  # of which the node has more
+        assert shape(here.json()) == shape(there.json())
+
+
+def test_functions_are_called_run_described_read_and_billed_alike(cli: Dsfn) -> None:
+    documents = []
+    for name in ("node", "knative"):
+        to = ("--target", name)
+        assert cli("invoke", "add", "--data", '{"a": 1, "b": 2}', *to).json() == 3
+        ran = cli("workflow", "run", "adding", "--data", '{"a": 1}', "--json", *to).json()
+        described = cli("describe", "add", "--json", *to).json()
+        assert described["traffic"] == {described["revision"]: 100}
+        lines = cli("logs", "add", "--json", *to).json()
+        assert [line["text"] for line in lines] == ["adding 1", "adding 1", "adding 2"]
+        bill = cli("bill", "report", "--json", "--by", "function", *to).json()
+        assert "add" in json.dumps(bill)
+        described.pop("replicas")  # a node shows them at once, a cluster when it has looked
+        documents.append([shape(ran), shape(described), shape(bill)])
+    assert documents[0] == documents[1]
+
+
+def test_a_control_service_that_has_no_pod_is_one_sentence(cli: Dsfn) -> None:
+    cli("context", "set", "empty", "kubernetes://home/nowhere")
+    run = cli("list", "--target", "empty")
+    assert (run.code, run.err) == (
+        1,
+        "The control service in namespace nowhere of context 'home' has no pod that is ready;"
+        " `dsfn platform status` says why.\n",
+    )
+
+
+def test_a_context_of_kubeconfig_that_is_not_there_is_one_sentence(cli: Dsfn) -> None:
+    cli("context", "set", "lost", "kubernetes://nobody/functions")
+    run = cli("list", "--target", "lost")
+    assert run.code == 2
+    assert "has no context 'nobody'; it has home" in run.err
+
+
+def test_what_is_large_comes_through_whole(cli: Dsfn) -> None:
+    text = "".join(map(str, range(300_000)))
+    run = cli("invoke", "twice", "--data", json.dumps({"text": text}), "--target", "knative")
+    assert run.json() == 2 * text
