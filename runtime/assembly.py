@@ -12,9 +12,11 @@ from dsfn.billing.parties import read_parties
 from dsfn.billing.rates import RateCard, RateStore, configured_card
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.billing.signing import SigningKey
+from dsfn.billing.spooled_ledger import SpooledLedger
 from dsfn.runtime.access import Access, Keys
 from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers, blobs_of_answers
+from dsfn.runtime.backlog import Backlog
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.opening import open_blobs
 from dsfn.runtime.blobs.owners import BlobOwners
@@ -90,7 +92,7 @@ def assemble(
     url: str,
     clock: Clock,
     connection: apsw.Connection,
-    ledger: Ledger,
+    ledger: SpooledLedger,
     make_place: MakePlace = on_this_node,
 ) -> Services:
     """The parts over a node's two databases. Raises `UsageError` for rates that make no sense."""
@@ -127,7 +129,7 @@ def assemble(
     router = _router(settings, clock, connection, subscriptions, blobs, queue, owners)
     prices = prices_of(in_force, settings.limits, gpus.device_class)
     budgets = _budgets(connection, clock, writer, ledger, rates, prices, router, settings.tenant)
-    meter = Meter(writer, ledger, budgets, leases)
+    meter = Meter(writer, ledger, ledger.post_soon, budgets, leases)
     place = make_place(
         Around(
             settings,
@@ -158,7 +160,7 @@ def assemble(
             registry.revision,
             workflows.revision,
             place.post,
-            lambda rows: post_apart(ledger, [alone(row) for row in rows]),
+            lambda rows: post_apart(ledger.post, [alone(row) for row in rows]),
             prices,
             new_call_id,
             settings.limits.max_body_bytes,
@@ -169,7 +171,7 @@ def assemble(
         workflows, Pins(registry), blobs, clock, new_call_id, settings.limits.max_body_bytes
     )
     outbox = _outbox(settings, connection, ledger)
-    metrics.watch(lambda: _gauges(serving, quarantine, queue, runs, outbox, notary))
+    metrics.watch(lambda: _gauges(serving, quarantine, queue, runs, outbox, notary, ledger))
     return Services(
         settings=settings,
         clock=clock,
@@ -232,6 +234,8 @@ def assemble(
         results=results,
         ledger=ledger,
         writer=writer,
+        # Whatever a commit takes, rows come to the spool meanwhile.
+        backlog=Backlog(ledger, writer_of(settings)),
         meter=meter,
         notary=notary,
         rates=rates,
@@ -281,7 +285,7 @@ def _budgets(
     connection: apsw.Connection,
     clock: Clock,
     writer: Writer,
-    ledger: Ledger,
+    ledger: SpooledLedger,
     rates: RateStore,
     prices: Prices,
     router: Router,
@@ -289,7 +293,16 @@ def _budgets(
 ) -> Budgets:
     store = BudgetStore(connection)
     alerts = Alerts(connection, store, router, clock, tenant, prices.currency)
-    return Budgets(writer, store, ledger, lambda: rates.book, prices.at_most, alerts, clock)
+    return Budgets(
+        writer,
+        store,
+        ledger,
+        ledger.post_soon,
+        lambda: rates.book,
+        prices.at_most,
+        alerts,
+        clock,
+    )
 
 
 def _router(
@@ -352,6 +365,7 @@ def _gauges(
     runs: Engine,
     outbox: Outbox,
     notary: Notary,
+    ledger: SpooledLedger,
 ) -> Gauges:
     return Gauges(
         replicas=serving.counts(),
@@ -365,4 +379,5 @@ def _gauges(
         outbox_pending={each.sink.name: each.pending for each in outbox.senders},
         outbox_failures={each.sink.name: each.failures for each in outbox.senders},
         ledger_problems=notary.problems,
+        ledger_waiting=ledger.rows_waiting,
     )

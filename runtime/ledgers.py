@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from dsfn.billing.ledger import Ledger
+from dsfn.billing.spool import Spool, rows_in
+from dsfn.billing.spooled_ledger import Database, SpooledLedger
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.stretches import all_processes
@@ -21,9 +23,26 @@ FILE_NAME = "ledger.db"
 WRITERS = 4
 
 
-def open_ledger(settings: Settings) -> Ledger:
-    """Opens or makes the ledger. Raises `UsageError`, also for one that was not moved to the
-    database yet, `StoreUnavailable`, `StorageFull`."""
+def open_ledger(settings: Settings) -> SpooledLedger:
+    """Opens or makes the ledger, with all that waited for it. Raises `UsageError`, also for one
+    that was not moved to the database yet, `StoreUnavailable`, `StorageFull`."""
+    with ExitStack() as opened:
+        database = opened.enter_context(closing(_open_database(settings)))
+        # What is in the spool survives what rows in the database survive.
+        spool = Spool(settings.data_dir, sync=bool(settings.ledger))
+        opened.callback(spool.close)
+        ledger = SpooledLedger(database, spool)
+        opened.pop_all()
+        return ledger
+
+
+def settle(settings: Settings) -> None:
+    """Posts what a node that was killed has left in its spool. Raises as `open_ledger`."""
+    if rows_in(settings.data_dir):
+        open_ledger(settings).close()
+
+
+def _open_database(settings: Settings) -> Database:
     path = settings.data_dir / FILE_NAME
     if not settings.ledger:
         return SqliteLedger(path)
@@ -40,7 +59,7 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def writer_of(settings: Settings) -> Writer:
-    """What writes to that ledger."""
+    """What writes to that ledger, or to its spool."""
     return ThreadWriter() if settings.ledger else InlineWriter()
 
 

@@ -1,4 +1,4 @@
-"""Usage rows on their way to the ledger: committed in groups, before any answer leaves."""
+"""Usage rows on their way to the ledger: durable in groups, before any answer leaves."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Protocol
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting import Posting
+from dsfn.billing.posting_document import Spooled
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.unposted import Unposted, UnpostedRows
-from dsfn.runtime.writer import Bundle, Poster, Writer, alone, post_apart, tried
+from dsfn.runtime.writer import Bundle, Write, Writer, alone, post_apart, tried
 
 # How long the time of devices goes unwritten at most.
 FLUSH_EVERY_S = 60.0
@@ -39,8 +40,11 @@ class UsageSink(Protocol):
         """A call's row that came to be, and will not be posted: its time is the platform's."""
 
 
-class Books(Poster, Protocol):
+class Books(Protocol):
     """The ledger, as far as rows of calls are posted to it."""
+
+    def post(self, rows: Sequence[Posting]) -> None:
+        """Writes all of `rows` or none."""
 
     def usage(self, invocation_id: str) -> Usage | None:
         """The row of one invocation."""
@@ -64,6 +68,11 @@ class _Group:
     intervals: Sequence[Interval]
     flushed: Sequence[asyncio.Future[None]]
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the ledger has to say if a call was the first to succeed under its key."""
+        return any(entry.row.idempotency_key for entry in self.entries)
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -82,12 +91,17 @@ class _Outcome:
 @dataclass(eq=False)
 class Meter:
     """Posts the rows of calls and of devices. All rows of calls that come up in one turn of the
-    event loop, or while others are written, share one commit, so a busy node commits once for many
+    event loop, or while others are written, share one write, so a busy node writes once for many
     calls and an idle one without delay. Rows of devices go along with them, or are posted a little
-    later."""
+    later.
+
+    `post_soon` makes rows durable before the ledger has them; `ledger` has a word with those that
+    it may refuse.
+    """
 
     writer: Writer
     ledger: Books
+    post_soon: Write
     budgets: Settler
     leases: Leases
     _rows: UnpostedRows = field(init=False)
@@ -141,7 +155,7 @@ class Meter:
             done(errors)
 
         bundles = [self._bundle(row) for row in rows]
-        self.writer.submit(partial(post_apart, self.ledger, bundles), tell)
+        self.writer.submit(partial(post_apart, self.ledger.post, bundles), tell)
 
     def lost(self, row: Usage) -> None:
         """See `UsageSink`."""
@@ -187,7 +201,8 @@ class Meter:
             return
         self._is_writing = True
         bundles = [self.budgets.bundle(entry.row) for entry in group.entries]
-        work = partial(_post, self.ledger, bundles, group.intervals)
+        post = self.ledger.post if group.is_asked else self.post_soon
+        work = partial(_post, post, bundles, group.intervals)
         self.writer.submit(work, partial(self._committed, group))
 
     def _committed(self, group: _Group, outcome: _Outcome) -> None:
@@ -221,23 +236,23 @@ class Meter:
         self._rows.doubtful[:0] = rows[len(found) :]
 
 
-def _post(ledger: Poster, calls: Sequence[Bundle], intervals: Sequence[Interval]) -> _Outcome:
+def _post(post: Write, calls: Sequence[Bundle], intervals: Sequence[Interval]) -> _Outcome:
     """Writes a group. A row that is refused does not take the others with it. Rows of devices are
     left then: what a call that is refused has paid of a restore, they say first."""
     bundles = [bundle() for bundle in calls]
-    rows: list[Posting] = [row for bundle in bundles for row in bundle]
-    error = tried(ledger, [*rows, *intervals])
+    rows: list[Spooled] = [row for bundle in bundles for row in bundle]
+    error = tried(post, [*rows, *intervals])
     if not isinstance(error, Conflict):
         return _Outcome([error] * len(bundles), intervals if error else (), error)
     if bundles:
-        return _Outcome([tried(ledger, bundle) for bundle in bundles], intervals, error)
-    return _post_alone(ledger, intervals)
+        return _Outcome([tried(post, bundle) for bundle in bundles], intervals, error)
+    return _post_alone(post, intervals)
 
 
-def _post_alone(ledger: Poster, intervals: Sequence[Interval]) -> _Outcome:
+def _post_alone(post: Write, intervals: Sequence[Interval]) -> _Outcome:
     """Rows of which one may be there already, closing a lease that others have closed."""
     for number, interval in enumerate(intervals):
-        error = tried(ledger, [interval])
+        error = tried(post, [interval])
         if isinstance(error, Conflict):
             _LOG.error("The ledger refuses a row of a device: %s", error.message)
         elif error is not None:

@@ -91,6 +91,7 @@ async def _node(
         await services.tiers.start()
         services.gpus.start()
         await services.gpus.check_named()
+        services.backlog.start()
         services.meter.start()
         services.serving.start()
         services.runs.start_serving()
@@ -120,6 +121,7 @@ async def _node(
             await services.gpus.close()
             services.blobs.close()
             await services.budgets.close()
+            await services.backlog.close()
             await services.notary.close()
             await services.writer.close()
     finally:

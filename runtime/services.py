@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsfn.billing.ledger import Ledger
 from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
+from dsfn.billing.spooled_ledger import SpooledLedger
 from dsfn.runtime.access import Access
 from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers
+from dsfn.runtime.backlog import Backlog
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.blobs.sweep import Sweeper
@@ -90,8 +91,9 @@ class Services:
     schedules: Schedules
     answers: Answers
     results: ResultCache
-    ledger: Ledger
+    ledger: SpooledLedger
     writer: Writer
+    backlog: Backlog
     meter: Meter
     notary: Notary
     rates: RateStore

@@ -7,20 +7,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from dsfn.billing.posting import Posting
+from dsfn.billing.posting_document import Spooled
 from dsfn.functions.errors import Conflict
 
 T = TypeVar("T")
 # Rows that are posted together or not at all. Asked for when it is their turn, for what they are
 # may depend on what became of rows before them.
-Bundle = Callable[[], Sequence[Posting]]
-
-
-class Poster(Protocol):
-    """What has rows written to it."""
-
-    def post(self, rows: Sequence[Posting]) -> None:
-        """Writes all of `rows` or none, as a ledger does."""
+Bundle = Callable[[], Sequence[Spooled]]
+# Writes all of some rows or none, as a ledger does.
+Write = Callable[[Sequence[Spooled]], None]
 
 
 class Writer(Protocol):
@@ -77,26 +72,26 @@ class ThreadWriter:
         await asyncio.to_thread(self._thread.shutdown)
 
 
-def alone(row: Posting) -> Bundle:
+def alone(row: Spooled) -> Bundle:
     """A row by itself."""
     return lambda: (row,)
 
 
-def tried(poster: Poster, rows: Sequence[Posting]) -> Exception | None:
+def tried(post: Write, rows: Sequence[Spooled]) -> Exception | None:
     """Posts rows, all or none; why not, where they were not."""
     try:
-        poster.post(rows)
+        post(rows)
     except Exception as error:  # noqa: BLE001
         # Whoever waits for these rows raises it.
         return error
     return None
 
 
-def post_apart(poster: Poster, bundles: Sequence[Bundle]) -> list[Exception | None]:
+def post_apart(post: Write, bundles: Sequence[Bundle]) -> list[Exception | None]:
     """Posts bundles in one commit, or, where one is refused and the others must not suffer for
     it, each in its own; what came of each."""
     parts = [bundle() for bundle in bundles]
-    error = tried(poster, [row for part in parts for row in part])
+    error = tried(post, [row for part in parts for row in part])
     if isinstance(error, Conflict) and len(parts) > 1:
-        return [tried(poster, part) for part in parts]
+        return [tried(post, part) for part in parts]
     return [error] * len(parts)

@@ -10,10 +10,8 @@ from typing import TypeVar
 
 import apsw
 
-from dsfn.billing.interval import Interval
-from dsfn.billing.periods import DAY_US
+from dsfn.billing.nobodys import nobodys
 from dsfn.billing.posting_document import Measured, posting_document, read_posting
-from dsfn.billing.splitting import at_boundaries
 from dsfn.billing.sqlite import connect, load_queries, transaction
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError, StorageFull, StoreUnavailable
@@ -131,7 +129,8 @@ class Outbox:
             for (text,) in self._connection.execute(_SQL["forget"], (each.number,)).fetchall():
                 self._shrink(str(text))
             if number in refused and isinstance(each.row, Usage) and each.row.idempotency_key:
-                for interval in _nobodys(each.row):
+                # Another pod has had it already: the answer was as good, and nobody pays twice.
+                for interval in nobodys(each.row):
                     self._append(interval, _text(interval))
 
     def _append(self, row: Measured, document: str) -> bool:
@@ -180,32 +179,6 @@ def _tried(change: Callable[[], T]) -> T | DsfnError:
         raise
     except DsfnError as error:
         return error
-
-
-def _nobodys(row: Usage) -> list[Interval]:
-    """The time of a call that another pod has had already under its idempotency key: the answer
-    was as good, and nobody pays for it twice."""
-    first_midnight_us = (row.started_at_us // DAY_US + 1) * DAY_US
-    midnights = range(first_midnight_us, row.started_at_us + row.held_us, DAY_US)
-    parts = at_boundaries(row.started_at_us, row.held_us, midnights)
-    return [
-        Interval(
-            kind="idle",
-            id=f"{row.lease}/{row.invocation_id}.{number}",
-            lease=row.lease,
-            device=row.device,
-            devices=row.devices,
-            device_class=row.device_class,
-            function=row.function,
-            revision=row.revision,
-            tenant="",
-            started_at_us=at_us,
-            duration_us=duration_us,
-            reason="fault",
-        )
-        for number, (at_us, duration_us) in enumerate(parts)
-        if duration_us and row.lease
-    ]
 
 
 def _key(row: Measured) -> str:

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.periods import Month
-from dsfn.billing.posting import Posting
+from dsfn.billing.posting_document import Spooled
 from dsfn.billing.rates import RateBook
 from dsfn.billing.reservation import Reservation, ReservationKind
 from dsfn.billing.usage import Usage
@@ -33,7 +33,7 @@ from dsfn.runtime.budgets.spending import cost_atto, spent_atto
 from dsfn.runtime.budgets.store import BudgetStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Call, Payer, Revision
-from dsfn.runtime.writer import Bundle, Poster, Writer, alone, post_apart
+from dsfn.runtime.writer import Bundle, Write, Writer, alone, post_apart
 
 T = TypeVar("T")
 # Calls that are under way end at any time.
@@ -57,13 +57,14 @@ class _Hold:
 
 @dataclass(eq=False)
 class Budgets:
-    """Reserves and settles. `at_most_nano`: the most that a call of a revision can cost. Belongs to
-    the event loop's thread.
+    """Reserves and settles. `at_most_nano`: the most that a call of a revision can cost.
+    `post_soon`: what keeps a row until the ledger has it. Belongs to the event loop's thread.
     """
 
     writer: Writer
     store: BudgetStore
     ledger: Ledger
+    post_soon: Write
     book: Callable[[], RateBook]
     at_most_nano: Callable[[Revision], int]
     alerts: Alerts
@@ -310,22 +311,22 @@ class Budgets:
     def _write_notes(self) -> None:
         notes, self._unnoted = self._unnoted, []
         if notes:
-            self.writer.submit(partial(_write, self.ledger, notes), _tell_failures)
+            self.writer.submit(partial(_write, self.post_soon, notes), _tell_failures)
 
 
-def _write(ledger: Poster, notes: Sequence[tuple[_Hold, Reservation]]) -> list[Exception | None]:
+def _write(post: Write, notes: Sequence[tuple[_Hold, Reservation]]) -> list[Exception | None]:
     """Writes what was set aside and what is free again; what was not noted cannot be void."""
     begun = [hold for hold, note in notes if note.kind == "reserve"]
     for hold in begun:
         hold.is_noted = True
-    errors = post_apart(ledger, [partial(_noted, hold, note) for hold, note in notes])
+    errors = post_apart(post, [partial(_noted, hold, note) for hold, note in notes])
     for (hold, note), error in zip(notes, errors, strict=True):
         if error is not None and note.kind == "reserve":
             hold.is_noted = False
     return errors
 
 
-def _noted(hold: _Hold, note: Reservation) -> Sequence[Posting]:
+def _noted(hold: _Hold, note: Reservation) -> Sequence[Spooled]:
     return (note,) if hold.is_noted else ()
 
 

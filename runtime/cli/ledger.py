@@ -44,7 +44,8 @@ def migrate(
     json_output: JsonOption = False,
 ) -> None:
     """Copy the ledger of a node that is stopped to PostgreSQL, and prove that both are the same."""
-    from dsfn.runtime.ledgers import FILE_NAME, require_psycopg
+    from dsfn.billing.spool import rows_in
+    from dsfn.runtime.ledgers import FILE_NAME, require_psycopg, settle
     from dsfn.runtime.notary.checking import evidence_of
 
     require_psycopg()
@@ -54,6 +55,12 @@ def migrate(
     path = settings.data_dir / FILE_NAME
     if not path.exists():
         raise UsageError(f"There is no {FILE_NAME} in {settings.data_dir}.")
+    if settings.ledger and rows_in(settings.data_dir):
+        raise UsageError(
+            f"Usage waits in {settings.data_dir} for a ledger: start and stop the node once, with"
+            " the `ledger` in config.toml that it had."
+        )
+    settle(settings)
     moved = move(path, to, evidence_of(settings), _progress)
     if json_output:
         print_json(moved.to_document())

@@ -7,10 +7,11 @@
     faas.init_duration    dsfn_restore_duration_seconds{function}, of cold starts
 
 The gauges `dsfn_replicas{function,state}`, `dsfn_queue_depth{function}`,
-`dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way`, `dsfn_steps_under_way` and
-`dsfn_outbox_pending{receiver}`, and the counters `dsfn_failed_restores_total{function}`,
-`dsfn_runs_total{workflow,state}`, `dsfn_outbox_failures_total{receiver}` and
-`dsfn_ledger_problems_total`, are read when they are asked for.
+`dsfn_events_queued`, `dsfn_events_dead`, `dsfn_runs_under_way`, `dsfn_steps_under_way`,
+`dsfn_outbox_pending{receiver}` and `dsfn_ledger_rows_waiting`, and the counters
+`dsfn_failed_restores_total{function}`, `dsfn_runs_total{workflow,state}`,
+`dsfn_outbox_failures_total{receiver}` and `dsfn_ledger_problems_total`, are read when they are
+asked for.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Gauges:
     (waiting for a replica) and `failed_restores` (since the node's start) by function.
     `runs_ended`: since the node's start, by workflow and last state. `outbox_pending`: rows of the
     journal that have not been sent, `outbox_failures`: since the node's start, by receiver.
-    `ledger_problems`: what the check of the ledger found since then."""
+    `ledger_problems`: what the check of the ledger found since then. `ledger_waiting`: rows of its
+    spool that it does not have yet."""
 
     replicas: Mapping[tuple[str, str], int]
     queued_calls: Mapping[str, int]
@@ -48,6 +50,7 @@ class Gauges:
     outbox_pending: Mapping[str, int]
     outbox_failures: Mapping[str, int]
     ledger_problems: int = 0
+    ledger_waiting: int = 0
 
 
 class Metrics:
@@ -161,10 +164,16 @@ class _GaugeCollector(Collector):
             "What the check of the ledger found.",
             value=gauges.ledger_problems,
         )
+        waiting = GaugeMetricFamily(
+            "dsfn_ledger_rows_waiting",
+            "Rows of the spool that the ledger does not have yet.",
+            value=gauges.ledger_waiting,
+        )
         return (
             replicas,
             queue,
             failed,
+            waiting,
             queued,
             dead,
             problems,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import apsw
 
@@ -10,17 +11,21 @@ from dsfn.billing.evidence import Evidence
 from dsfn.billing.signing import FILE_NAME, SigningKey
 from dsfn.billing.verification import Problem, Verification
 from dsfn.billing.verify import Books, verify
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import DsfnError, UsageError
 from dsfn.runtime.config import Settings
-from dsfn.runtime.ledgers import open_books
+from dsfn.runtime.ledgers import open_books, settle
 from dsfn.runtime.notary.places import open_place
 
 
 def check_ledger(settings: Settings) -> Verification:
-    """What the check finds; of a file that cannot be read, that.
+    """What the check finds; of a file that cannot be read, that. What a node that was killed has
+    left for its ledger is posted first.
 
     Raises `UsageError` when there is no ledger, `StoreUnavailable`.
     """
+    # Where it cannot be posted now it waits on, as it does for a node that runs.
+    with suppress(DsfnError):
+        settle(settings)
     with open_books(settings) as books:
         return _check(books, evidence_of(settings))
 

@@ -1,4 +1,4 @@
-"""Kills a process that posts to a ledger, at any instant, again and again.
+"""Kills a process that posts to a ledger, through its spool, at any instant, again and again.
 
     PYTHONPATH=. python tests/billing/kill_loop.py --cycles 1000
 
@@ -24,14 +24,18 @@ from pathlib import Path
 
 from dsfn.billing import sqlite
 from dsfn.billing.interval import Interval
-from dsfn.billing.posting import Posting
+from dsfn.billing.posting_document import Spooled
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.signing import SigningKey
+from dsfn.billing.spool import Spool
+from dsfn.billing.spooled_ledger import SpooledLedger
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
 CHECK_EVERY = 50
 LARGEST_BATCH = 5
+# All other steps only come to the spool before they are reported.
+POST_EVERY = 5
 LONGEST_LIFE_S = 0.05
 # Of a life as short as that: most processes are killed about when the checkpoint thread is at work.
 CHECKPOINT_EVERY_S = 0.01
@@ -54,12 +58,12 @@ class Result:
     recovery_ms_max: float
 
 
-def batches(run: int) -> Iterator[list[Posting]]:
+def batches(run: int) -> Iterator[list[Spooled]]:
     """What a run posts, step by step: calls of a lease, with money set aside and given back."""
     for step in range(_STEPS_AT_ONCE):
         size = 1 + step % LARGEST_BATCH
         names = [f"{run}-{step}-{n}" for n in range(size)]
-        rows: list[Posting] = [
+        rows: list[Spooled] = [
             Usage(name, "t", "", "f", "", "cpu", T0 + step, 1, 2, 0, "succeeded", lease=f"l-{run}")
             for name in names
         ]
@@ -71,18 +75,26 @@ def batches(run: int) -> Iterator[list[Posting]]:
         yield rows
 
 
+def opened(path: Path) -> SpooledLedger:
+    """A ledger with its spool, as a node opens it."""
+    return SpooledLedger(SqliteLedger(path), Spool(path.parent, sync=False))
+
+
 def post_without_end(path: Path, run: int, pipe: int) -> None:
     """Posts, and reports the number of each step through a pipe once it is posted."""
     sqlite.CHECKPOINT_EVERY_S = CHECKPOINT_EVERY_S
-    ledger = SqliteLedger(path)
+    ledger = opened(path)
     ledger.close_leases()
     key = SigningKey.open(path.with_name("ledger-key.pem"))
     os.write(pipe, b"open\n")
     for step, rows in enumerate(batches(run)):
-        ledger.post(rows)
+        post = ledger.post if step % POST_EVERY == 0 else ledger.post_soon
+        post(rows)
         if step % 7 == 0:
             # What was not heard of is posted again.
-            ledger.post(rows)
+            ledger.post_soon(rows)
+        if step % 3 == 0:
+            ledger.post_share()
         if step % 11 == 0:
             ledger.checkpoint(key, T0)
         os.write(pipe, b"%d\n" % step)
@@ -122,7 +134,7 @@ def _start(path: Path, run: int) -> tuple[int, int]:
 
 def _problems(path: Path) -> int:
     """What the next start and the check find, leases of killed runs being closed by then."""
-    with closing(SqliteLedger(path)) as ledger:
+    with closing(opened(path)) as ledger:
         ledger.close_leases()
         found = ledger.verify()
     for problem in found.problems:
@@ -131,7 +143,7 @@ def _problems(path: Path) -> int:
 
 
 def _result(path: Path, steps: dict[int, int], problems: int, recovery_s: float) -> Result:
-    with closing(SqliteLedger(path)) as ledger:
+    with closing(opened(path)) as ledger:
         found = [row.invocation_id for row in ledger.between(0, 2**62)]
     expected = {
         row.invocation_id

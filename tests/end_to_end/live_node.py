@@ -24,6 +24,7 @@ from deadlines import eventually
 
 from dsfn.billing.entry import Entry, interval_of, usage_of
 from dsfn.billing.interval import Interval
+from dsfn.billing.spool import rows_in
 from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
 
@@ -180,13 +181,21 @@ class LiveNode:
         self.http.headers["Authorization"] = f"Bearer {key}"
 
     def rows(self, function: str = "") -> list[Usage]:
-        """The rows of the ledger, of one function or of all, in the order of posting."""
+        """The rows of the ledger, of one function or of all, in the order of posting, and those
+        that wait for it: a node that was killed, or has no room, posts them later."""
+        waiting = [row for row in rows_in(self.data) if isinstance(row, Usage)]
         with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
             connection.execute("PRAGMA query_only=ON")
             connection.set_busy_timeout(5000)
-            return [
+            rows = [
                 usage_of(Entry._make(row[2:-1])) for row in connection.execute(_ROWS, (function,))
             ]
+        of_it = [row for row in waiting if function in ("", row.function)]
+        return rows + [row for row in of_it if row not in rows]
+
+    def settled(self) -> None:
+        """Returns when no row waits for the ledger."""
+        assert eventually(lambda: not rows_in(self.data), "all rows to be posted")
 
     def row(self, answer: httpx.Response) -> Usage:
         """The one row of a call."""
@@ -199,6 +208,7 @@ class LiveNode:
 
     def intervals(self, lease: str) -> list[Interval]:
         """The rows of a lease that are no call's, in the order of posting."""
+        self.settled()
         with closing(apsw.Connection(str(self.data / "ledger.db"))) as connection:
             connection.execute("PRAGMA query_only=ON")
             connection.set_busy_timeout(5000)

@@ -108,6 +108,7 @@ def spent_nano(node: LiveNode) -> int:
 
 def balance(node: LiveNode, account: str) -> int:
     """What an account of the ledger has."""
+    node.settled()
     with closing(apsw.Connection(str(node.data / "ledger.db"))) as connection:
         query = "SELECT coalesce(sum(balance), 0) FROM accounts WHERE account = ?"
         rows: list[Any] = connection.execute(query, (account,)).fetchall()

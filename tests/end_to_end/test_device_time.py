@@ -42,6 +42,7 @@ _ROWS = "SELECT lease, function, kind, status, error, debit, amount FROM entries
 def leases(node: LiveNode) -> dict[str, Lease]:
     """All leases by id."""
     found: dict[str, Lease] = defaultdict(Lease)
+    node.settled()
     with closing(apsw.Connection(str(node.data / "ledger.db"))) as connection:
         connection.execute("PRAGMA query_only=ON")
         for lease, function, kind, status, error, debit, amount in connection.execute(_ROWS):

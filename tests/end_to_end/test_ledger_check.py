@@ -14,6 +14,7 @@ import apsw
 import pytest
 from live_node import APPS, StartNode, environment
 
+from dsfn.billing.spool import rows_in
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
 
@@ -62,9 +63,11 @@ def test_the_ledger_of_a_node_is_right_at_any_time_and_says_what_is_wrong(
     shutil.copytree(node.data, before_kill)
 
     node = start(billing=billing)
-    node.value("echo", text="killed")
+    killed = node.call("echo", text="killed").headers["dsfn-invocation-id"]
     node.kill()
-    assert found(node.data)["ok"]
+    # What a killed node has not posted is posted before the check.
+    assert found(node.data)["ok"] and rows_in(node.data) == []
+    assert node.rows_of(killed)
     node = start(billing=billing)
     node.value("echo", text="again")
     assert node.stop() == 0

@@ -56,7 +56,8 @@ def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_be
     refused = dsfn(node, "ledger", "migrate", "--to", database)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "Another process writes" in refused.stderr
-    assert node.stop() == 0
+    before.append(invocation(node.call("twice", n=9)))
+    node.kill()
     moved = dsfn(node, "ledger", "migrate", "--to", database, "--json")
     assert moved.returncode == 0, moved.stderr
     found = json.loads(moved.stdout)
@@ -65,9 +66,10 @@ def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_be
     node = start(tmp_path / "one", billing={"ledger": database})
     node.deploy(app)
     after = [invocation(node.call("twice", n=n)) for n in range(3)]
+    node.settled()
     assert rows(database) == [(each, "succeeded") for each in before + after]
     (line,) = node.http.get("/bill").json()["lines"]
-    assert line["requests"] == 6
+    assert line["requests"] == 7
     for path in ("/invoices/%00", "/bill?tenant=%00", "/invoices?tenant=a%00b"):
         assert node.http.get(path).status_code == 400
     with pytest.raises(AssertionError):
@@ -91,7 +93,7 @@ def test_a_ledger_that_was_not_moved_keeps_the_node_from_starting(
     assert "move it there with `dsfn ledger migrate" in node.log
 
 
-def test_no_call_is_answered_while_the_server_is_gone_and_all_is_well_when_it_is_back(
+def test_calls_are_answered_while_the_server_hangs_or_is_gone_and_their_rows_come_later(
     start: StartNode, postgres: PostgresServer, database: str, app: Path
 ) -> None:
     node = start(billing={"ledger": database})
@@ -99,22 +101,32 @@ def test_no_call_is_answered_while_the_server_is_gone_and_all_is_well_when_it_is
     answered = [invocation(node.call("twice", n=1))]
     with ThreadPoolExecutor() as clients:
         postgres.pause()
-        waits = clients.submit(node.call, "twice", n=0)
-        # The node does all else meanwhile, at once.
+        answered += [invocation(node.call("twice", n=n)) for n in range(20)]
+        # Who reads waits for what was answered before; the node does all else meanwhile, at once.
+        waits = clients.submit(node.http.get, f"/usage/{answered[-1]}")
         for path in ("/health/liveness", "/functions", "/metrics"):
             assert httpx.get(node.url + path, timeout=2).status_code == 200
         assert not waits.done()
         postgres.resume()
-        answered.append(invocation(waits.result()))
+        assert waits.result().json()["invocation_id"] == answered[-1]
     postgres.kill()
-    lost = node.call("twice", n=2)
-    assert lost.status_code == 503
-    assert lost.json()["type"] == "https://dsfn.dev/errors/store-unavailable"
-    assert int(lost.headers["retry-after"]) >= 1
+    answered += [invocation(node.call("twice", n=n)) for n in range(20)]
+    # Only the ledger knows whether this is the first answer.
+    once = {"json": {"n": 2}, "headers": {"Idempotency-Key": "once"}}
+    for lost in (
+        node.http.post("/functions/twice", **once),  # type: ignore[arg-type]
+        node.http.get(f"/usage/{answered[-1]}"),
+    ):
+        assert lost.status_code == 503
+        assert lost.json()["type"] == "https://dsfn.dev/errors/store-unavailable"
+        assert int(lost.headers["retry-after"]) >= 1
     assert node.http.get("/health/liveness").status_code == 200
+    assert node.metric("dsfn_ledger_rows_waiting") >= 20
     postgres.start()
-    eventually(lambda: node.call("twice", n=3).status_code == 200, "the ledger to be back")
+    url = f"/usage/{answered[-1]}"
+    eventually(lambda: node.http.get(url).status_code == 200, "the ledger to be back")
     answered += [invocation(node.call("twice", n=4)) for _ in range(3)]
+    answered.append(invocation(node.http.post("/functions/twice", **once)))  # type: ignore[arg-type]
     assert node.stop() == 0
     found = rows(database)
     assert len(set(found)) == len(found)
@@ -132,5 +144,6 @@ def test_a_node_that_was_killed_has_every_answer_in_the_books_and_starts_again(
     node.kill()
     node = start(billing={"ledger": database})
     answered.append(invocation(node.call("twice", n=9)))
+    node.settled()
     assert [id_ for id_, _ in rows(database)] == answered
     assert node.stop() == 0

@@ -29,4 +29,4 @@ class NoBudgets:
 
 def meter_of(ledger: Books, leases: Leases | None = None, writer: Writer | None = None) -> Meter:
     """A meter without budgets."""
-    return Meter(writer or InlineWriter(), ledger, NoBudgets(), leases or no_leases())
+    return Meter(writer or InlineWriter(), ledger, ledger.post, NoBudgets(), leases or no_leases())

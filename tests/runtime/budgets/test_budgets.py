@@ -64,6 +64,7 @@ class Desk:
             InlineWriter(),
             store,
             self.node.ledger,
+            self.node.ledger.post,
             lambda: BOOK,
             lambda revision: MOST_NANO,
             alerts,
@@ -81,7 +82,7 @@ class Desk:
 
     def post(self, row: Usage) -> None:
         """Posts a row, as the meter does."""
-        (error,) = post_apart(self.node.ledger, [self.budgets.bundle(row)])
+        (error,) = post_apart(self.node.ledger.post, [self.budgets.bundle(row)])
         self.budgets.settled(row, error)
         if error is not None:
             raise error
@@ -530,7 +531,7 @@ def test_while_a_call_is_written_its_reservation_waits_for_what_becomes_of_it(
         account = desk.budgets.get(id_)
         assert (account.spent_nano, account.reserved_nano) == (0, 2_000)
         desk.node.ledger.post([replace(rows[1], held_us=2)])
-        errors = await desk.writer.run(lambda: post_apart(desk.node.ledger, bundles))
+        errors = await desk.writer.run(lambda: post_apart(desk.node.ledger.post, bundles))
         assert [type(error) for error in errors] == [type(None), Conflict]
         for row, error in zip(rows, errors, strict=True):
             desk.budgets.settled(row, error)

@@ -198,7 +198,7 @@ class RunNode:
         done(self.post_now(rows))
 
     def post_now(self, rows: Sequence[Usage]) -> Errors:
-        return post_apart(self.ledger, [alone(row) for row in rows])
+        return post_apart(self.ledger.post, [alone(row) for row in rows])
 
     async def call(self, call: Call, bill: Callable[[Usage], None]) -> Answer:
         """What the spine does, in short."""
