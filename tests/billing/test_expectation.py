@@ -22,6 +22,7 @@ USAGE = line("usage", 1_000, device_class="cpu")
     [
         ([], 0),
         ([USAGE, line("tax", 190)], 3 * 1_190),
+        ([USAGE, USAGE], 3 * 2_000),
         ([USAGE, line("tier", -100, device_class="cpu")], 3 * 900),
         ([USAGE, line("discount", -100), line("tax", 90)], 3 * 990),
         # A correction is billed once, with what belongs to it.
@@ -40,6 +41,27 @@ USAGE = line("usage", 1_000, device_class="cpu")
         # An allowance that is used up, and one that is not.
         ([USAGE, line("allowance", -400, device_class="cpu")], 2_600),
         ([USAGE, line("allowance", -1_000, device_class="cpu")], 0),
+        ([USAGE, line("allowance", -999, device_class="cpu")], 2_001),
+        # One device class whose allowance is used up leaves that of another to grow.
+        (
+            [
+                USAGE,
+                line("allowance", -1_000, device_class="cpu"),
+                line("usage", 1_000, device_class="H100"),
+                line("allowance", -400, device_class="H100"),
+            ],
+            2_600,
+        ),
+        # A discount of a tenth of what tiers and an allowance leave stays a tenth.
+        (
+            [
+                USAGE,
+                line("allowance", -400, device_class="cpu"),
+                line("tier", -100, device_class="cpu"),
+                line("discount", -50),
+            ],
+            (3 * 900 - 400) * 9 // 10,
+        ),
         # Each tenant has a minimum of its own.
         ([USAGE, line("minimum", 1, tenant="bob")], 3_001),
     ],

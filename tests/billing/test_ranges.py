@@ -44,7 +44,7 @@ def test_last_month_of_january_is_december_and_of_a_leap_year_has_its_day() -> N
 
 @pytest.mark.parametrize("words", ["", "month", "next month", "last 0 days", "last 99999 days"])
 def test_other_words_are_refused_with_those_that_there_are(words: str) -> None:
-    with pytest.raises(UsageError, match="'last month'"):
+    with pytest.raises(UsageError, match="'this month', 'last month', 'this year'"):
         named(words, NOW_US)
 
 
@@ -54,6 +54,18 @@ def test_a_time_is_from_a_date_or_moment_to_another_which_is_not_in_it() -> None
     assert moment_text(stretch.end_us) == "2026-11-02T01:30:00Z"
     assert stretch.month is None
     assert between("2026-11-01", "2026-12-01").month == Month.parse("2026-11")
+
+
+def test_a_time_has_at_most_3660_days() -> None:
+    ten_years = between("2026-01-01", "2036-01-09")
+    assert ten_years.end_us - ten_years.start_us == 3_660 * DAY_US
+    with pytest.raises(UsageError, match="more than 3660 days"):
+        between("2026-01-01", "2036-01-10")
+
+
+def test_the_first_day_of_the_books_begins_1970_and_nothing_is_before_it() -> None:
+    assert between("1970-01-01", "1970-01-02") == named("today", 0) == Range(0, DAY_US)
+    assert named("last year", 0) == Range(0, 0)
 
 
 @pytest.mark.parametrize(

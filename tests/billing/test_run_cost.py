@@ -64,6 +64,7 @@ def test_attempts_and_items_are_told_apart(make_usage: MakeUsage) -> None:
     ]
     lost = classify.attempts[2][1]
     assert (lost.requests, lost.held_us, lost.quantity_us, lost.amount_nano) == (1, 200, 0, 0)
+    assert [(key.attempt, key.device_class) for key, _ in bind.attempts] == [(1, "L4")]
     assert bind.cost == Cost(1, 1_000, 10, 14, 0, 778)
     assert classify.cost.held_us == 800
 
