@@ -11,12 +11,14 @@ unexport PYTHONDONTWRITEBYTECODE
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
 
-.PHONY: demo test test-cluster kubeconfig check format bench focus clean help
+.PHONY: demo demo-cluster test test-cluster images kubeconfig check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
+	@echo "make demo-cluster  the same on the cluster of KUBECONFIG; KEEP=1 leaves it up"
 	@echo "make test    the whole test suite"
-	@echo "make test-cluster  the tests that need a cluster, against that of KUBECONFIG"
+	@echo "make images  the images for a cluster, on IMAGE_BASE, handed to IMAGE_LOAD or IMAGE_REGISTRY"
+	@echo "make test-cluster  the tests that need a cluster and its images, against that of KUBECONFIG"
 	@echo "make check   formatter, linter, types, layers"
 	@echo "make format  apply the formatter"
 	@echo "make bench   the benchmarks (they build their peers first)"
@@ -32,11 +34,23 @@ TESTS_AT_ONCE ?= 4
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
 
-test-cluster: kubeconfig $(READY)
-	$(BIN)/python -m pytest -m cluster tests/cluster
+# IMAGES says, as a shell reads it, what the images are called.
+IMAGES := .images/names.env
+
+test-cluster: kubeconfig images
+	set -a; . ./$(IMAGES); $(BIN)/python -m pytest -m cluster tests/cluster
+
+demo-cluster: kubeconfig images
+	set -a; . ./$(IMAGES); $(BIN)/python -m examples.demo_cluster
+
+images: $(READY)
+	@mkdir -p $(dir $(IMAGES))
+	$(BIN)/python -m dsfn.knative.images . > $(IMAGES).new
+	@mv $(IMAGES).new $(IMAGES)
+	@cat $(IMAGES)
 
 kubeconfig:
-	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG, the path of a kubeconfig of a cluster with Knative Serving and Eventing. kind makes one: https://knative.dev/docs/install/quickstart-install/"; exit 1; }
+	@test -n "$(KUBECONFIG)" || { echo "this needs KUBECONFIG, the path of a kubeconfig of a cluster with Knative Serving and Eventing. kind makes one: https://knative.dev/docs/install/quickstart-install/"; exit 1; }
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -75,5 +89,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(FOCUS) .bench .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(FOCUS) .bench .demo .demo-cluster .images build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache

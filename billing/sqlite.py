@@ -14,8 +14,8 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
+from pkgutil import get_data
 from types import MappingProxyType
 from typing import Protocol
 
@@ -42,8 +42,10 @@ def load_queries(
     """`known` statements, and those of a `.sql` file by name; each follows a line `-- name: NAME`.
     `{NAME}` in one is the text of one before it."""
     queries = dict(known)
-    text = files(package).joinpath(resource).read_text(encoding="utf-8")
-    for block in text.split(_MARK)[1:]:
+    data = get_data(package, resource)
+    if data is None:
+        raise FileNotFoundError(f"{package} has no {resource}")
+    for block in data.decode().split(_MARK)[1:]:
         name, _, body = block.partition("\n")
         queries[name.strip()] = _INCLUDED.sub(lambda found: queries[found[1]], body.strip())
     return queries

@@ -205,12 +205,12 @@ def compare(
         show(f"{subject.name:<14}" + "".join(f"{took_ms:>12.1f}" for took_ms in (*http, *event)))
 
 
-def wait_for(what: str, happened: Callable[[], bool]) -> None:
+def wait_for(what: str, happened: Callable[[], bool], limit_s: float = WAIT_S) -> None:
     """Waits until it has happened."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + limit_s
     while not happened():
         if time.monotonic() > deadline:
-            raise SystemExit(f"Waited {WAIT_S:.0f} s for {what}.")
+            raise SystemExit(f"Waited {limit_s:.0f} s for {what}.")
         time.sleep(0.1)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsfn.knative.cluster.objects import Objects
-from dsfn.knative.cluster.readiness import condition
+from dsfn.knative.cluster.readiness import condition, is_current
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.words import Manifest
 
@@ -42,14 +42,26 @@ def gather(objects: Objects, document: Manifest) -> Evidence:
         return Evidence(document, None, tuple(_of_template(objects, document)))
     if (document["apiVersion"], document["kind"]) != (SERVING, "Service"):
         return Evidence(document)
-    # Its status may still be about the revision before.
-    name = document["spec"]["template"]["metadata"]["name"]
+    name = _revision_name(document)
+    if not name:
+        return Evidence(document)
     namespace = document["metadata"]["namespace"]
     wanted = {"name": name, "namespace": namespace}
     revision = objects.read({"apiVersion": SERVING, "kind": "Revision", "metadata": wanted})
     query = {"labelSelector": f"{_POD_LABEL}={name}"}
     pods = objects.list("v1", "Pod", namespace, query)
-    return Evidence(document, revision, tuple(_about(objects, pod, FUNCTION) for pod in pods))
+    container = document["spec"]["template"]["spec"]["containers"][0].get("name", FUNCTION)
+    return Evidence(document, revision, tuple(_about(objects, pod, container) for pod in pods))
+
+
+def _revision_name(service: Manifest) -> str:
+    """That of the revision which is to come, "" while Knative has not named it. Where the template
+    says it, the status may still be about the revision before."""
+    told: str = service["spec"]["template"].get("metadata", {}).get("name", "")
+    if told or not is_current(service):
+        return told
+    made: str = service["status"].get("latestCreatedRevisionName", "")
+    return made
 
 
 def _of_template(objects: Objects, document: Manifest) -> Iterator[PodEvidence]:

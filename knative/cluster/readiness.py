@@ -14,14 +14,14 @@ def is_ready(document: Manifest) -> bool:
     if document["kind"] == "Deployment":
         wanted = document["spec"].get("replicas", 1)
         counts = (status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
-        return _is_current(document) and min(counts) >= wanted
+        return is_current(document) and min(counts) >= wanted
     if document["kind"] == "DaemonSet":
         counts = (status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
-        return _is_current(document) and min(counts) >= status.get("desiredNumberScheduled", 0)
+        return is_current(document) and min(counts) >= status.get("desiredNumberScheduled", 0)
     if not _has_conditions(document):
         return True
     ready = condition(document, "Ready")
-    return _is_current(document) and ready.get("status") == "True"
+    return is_current(document) and ready.get("status") == "True"
 
 
 def why_not(document: Manifest) -> str:
@@ -45,7 +45,7 @@ def _has_conditions(document: Manifest) -> bool:
     return ".knative.dev/" in document["apiVersion"]
 
 
-def _is_current(document: Manifest) -> bool:
+def is_current(document: Manifest) -> bool:
     """Whether its status is about what it says now, and not about what it said before."""
     seen = (document.get("status") or {}).get("observedGeneration", 0)
     return bool(seen == document["metadata"].get("generation"))

@@ -143,9 +143,15 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
         "securityContext": restricted(),
-        # Without a period Knative asks many times a second, until the first answer. It adds what
-        # is usual when a Service is made, but refuses a change in which it would have to.
-        "readinessProbe": {"httpGet": {"path": "/health/readiness"}, "successThreshold": 1},
+        # The port is open once the pod has its revision: calls wait there while it gets ready, and
+        # not for the next probe. Without a period the kubelet asks at its usual one, every 10 s.
+        "readinessProbe": {
+            "tcpSocket": {"port": _PORT},
+            "periodSeconds": 1,
+            "timeoutSeconds": 1,
+            "successThreshold": 1,
+            "failureThreshold": 3,
+        },
         "livenessProbe": {
             "httpGet": {"path": "/health/liveness"},
             "periodSeconds": 10,

@@ -13,6 +13,9 @@ MIN_WINDOW_S = 6.0
 MAX_RETENTION_S = 3600.0
 # Over which it averages when nothing else is said.
 _USUAL_WINDOW_S = 60.0
+# What it usually aims at is 70 % of what a pod takes: two pods for a single call of those that take
+# one, which start side by side while the call waits for the first.
+_ONE_A_POD = {"autoscaling.knative.dev/target-utilization-percentage": "100"}
 
 
 def autoscaling(options: Options) -> dict[str, str]:
@@ -30,4 +33,5 @@ def autoscaling(options: Options) -> dict[str, str]:
         "autoscaling.knative.dev/scale-to-zero-pod-retention-period": seconds_of(
             round(retention_s)
         ),
+        **(_ONE_A_POD if options.concurrency == 1 else {}),
     }

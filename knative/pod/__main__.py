@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from dsfn.functions.errors import DsfnError
-from dsfn.knative.pod.listening import CannotListen, listen
+from dsfn.knative.pod.listening import CannotListen, take_port
 
 
 def main() -> None:
     """The program: serves until SIGTERM. What keeps it from that is said in a sentence."""
+    gc.disable()  # nothing of what a start makes is garbage; `run` enables it
     try:
-        with listen() as listener:
-            # Only now: whoever connects waits while this is imported.
+        with take_port() as listener:
+            # Only now: what can be known to be wrong is known before all of this is imported.
             from dsfn.knative.pod.program import run
 
             run(listener)

@@ -16,6 +16,7 @@ from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.front import Front
 from dsfn.knative.pod.http import HttpClient
 from dsfn.knative.pod.log import StandardOutput
+from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
@@ -29,7 +30,6 @@ from dsfn.runtime.blobs.bucket import BlobBucket
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import Limits, Settings
 from dsfn.runtime.deploy.environments import Environments
-from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader
 from dsfn.runtime.gpus.found import find_gpus
 from dsfn.runtime.gpus.gpus import Gpus
@@ -148,7 +148,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
     books = control if agent is None else AgentBooks(agent)
     usage, rates = SentUsage(books, leases), CurrentRates(control)
-    purse, metrics, timelines = Unlimited(usage), Metrics(), Timelines()
+    purse, metrics, timelines = Unlimited(usage), LateMetrics(), Timelines()
     caller = PoolCaller(
         pools, blobs, usage, purse, rates.in_force, metrics, timelines, clock, limits
     )

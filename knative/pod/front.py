@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.knative.pod.events import EventCalls
+from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform import HEADER
 from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.binding import BATCH_CONTENT_TYPE, event_of_request, events_of_request
 from dsfn.runtime.gateway.calls import ClientWatch, call_of, send_answer
-from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.gateway.request import BodyReader, ClientGone, headers_of
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.model import Payer, Revision
@@ -39,7 +39,7 @@ class Front:
     bodies: BodyReader
     events: EventCalls
     platform: PlatformCalls
-    metrics: Metrics
+    metrics: LateMetrics
     clock: Clock
     in_flight: int = 0
     served: int = 0

@@ -1,4 +1,4 @@
-"""The pod's port, open before anything is imported that serving needs."""
+"""The pod's port: taken at once, open once the pod has what it serves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ class CannotListen(Exception):
     """The port cannot be had; says why in a sentence."""
 
 
-def listen() -> socket.socket:
-    """A socket that listens on $PORT of every IPv4 address, which is where queue-proxy connects.
-    Clients wait in its queue until they are accepted. Raises `CannotListen`."""
+def take_port() -> socket.socket:
+    """A socket on $PORT of every IPv4 address, which is where queue-proxy connects; it refuses who
+    connects before it listens. Raises `CannotListen`."""
     text = os.environ.get("PORT", str(DEFAULT_PORT))
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise CannotListen(f"PORT is {text!r}, and not a port from 0 to 65535.")
+    taken = socket.socket()
     try:
-        return socket.create_server(("", int(text)), backlog=BACKLOG)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("", int(text)))
     except OSError as error:
+        taken.close()
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise CannotListen(f"The pod cannot listen on port {text}: {reason}.") from error
+    return taken

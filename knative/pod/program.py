@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from dsfn.knative.pod.listening import BACKLOG
 from dsfn.knative.pod.settings import PodSettings, read_settings
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.gpus.found import find_gpus
@@ -31,12 +32,12 @@ _THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runti
 
 
 def run(listener: socket.socket) -> None:
-    """Serves the connections of `listener` until SIGTERM, and all that has come by then.
+    """Serves the connections of `listener`, a port that is taken, until SIGTERM, and all that has
+    come by then. The garbage collector is off when it begins, and on from where it serves.
 
     Raises `UsageError` for what the environment says or the store does not have,
     `StoreUnavailable`, `StorageFull`.
     """
-    gc.disable()  # nothing of what a start makes is garbage
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     uvloop.run(_serve(read_settings(os.environ), listener))
@@ -49,6 +50,8 @@ async def _serve(settings: PodSettings, listener: socket.socket) -> None:
     fetching = asyncio.create_task(asyncio.to_thread(_fetch, settings))
     importing = asyncio.create_task(asyncio.to_thread(_import_the_rest))
     published, store = await fetching
+    # The pod is ready: whoever connects waits while the rest is imported.
+    listener.listen(BACKLOG)
     launcher = launcher or _launcher(settings, published.libraries)
     await importing
     from dsfn.knative.pod.assembly import assemble

@@ -15,6 +15,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from dsfn.functions.errors import NotFound, StoreUnavailable, UsageError
+from dsfn.knative.pod.signed import Signer, signer
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.tiers.opening import open_bucket, open_store
 from dsfn.snapshots.s3_bucket import Bucket, Missing
@@ -52,17 +53,24 @@ def open_published(settings: SnapshotSettings) -> Store:
     parts = urlsplit(settings.store)
     if parts.scheme == "file":
         return Store(DirectoryObjects(Path(unquote(parts.path))), snapshots)
-    return Store(BucketObjects(open_bucket(settings)), snapshots)
+    bucket = open_bucket(settings)
+    return Store(BucketObjects(bucket, signer(bucket.endpoint_url, os.environ)), snapshots)
 
 
 @dataclass(frozen=True, slots=True)
 class BucketObjects:
-    """Objects of an S3 bucket."""
+    """Objects of an S3 bucket. `signer`: asks first; what it does not get, boto3 is asked for."""
 
     bucket: Bucket
+    signer: Signer | None = None
 
     def get(self, name: str, limit_bytes: int) -> bytes:
         """See `Objects`."""
+        bucket = self.bucket
+        if self.signer is not None:
+            found = self.signer.get(bucket.name, bucket.prefix + name, limit_bytes)
+            if found is not None:
+                return found
         try:
             return retried(
                 self.bucket, _transfer(name), lambda: self.bucket.get_whole(name, limit_bytes)

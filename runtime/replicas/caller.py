@@ -23,8 +23,8 @@ from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.charges import charge_of
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Limits
+from dsfn.runtime.counts import Counts
 from dsfn.runtime.failures import cause_of_failure, status_of_failure
-from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Post, Purse
 from dsfn.runtime.leases.lease import Held, Subject
 from dsfn.runtime.metering import UsageSink
@@ -49,7 +49,7 @@ class PoolCaller:
     usage: UsageSink
     purse: Purse
     in_force: Callable[[], RateCard]
-    metrics: Metrics
+    metrics: Counts
     timelines: Timelines
     clock: Clock
     limits: Limits

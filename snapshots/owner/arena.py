@@ -16,7 +16,6 @@ from pathlib import Path
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
 from dsfn.snapshots.owner.account import CodingAccount, SlabAccount
-from dsfn.snapshots.owner.compress import Verdict
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.errors import memory_full
 from dsfn.snapshots.owner.inventory import INVENTORY_BYTES, Inventory, Record, packed
@@ -30,6 +29,7 @@ from dsfn.snapshots.owner.linux import (
 )
 from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.ranges import Ranges
+from dsfn.snapshots.owner.verdict import Verdict
 
 _HOST_RESERVE_BYTES = 256 << 20
 _BLOCK_BYTES = 512  # what `st_blocks` counts

@@ -9,9 +9,10 @@ from functools import partial
 
 from dsfn.functions.errors import DsfnError
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
-from dsfn.snapshots.owner.compress import MOST_OF_PLAIN, Compression, Job, Verdict
+from dsfn.snapshots.owner.compress import MOST_OF_PLAIN, Compression, Job
 from dsfn.snapshots.owner.pieces import LEAST_CODED_BYTES, cut
 from dsfn.snapshots.owner.pool import GranulePool
+from dsfn.snapshots.owner.verdict import Verdict
 
 _LEAST_BYTES = 1 << 20
 

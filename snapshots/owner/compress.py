@@ -16,6 +16,7 @@ from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Device, Granule
 from dsfn.snapshots.owner.pieces import Piece
 from dsfn.snapshots.owner.progress import ProgressPage
+from dsfn.snapshots.owner.verdict import Verdict
 
 MOST_OF_PLAIN = 7 / 8  # of its plain bytes that a coded piece may have
 MOST_OF_TIME = 0.95  # of a plain copy's time that a coded one may take
@@ -37,19 +38,6 @@ class Job:
     room_bytes: int
     scratch: Granule
     cancelled: Event = field(default_factory=Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`pieces` are those of the coded form, if it is to take the plain one's place; if not,
-    `reason` says why. `coded_bytes` is what it has, and the times are the best of some copies
-    of either form, 0 where it did not come to that."""
-
-    pieces: tuple[Piece, ...] | None
-    coded_bytes: int
-    plain_us: int
-    coded_us: int
-    reason: str
 
 
 class Compression:

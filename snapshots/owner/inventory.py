@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from dsfn.snapshots.owner.compress import Verdict
 from dsfn.snapshots.owner.pieces import Piece
+from dsfn.snapshots.owner.verdict import Verdict
 
 # Room for the chunks of about 64 GB of coded weights, twice.
 INVENTORY_BYTES = 32 << 20

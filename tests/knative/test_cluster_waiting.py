@@ -94,3 +94,40 @@ def test_without_knative_nothing_is_installed_and_nothing_is_left(
         " Serving: https://knative.dev/docs/install/."
     )
     assert installation.functions() == ()
+
+
+SERVING = "serving.knative.dev/v1"
+SERVICES = f"/apis/{SERVING}/namespaces/models"
+
+
+def service(revision: str) -> Any:
+    """One whose revisions Knative names; "" while it has not named any."""
+    status = {"observedGeneration": 1, "latestCreatedRevisionName": revision} if revision else {}
+    return {
+        "apiVersion": SERVING,
+        "kind": "Service",
+        "metadata": {"name": "bare", "namespace": "models", "generation": 1},
+        "spec": {"template": {"spec": {"containers": [{"name": "user-container"}]}}},
+        "status": status,
+    }
+
+
+def test_a_service_whose_revisions_have_no_name_of_their_own_is_awaited(
+    cluster: ScriptedCluster,
+) -> None:
+    kinds = {"services": "Service", "revisions": "Revision"}
+    cluster.answers[f"/apis/{SERVING}"] = [
+        {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
+    ]
+    cluster.answers["/api/v1"] = [
+        {"resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}
+    ]
+    cluster.answers["/api/v1/namespaces/models/pods"] = [{"items": [], "metadata": {}}]
+    cluster.answers[f"{SERVICES}/services/bare"] = [service(""), service("bare-00001")]
+    failed = {"type": "Ready", "status": "False", "message": "Revision bare-00001 is no good."}
+    revision = {"apiVersion": SERVING, "kind": "Revision", "metadata": {"name": "bare-00001"}}
+    cluster.answers[f"{SERVICES}/revisions/bare-00001"] = [
+        {**revision, "status": {"conditions": [failed]}}
+    ]
+    with pytest.raises(NotReady, match="revision bare-00001 is no good"):
+        wait_ready(cluster.objects, service(""), 1, lambda sentence: None)

@@ -195,3 +195,9 @@ def test_traffic_is_shared_out_and_tagged() -> None:
 def test_traffic_that_makes_no_sense_is_refused(traffic: tuple[Target, ...]) -> None:
     with pytest.raises(UsageError):
         function_service(revision_of(), DOCUMENT, SETTINGS, traffic)
+
+
+def test_one_call_starts_one_pod_of_a_function_that_takes_one_at_a_time() -> None:
+    key = "autoscaling.knative.dev/target-utilization-percentage"
+    assert template_of(concurrency=1)["metadata"]["annotations"][key] == "100"
+    assert key not in template_of(concurrency=8)["metadata"]["annotations"]

@@ -66,6 +66,21 @@ def test_an_s3_server_that_is_away(tmp_path: Path) -> None:
     assert words.startswith("The store s3://bucket/ cannot be used")
 
 
+def test_a_pod_without_its_revision_is_not_ready(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        given = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        variables = pod_variables(TestStore("s3://bucket", given), DIGEST, "http://127.0.0.1:1")
+        pod = launch_pod(tmp_path, variables, wait=False)
+        try:
+            silent.settimeout(30)
+            asked, _ = silent.accept()
+            with asked, pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", pod.port))
+        finally:
+            pod.end()
+
+
 def test_a_document_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
@@ -135,3 +150,6 @@ def test_a_pods_front_loads_none_of_what_its_worker_is_for() -> None:
     assert done.returncode == 0, done.stderr
     large = {"torch", "numpy", "PIL", "soundfile", "safetensors", "pydantic", "boto3", "httpx"}
     assert not loaded & large
+    # Nor what defines functions, codes slabs and exposes metrics.
+    later = {"dsfn.functions.function", "dsfn.functions.workflow", "prometheus_client"}
+    assert not loaded & {*later, "dsfn.snapshots.owner.compress", "urllib.request"}

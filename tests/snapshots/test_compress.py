@@ -15,13 +15,14 @@ from copier_scenes import MIB, PIECE_BYTES, Alone
 
 from dsfn.functions.errors import DeviceFault, DsfnError
 from dsfn.snapshots.owner.codec import Chunks, Codec, Encoder, Slot
-from dsfn.snapshots.owner.compress import Compression, Job, Verdict
+from dsfn.snapshots.owner.compress import Compression, Job
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.hostcodec import HostCodec
 from dsfn.snapshots.owner.link import Link
 from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.progress import ProgressPage
+from dsfn.snapshots.owner.verdict import Verdict
 
 RATE = 16 * MIB
 SLAB_BYTES = 2 * MIB + 4321

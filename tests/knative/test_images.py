@@ -1,0 +1,126 @@
+"""Images are built by whichever engine is there, and named for what they consist of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dsfn.functions.errors import UsageError
+from dsfn.knative.images.engine import Destination, Engine, destination, find_engine
+from dsfn.knative.images.wheels import digest_of, leave_out
+
+# What an engine is asked for goes to the file COMMANDS. It cannot do what BROKEN says.
+ENGINE = """#!/bin/sh
+echo "$(basename "$0") $*" >> "$COMMANDS"
+for each; do
+    case $each in --iidfile=*) echo sha256:0123456789abcdef > "${each#--iidfile=}" ;; esac
+done
+test "$1" != "$BROKEN"
+"""
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where engines tell what they are asked for; there are none yet."""
+    told = tmp_path / "commands"
+    monkeypatch.setenv("COMMANDS", str(told))
+    monkeypatch.setenv("BROKEN", "")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return told
+
+
+def make_engine(commands: Path, name: str) -> None:
+    program = commands.parent / name
+    program.write_text(ENGINE, encoding="utf-8")
+    program.chmod(0o755)
+
+
+def asked(commands: Path) -> list[str]:
+    return commands.read_text(encoding="utf-8").splitlines()
+
+
+def test_an_image_is_named_for_what_it_consists_of(commands: Path, tmp_path: Path) -> None:
+    make_engine(commands, "podman")
+    recipe = tmp_path / "Containerfile"
+    image = Engine("podman").build("dev.local/app", recipe, tmp_path, {"IMAGE_BASE": "base:1"})
+    assert image == "dev.local/app:0123456789ab"
+    build, tag = asked(commands)
+    assert "--network=none" in build and "--build-arg=IMAGE_BASE=base:1" in build
+    assert tag == "podman tag 0123456789abcdef dev.local/app:0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("program", "saving"),
+    [
+        ("podman", "podman save --multi-image-archive --output"),
+        ("docker", "docker save --output"),
+        ("buildah", "buildah push dev.local/app:1 docker-archive:"),
+    ],
+)
+def test_an_archive_goes_to_the_command_that_takes_one(
+    commands: Path, program: str, saving: str
+) -> None:
+    for name in (program, "kind"):
+        make_engine(commands, name)
+    to = Destination(load=("kind", "load", "archive"))
+    Engine(program).hand_over(("dev.local/app:1",), to)
+    saved, loaded = asked(commands)
+    assert saved.startswith(saving)
+    assert loaded.startswith("kind load archive /") and loaded.endswith(".tar")
+
+
+def test_images_with_much_in_common_are_in_one_archive(commands: Path) -> None:
+    for name in ("podman", "load"):
+        make_engine(commands, name)
+    Engine("podman").hand_over(("dev.local/a:1", "dev.local/b:1"), Destination(load=("load",)))
+    saved, _ = asked(commands)
+    assert saved.endswith("dev.local/a:1 dev.local/b:1")
+
+
+def test_with_a_registry_images_are_pushed(commands: Path) -> None:
+    make_engine(commands, "docker")
+    to = destination({"IMAGE_REGISTRY": "registry.example/team/"})
+    Engine("docker").hand_over((f"{to.registry}/app:1",), to)
+    assert asked(commands) == ["docker push registry.example/team/app:1"]
+
+
+def test_an_engine_that_does_not_work_is_passed_over(
+    commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsfn.knative.images.engine.ENGINES", ("absent", "engine"))
+    make_engine(commands, "engine")
+    assert find_engine() == Engine("engine")
+    monkeypatch.setenv("BROKEN", "info")
+    with pytest.raises(UsageError, match="podman, buildah or docker"):
+        find_engine()
+
+
+def test_a_build_that_fails_is_one_sentence(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_engine(commands, "podman")
+    monkeypatch.setenv("BROKEN", "build")
+    with pytest.raises(UsageError, match=r"podman build .* failed \(exit code 1\)\.$"):
+        Engine("podman").build("dev.local/app", tmp_path / "Containerfile", tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"IMAGE_LOAD": "kind load image-archive", "IMAGE_REGISTRY": "a.example"}]
+)
+def test_where_images_go_must_be_said_once(environ: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"IMAGE_LOAD.* or IMAGE_REGISTRY"):
+        destination(environ)
+
+
+def test_wheels_are_told_apart_by_their_bytes(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for place in (first, second):
+        place.mkdir()
+        (place / "a-1-py3-none-any.whl").write_bytes(b"a")
+    assert digest_of(first) == digest_of(second)
+    (second / "b-1-py3-none-any.whl").write_bytes(b"b")
+    assert digest_of(first) != digest_of(second)
+    leave_out(second, first)
+    assert os.listdir(second) == ["b-1-py3-none-any.whl"]  # noqa: PTH208
