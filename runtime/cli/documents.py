@@ -503,13 +503,15 @@ class CheckedFileDocument(TypedDict):
 
 class VerifiedDocument(TypedDict):
     """`dsfn snapshot verify`. `restored`: whether a trial restore gave what was captured, null
-    where none was made. `reason` says why it is not `sound`."""
+    where none was made. `reason` says why it is not `sound`, `reinstated` which revisions start
+    from it again, after a quarantine."""
 
     digest: str
     sound: bool
     files: list[CheckedFileDocument]
     restored: bool | None
     reason: str | None
+    reinstated: list[str]
 
 
 class VerifiedSlabDocument(TypedDict):
@@ -540,11 +542,13 @@ class VerifiedReplicasDocument(TypedDict):
 
 
 class CopiedDocument(TypedDict):
-    """`dsfn snapshot push` and `pull`: where the snapshot is now."""
+    """`dsfn snapshot push` and `pull`: where the snapshot is now. `reinstated` as in
+    `VerifiedDocument`."""
 
     digest: str
     bytes: int
     tiers: list[str]
+    reinstated: list[str]
 
 
 class PrefetchedDocument(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +100,8 @@ def verify(
     ] = False,
     json_output: JsonOption = False,
 ) -> int:
-    """Read every file against its digest and restore the snapshot in a fresh process."""
+    """Read every file against its digest, and restore the snapshot in a fresh process if a revision
+    has it. That ends a quarantine when it works."""
     if replicas:
         return _verify_replicas(name, json_output)
     with connect() as client:
@@ -110,10 +111,16 @@ def verify(
         print_json(document)
     elif document["sound"]:
         checked = sum(file["bytes"] for file in document["files"])
-        tried = "a trial restore worked" if document["restored"] else "no revision restores it"
+        tried = "a trial restore worked"
+        if not document["restored"]:
+            tried = "and no more was tried, as no revision restores it"
         say(f"Snapshot {short} is sound: {size(checked)} were read, {tried}.")
+        _say_reinstated(document["reinstated"])
     if not document["sound"]:
-        complain(f"Snapshot {short} is not sound. {document['reason']}")
+        complain(
+            f"Snapshot {short} is not sound. {document['reason']} `dsfn snapshot pull` brings the"
+            " store's copy, where there is one; the next `dsfn deploy` captures it anew."
+        )
     return 0 if document["sound"] else 1
 
 
@@ -123,7 +130,8 @@ def push(name: SnapshotArgument, json_output: JsonOption = False) -> None:
 
 
 def pull(name: SnapshotArgument, json_output: JsonOption = False) -> None:
-    """Copy a snapshot from the store to the node's disk, in the place of a damaged one."""
+    """Copy a snapshot from the store to the node's disk, in the place of a damaged one. One that
+    was quarantined is verified then."""
     _copy(lambda client, progress: client.pull_snapshot(name, progress), json_output)
 
 
@@ -306,6 +314,12 @@ def _copy(work: Callable[[Client, ShowProgress], CopiedDocument], json_output: b
     else:
         where = ", ".join(document["tiers"])
         say(f"Snapshot {document['digest'][:_SHORT]} ({size(document['bytes'])}): {where}.")
+        _say_reinstated(document["reinstated"])
+
+
+def _say_reinstated(revisions: Sequence[str]) -> None:
+    if revisions:
+        say(f"Its quarantine has ended: {', '.join(revisions)} will start from it again.")
 
 
 def _pin(name: str, pinned: bool, json_output: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dsfn.runtime.clock import rfc3339
@@ -67,15 +67,20 @@ def snapshot_document(services: Services, target: Target, manifest: Manifest) ->
 
 
 def verified_document(
-    digest: str, files: Iterable[CheckedFile], restored: bool | None, reason: str | None
+    digest: str,
+    files: Iterable[CheckedFile],
+    restored: bool | None,
+    reason: str | None,
+    reinstated: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What a verification found."""
+    """What a verification found, and whose quarantine that ends."""
     return {
         "digest": digest,
         "sound": reason is None,
         "files": [{"name": f.name, "bytes": f.size_bytes, "sound": f.sound} for f in files],
         "restored": restored,
         "reason": reason,
+        "reinstated": list(reinstated),
     }
 
 

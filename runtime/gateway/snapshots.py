@@ -5,7 +5,7 @@ NAME in a path is a function, a revision, or a digest's first digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -46,7 +46,8 @@ async def show(request: Request) -> Response:
 
 
 async def verify(request: Request) -> Response:
-    """POST /snapshots/{name}/verify: every file's digest, and a trial restore."""
+    """POST /snapshots/{name}/verify: every file's digest, and a trial restore, which ends a
+    quarantine when it works."""
     services, target = await _target(request)
     _require_on_disk(services, target)
     return progress_response(_verify(services, target), tuple)
@@ -65,12 +66,15 @@ async def push(request: Request) -> Response:
 
 
 async def pull(request: Request) -> Response:
-    """POST /snapshots/{name}/pull: from the store, unless every byte is here."""
+    """POST /snapshots/{name}/pull: from the store, unless every byte is here. One that was
+    quarantined is verified then."""
     services, target = await _target(request)
 
     async def work() -> dict[str, Any]:
         await services.tiers.bring(target.digest)
-        return await _copied(services, target)
+        is_shut = any(r.snapshot and r.snapshot.quarantined for r in target.revisions)
+        reinstated = (await _verify(services, target))["reinstated"] if is_shut else []
+        return await _copied(services, target, reinstated)
 
     return progress_response(work(), lambda: _under_way(services, "pull", target.digest))
 
@@ -139,7 +143,8 @@ async def _target(request: Request) -> tuple[Services, Target]:
 def _require_on_disk(services: Services, target: Target) -> None:
     if not services.tiers.disk.files.has(target.digest):
         raise NotFound(
-            f"Snapshot {target.digest[:12]} is not on this node's disk.",
+            f"Snapshot {target.digest[:12]} is not on this node's disk. If the store has it,"
+            f" `dsfn snapshot pull {target.digest[:12]}` brings it.",
             kind="snapshot",
             name=target.digest,
         )
@@ -159,7 +164,8 @@ async def _verify(services: Services, target: Target) -> dict[str, Any]:
     if not target.revisions:
         return verified_document(digest, files, None, None)
     why_not = await services.pipeline.try_restore(target.revisions[0])
-    return verified_document(digest, files, why_not is None, why_not)
+    reinstated = services.registry.reinstate(digest) if why_not is None else []
+    return verified_document(digest, files, why_not is None, why_not, reinstated)
 
 
 async def _pinned(request: Request, pinned: bool) -> Response:
@@ -170,12 +176,15 @@ async def _pinned(request: Request, pinned: bool) -> Response:
     return JSONResponse({"digest": target.digest, "pinned": pinned})
 
 
-async def _copied(services: Services, target: Target) -> dict[str, Any]:
+async def _copied(
+    services: Services, target: Target, reinstated: Sequence[str] = ()
+) -> dict[str, Any]:
     manifest = await services.catalogue.manifest(target.digest)
     return {
         "digest": target.digest,
         "bytes": manifest.size_bytes,
         "tiers": list(services.catalogue.where(target.digest)),
+        "reinstated": list(reinstated),
     }
 
 

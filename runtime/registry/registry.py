@@ -144,6 +144,20 @@ class Registry:
             self._run("update_retained_snapshot", id=revision, snapshot=shut, reason=reason)
         self._read_back(found.function)
 
+    def reinstate(self, digest: str) -> list[str]:
+        """Has replicas start from a snapshot again that is sound after all: the ids of those whose
+        quarantine this ends."""
+        known = {**self._revisions, **self._retained}.values()
+        shut = [r for r in known if (s := r.snapshot) and s.digest == digest and s.quarantined]
+        with transaction(self._connection):
+            for each in shut:
+                assert each.snapshot is not None
+                text = snapshot_text(replace(each.snapshot, quarantined=False))
+                for query in ("update_snapshot", "update_retained_snapshot"):
+                    self._run(query, id=each.id, snapshot=text, reason=None)
+        self._read_back(*{each.function for each in shut})
+        return sorted(each.id for each in shut)
+
     def rollback(self, name: str, revision: str | None = None) -> Revision:
         """Gives all traffic to `revision`, or undoes the newest change of the serving revision.
 

@@ -17,6 +17,7 @@ from dsfn.functions.errors import (
     NotFound,
     SnapshotError,
     StorageFull,
+    Unavailable,
 )
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.revisions import Revisions
@@ -25,6 +26,8 @@ from dsfn.runtime.revisions import Revisions
 # if it cannot be had.
 Refetch = Callable[[str], Awaitable[bool]]
 
+# While the store that may have a good copy is away.
+FETCH_AGAIN_S = 30.0
 _LOG = logging.getLogger("dsfn.quarantine")
 
 
@@ -32,8 +35,9 @@ _LOG = logging.getLogger("dsfn.quarantine")
 class Quarantine:
     """Which snapshots replicas may start from.
 
-    One that is damaged is fetched again, once; one that is damaged still, cannot be fetched, or
-    has failed `max_failed_restores` times since the node started, is quarantined.
+    One that is damaged is fetched again, once the store can be reached; one that is damaged then,
+    too, of which there is no other copy, or which has failed `max_failed_restores` times since it
+    was last restored, is quarantined.
     """
 
     registry: Revisions
@@ -70,6 +74,11 @@ class Quarantine:
             work = self._fetch(revision, digest, error)
             self._fetching[digest] = asyncio.get_running_loop().create_task(work)
 
+    def restored(self, digest: str) -> None:
+        """A replica has started from it: what failed before that counts no more."""
+        self._failures.pop(digest, None)
+        self._refetched.discard(digest)
+
     async def close(self) -> None:
         """Stops fetching."""
         for task in self._fetching.values():
@@ -77,16 +86,26 @@ class Quarantine:
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
     async def _fetch(self, revision: Revision, digest: str, error: SnapshotError) -> None:
-        fetched = False
         try:
-            with suppress(DsfnError):  # the store may be away, or full, or have the same damage
-                fetched = await self.refetch(digest)
+            fetched = await self._refetch(revision, digest)
         finally:
             del self._fetching[digest]
         if fetched:
             self._refetched.add(digest)
         else:
             self._shut(revision, digest, error.message)
+
+    async def _refetch(self, revision: Revision, digest: str) -> bool:
+        """Whether there was another copy that is not damaged; asks until the store is there, as
+        long as somebody wants it."""
+        while self.registry.find(revision.id) is not None:
+            try:
+                return await self.refetch(digest)
+            except (Unavailable, StorageFull):
+                await asyncio.sleep(FETCH_AGAIN_S)
+            except DsfnError:  # it is not there, or has the same damage
+                return False
+        return False
 
     def _shut(self, revision: Revision, digest: str, reason: str) -> None:
         # On a full disk it stays in use, and the next failure tries again; a function that was
@@ -99,5 +118,4 @@ class Quarantine:
                 reason,
             )
             # What is captured anew may well have the same digest.
-            del self._failures[digest]
-            self._refetched.discard(digest)
+            self.restored(digest)

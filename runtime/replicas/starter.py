@@ -100,6 +100,7 @@ class Starter:
             stages.ended("start.check", _WORTH_TELLING_US)
             replica = await self._load(revision, watch, directory, stages)
             replica.is_sound = is_sound
+            self.quarantine.restored(snapshot.digest)
             return replica
         except SnapshotError as error:
             self.quarantine.failed(revision, error)

@@ -226,6 +226,35 @@ def test_what_is_damaged_on_the_disk_and_in_the_store_is_quarantined(
     assert [r["quarantine"] is not None for r in row if r["digest"] == stored.digest] == [True]
 
 
+def test_a_quarantine_ends_when_a_good_copy_has_come(stored: Stored) -> None:
+    stored.settle()
+    good = stored.stored_slab().read_bytes()
+    flip(stored.stored_slab())
+    stored.lose()
+    assert not stored.call()["restored"]
+    eventually(
+        lambda: stored.node.describe("heavy")["snapshot"]["state"] == "quarantined",
+        "the quarantine",
+    )
+    stored.stored_slab().write_bytes(good)
+    answer = stored.node.http.post("/snapshots/heavy/pull", json={})
+    result = last_line(answer.text)["result"]
+    assert result["reinstated"] == [stored.node.describe("heavy")["revision"]]
+    assert stored.node.describe("heavy")["snapshot"]["state"] == "published"
+    eventually(stored.restores, "the good copy to be used")
+
+
+def test_a_copy_that_is_damaged_once_more_is_fetched_once_more(stored: Stored) -> None:
+    stored.settle()
+    for _ in range(2):
+        stored.node.park("heavy", "absent")
+        (slab,) = stored.directory.glob("slab*")
+        flip(slab)
+        assert stored.call()["sum"] == SUM
+        eventually(stored.restores, "the fetched copy to be used")
+        assert stored.node.describe("heavy")["snapshot"]["state"] == "published"
+
+
 def test_a_node_killed_in_a_pull_leaves_nothing_half_and_pulls_again(
     stored: Stored, start: StartNode
 ) -> None:

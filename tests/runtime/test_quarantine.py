@@ -123,13 +123,47 @@ def test_what_is_damaged_is_fetched_again_and_not_used_meanwhile(registry: Regis
     run(scenario)
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["no other copy", "store away"])
-def test_what_is_damaged_and_cannot_be_fetched_is_quarantined_at_once(
-    registry: Registry, away: bool
+def test_what_failed_before_a_good_restore_counts_no_more(registry: Registry) -> None:
+    async def scenario() -> None:
+        copies = Copies(9)
+        quarantine = Quarantine(registry, 2, copies.fetch)
+        assert REVISION.snapshot is not None
+        for fetched in (1, 2, 3):
+            quarantine.failed(REVISION, DAMAGE)
+            await settle(copies)
+            assert len(copies.asked) == fetched
+            quarantine.failed(REVISION, MISFIT)
+            assert quarantine.usable(REVISION) == REVISION.snapshot
+            quarantine.restored(REVISION.snapshot.digest)
+
+    run(scenario)
+
+
+def test_a_store_that_is_away_is_asked_until_it_has_the_good_copy(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dsfn.runtime.replicas.quarantine.FETCH_AGAIN_S", 0.01)
+
+    async def scenario() -> None:
+        copies = Copies(1)
+        copies.fault = Unavailable("It is away.")
+        copies.gate.set()
+        quarantine = Quarantine(registry, 3, copies.fetch)
+        quarantine.failed(REVISION, DAMAGE)
+        while len(copies.asked) < 3:
+            await asyncio.sleep(0.01)
+            assert quarantine.usable(REVISION) is None
+        copies.fault = None
+        while quarantine.usable(REVISION) is None:
+            await asyncio.sleep(0.01)
+        assert registry.revision(REVISION.id).snapshot_reason is None
+
+    run(scenario)
+
+
+def test_what_is_damaged_and_has_no_other_copy_is_quarantined_at_once(registry: Registry) -> None:
     async def scenario() -> None:
         copies = Copies(0)
-        copies.fault = Unavailable("It is away.") if away else None
         quarantine = Quarantine(registry, 3, copies.fetch)
         quarantine.failed(REVISION, DAMAGE)
         await settle(copies)
