@@ -108,7 +108,8 @@ class SnapshotSettings:
         if self.store and not _STORE.fullmatch(self.store):
             raise UsageError(
                 f"snapshots.store is {self.store!r}, and not s3://BUCKET, s3://BUCKET/PREFIX or"
-                " file:///DIRECTORY."
+                " file:///DIRECTORY. A bucket's name has 3 to 63 characters: lower-case letters,"
+                " digits, dots and hyphens."
             )
         _check_endpoint("snapshots", self.endpoint_url)
 

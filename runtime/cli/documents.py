@@ -476,10 +476,12 @@ class GoldenDocument(TypedDict):
 
 
 class SnapshotShowDocument(SnapshotRowDocument):
-    """`dsfn snapshot show`. `reload_s`: how long it takes to come back from the store."""
+    """`dsfn snapshot show`. `reload_s`: how long it takes to come back from the store. `fault`: why
+    it cannot be looked into; what is below it is there only when there is none."""
 
     store: StoredDocument
     reload_s: float
+    fault: str | None
     format_version: int
     python: str
     torch: str

@@ -78,7 +78,7 @@ def show(name: SnapshotArgument, json_output: JsonOption = False) -> None:
         print_json(document)
         return
     print_fields(_description(document))
-    if document["largest"]:
+    if document["fault"] is None and document["largest"]:
         say()
         print_table(
             (Column("largest"), Column("type"), Column("shape"), Column("size", right=True)),
@@ -244,7 +244,7 @@ def _places(document: SnapshotsDocument) -> Iterator[str]:
 
 
 def _description(snapshot: SnapshotShowDocument) -> list[tuple[str, str]]:
-    golden, store, used_at = snapshot["golden"], snapshot["store"], snapshot["used_at"]
+    store, used_at = snapshot["store"], snapshot["used_at"]
     stored = store["state"] + (f": {store['reason']}" if store["reason"] else "")
     rows = [
         ("digest", snapshot["digest"]),
@@ -257,6 +257,15 @@ def _description(snapshot: SnapshotShowDocument) -> list[tuple[str, str]]:
         ("pinned", "yes" if snapshot["pinned"] else "no"),
         ("quarantine", snapshot["quarantine"] or ""),
         ("last used", local_time(used_at) if used_at is not None else "never"),
+        ("not readable", snapshot["fault"] or ""),
+    ]
+    contents = _contents(snapshot) if snapshot["fault"] is None else []
+    return [(name, value) for name, value in (*rows, *contents) if value]
+
+
+def _contents(snapshot: SnapshotShowDocument) -> list[tuple[str, str]]:
+    golden = snapshot["golden"]
+    rows = [
         ("captured with", f"Python {snapshot['python']}, torch {snapshot['torch']}"),
         ("libraries", ", ".join(f"{k} {v}" for k, v in snapshot["libraries"].items())),
         ("tensors", str(snapshot["tensors"])),
@@ -266,7 +275,7 @@ def _description(snapshot: SnapshotShowDocument) -> list[tuple[str, str]]:
         words = f"{size(slab['bytes'])} on {slab['device']}, {slab['storages']} storages"
         known = f", {slab['first_use']} of them in order of use" if slab["first_use"] else ""
         rows.append(("slab", words + known))
-    return [(name, value) for name, value in rows if value]
+    return rows
 
 
 def _verify_replicas(name: str, json_output: bool) -> int:

@@ -47,22 +47,27 @@ def row_document(row: Row) -> dict[str, Any]:
 
 def snapshot_document(services: Services, target: Target, manifest: Manifest) -> dict[str, Any]:
     """All about a snapshot."""
+    known = _known_document(services, target, manifest.size_bytes, manifest.device_class)
+    return {**known, "fault": None, **_manifest_document(manifest)}
+
+
+def unreadable_document(services: Services, target: Target, fault: str) -> dict[str, Any]:
+    """What is known of a snapshot that cannot be looked into now."""
+    size_bytes = max((r.snapshot.bytes for r in target.revisions if r.snapshot), default=0)
+    return {**_known_document(services, target, size_bytes, ""), "fault": fault}
+
+
+def _known_document(
+    services: Services, target: Target, size_bytes: int, device: str
+) -> dict[str, Any]:
+    """Where it is and how it has fared."""
     catalogue, tiers, digest = services.catalogue, services.tiers, target.digest
-    record, size_bytes = tiers.records.of(digest), manifest.size_bytes
-    row = Row(
-        digest,
-        size_bytes,
-        manifest.device_class,
-        target.revisions,
-        catalogue.where(digest),
-        record,
-    )
+    record, where = tiers.records.of(digest), catalogue.where(digest)
     reason = tiers.pusher.reason(digest) or tiers.fault(digest)
     return {
-        **row_document(row),
+        **row_document(Row(digest, size_bytes, device, target.revisions, where, record)),
         "store": {"state": catalogue.store_state(digest), "reason": reason},
         "reload_s": round(reload_s(record, size_bytes), 3),
-        **_manifest_document(manifest),
     }
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import CorruptSnapshot, InvalidInput, NotFound
+from dsfn.functions.errors import CorruptSnapshot, InvalidInput, NotFound, StoreUnavailable
 from dsfn.runtime.gateway.progress import progress_response
 from dsfn.runtime.gateway.request import read_object
 from dsfn.runtime.gateway.snapshot_documents import (
@@ -21,6 +21,7 @@ from dsfn.runtime.gateway.snapshot_documents import (
     prefetched_document,
     pruned_document,
     snapshot_document,
+    unreadable_document,
     verified_document,
     verified_replicas_document,
 )
@@ -41,7 +42,12 @@ async def list_snapshots(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """GET /snapshots/{name}."""
     services, target = await _target(request)
-    manifest = await services.catalogue.manifest(target.digest)
+    try:
+        manifest = await services.catalogue.manifest(target.digest)
+    except (CorruptSnapshot, NotFound, StoreUnavailable) as error:
+        if not target.revisions and isinstance(error, NotFound):
+            raise
+        return JSONResponse(unreadable_document(services, target, error.message))
     return JSONResponse(snapshot_document(services, target, manifest))
 
 

@@ -174,6 +174,9 @@ def test_a_store_that_is_away_leaves_the_call_its_setup(shared: Stored) -> None:
     assert last["phases_us"]["start.pull"] > 500_000, "it was asked for again and again"
     reason = show_when_away(shared)
     assert "503" in reason
+    shown = shared.node.http.get("/snapshots/heavy").json()
+    assert (shown["tiers"], shown["functions"]) == (["store"], ["heavy"])
+    assert shown["fault"] and "files" not in shown
     assert shared.node.metric("dsfn_failed_restores_total", function="heavy") > before
     assert shared.node.describe("heavy")["snapshot"]["state"] == "published"
 
