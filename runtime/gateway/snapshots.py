@@ -12,7 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dsfn.functions.errors import CorruptSnapshot, InvalidInput, NotFound, StoreUnavailable
+from dsfn.functions.errors import (
+    CorruptSnapshot,
+    InvalidInput,
+    NotFound,
+    SnapshotError,
+    StoreUnavailable,
+)
 from dsfn.runtime.gateway.progress import progress_response
 from dsfn.runtime.gateway.request import read_object
 from dsfn.runtime.gateway.snapshot_documents import (
@@ -78,8 +84,12 @@ async def pull(request: Request) -> Response:
 
     async def work() -> dict[str, Any]:
         await services.tiers.bring(target.digest)
-        is_shut = any(r.snapshot and r.snapshot.quarantined for r in target.revisions)
-        reinstated = (await _verify(services, target))["reinstated"] if is_shut else []
+        reinstated = []
+        if any(r.snapshot and r.snapshot.quarantined for r in target.revisions):
+            found = await _verify(services, target)
+            reinstated, reason = found["reinstated"], found["reason"]
+            if reason is not None:
+                raise SnapshotError(f"The copy is here, and stays quarantined. {reason}")
         return await _copied(services, target, reinstated)
 
     return progress_response(work(), lambda: _under_way(services, "pull", target.digest))

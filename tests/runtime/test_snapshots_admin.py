@@ -101,6 +101,20 @@ def test_a_trial_restore_that_fails_makes_a_snapshot_unsound(
     assert found["reason"] == "The golden output is another."
 
 
+def test_a_trial_restore_that_works_ends_a_quarantine_and_no_other_does(
+    client: TestClient, services: SimpleNamespace, directory: Path
+) -> None:
+    revision = services.registry.function("weigh").current.id
+    services.registry.quarantine(revision, "It failed.")
+    services.pipeline.reason = "The golden output is another."
+    assert last(client.post("/snapshots/weigh/verify"))["result"]["reinstated"] == []
+    assert services.registry.revision(revision).snapshot.quarantined
+    services.pipeline.reason = None
+    assert last(client.post("/snapshots/weigh/verify"))["result"]["reinstated"] == [revision]
+    assert not services.registry.revision(revision).snapshot.quarantined
+    assert services.registry.revision(revision).snapshot_reason is None
+
+
 def test_a_manifest_that_is_damaged_makes_a_snapshot_unsound(
     client: TestClient, directory: Path
 ) -> None:
