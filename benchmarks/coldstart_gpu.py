@@ -33,7 +33,7 @@ from benchmarks.gpu.setups import STATES, setups
 from benchmarks.gpu.states import serve
 from benchmarks.harness import Machine, console
 
-STAND_IN = "host:2000000000:5000000000"
+STAND_IN = "host:4000000000:5000000000"
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from benchmarks.harness import Machine, Spread, console, save, several, show
 from benchmarks.processes import request
 
 PATIENCE_S = 60.0
-STAND_IN = "host:2000000000:5000000000"
+STAND_IN = "host:4000000000:5000000000"
 # Until the weights are on their way: a parked function's call has got so far by then.
 ON_THE_WAY_S = 0.004
 VICTIMS = ("worker, at rest", "worker, in a restore", "owner, at rest", "owner, in a restore")

@@ -157,7 +157,7 @@ def test_a_disk_that_fills_up_in_a_capture_fails_that_deployment_and_nothing_els
 def left_by_captures(node: LiveNode) -> tuple[set[str], Document]:
     """The files of snapshots, and what the memory owner holds."""
     held = node.memory()
-    names = ("arena_used_bytes", "slabs", "mappings", "workers")
+    names = ("arena_used_bytes", "slabs", "mappings")
     files = {str(path) for path in (node.data / "snapshots").rglob("*")}
     return files, {name: held[name] for name in names}
 

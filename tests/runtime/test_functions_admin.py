@@ -21,6 +21,8 @@ from dsfn.billing.sqlite import connect
 from dsfn.functions.errors import DsfnError, SourceError
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
+from dsfn.runtime.canaries.canary import Terms
+from dsfn.runtime.canaries.store import CanaryStore
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE
@@ -70,7 +72,9 @@ class OneReplica:
 class Scripted:
     """A pipeline that does what its entry says."""
 
-    async def deploy(self, data: bytes, entry: str) -> AsyncGenerator[Progress, None]:
+    async def deploy(
+        self, data: bytes, entry: str, terms: Terms | None
+    ) -> AsyncGenerator[Progress, None]:
         yield Progress("discover", None, f"Importing {entry}.")
         if entry == "broken.py":
             raise SourceError("It does not compile.", traceback="line 1", function=None)
@@ -93,6 +97,7 @@ def services(tmp_path: Path) -> Iterator[SimpleNamespace]:
         owners=BlobOwners(connection, SystemClock()),
         logs=LogStore(tmp_path / "logs"),
         serving=OneReplica(),
+        canaries=SimpleNamespace(store=CanaryStore(connection)),
     )
     connection.close()
 
