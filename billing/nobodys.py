@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dsfn.billing.interval import Interval
-from dsfn.billing.periods import DAY_US
-from dsfn.billing.splitting import at_boundaries
+from dsfn.billing.splitting import at_midnights
 from dsfn.billing.usage import Usage
 
 
 def nobodys(row: Usage) -> list[Interval]:
     """What takes the place of a call's row that the ledger refuses for good: its lease's time is
     accounted for, as lost to a fault. Cut at midnight, as rows of devices are."""
-    first_midnight_us = (row.started_at_us // DAY_US + 1) * DAY_US
-    midnights = range(first_midnight_us, row.started_at_us + row.held_us, DAY_US)
-    parts = at_boundaries(row.started_at_us, row.held_us, midnights)
+    parts = at_midnights(row.started_at_us, row.held_us)
     return [
         Interval(
             kind="idle",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dsfn.billing.periods import DAY_US
+
 
 def by_weight(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     """Divides `total` in proportion to `weights`, by largest remainder; the parts add up to it.
@@ -37,3 +39,9 @@ def at_boundaries(
             yield position_us, boundary_us - position_us
             position_us = boundary_us
     yield position_us, end_us - position_us
+
+
+def at_midnights(start_us: int, duration_us: int) -> Iterator[tuple[int, int]]:
+    """An interval cut at midnight UTC, as `at_boundaries` does."""
+    first_us = (start_us // DAY_US + 1) * DAY_US
+    return at_boundaries(start_us, duration_us, range(first_us, start_us + duration_us, DAY_US))

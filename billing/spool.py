@@ -18,6 +18,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from threading import Lock
 
+from dsfn.billing.durable import sync_directory
 from dsfn.billing.posting_document import Spooled
 from dsfn.billing.spool_records import Record, line_of, parse
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
@@ -124,7 +125,7 @@ class Spool:
             ((file.read(), file) for file in files), key=itemgetter(0)
         )
         if sync:
-            _sync_directory(directory)
+            sync_directory(directory)
 
     @property
     def rows(self) -> int:
@@ -181,14 +182,6 @@ def _write_at(descriptor: int, line: bytes, position: int) -> None:
     written = os.pwrite(descriptor, line, position)
     while written < len(line):
         written += os.pwrite(descriptor, line[written:], position + written)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def rows_in(directory: Path) -> list[Spooled]:

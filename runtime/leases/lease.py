@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from dsfn.billing.interval import Interval, Reason
 from dsfn.billing.periods import DAY_US, Month
-from dsfn.billing.splitting import at_boundaries
+from dsfn.billing.splitting import at_midnights
 from dsfn.billing.usage import Usage
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.leases.sharing import Share, Sharing
@@ -262,9 +262,7 @@ class DeviceLease:
 
     def lost(self, row: Usage) -> None:
         """The row of a call will never be in the ledger: its time is the platform's."""
-        start_us, end_us = row.started_at_us, row.started_at_us + row.held_us
-        midnights = range((start_us // DAY_US + 1) * DAY_US, end_us, DAY_US)
-        for at_us, duration_us in at_boundaries(start_us, row.held_us, midnights):
+        for at_us, duration_us in at_midnights(row.started_at_us, row.held_us):
             if duration_us:
                 self._write(_LOST, at_us, duration_us)
         self.posted()

@@ -15,6 +15,7 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from dsfn.billing.checkpoints import MAX_DOCUMENT_BYTES
+from dsfn.billing.durable import sync_directory
 from dsfn.billing.evidence import Place
 from dsfn.functions.errors import StoreUnavailable, UsageError
 from dsfn.runtime.notary.settings import PlaceSettings
@@ -68,7 +69,7 @@ class DirectoryPlace:
             try:
                 _write(temporary, text)
                 temporary.rename(target)
-                _sync(self._directory)
+                sync_directory(self._directory)
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -140,11 +141,3 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

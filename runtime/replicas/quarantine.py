@@ -76,8 +76,7 @@ class Quarantine:
 
     def restored(self, digest: str) -> None:
         """A replica has started from it: what failed before that counts no more."""
-        self._failures.pop(digest, None)
-        self._refetched.discard(digest)
+        self._forget(digest)
 
     async def close(self) -> None:
         """Stops fetching."""
@@ -118,4 +117,8 @@ class Quarantine:
                 reason,
             )
             # What is captured anew may well have the same digest.
-            self.restored(digest)
+            self._forget(digest)
+
+    def _forget(self, digest: str) -> None:
+        self._failures.pop(digest, None)
+        self._refetched.discard(digest)
