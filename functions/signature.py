@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -19,6 +18,7 @@ from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface, Kind, ParameterInterface, ResultInterface
 from dsfn.functions.shape import call_of, check_shape, check_streaming
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

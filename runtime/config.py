@@ -6,12 +6,13 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.functions.values import dataclass
 from dsfn.runtime.notary.settings import PlaceSettings, read_places
 from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import gather
 from dsfn.knative.cluster.objects import Objects, is_about
 from dsfn.knative.cluster.readiness import is_ready, why_not

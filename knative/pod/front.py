@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform import HEADER

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from dsfn.functions.errors import MalformedBody, PayloadTooLarge, Unavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import Limits
 
 MAX_DOCUMENT_BYTES = 64 << 10

@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, MemoryFull, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.runtime.heat import Heat, worth
 from dsfn.runtime.waiting import wait_within
 from dsfn.snapshots.format import SlabEntry

@@ -6,12 +6,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost, ReplicaLost
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gpus.holding import Holding, Standby
 from dsfn.snapshots.owner.control import OwnerControl
 

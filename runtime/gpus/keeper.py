@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from dsfn.functions.errors import DsfnError, OwnerLost
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.heir import Heir
 from dsfn.runtime.gpus.holding import Holding

@@ -11,12 +11,13 @@ import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from pathlib import Path
 
 import dsfn
 from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.worker.messages import Exited, Preload, Preloaded, Spawn, Spawned, SpawnFailed
 

@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.replicas.forkserver import ForkServer, WorkerProcess
 

@@ -13,12 +13,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from dsfn.functions.errors import ShuttingDown, SnapshotError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.snapshots.format import CPU, corrupt, slab_file
