@@ -28,6 +28,8 @@ def dataclass(
     )
 
     def decorate(cls: type[_T]) -> type[_T]:
+        # For one without a docstring theirs is made of its signature, which takes longest of all.
+        cls.__doc__ = cls.__doc__ or cls.__name__
         made = bare(cls)
         known: tuple[Field[Any], ...] = fields(made)  # type: ignore[arg-type]  # `bare` made it one
         methods: dict[str, object] = {"__init__": _Init(made, frozen, slots)}

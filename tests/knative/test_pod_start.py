@@ -126,7 +126,7 @@ def test_what_workers_are_born_with_is_in_the_document_too(
     node: LiveNode, tmp_path: Path, directory: TestStore
 ) -> None:
     published = directory.publish(node, "weights")
-    assert published.libraries == ("torch", "numpy", "safetensors")
+    assert published.libraries == ("pydantic", "torch", "numpy", "safetensors")
     pod = launch_pod(tmp_path, pod_variables(directory, published.digest, node.url))
     try:
         assert pod.call().json()["restored"]
