@@ -29,7 +29,8 @@ def libraries_of(revision: Revision, bundle: Path) -> tuple[str, ...]:
     kinds = {interface.result.kind, *(each.kind for each in interface.parameters)}
     named = frozenset[str]().union(*(imported_names(path) for path in bundle.rglob("*.py")))
     needed = frozenset[str]().union(*(_OF_KIND.get(kind, frozenset()) for kind in kinds))
-    if not all(_is_plain(each.schema) for each in (*interface.parameters, interface.result)):
+    schemas = (interface.result.schema, *(each.schema for each in interface.parameters))
+    if not all(map(_is_plain, schemas)):
         needed |= {"pydantic"}
     if revision.snapshot is not None:
         needed |= _OF_SNAPSHOT

@@ -6,8 +6,10 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,3 +130,11 @@ def test_a_recursive_value_can_be_printed() -> None:
     node = Node([])
     node.others.append(node)
     assert repr(node).endswith("Node(others=[...])")
+
+
+def test_no_room_pays_the_standard_librarys_price() -> None:
+    root = Path(__file__).parents[2]
+    rooms = ("billing", "functions", "knative", "runtime", "snapshots")
+    taken = re.compile(r"^from dataclasses import .*\bdataclass\b|^@dataclasses\.dataclass", re.M)
+    files = (path for room in rooms for path in (root / room).rglob("*.py"))
+    assert [path.name for path in files if taken.search(path.read_text(encoding="utf-8"))] == []

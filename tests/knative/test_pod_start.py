@@ -152,4 +152,6 @@ def test_a_pods_front_loads_none_of_what_its_worker_is_for() -> None:
     assert not loaded & large
     # Nor what defines functions, codes slabs and exposes metrics.
     later = {"dsfn.functions.function", "dsfn.functions.workflow", "prometheus_client"}
-    assert not loaded & {*later, "dsfn.snapshots.owner.compress", "urllib.request"}
+    assert not loaded & {*later, "dsfn.snapshots.owner.control", "urllib.request"}
+    # Nor what answers without a call, reads files that a pod does not have, and looks at snapshots.
+    assert not loaded & {"starlette.responses", "tomllib", "importlib.metadata"}
