@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NamedTuple
 
 from dsfn.billing.lines import Kind, Line, Priced, usage_lines
 from dsfn.billing.money import ATTO_PER_NANO, atto_per_minor, half_even, minor_text
 from dsfn.billing.rates import Rate
 from dsfn.billing.selection import By
+from dsfn.functions.values import dataclass
 
 _WHOLE_POINTS = 10_000
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute
 from dsfn.billing.rates.table import CardRow
 from dsfn.billing.record import record_of_card
 from dsfn.functions.errors import Conflict, StoreUnavailable
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

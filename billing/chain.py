@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from dsfn.billing.canonical import FIRST_HASH, row_hash
 from dsfn.billing.entry import Entry
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

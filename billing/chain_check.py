@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from dsfn.billing.canonical import row_hash
 from dsfn.billing.entry import Entry
 from dsfn.billing.verification import Problem
+from dsfn.functions.values import dataclass
 
 MAX_PROBLEMS = 1000
 # Of the changed rows, those that are compared with each other to find out which were swapped.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, get_args
 
@@ -15,6 +14,7 @@ from dsfn.billing.checking import (
 )
 from dsfn.billing.periods import Month
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 ChargeKind = Literal["invoice", "credit"]
 _KINDS: tuple[str, ...] = get_args(ChargeKind)

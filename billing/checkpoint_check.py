@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.chain import Head
 from dsfn.billing.checkpoints import Checkpoint, read_checkpoint
@@ -12,6 +12,7 @@ from dsfn.billing.evidence import MAX_COMPARED, Evidence
 from dsfn.billing.succession import Terms
 from dsfn.billing.verification import Problem
 from dsfn.functions.errors import StoreUnavailable
+from dsfn.functions.values import dataclass
 
 # Checkpoints by number: what each place has for it.
 _Copies = dict[int, dict[str, str]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ from dsfn.billing.chain import Head
 from dsfn.billing.signatures import is_signed
 from dsfn.billing.signing import FILE_NAME, SigningKey
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 VERSION = 1
 # Of one that names the next key.

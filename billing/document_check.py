@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from dsfn.billing.invoice import Invoice, digest_of
@@ -16,6 +15,7 @@ from dsfn.billing.rates import RateBook
 from dsfn.billing.signatures import is_signed
 from dsfn.billing.statement import month_usage
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

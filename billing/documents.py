@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
 from dsfn.billing.issued import ClosedMonth, Issue, Issued
 from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
 from dsfn.billing.record import record_of_month
+from dsfn.functions.values import dataclass
 
 
 def closed_until_us(execute: Execute) -> int:

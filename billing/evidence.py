@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+from dsfn.functions.values import dataclass
 
 # So many checkpoints of each place are compared, those before the last that the database has and
 # those after it.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 
 from dsfn.billing.posting import Posting
 from dsfn.functions.errors import Conflict
+from dsfn.functions.values import dataclass
 
 # More would make everybody wait for a long time.
 MAX_ROWS = 2000

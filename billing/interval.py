@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, get_args
 
@@ -14,6 +13,7 @@ from dsfn.billing.checking import (
     check_integer,
     check_texts,
 )
+from dsfn.functions.values import dataclass
 
 IntervalKind = Literal["held", "restore", "idle"]
 Reason = Literal["", "start", "restore", "keep-warm", "idle", "fault"]

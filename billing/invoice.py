@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from dsfn.billing.charge import ChargeKind
 from dsfn.billing.lines import Line, line_document, line_of
 from dsfn.billing.parties import Parties, Party
 from dsfn.billing.periods import DAY_US, Month, day_text
+from dsfn.functions.values import dataclass
 
 # Of the document; what changes its meaning changes this number.
 VERSION = 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from dsfn.billing.charge import Charge, ChargeKind
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from dsfn.billing.checkpoints import Checkpoint
@@ -19,6 +18,7 @@ from dsfn.billing.signing import SigningKey
 from dsfn.billing.usage import Status, Usage
 from dsfn.billing.verification import Verification
 from dsfn.billing.verify import Books
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

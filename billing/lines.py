@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, NamedTuple
 
 from dsfn.billing.ledger import UsageSum
@@ -12,6 +12,7 @@ from dsfn.billing.money import ATTO_PER_NANO, apportioned, atto_per_minor
 from dsfn.billing.periods import day_text
 from dsfn.billing.rates import RateCard
 from dsfn.billing.selection import By
+from dsfn.functions.values import dataclass
 
 Kind = Literal["usage", "correction", "allowance", "tier", "discount", "minimum", "tax", "credit"]
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from dsfn.billing.issued import ClosedMonth, Issued
@@ -19,6 +19,7 @@ from dsfn.billing.signatures import is_signed
 from dsfn.billing.succession import Terms
 from dsfn.billing.verification import Problem
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 _NUMBER = re.compile(r"([0-9]{4}-[0-9]{2}-C?)([0-9]{4,18})")
 # What a document's row says, too.

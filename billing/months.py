@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from dsfn.billing.charge import Charge, ChargeKind
@@ -28,6 +28,7 @@ from dsfn.billing.signing import SigningKey
 from dsfn.billing.statement import Statement, by_of, month_statement, month_usage, statement
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, IdempotencyMismatch, NotFound
+from dsfn.functions.values import dataclass
 
 # Numbers within a month have four digits, or more where there are more documents.
 _DIGITS = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Verification
 from dsfn.functions.errors import Conflict
+from dsfn.functions.values import dataclass
 
 # What is written in one transaction: a move that is stopped goes on after the last of them.
 PORTION_ROWS = 10_000

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 MAX_TEXT_LENGTH = 200
 MAX_ADDRESS_LINES = 6

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import calendar
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 DAY_US = 86_400_000_000
 # The one after it ends in a year that dates do not have.

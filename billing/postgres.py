@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +21,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
+from dsfn.functions.values import dataclass
 
 SCHEMA = "dsfn"
 CONNECT_TIMEOUT_S = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from operator import itemgetter
 
@@ -29,6 +29,7 @@ from dsfn.billing.queries import Execute
 from dsfn.billing.repeats import Name, name_of
 from dsfn.billing.rollups import RollupKey, RollupSum, Totals
 from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable, UsageError
+from dsfn.functions.values import dataclass
 
 # Of the advisory locks of writers, one for each chain.
 LOCK = 0x6473666E

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
 from dsfn.billing.postgres import SCHEMA, Address, Connection, server_errors
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 _PREFIX = "postgres_"
 _TRIGGER = re.compile(r"CREATE TRIGGER (\w+)\s+BEFORE UPDATE OR DELETE OR TRUNCATE ON (\w+)")

@@ -6,12 +6,13 @@ import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import psycopg
 
 from dsfn.billing.postgres import Address, Connection, Watchdog, connect, server_errors
+from dsfn.functions.values import dataclass
 
 # Connections that are kept for the next reads.
 MAX_IDLE = 4

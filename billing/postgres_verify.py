@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from dsfn.billing.stretch_check import Checked, CompactRow
 from dsfn.billing.stretches import Stretch, check_all
 from dsfn.billing.verify import check_stretch
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

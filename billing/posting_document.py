@@ -7,13 +7,14 @@ A document has the fields of `Usage`, `Interval` or `Reservation`, and what it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.usage import Usage
+from dsfn.functions.values import dataclass
 
 Measured = Usage | Interval
 Spooled = Usage | Interval | Reservation

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from dsfn.billing.periods import DAY_US, Month, day_text, instant_of
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 MAX_DAYS = 3_660
 NAMES = (

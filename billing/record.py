@@ -3,7 +3,6 @@ what is kept of it beside the journal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, get_args
 
@@ -12,6 +11,7 @@ from dsfn.billing.issued import ClosedMonth
 from dsfn.billing.periods import Month
 from dsfn.billing.queries import Execute
 from dsfn.billing.rates.table import CardRow
+from dsfn.functions.values import dataclass
 
 RecordKind = Literal["card", "month"]
 _KINDS: tuple[str, ...] = get_args(RecordKind)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dsfn.billing.usage import STATUSES, Usage
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 MAX_REASON_LENGTH = 400
 # Calls of these statuses are charged nothing of a restore.

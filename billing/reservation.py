@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, get_args
 
@@ -13,6 +12,7 @@ from dsfn.billing.checking import (
     check_integer,
     check_texts,
 )
+from dsfn.functions.values import dataclass
 
 ReservationKind = Literal["reserve", "post", "void"]
 _KINDS: tuple[str, ...] = get_args(ReservationKind)

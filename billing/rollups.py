@@ -7,12 +7,13 @@ those; the check of a ledger makes them anew from the rows and compares.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from dsfn.billing.entry import CLOSED, COLUMNS, DOCUMENT, RESERVATION, SETTLEMENT, Entry
 from dsfn.billing.periods import DAY_US
+from dsfn.functions.values import dataclass
 
 
 class RollupKey(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from dsfn.billing.ledger import UsageSum
@@ -14,6 +13,7 @@ from dsfn.billing.selection import Selection
 from dsfn.billing.service import parts_of
 from dsfn.billing.splitting import by_weight
 from dsfn.billing.usage import Status, Usage
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal, get_args
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 By = Literal["function", "revision", "workflow", "run", "step", "day", "key"]
 BYS: tuple[str, ...] = get_args(By)

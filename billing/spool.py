@@ -13,7 +13,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,7 @@ from dsfn.billing.durable import sync_directory
 from dsfn.billing.posting_document import Spooled
 from dsfn.billing.spool_records import Record, line_of, parse
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
+from dsfn.functions.values import dataclass
 
 # Those of some seconds of a busy node: a ledger that is back takes them in about one.
 MAX_ROWS = 20_000

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dsfn.billing.posting_document import Spooled, posting_document, read_spooled
+from dsfn.functions.values import dataclass
 
 _DIGITS = 8
 _json = json.JSONEncoder(separators=(",", ":")).encode

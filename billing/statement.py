@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,7 @@ from dsfn.billing.rates import RateBook
 from dsfn.billing.selection import BYS, By, Selection
 from dsfn.billing.service import used_in
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

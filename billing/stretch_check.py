@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ from dsfn.billing.canonical import FIRST_HASH, INTEGERS, VERSION, pack_head, pac
 from dsfn.billing.entry import COLUMNS, Entry
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.rollups import Totals
+from dsfn.functions.values import dataclass
 
 # A row as `select_compact` gives it: chain, seq, the integers of `Entry`, the hash, the texts that
 # it has for itself, and all others with a separator between them.

@@ -8,9 +8,9 @@ new one, and who trusts the new one finds the old. The old one counts for nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from dsfn.billing.checkpoints import Checkpoint, read_checkpoint
+from dsfn.functions.values import dataclass
 
 _FOR_EVER = 2**63 - 1
 

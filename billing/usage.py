@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, get_args
 
@@ -14,6 +13,7 @@ from dsfn.billing.checking import (
     check_integer,
     check_texts,
 )
+from dsfn.functions.values import dataclass
 
 Status = Literal["succeeded", "failed", "cancelled", "rejected", "platform"]
 STATUSES: tuple[str, ...] = get_args(Status)

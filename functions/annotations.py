@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc as abc
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -12,6 +11,7 @@ from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Event
 from dsfn.functions.interface import Kind
 from dsfn.functions.parts import Part
+from dsfn.functions.values import dataclass
 
 _STREAMS = (
     abc.Iterator,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsfn.functions.interface import Kind
 from dsfn.functions.invalid import invalid
 from dsfn.functions.part import Media
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -20,6 +20,7 @@ from dsfn.functions.media import OCTET_STREAM, parse_content_type
 from dsfn.functions.multipart import Field, read_form
 from dsfn.functions.parts import Part, Text
 from dsfn.functions.signature import Parameter, Signature
+from dsfn.functions.values import dataclass
 
 Fetch = Callable[[str], tuple[bytes, str]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, ValidationError, to_json
@@ -16,6 +15,7 @@ from dsfn.functions.jsonbody import named, non_finite
 from dsfn.functions.negotiation import choose
 from dsfn.functions.parts import File, Part, Text
 from dsfn.functions.signature import Signature
+from dsfn.functions.values import dataclass
 
 _ANY = ("*/*", "", JSON_CONTENT_TYPE)
 _LINE_BREAK = re.compile("\r\n|\r|\n")

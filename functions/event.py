@@ -10,7 +10,7 @@ import uuid
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from dsfn.functions.interface import FilterInterface
 from dsfn.functions.invalid import invalid
 from dsfn.functions.media import OCTET_STREAM, is_json, parse_content_type
 from dsfn.functions.part import Part, nested_error
+from dsfn.functions.values import dataclass
 
 # Where the data of an event are that it does not carry itself.
 # Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/dataref.md

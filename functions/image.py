@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +10,7 @@ from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import Kind
 from dsfn.functions.invalid import invalid
 from dsfn.functions.part import Media
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     import PIL.Image

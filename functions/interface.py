@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dsfn.functions.media import OCTET_STREAM
+from dsfn.functions.values import dataclass
 
 Kind = Literal["json", "text", "image", "audio", "video", "tensor", "file", "event"]
 KINDS: tuple[str, ...] = get_args(Kind)

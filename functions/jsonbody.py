@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
 from pydantic_core import ValidationError, from_json
 
 from dsfn.functions.errors import InvalidInput, MalformedBody
 from dsfn.functions.invalid import BODY, invalid
 from dsfn.functions.limits import Limits
+from dsfn.functions.plain import Adapter
 
 MAX_REPORTED_ERRORS = 20
 
@@ -26,7 +26,7 @@ _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_NUMBER = b"0" * 200
 
 
-def read_json(adapter: TypeAdapter[Any], body: bytes, limits: Limits, within: str = "") -> Any:
+def read_json(adapter: Adapter, body: bytes, limits: Limits, within: str = "") -> Any:
     """The value that `adapter` makes of a JSON text.
 
     `within` is the path at which the text stands. Raises `MalformedBody`, or

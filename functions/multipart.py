@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dsfn.functions.errors import MalformedBody
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from hashlib import sha256
 from math import isfinite
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.placement import Placement
+from dsfn.functions.values import dataclass
 
 NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 MAX_CONCURRENCY = 1000

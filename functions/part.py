@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import Any, ClassVar, NoReturn
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import Kind
 from dsfn.functions.media import OCTET_STREAM, sniff
+from dsfn.functions.values import dataclass
 
 
 class Part:

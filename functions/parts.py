@@ -6,7 +6,6 @@ own types never appear in a signature.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from dsfn.functions.audio import MAX_AUDIO_S, MAX_AUDIO_SAMPLES, Audio
@@ -14,6 +13,7 @@ from dsfn.functions.image import MAX_IMAGE_PIXELS, Image
 from dsfn.functions.interface import Kind
 from dsfn.functions.part import Media, Part
 from dsfn.functions.tensor import Tensor
+from dsfn.functions.values import dataclass
 
 __all__ = [
     "MAX_AUDIO_S",

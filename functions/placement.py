@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import DefinitionError
+from dsfn.functions.values import dataclass
 
 MAX_LABELS = 32
 MAX_SPREADS = 4

@@ -1,6 +1,6 @@
 """What a callable takes and gives, read from its annotations.
 
-JSON kinds are checked by pydantic; its adapters are built when first needed,
+JSON kinds are checked by pydantic or its core; adapters are built when first needed,
 because `import dsfn` must stay light.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -19,9 +18,10 @@ from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface, Kind, ParameterInterface, ResultInterface
 from dsfn.functions.shape import call_of, check_shape, check_streaming
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from dsfn.functions.plain import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ class Signature:
         return tuple(p for p in self.parameters if p.kind not in ("json", "event"))
 
     @cached_property
-    def body_adapter(self) -> TypeAdapter[dict[str, object]]:
+    def body_adapter(self) -> Adapter:
         """Checks an object of the JSON parameters. Raises `DefinitionError`."""
         fields = {p.name: (p.annotation, p.required) for p in self.parameters if p.kind == "json"}
         return object_adapter(self.function, fields)
 
-    def parameter_adapter(self, name: str) -> TypeAdapter[object]:
+    def parameter_adapter(self, name: str) -> Adapter:
         """Checks one JSON parameter. Raises `DefinitionError`."""
         if name not in self._adapters:
             self._adapters[name] = adapter_of(
@@ -100,7 +100,7 @@ class Signature:
         return self._adapters[name]
 
     @cached_property
-    def result_adapter(self) -> TypeAdapter[object]:
+    def result_adapter(self) -> Adapter:
         """Checks and writes a JSON result, or one item of it. Raises `DefinitionError`."""
         return adapter_of(self.function, "the result", self.result.annotation)
 
@@ -124,7 +124,7 @@ class Signature:
             for p in self.parameters
         )
         schema = (
-            schema_of(self.function, "the result", self.result_adapter, "serialization")
+            schema_of(self.function, "the result", self.result.annotation, "serialization")
             if self.result.kind == "json"
             else None
         )
@@ -134,8 +134,8 @@ class Signature:
     def _parameter_schema(self, parameter: Parameter) -> dict[str, Any] | None:
         if parameter.kind != "json":
             return None
-        adapter = self.parameter_adapter(parameter.name)
-        return schema_of(self.function, f"'{parameter.name}'", adapter, "validation")
+        what = f"'{parameter.name}'"
+        return schema_of(self.function, what, parameter.annotation, "validation")
 
     def _check_decoders(self) -> None:
         for parameter in self.part_parameters:
@@ -149,7 +149,7 @@ class Signature:
                 )
 
     @cached_property
-    def _adapters(self) -> dict[str, TypeAdapter[object]]:
+    def _adapters(self) -> dict[str, Adapter]:
         return {}
 
 

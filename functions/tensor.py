@@ -9,13 +9,14 @@ import ctypes
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsfn.functions.interface import CONTENT_TYPES, Kind
 from dsfn.functions.invalid import invalid
 from dsfn.functions.part import Part
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

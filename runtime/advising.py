@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.advice import Deployed, Lowering, Report, advise
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.rates import RateBook
 from dsfn.functions.errors import CorruptSnapshot
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.registry.values import FunctionRecord

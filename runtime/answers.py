@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import apsw
@@ -21,6 +21,7 @@ from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.billing.usage import Usage
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError, IdempotencyMismatch, StorageFull, Unavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.spooled_ledger import SHARE_ROWS, SpooledLedger
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.writer import Writer
 
 # How long a row waits for others to share its commit.

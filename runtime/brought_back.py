@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import perf_counter_ns
+
+from dsfn.functions.values import dataclass
 
 Parts = tuple[tuple[str, int], ...]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dsfn.billing.rates import RateCard
+from dsfn.functions.values import dataclass
 from dsfn.runtime.access.access import new_local_key
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.budgets import Budgets

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil
 from pathlib import Path
+
+from dsfn.functions.values import dataclass
 
 _CGROUP = Path("/sys/fs/cgroup")
 

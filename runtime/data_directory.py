@@ -6,10 +6,10 @@ import fcntl
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dsfn.functions.errors import StorageFull, UsageError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(eq=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import count
 from os import urandom
 from typing import Protocol
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.answers import Answers, Claim
 from dsfn.runtime.metering import UsageSink
 from dsfn.runtime.model import Answer, Call, Revision

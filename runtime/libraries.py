@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-LIBRARIES = ("torch", "numpy", "PIL.Image", "soundfile", "safetensors")
+LIBRARIES = ("pydantic", "torch", "numpy", "PIL.Image", "soundfile", "safetensors")

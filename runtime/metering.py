@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from dsfn.billing.posting import Posting
 from dsfn.billing.posting_document import Spooled
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.unposted import Unposted, UnpostedRows
 from dsfn.runtime.writer import Bundle, Write, Writer, alone, post_apart, tried

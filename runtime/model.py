@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from enum import StrEnum
 from typing import Any
 
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.functions.values import dataclass
 from dsfn.runtime.precision import Precision
 
 

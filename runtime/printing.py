@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from dsfn.billing.exports.focus import Accounts, to_focus
@@ -14,6 +13,7 @@ from dsfn.billing.issued import Issued
 from dsfn.billing.months import Months, invoice_in
 from dsfn.billing.ranges import Range
 from dsfn.billing.statement import Statement, range_statement
+from dsfn.functions.values import dataclass
 
 Format = Literal["html", "pdf"]
 

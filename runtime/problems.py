@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
-
-from starlette.responses import Response
+from typing import TYPE_CHECKING, Any
 
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
 from dsfn.runtime.model import Charge
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 PROBLEM_CONTENT_TYPE = "application/problem+json"
 _TYPE_BASE = "https://dsfn.dev/errors/"
@@ -78,6 +79,9 @@ def problem_document(error: DsfnError, instance: str = "") -> dict[str, Any]:
 def problem_response(error: DsfnError, instance: str = "", status: int | None = None) -> Response:
     """The error as a response, with its own status where none is given; `Retry-After` in whole
     seconds when the error knows it."""
+    # A call that works needs none of it, and the first one of a pod waits for what is imported.
+    from starlette.responses import Response
+
     document = problem_document(error, instance)
     if status is not None:
         document["status"] = status

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dsfn.billing.months import Months
 from dsfn.billing.rates import RateStore
 from dsfn.billing.spooled_ledger import SpooledLedger
+from dsfn.functions.values import dataclass
 from dsfn.runtime.access import Access
 from dsfn.runtime.advising import Adviser
 from dsfn.runtime.answers import Answers

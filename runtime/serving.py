@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.replicas.verifying import VerifiedReplica
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Answer
 
 KEPT_CALLS = 20

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.leases.leases import Leases
 
 _LOG = logging.getLogger("dsfn.meter")

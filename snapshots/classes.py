@@ -8,10 +8,11 @@ knows these targets and names them, and what is nested in them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FunctionType
 
 from dsfn.functions.errors import SnapshotError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

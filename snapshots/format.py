@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from hashlib import sha256
 from typing import NoReturn
 
 from dsfn.functions.errors import CorruptSnapshot
+from dsfn.functions.values import dataclass
 
 FORMAT_VERSION = 2
 MAX_GPUS = 16

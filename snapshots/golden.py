@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.tensor import DTYPES, Tensor
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.format import GOLDEN_FILE
 from dsfn.snapshots.reading import read_file, read_manifest
 

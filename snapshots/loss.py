@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.tensor import DTYPES, Tensor
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.golden import Golden
 
 _DATA = b"data: "

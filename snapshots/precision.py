@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any, Final, Literal, Self
 
@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.reachable import held_by, reachable
 from dsfn.snapshots.tensors import address_of
 

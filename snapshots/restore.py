@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from dsfn.functions.errors import SnapshotError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.capture import library_versions
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import CPU, OBJECTS_FILE, Manifest, corrupt

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from io import IOBase
 from typing import Any, cast
 
 from dsfn.functions.errors import StoreUnavailable
+from dsfn.functions.values import dataclass
 
 CONNECT_TIMEOUT_S = 5.0
 # How long a connection may be silent, not how long a request may take.

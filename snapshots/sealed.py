@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from dsfn.functions.errors import CorruptSnapshot
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.disk import create_file, storage_full
 from dsfn.snapshots.format import Sealed, corrupt
 from dsfn.snapshots.reading import read_manifest

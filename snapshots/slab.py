@@ -10,10 +10,11 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.format import (
     ALIGNMENT_BYTES,
     PAGE_BYTES,

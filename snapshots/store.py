@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from dsfn.functions.errors import NotFound
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.disk import storage_full, sync_directory
 from dsfn.snapshots.format import MANIFEST_FILE, Manifest, is_digest
 from dsfn.snapshots.reading import read_manifest

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.classes import Classes
 from dsfn.snapshots.format import SlabEntry, Storage, corrupt
 from dsfn.snapshots.golden import read_golden

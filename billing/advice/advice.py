@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 from dsfn.billing.money import ATTO_PER_NANO, half_even
+from dsfn.functions.values import dataclass
 
 Kind = Literal["park-after", "keep-warm", "batch", "precision"]
 Confidence = Literal["low", "medium", "high"]

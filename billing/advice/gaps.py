@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.advice.latencies import Latencies
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dsfn.billing.advice.gaps import Gaps
 from dsfn.billing.advice.warmth import Warmth
 from dsfn.billing.interval import Interval
 from dsfn.billing.usage import Usage
+from dsfn.functions.values import dataclass
 
 # A lease that nobody closed is over when nothing has followed on its rows for so long.
 SILENT_US = 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from dsfn.billing.advice.advice import Advice, Effect, nano
@@ -14,6 +14,7 @@ from dsfn.billing.advice.rules import RULES, actual, effect
 from dsfn.billing.ledger import Ledger
 from dsfn.billing.periods import moment_text
 from dsfn.billing.rates import RateBook
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

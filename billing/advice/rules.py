@@ -7,12 +7,12 @@ for more money.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from dsfn.billing.advice.advice import Advice, Effect, Kind, nano, seconds_text
 from dsfn.billing.advice.gaps import Outcome
 from dsfn.billing.advice.history import History
 from dsfn.billing.advice.latencies import Latencies
+from dsfn.functions.values import dataclass
 
 LEAST_SAVING_POINTS = 100
 # More waits for a replica than this share of the calls are not for nothing.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 from unicodedata import east_asian_width
 
 from dsfn.billing.exports.texts import amount_text
+from dsfn.functions.values import dataclass
 
 Orientation = Literal["columns", "rows"]
 

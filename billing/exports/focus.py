@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dsfn.billing.lines import Line
 from dsfn.billing.money import minor_text
 from dsfn.billing.periods import DAY_US, Month, day_text, moment_text
 from dsfn.billing.statement import Statement
+from dsfn.functions.values import dataclass
 
 VERSION = "1.2"
 SERVICE_CATEGORY, SERVICE_SUBCATEGORY = "Compute", "Serverless Compute"

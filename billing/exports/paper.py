@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 from dsfn.billing.exports.charts import Bar, Chart, columns, rows
@@ -16,6 +15,7 @@ from dsfn.billing.parties import Party
 from dsfn.billing.periods import DAY_US, day_text
 from dsfn.billing.statement import Statement
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dsfn.billing.periods import moment_text
 from dsfn.billing.rates.card import RateCard
 from dsfn.functions.errors import Conflict
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

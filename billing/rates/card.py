@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.money import ATTO_PER_NANO
 from dsfn.billing.rates.rate import Rate
 from dsfn.billing.usage import Usage
+from dsfn.functions.values import dataclass
 
 # "rejected" used nothing and "platform" is not the tenant's fault: neither is ever billed.
 BILLABLE = frozenset({"succeeded", "failed", "cancelled"})

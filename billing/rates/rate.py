@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dsfn.billing.money import ATTO_PER_NANO, ATTO_PER_PICO
+from dsfn.functions.values import dataclass
 
 Basis = Literal["busy", "held", "held+restore"]
 BASES: tuple[str, ...] = get_args(Basis)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates.book import RateBook
@@ -13,6 +13,7 @@ from dsfn.billing.rates.reading import read_card
 from dsfn.billing.rates.table import CardRow, CardTable, Source
 from dsfn.billing.rates.writing import canonical_text, digest_of
 from dsfn.functions.errors import Conflict, NotFound, UsageError
+from dsfn.functions.values import dataclass
 
 MAX_CARDS = 1000
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from dsfn.functions.values import dataclass
 
 Source = Literal["configuration", "set"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import Interface, ParameterInterface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     Call,
     Choice,

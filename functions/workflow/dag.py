@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from dsfn.functions.interface import FilterInterface, Kind
+from dsfn.functions.values import dataclass
 
 MAX_STEPS = 1_000
 MAX_DEPTH = 8

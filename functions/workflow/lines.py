@@ -6,10 +6,11 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from inspect import unwrap
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
+
+from dsfn.functions.values import dataclass
 
 _NOT_THE_AUTHORS = (
     f"{Path(__file__).parents[1]}{os.sep}",

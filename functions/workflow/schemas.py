@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from dsfn.functions.values import dataclass
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _MAX_EXPANSIONS = 256

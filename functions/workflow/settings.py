@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypedDict
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.option_values import tags_of
 from dsfn.functions.options import NAME_PATTERN, parse_seconds
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     MAX_PARALLEL,
     Fallback,

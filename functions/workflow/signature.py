@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dsfn.functions.adapters import adapter_of, schema_of
+from dsfn.functions.adapters import schema_of
 from dsfn.functions.annotations import Reading, read_parameter, read_result, without_none
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.part import Part
@@ -100,4 +100,4 @@ def _may_be_default(value: object, reading: Reading, many: bool) -> bool:
 def _schema(workflow: str, what: str, reading: Reading, mode: Mode) -> dict[str, Any] | None:
     if reading.kind != "json":
         return None
-    return schema_of(workflow, what, adapter_of(workflow, what, reading.annotation), mode)
+    return schema_of(workflow, what, reading.annotation, mode)

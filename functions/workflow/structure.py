@@ -9,11 +9,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import KINDS
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     MAX_CONSTANT_BYTES,
     MAX_DEPTH,

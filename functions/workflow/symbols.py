@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from dsfn.functions.interface import Kind
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Expr, Field, ListOf, Within
 
 Scope = tuple[Within, ...]

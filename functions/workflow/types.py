@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dsfn.functions.interface import Kind, ResultInterface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Constant
 from dsfn.functions.workflow.schemas import Schema, clash, constant_schema
 

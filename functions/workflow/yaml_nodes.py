@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dsfn.functions.errors import DefinitionError
+from dsfn.functions.values import dataclass
 
 MAX_YAML_BYTES = 256 << 10
 MAX_YAML_DEPTH = 64

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn, cast
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     DEFAULT_PARALLEL,
     Call,

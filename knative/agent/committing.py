@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dsfn.functions.errors import StorageFull
+from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import Outbox, full
 
 T = TypeVar("T")

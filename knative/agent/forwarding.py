@@ -6,9 +6,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import Conflict, StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.outbox import Outbox, Waiting
 from dsfn.knative.pod.control import Control

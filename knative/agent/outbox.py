@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from dsfn.billing.posting_document import Measured, posting_document, read_posti
 from dsfn.billing.sqlite import connect, load_queries, transaction
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError, StorageFull, StoreUnavailable
+from dsfn.functions.values import dataclass
 
 # Some minutes of a busy node while the control service is away.
 MAX_ROWS = 200_000

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
 from dsfn.knative.agent.outbox import Outbox

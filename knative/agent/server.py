@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import socket
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.billing.posting_document import Measured, read_posting
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated
+from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
 from dsfn.knative.agent.outbox import Outbox

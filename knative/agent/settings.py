@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
 from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
 from dsfn.runtime.config import SnapshotSettings

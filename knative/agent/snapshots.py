@@ -6,10 +6,11 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import NotFound, StorageFull
+from dsfn.functions.values import dataclass
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.snapshots.format import MANIFEST_FILE
 from dsfn.snapshots.reading import read_manifest

@@ -7,11 +7,12 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import ClusterUnreachable, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.refusals import one_line, refusal_of
 
 APPLY = "application/apply-patch+yaml"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from dsfn.functions.errors import ClusterRefused, MissingKinds, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.changes import Planned, plan
 from dsfn.knative.cluster.leading import lease_of, wait_led, why_nobody_leads
 from dsfn.knative.cluster.objects import Objects, name_of

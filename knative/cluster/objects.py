@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dsfn.functions.errors import ClusterError, ClusterRefused, MissingKinds, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.connection import APPLY, MERGE, Cluster
 from dsfn.knative.manifests.words import Manifest
 

@@ -6,10 +6,11 @@ What was told before is in the cluster: in the control service's Deployment and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.signing import new_pem
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.accounts import CONTROL_NAME
 from dsfn.knative.manifests.control import image_of, variables_of

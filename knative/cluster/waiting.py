@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import gather
 from dsfn.knative.cluster.objects import Objects, is_about
 from dsfn.knative.cluster.readiness import is_ready, why_not
 from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
-_LOOK_S = 0.25
+_LOOK_S = 0.1
+# How often it is asked why what does not change is not ready: that takes five requests and more.
+_ASK_S = 1.0
 
 Progress = Callable[[str], None]
 
@@ -52,10 +54,20 @@ class _Waiting:
     end: float
     progress: Progress
     told: str = ""
+    seen: Manifest | None = None
+    asked_s: float = 0.0
 
     @property
     def is_over(self) -> bool:
         return time.monotonic() >= self.end
+
+    def asks_why(self, document: Manifest) -> bool:
+        """Whether to ask why the object is not ready: it has changed, or was asked long ago."""
+        now_s = time.monotonic()
+        if document == self.seen and now_s < self.asked_s + _ASK_S:
+            return False
+        self.seen, self.asked_s = document, now_s
+        return True
 
     def tell(self, sentence: str) -> None:
         """Tells it unless it was told last."""
@@ -73,6 +85,8 @@ def _if_ready(objects: Objects, manifest: Manifest, waiting: _Waiting) -> Manife
             raise NotFound(f"{is_about(manifest)} is gone.", kind=manifest["kind"])
         if is_ready(document):
             return document
+        if not (is_last or waiting.asks_why(document)):
+            return None
         reason = explain(gather(objects, document))
     except ClusterUnreachable as error:
         # What runs in a cluster goes on while its API server is away.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import Evidence, PodEvidence
 from dsfn.knative.cluster.readiness import condition, why_not
 from dsfn.knative.cluster.refusals import one_line

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -20,6 +20,7 @@ from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, DsfnError, ReplicaLost, Unavailable
 from dsfn.functions.interface import EVENT_STREAM
+from dsfn.functions.values import dataclass
 from dsfn.knative.control.events_of_streams import passed_on
 from dsfn.knative.manifests.function import BEYOND_TIMEOUT_S
 from dsfn.knative.pod.platform import call_headers

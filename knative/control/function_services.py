@@ -6,8 +6,9 @@ The cluster itself is asked what Knative calls the revisions: they say whose the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.function import FUNCTION, SERVING

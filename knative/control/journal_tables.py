@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.postgres import Address, Connection, Watchdog, connect, server_errors
 from dsfn.billing.postgres_chain import LOCK as LEDGER_LOCK
 from dsfn.billing.sqlite import load_queries
 from dsfn.functions.errors import StoreUnavailable, UsageError
+from dsfn.functions.values import dataclass
 
 # All of the leader waits for an append: it would rather refuse than wait for long.
 APPEND_TIMEOUT_S = 3

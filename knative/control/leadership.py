@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.knative.control.lease import LEASE_S, Held, Lease
 
 RENEW_EVERY_S = 5.0

@@ -5,10 +5,10 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dsfn.functions.errors import NotFound
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.connection import Cluster, open_cluster
 from dsfn.knative.manifests.accounts import CONTROL, CONTROL_NAME
 from dsfn.knative.manifests.words import Manifest, labels

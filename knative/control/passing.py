@@ -11,13 +11,14 @@ import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
 
 from dsfn.functions.errors import Unavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gateway.serving import BACKLOG
 from dsfn.runtime.problems import problem_response
 

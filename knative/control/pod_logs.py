@@ -11,9 +11,10 @@ import heapq
 import json
 import logging
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import ClusterRefused, DsfnError, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.function import FUNCTION
 from dsfn.knative.manifests.words import FUNCTION_LABEL

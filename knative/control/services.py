@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import httpx
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.control.caller import ServiceCaller
 from dsfn.knative.control.function_services import FunctionServices

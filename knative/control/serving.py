@@ -7,10 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.knative.control.function_services import SHARE_S, FunctionServices, PodOf, Share
 from dsfn.knative.control.publishing import Placed, Publisher
 from dsfn.runtime.model import ReplicaState, Revision

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.control.services import ClusterSettings
 from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.pod.settings import API_KEY, required, store_settings, url

@@ -6,11 +6,11 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 # In this order: docker's client is often there without its daemon.
 ENGINES = ("podman", "buildah", "docker")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.function import FUNCTION, FUNCTION_ACCOUNT
 from dsfn.knative.manifests.words import Manifest, labels
 

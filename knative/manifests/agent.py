@@ -8,8 +8,7 @@ that directory on every node.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.network import agents_namespace, outward_only
 from dsfn.knative.manifests.security import restricted
 from dsfn.knative.manifests.words import (

@@ -6,8 +6,8 @@ Source: https://knative.dev/docs/serving/configuration/feature-flags/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.words import Manifest
 
 # The ConfigMap that holds them.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
 
 from dsfn.functions.placement import Placement
+from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.resources import resources, snapshot_bytes
 from dsfn.knative.manifests.scaling import autoscaling
 from dsfn.knative.manifests.security import restricted

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.words import MAX_TAG, Manifest
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.words import (
     FUNCTION_LABEL,

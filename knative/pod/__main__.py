@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from pathlib import Path
 
 from dsfn.functions.errors import DsfnError
 from dsfn.knative.pod.listening import CannotListen, take_port
+from dsfn.knative.pod.settings import read_settings
+from dsfn.runtime.replicas.begun import begin
 
 
 def main() -> None:
@@ -14,10 +18,17 @@ def main() -> None:
     gc.disable()  # nothing of what a start makes is garbage; `run` enables it
     try:
         with take_port() as listener:
+            settings = read_settings(os.environ)
+            # It imports while this process does.
+            begun = (
+                None
+                if settings.libraries is None
+                else begin(Path(sys.executable), settings.libraries)
+            )
             # Only now: what can be known to be wrong is known before all of this is imported.
             from dsfn.knative.pod.program import run
 
-            run(listener)
+            run(listener, settings, begun)
     except CannotListen as error:
         sys.exit(str(error))
     except DsfnError as error:

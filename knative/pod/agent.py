@@ -9,13 +9,14 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from threading import local
 
 from dsfn.billing.posting_document import Measured, posting_document
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable, from_document
+from dsfn.functions.values import dataclass
 from dsfn.knative.agent.wire import BadPacket, Message, exchange, packed
 from dsfn.knative.pod.control import RETRY_AFTER_S
 from dsfn.knative.pod.revision import PulledSnapshots

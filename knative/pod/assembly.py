@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.agent import Agent, AgentBooks, AgentSnapshots
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.events import EventCalls

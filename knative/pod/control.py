@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +12,7 @@ from dsfn.billing.posting_document import Measured, posting_document
 from dsfn.billing.rates import RateCard, read_card
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.http import HttpClient, NoAnswer, Reply
 
 RETRY_AFTER_S = 5.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from hashlib import sha256
 from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision, SnapshotRef
 
 MAX_DOCUMENT_BYTES = 4 << 20

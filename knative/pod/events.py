@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from starlette.types import Scope, Send
 
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.event import Event
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.sink import EventSink
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.binding import BATCH_CONTENT_TYPE, encode_event

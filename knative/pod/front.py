@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform import HEADER
@@ -18,13 +19,18 @@ from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.binding import BATCH_CONTENT_TYPE, event_of_request, events_of_request
-from dsfn.runtime.gateway.calls import ClientWatch, call_of, send_answer
+from dsfn.runtime.gateway.calls import ClientWatch, call_of, send_answer, send_whole
 from dsfn.runtime.gateway.request import BodyReader, ClientGone, headers_of
 from dsfn.runtime.invoke import Invoker, new_call_id
 from dsfn.runtime.model import Payer, Revision
 from dsfn.runtime.problems import problem_response
 
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
 _BATCH = BATCH_CONTENT_TYPE.encode()
+# A content type, and what is of it.
+_Page = tuple[str, bytes]
 
 
 @dataclass(eq=False)
@@ -43,7 +49,7 @@ class Front:
     clock: Clock
     in_flight: int = 0
     served: int = 0
-    _pages: Mapping[str, Callable[[Request], Response]] = field(init=False)
+    _pages: Mapping[str, Callable[[Scope], _Page]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._pages = {
@@ -69,7 +75,9 @@ class Front:
         elif path == f"/functions/{self.revision.function}" and method == "POST":
             await self._problems(self._call, scope, receive, send)
         elif path in self._pages and method in ("GET", "HEAD"):
-            await self._pages[path](Request(scope))(scope, receive, send)
+            content_type, body = self._pages[path](scope)
+            headers = [(b"content-type", content_type.encode())]
+            await send_whole(send, 200, headers, body)
         else:
             await self._refusal(path, method)(scope, receive, send)
 
@@ -147,20 +155,22 @@ class Front:
             return response
         return problem_response(NotFound(f"There is nothing at {path}.", kind="path", name=path))
 
-    def _exposition(self, request: Request) -> Response:
+    def _exposition(self, scope: Scope) -> _Page:
         """Prometheus exposition."""
-        text = self.metrics.exposition()
-        return Response(text, media_type="text/plain; version=0.0.4")
+        return "text/plain; version=0.0.4; charset=utf-8", self.metrics.exposition()
 
-    def _openapi(self, request: Request) -> Response:
+    def _openapi(self, scope: Scope) -> _Page:
         """The OpenAPI description of the function."""
-        # A large module that hardly any pod is asked for.
+        # Large modules that hardly any pod is asked for.
+        from starlette.datastructures import URL
+
         from dsfn.runtime.gateway.openapi import openapi_document
 
         pairs = [(self.revision.options, self.revision.interface)]
-        url = str(request.base_url).rstrip("/")
-        return JSONResponse(openapi_document(pairs, dsfn.__version__, url))
+        url = str(URL(scope=scope).replace(path="", query="", fragment=""))
+        document = openapi_document(pairs, dsfn.__version__, url)
+        return "application/json", json.dumps(document).encode()
 
 
-def _ok(request: Request) -> Response:
-    return PlainTextResponse("ok")
+def _ok(scope: Scope) -> _Page:
+    return "text/plain; charset=utf-8", b"ok"

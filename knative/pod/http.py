@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from threading import local
 from urllib.parse import urlsplit
+
+from dsfn.functions.values import dataclass
 
 TIMEOUT_S = 5.0
 

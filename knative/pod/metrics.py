@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from dsfn.billing.usage import Status
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Answer
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hmac import compare_digest
 from typing import Any
 
 from dsfn.functions.errors import Forbidden, MalformedBody
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Call, Origin
 
 HEADER = b"dsfn-call"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
 from dsfn.billing.posting_document import posting_document
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.platform import Said, as_said
 from dsfn.runtime.gateway.calls import ClientWatch, send_answer
 from dsfn.runtime.invoke import Caller

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import socket
 import sys
 from importlib import import_module
@@ -19,9 +18,10 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from dsfn.knative.pod.listening import BACKLOG
-from dsfn.knative.pod.settings import PodSettings, read_settings
+from dsfn.knative.pod.settings import PodSettings
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.gpus.found import find_gpus
+from dsfn.runtime.replicas.begun import Begun
 from dsfn.runtime.replicas.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 _THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runtime.gateway.serving")
 
 
-def run(listener: socket.socket) -> None:
+def run(listener: socket.socket, settings: PodSettings, begun: Begun | None) -> None:
     """Serves the connections of `listener`, a port that is taken, until SIGTERM, and all that has
-    come by then. The garbage collector is off when it begins, and on from where it serves.
+    come by then. `begun`: a fork server that imports the libraries of `settings`, where these say
+    them. The garbage collector is off when it begins, and on from where it serves.
 
-    Raises `UsageError` for what the environment says or the store does not have,
-    `StoreUnavailable`, `StorageFull`.
+    Raises `UsageError` for what the store does not have, `StoreUnavailable`, `StorageFull`.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    uvloop.run(_serve(read_settings(os.environ), listener))
+    uvloop.run(_serve(listener, settings, begun))
 
 
-async def _serve(settings: PodSettings, listener: socket.socket) -> None:
+async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | None) -> None:
     with full_disk_errors("the pod"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    launcher = None if settings.libraries is None else _launcher(settings, settings.libraries)
+    launcher = None if begun is None else _launcher(settings, settings.libraries or (), begun)
     fetching = asyncio.create_task(asyncio.to_thread(_fetch, settings))
     importing = asyncio.create_task(asyncio.to_thread(_import_the_rest))
     published, store = await fetching
@@ -71,9 +71,11 @@ async def _serve(settings: PodSettings, listener: socket.socket) -> None:
         await server.serve(sockets=[listener])
 
 
-def _launcher(settings: PodSettings, libraries: tuple[str, ...]) -> Launcher:
+def _launcher(
+    settings: PodSettings, libraries: tuple[str, ...], begun: Begun | None = None
+) -> Launcher:
     """A launcher whose first worker is on its way."""
-    launcher = Launcher(settings.limits.spares, bool(find_gpus(None).devices), libraries)
+    launcher = Launcher(settings.limits.spares, bool(find_gpus(None).devices), libraries, begun)
     launcher.nursery("", Path(sys.executable)).warm()
     return launcher
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.rates import RateCard
 from dsfn.functions.errors import DsfnError, StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.control import RETRY_AFTER_S, Control
 
 REFRESH_S = 60.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dsfn.functions.errors import NotFound, StorageFull, StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.snapshots.format import corrupt

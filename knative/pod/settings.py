@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
 from dsfn.runtime.libraries import LIBRARIES
 

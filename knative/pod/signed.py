@@ -10,10 +10,12 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import quote, urlsplit
+
+from dsfn.functions.values import dataclass
 
 TIMEOUT_S = 5.0
 _NOTHING = sha256(b"").hexdigest()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from dsfn.functions.errors import Unavailable
 from dsfn.functions.event import Event
 from dsfn.functions.interface import EVENT_CONTENT_TYPE
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.http import HttpClient, NoAnswer
 from dsfn.runtime.events.results import event_body
 

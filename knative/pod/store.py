@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from dsfn.functions.errors import NotFound, StoreUnavailable, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.signed import Signer, signer
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.tiers.opening import open_bucket, open_store

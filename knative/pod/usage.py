@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting_document import Measured
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.knative.pod.control import RETRY_AFTER_S
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.unposted import Unposted, UnpostedRows

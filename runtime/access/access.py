@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import field
 from hmac import compare_digest
 
 from dsfn.functions.errors import Unauthenticated
+from dsfn.functions.values import dataclass
 from dsfn.runtime.access.identity import Identity, Scope
 from dsfn.runtime.access.keys import Keys, digest_of, not_valid
 

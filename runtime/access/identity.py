@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from dsfn.functions.errors import Forbidden
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Payer
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Any
@@ -22,6 +22,7 @@ from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, NotFound, StorageFull, Unauthenticated
 from dsfn.functions.invalid import invalid
 from dsfn.functions.options import NAME_PATTERN
+from dsfn.functions.values import dataclass
 from dsfn.runtime.access.identity import Identity, Scope
 from dsfn.runtime.clock import Clock
 

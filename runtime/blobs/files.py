@@ -17,10 +17,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dsfn.functions.errors import CorruptBlob, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs.references import DIGEST, references_in
 from dsfn.runtime.disk import full_disk_errors
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.billing.money import ATTO_PER_NANO
 from dsfn.billing.periods import Month
+from dsfn.functions.values import dataclass
 from dsfn.runtime.budgets.budget import Budget
 
 

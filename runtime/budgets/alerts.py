@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 
 import apsw
 
@@ -13,6 +12,7 @@ from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import StorageFull
 from dsfn.functions.event import Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
+from dsfn.functions.values import dataclass
 from dsfn.runtime.budgets.account import Account
 from dsfn.runtime.budgets.budget import ALERT_KEY
 from dsfn.runtime.budgets.store import BudgetStore

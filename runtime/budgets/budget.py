@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, get_args
 
 from dsfn.billing.periods import Month
 from dsfn.functions.invalid import invalid
 from dsfn.functions.options import NAME_PATTERN
+from dsfn.functions.values import dataclass
 from dsfn.runtime.access.keys import check_tenant
 
 Period = Literal["month", "total"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from dsfn.billing.rates import RateBook
 from dsfn.billing.reservation import Reservation, ReservationKind
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, BudgetReserved, Conflict, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.runtime.budgets.account import Account
 from dsfn.runtime.budgets.alerts import Alerts, resets_at
 from dsfn.runtime.budgets.budget import Budget

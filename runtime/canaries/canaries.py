@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import apsw
 
 from dsfn.billing.ledger import Ledger
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.canaries.canary import Canary, CanaryState, Terms
 from dsfn.runtime.canaries.store import CanaryStore
 from dsfn.runtime.clock import Clock

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from dsfn.billing.entry import Entry
 from dsfn.functions.errors import InvalidInput
+from dsfn.functions.values import dataclass
 
 MAX_PERCENT = 49
 MAX_PROMOTE_AFTER_S = 30 * 24 * 3600

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from dsfn.functions.values import dataclass
 
 BAR_WIDTH = 40
 PHASE_COLOURS = {"queue": "yellow", "start": "magenta", "restore": "cyan", "execute": "green"}

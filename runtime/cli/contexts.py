@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
 from dsfn.functions.options import NAME_PATTERN
+from dsfn.functions.values import dataclass
 
 LOCAL = "local"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dsfn.functions.errors import Unavailable, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.cli.bars import call_spans, print_bars
 from dsfn.runtime.cli.client import Client
 from dsfn.runtime.cli.documents import ResultDocument

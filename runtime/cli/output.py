@@ -7,9 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.cli.contexts import LOCAL, Contexts, load_contexts
 from dsfn.runtime.config import DEFAULT_HOST, DEFAULT_PORT, default_data_dir
 

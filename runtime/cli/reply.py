@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.cli.documents import ChargeDocument
 
 _METRIC = re.compile(r"\s*([A-Za-z.-]+)\s*;\s*dur=([0-9.]+)")

@@ -7,12 +7,12 @@ import mimetypes
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from dsfn.functions.errors import UsageError
 from dsfn.functions.media import OCTET_STREAM, is_json, parse_content_type
+from dsfn.functions.values import dataclass
 
 JSON = "application/json"
 DEFAULT_TYPE = "dev.dsfn.invoke"

@@ -8,12 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.media import is_json
+from dsfn.functions.values import dataclass
 from dsfn.runtime.cli.documents import ChargeDocument
 from dsfn.runtime.cli.output import complain, on_terminal, say
 from dsfn.runtime.cli.reply import Reply, charge_of

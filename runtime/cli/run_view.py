@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.cli.output import item_words, local_time, on_terminal, print_fields, say, style_of
 from dsfn.runtime.cli.result import named_events
 from dsfn.runtime.cli.workflow_client import WorkflowClient

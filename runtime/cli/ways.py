@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

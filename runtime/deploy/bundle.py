@@ -10,10 +10,10 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from dsfn.functions.errors import BundleError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.sources import MAX_CONTENT_BYTES, MAX_FILES, SourceFile, source_files
 
 # A tar adds a header of 512 bytes, padding and, for long names, more headers to each file.

@@ -18,11 +18,11 @@ import shutil
 import site
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from dsfn.functions.errors import DefinitionError, NotFound, StorageFull
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.commands import CommandFailed, run_command
 from dsfn.runtime.disk import full_disk_errors
 

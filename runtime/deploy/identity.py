@@ -6,10 +6,11 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.format import FORMAT_VERSION
 from dsfn.snapshots.libraries import installed_libraries
 

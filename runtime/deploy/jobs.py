@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.worker.messages import Gpu, Message
 

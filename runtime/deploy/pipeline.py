@@ -15,7 +15,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -31,6 +31,7 @@ from dsfn.functions.errors import (
     Unavailable,
 )
 from dsfn.functions.options import Options
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Dag
 from dsfn.functions.workflow.yaml import read_workflow
 from dsfn.runtime.canaries.canaries import Canaries, Trial

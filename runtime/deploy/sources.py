@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dsfn.functions.errors import BundleError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.imports import imported_names
 
 MAX_CONTENT_BYTES = 100 << 20

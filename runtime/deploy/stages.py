@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from dsfn.functions.errors import (
@@ -21,6 +20,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Dag
 from dsfn.functions.workflow.document import from_document
 from dsfn.runtime.deploy.environments import Environment

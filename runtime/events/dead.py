@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -12,6 +11,7 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import NotFound
 from dsfn.functions.event import Event
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.queue import Queue

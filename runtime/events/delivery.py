@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.events.stored import StoredBody
 from dsfn.runtime.model import Call, Payer
 from dsfn.runtime.waiting import doubled_s

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import apsw
 
 from dsfn.functions.errors import DsfnError, RequestError, StorageFull, Unavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import Delivery, DeliveryKind

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import apsw
 
@@ -12,6 +11,7 @@ from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import Conflict, DsfnError, PayloadTooLarge
 from dsfn.functions.event import Event, Filter
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, FilterInterface
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore, digest_of
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from dsfn.functions.attributes import MAX_EXTENSIONS
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.event import DATAREF, Event
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore, digest_of, reference_to
 from dsfn.runtime.model import Answer, Charge, Phases
 

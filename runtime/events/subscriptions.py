@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.values import dataclass
 from dsfn.runtime.registry import Registry, Subscription
 from dsfn.runtime.workflows.registry import WorkflowRegistry
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gateway import (
     auto,
     bill,

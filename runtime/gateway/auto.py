@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from dsfn.functions.limits import Limits
 from dsfn.functions.media import OCTET_STREAM, is_json, parse_content_type, sniff
 from dsfn.functions.multipart import Field, read_form
 from dsfn.functions.negotiation import ranges_of
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import MAX_ITEMS
 from dsfn.functions.workflow.planning.asking import request_of
 from dsfn.functions.workflow.planning.plan import AUTO

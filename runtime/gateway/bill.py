@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +13,7 @@ from dsfn.billing.csv import to_csv
 from dsfn.billing.periods import Month
 from dsfn.billing.ranges import Range, between, named
 from dsfn.functions.errors import DsfnError, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gateway.access import identity_of, tenant_asked_for
 from dsfn.runtime.gateway.formats import CSV, FOCUS, HTML, JSON, PDF, format_of, printed
 from dsfn.runtime.printing import Printer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from starlette.routing import Route
 
 from dsfn.functions.errors import InvalidInput, from_document
 from dsfn.functions.event import to_document
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import rfc3339
 from dsfn.runtime.events.dead import DeadLetter, no_such_letter
 from dsfn.runtime.gateway.access import identity_of, tenant_asked_for

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from starlette.types import Receive, Scope, Send
 
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.event import Event
+from dsfn.functions.values import dataclass
 from dsfn.runtime.events.binding import event_of_request
 from dsfn.runtime.gateway.access import INVOKE, require_own_blobs
 from dsfn.runtime.gateway.calls import (

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from dsfn.functions.errors import MalformedBody, PayloadTooLarge, Unavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import Limits
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 MAX_DOCUMENT_BYTES = 64 << 10
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from dsfn.billing.run_cost import AttemptKey, Cost, StepCost, run_cost
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Call, Dag
 from dsfn.runtime.gateway.run_documents import all_steps
 from dsfn.runtime.services import Services

@@ -8,8 +8,9 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gateway.ndjson import ndjson_line
 from dsfn.runtime.gateway.run_documents import all_steps, has_ended
 from dsfn.runtime.logfile import POLL_S

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,6 +14,7 @@ from dsfn.functions.errors import DsfnError, RunCancelled, ShuttingDown, from_do
 from dsfn.functions.event import Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.negotiation import choose
+from dsfn.functions.values import dataclass
 from dsfn.runtime.events.binding import encode_event, event_of_request
 from dsfn.runtime.events.results import follow
 from dsfn.runtime.events.stored import StoredBody, load_body

@@ -6,14 +6,18 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Conflict, MemoryFull, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.runtime.heat import Heat, worth
 from dsfn.runtime.waiting import wait_within
 from dsfn.snapshots.format import SlabEntry
-from dsfn.snapshots.owner.control import OwnerControl
+
+if TYPE_CHECKING:
+    from dsfn.snapshots.owner.control import OwnerControl
 
 # What a reload from the disk costs: a rate that most disks reach, and what it takes to begin.
 _DISK_BYTES_PER_S = 1_000_000_000

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from dsfn.functions.values import dataclass
 
 _DEVICE_FILES = "nvidia[0-9]*"
 

@@ -6,12 +6,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsfn.functions.errors import DsfnError, MemoryFull, OwnerLost, ReplicaLost
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.arena_room import ArenaRoom
 from dsfn.runtime.gpus.found import Found
@@ -21,10 +22,12 @@ from dsfn.runtime.gpus.room import Room, occupied
 from dsfn.runtime.model import Revision
 from dsfn.runtime.worker.messages import Gpu
 from dsfn.snapshots.format import CPU, SlabEntry
-from dsfn.snapshots.owner.account import DeviceAccount
-from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.errors import is_lasting
 from dsfn.snapshots.reading import read_manifest
+
+if TYPE_CHECKING:
+    from dsfn.snapshots.owner.account import DeviceAccount
+    from dsfn.snapshots.owner.control import OwnerControl
 
 # An owner opens its devices first, in a second or two; what takes longer is the arena.
 _OPENED_S = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from dsfn.functions.errors import MemoryFull
+from dsfn.functions.values import dataclass
 from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.holding import Holder, Holding

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gpus.holding import Holding, Standby
-from dsfn.snapshots.owner.control import OwnerControl
+
+if TYPE_CHECKING:
+    from dsfn.snapshots.owner.control import OwnerControl
 
 
 @dataclass(eq=False, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker.messages import Gpu
 
 LEAST_WORKSPACE_BYTES = 256 << 20

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dsfn.functions.errors import DsfnError, OwnerLost
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import GpuSettings
 from dsfn.runtime.gpus.heir import Heir
 from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.worker.messages import Gpu
-from dsfn.snapshots.owner.control import OwnerControl
 from dsfn.snapshots.owner.errors import owner_lost
-from dsfn.snapshots.owner.hostfile import HostFile
-from dsfn.snapshots.owner.linux import available_bytes
-from dsfn.snapshots.owner.messages import Start
+
+if TYPE_CHECKING:
+    from dsfn.snapshots.owner.control import OwnerControl
+    from dsfn.snapshots.owner.hostfile import HostFile
 
 # A machine whose owner cannot start (no driver, no memory) is tried again, ever more seldom.
 _RESTART_S = 0.1
@@ -109,6 +109,10 @@ class OwnerKeeper:
             raise self.fault or owner_lost("it does not start") from None
 
     async def _keep(self) -> None:
+        # A program without GPUs never comes here, and need not import what an owner needs.
+        from dsfn.snapshots.owner.hostfile import HostFile
+        from dsfn.snapshots.owner.linux import available_bytes
+
         arena_bytes = self.settings.arena_bytes
         size_bytes = available_bytes() // 2 if arena_bytes is None else arena_bytes
         with HostFile.for_arena(size_bytes) as arena:
@@ -145,7 +149,7 @@ class OwnerKeeper:
             if heir.is_alive:
                 return heir.control
             await heir.control.stop()
-        return await OwnerControl.start(self._message(), arena)
+        return await self._start(arena)
 
     async def _reign(self, control: OwnerControl, arena: HostFile) -> bool:
         """Returns when the owner is lost: whether what it leaves in the arena is sound."""
@@ -187,7 +191,7 @@ class OwnerKeeper:
         holding = Holding.of_context(tuple(self.gpus), self.settings.context_bytes)
         self.estate.add(holding)
         try:
-            control = await OwnerControl.start(self._message(), arena)
+            control = await self._start(arena)
         except BaseException:  # it goes on; what was promised must not stay behind
             self.estate.forget(holding)
             raise
@@ -201,11 +205,16 @@ class OwnerKeeper:
             self.estate.forget(heir.holding)
             await heir.control.stop()
 
-    def _message(self) -> Start:
+    async def _start(self, arena: HostFile) -> OwnerControl:
+        """Raises as `OwnerControl.start`."""
+        from dsfn.snapshots.owner.control import OwnerControl  # as in `_keep`
+        from dsfn.snapshots.owner.messages import Start
+
         devices = [gpu.spec for gpu in self.gpus]
         # The stand-in has a codec for its own tests: nobody's memory gets larger by it.
         compress = all(name.startswith("cuda:") for name in devices)
-        return Start(0, devices, reserve_bytes=self.settings.reserve_bytes, compress=compress)
+        message = Start(0, devices, reserve_bytes=self.settings.reserve_bytes, compress=compress)
+        return await OwnerControl.start(message, arena)
 
     async def _announce(self, control: OwnerControl, is_sound: bool) -> None:
         """Raises `OwnerLost`; it has ended then."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import MemoryFull
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gpus.holding import Holding
 from dsfn.runtime.waiting import wait_within
 from dsfn.snapshots.owner.account import DeviceAccount

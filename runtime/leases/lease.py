@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
 
 from dsfn.billing.interval import Interval, Reason
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.splitting import at_midnights
 from dsfn.billing.usage import Usage
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.leases.sharing import Share, Sharing
 

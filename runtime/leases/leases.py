@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from dsfn.billing.interval import Interval
 from dsfn.billing.usage import Usage
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.leases.lease import DeviceLease, Subject
 from dsfn.runtime.worker.messages import Gpu

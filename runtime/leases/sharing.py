@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dsfn.functions.values import dataclass
 
 # Shares are counted in parts of a microsecond, so that a stretch shorter than there are holders
 # is divided, too.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 MAX_PLACES = 8
 _KEY = "billing.checkpoints"

@@ -11,13 +11,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import apsw
 
 from dsfn.billing.ledger import Ledger
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.outbox.cursors import Cursors
 from dsfn.runtime.outbox.delivery import NotDelivered, deliver, open_client
 from dsfn.runtime.outbox.settings import SinkSettings

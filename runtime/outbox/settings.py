@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal, get_args
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 Format = Literal["batch", "single"]
 MAX_SINKS = 8

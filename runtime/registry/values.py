@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision
 
 Origin = Literal["decorator", "user"]

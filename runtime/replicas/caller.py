@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from dsfn.billing.rates import RateCard
@@ -19,6 +19,7 @@ from dsfn.functions.errors import (
     ReplicaLost,
     RequestError,
 )
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore, references_in
 from dsfn.runtime.charges import charge_of
 from dsfn.runtime.clock import Clock

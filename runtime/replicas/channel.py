@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import Any, cast
 
 from dsfn.functions.errors import DsfnError, from_document
+from dsfn.functions.values import dataclass
 from dsfn.runtime.coalescing import CoalescingTransport
 from dsfn.runtime.leases import Slot
 from dsfn.runtime.worker import frames

@@ -11,13 +11,14 @@ import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from pathlib import Path
 
-import dsfn
 from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES
+from dsfn.runtime.replicas.begun import Begun, begin
 from dsfn.runtime.worker.messages import Exited, Preload, Preloaded, Spawn, Spawned, SpawnFailed
 
 SPAWN_TIMEOUT_S = 60.0
@@ -101,11 +102,13 @@ class _Birth:
 @dataclass(eq=False)
 class ForkServer:
     """One fork server process; started on first use and again whenever it has died. `gpus`:
-    whether its workers get a socket to the memory owner; `libraries`: what it imports ahead."""
+    whether its workers get a socket to the memory owner; `libraries`: what it imports ahead;
+    `begun`: the process, where there is one already."""
 
     python: Path
     gpus: bool = False
     libraries: tuple[str, ...] = LIBRARIES
+    begun: Begun | None = None
     _process: subprocess.Popen[bytes] | None = None
     _socket: socket.socket | None = None
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -190,20 +193,10 @@ class ForkServer:
     def _ensure_started(self) -> socket.socket:
         if self._socket is not None:
             return self._socket
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            program = [str(self.python), "-m", "dsfn.runtime.worker.forkserver"]
-            self._process = subprocess.Popen(
-                [*program, str(theirs.fileno()), ",".join(self.libraries)],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-                start_new_session=True,
-            )
-        self._socket = ours
-        asyncio.get_running_loop().add_reader(ours, self._receive)
-        return ours
+        begun = self.begun or begin(self.python, self.libraries)
+        self._process, self._socket, self.begun = begun.process, begun.socket, None
+        asyncio.get_running_loop().add_reader(self._socket, self._receive)
+        return self._socket
 
     def _receive(self) -> None:
         assert self._socket is not None
@@ -271,19 +264,6 @@ class ForkServer:
         if self._preloading is not None and not self._preloading.done():
             self._preloading.set_exception(_not_started("the fork server ended"))
         self._modules.clear()
-
-
-def _environment() -> dict[str, str]:
-    """The environment of a fork server: this package importable, NumPy's BLAS without threads,
-    since a process with threads cannot be forked safely."""
-    home = str(Path(dsfn.__file__).parent.parent)
-    path = os.environ.get("PYTHONPATH", "")
-    return {
-        **os.environ,
-        "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home,
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 async def _send(control: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:

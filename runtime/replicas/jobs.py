@@ -7,9 +7,9 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from dsfn.functions.errors import DsfnError, HandlerCrashed, HandlerTimedOut
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
 from dsfn.runtime.gpus.gpus import Gpus

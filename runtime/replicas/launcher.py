@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import ReplicaStartFailed
+from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES
+from dsfn.runtime.replicas.begun import Begun
 from dsfn.runtime.replicas.forkserver import ForkServer, WorkerProcess
 
 # A refill right after an adoption would take the processor from the call that is waiting.
@@ -20,19 +22,21 @@ REFILL_AFTER_S = 0.25
 @dataclass(eq=False)
 class Nursery:
     """One environment's fork server with `size` spares: workers forked ahead of need. `gpus`:
-    whether they may come to use GPUs; `libraries`: what they are born with."""
+    whether they may come to use GPUs; `libraries`: what they are born with; `begun`: the fork
+    server's process, where there is one already."""
 
     python: Path
     size: int
     gpus: bool = False
     libraries: tuple[str, ...] = LIBRARIES
+    begun: Begun | None = None
     _server: ForkServer = field(init=False)
     _spares: deque[WorkerProcess] = field(default_factory=deque)
     _refill: asyncio.Task[None] | None = None
     _closed: bool = False
 
     def __post_init__(self) -> None:
-        self._server = ForkServer(self.python, self.gpus, self.libraries)
+        self._server = ForkServer(self.python, self.gpus, self.libraries, self.begun)
 
     async def adopt(self) -> WorkerProcess:
         """A worker that waits for its first frame: a spare, or a fresh fork when there is none.
@@ -92,11 +96,13 @@ class Nursery:
 
 @dataclass(eq=False)
 class Launcher:
-    """The nurseries of a node by environment digest ("" is the node's own environment)."""
+    """The nurseries of a node by environment digest ("" is the node's own environment). `begun`:
+    see `Nursery`; that one's."""
 
     spares: int
     gpus: bool = False
     libraries: tuple[str, ...] = LIBRARIES
+    begun: Begun | None = None
     _nurseries: dict[str, Nursery] = field(default_factory=dict)
     _held: Counter[str] = field(default_factory=Counter)
 
@@ -104,7 +110,8 @@ class Launcher:
         """The nursery of one environment, made on first use."""
         found = self._nurseries.get(digest)
         if found is None:
-            found = Nursery(python, self.spares, self.gpus, self.libraries)
+            begun = None if digest else self.begun
+            found = Nursery(python, self.spares, self.gpus, self.libraries, begun)
             self._nurseries[digest] = found
         return found
 

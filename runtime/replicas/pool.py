@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import (
     DsfnError,
@@ -15,6 +15,7 @@ from dsfn.functions.errors import (
     ReplicaStartFailed,
     ShuttingDown,
 )
+from dsfn.functions.values import dataclass
 from dsfn.runtime.brought_back import Parts
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.cpus import CpuShares

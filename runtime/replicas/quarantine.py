@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import (
     BadMessage,
@@ -19,6 +19,7 @@ from dsfn.functions.errors import (
     StorageFull,
     Unavailable,
 )
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.runtime.revisions import Revisions
 

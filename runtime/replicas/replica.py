@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from dsfn.functions.errors import (
@@ -25,6 +25,7 @@ from dsfn.functions.errors import (
     SnapshotError,
     Unavailable,
 )
+from dsfn.functions.values import dataclass
 from dsfn.runtime.brought_back import BroughtBack, Stages
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gpus.grip import Grip

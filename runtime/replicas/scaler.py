@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from dsfn.functions.values import dataclass
 
 TICK_S = 1.0
 STABLE_WINDOW_S = 60.0

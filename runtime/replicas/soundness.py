@@ -13,16 +13,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from dsfn.functions.errors import ShuttingDown, SnapshotError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.snapshots.format import CPU, corrupt, slab_file
-from dsfn.snapshots.libraries import check_libraries
 from dsfn.snapshots.reading import read_manifest
 
 _PIECE_BYTES = 1 << 20
@@ -91,6 +91,9 @@ class Soundness:
 
     def _read(self, digest: str, environment: str) -> None:
         """Runs in a thread."""
+        # Takes longer to import than most of a node, and a function without a snapshot needs none.
+        from dsfn.snapshots.libraries import check_libraries
+
         identity = self._identity(digest)
         _, manifest = read_manifest(self.root / digest)
         check_libraries(manifest.libraries, self.environments.search_path(environment))

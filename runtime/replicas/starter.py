@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from dsfn.functions.errors import (
     ReplicaStartFailed,
     SnapshotError,
 )
+from dsfn.functions.values import dataclass
 from dsfn.runtime.brought_back import Stages
 from dsfn.runtime.config import Settings
 from dsfn.runtime.deploy.environments import Environments

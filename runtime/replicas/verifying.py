@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.replicas.replica import Replica
 from dsfn.runtime.worker.messages import CheckedSlab

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.gpus.holding import Holding, Standby
 from dsfn.runtime.replicas.forkserver import WorkerProcess

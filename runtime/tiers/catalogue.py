@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from dsfn.functions.errors import Conflict, DsfnError, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.tiers.records import Record

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeVar
 
 from dsfn.functions.errors import NotFound, ShuttingDown, StoreUnavailable
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.store import FileStore, SnapshotStore
 from dsfn.snapshots.transfer import Transfer
 

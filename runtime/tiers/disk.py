@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import CorruptSnapshot, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.heat import worth
 from dsfn.runtime.tiers.records import Record
 

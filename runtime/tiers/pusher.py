@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import DsfnError, NotFound, SnapshotError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.waiting import wait_within
 
 FIRST_PAUSE_S = 10.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from dsfn.billing.sqlite import load_queries, storage_errors, transaction
+from dsfn.functions.values import dataclass
 from dsfn.runtime.heat import Heat
 
 # Disks are larger than GPUs, and what is not on one takes longer to come back.

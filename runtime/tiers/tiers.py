@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from dsfn.functions.errors import (
     StorageFull,
     StoreUnavailable,
 )
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
 from dsfn.runtime.tiers.copies import Copies

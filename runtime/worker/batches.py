@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from dsfn.billing.splitting import by_weight
 from dsfn.functions.batching import MAX_WEIGHT
 from dsfn.functions.codec import Encoded
 from dsfn.functions.errors import CallCancelled, HandlerRaised
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.endpoint import Answer, Endpoint
 from dsfn.runtime.worker.frames import CallFrame

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker.messages import Gpu
 
 if TYPE_CHECKING:

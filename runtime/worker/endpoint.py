@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from dsfn.functions.codec import (
 )
 from dsfn.functions.errors import DsfnError, OutOfMemory, OutputTooLarge, ReplicaLost
 from dsfn.functions.signature import Signature
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.faults import call_fault
 from dsfn.runtime.worker.frames import CallFrame

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from dsfn.functions.errors import CorruptBlob, NotFound, PayloadTooLarge
 from dsfn.functions.invalid import invalid
 from dsfn.functions.media import OCTET_STREAM
+from dsfn.functions.values import dataclass
 
 if TYPE_CHECKING:
     import httpx

@@ -20,9 +20,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+from dsfn.functions.values import dataclass
 
 MAX_FRAME_BYTES = 1 << 30
 STREAM_WINDOW_BYTES = 1 << 20

@@ -12,9 +12,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker.linux import kill_group, thread_count, uses_gpu
 from dsfn.runtime.worker.messages import Preload, Preloaded
 from dsfn.snapshots.parent import die_with_parent

@@ -51,6 +51,8 @@ def scenes() -> Iterator[Callable[[], None]]:
     """What is rehearsed. A fork that runs them again has its own copy of the pages that
     a call writes to, reference counts above all, before the call comes."""
     yield _run_json
+    if "pydantic" in sys.modules:
+        yield _run_pydantic
     if "PIL.Image" in sys.modules:
         yield _run_image
     if "numpy" in sys.modules and "soundfile" in sys.modules:
@@ -62,12 +64,18 @@ def scenes() -> Iterator[Callable[[], None]]:
 
 
 def _run_json() -> None:
-    specimen = function(_Specimen)
-    specimen.interface()
-    signature = specimen.signature
+    signature = function(_Specimen).signature
     signature.prepare()
     arguments = decode_arguments(signature, JSON_CONTENT_TYPE, b'{"text":"a"}', _no_reference)
     encode_result(signature, _Specimen()(**arguments))  # type: ignore[arg-type]  # as decoded
+
+
+def _run_pydantic() -> None:
+    specimen = function(_OtherSpecimen)
+    specimen.interface()
+    signature = specimen.signature
+    arguments = decode_arguments(signature, JSON_CONTENT_TYPE, b'{"pair":[1,2]}', _no_reference)
+    encode_result(signature, _OtherSpecimen()(**arguments))  # type: ignore[arg-type]  # as decoded
 
 
 def _run_image() -> None:
@@ -119,6 +127,13 @@ def _specimen_snapshot() -> Mapping[str, bytes]:
 class _Specimen:
     def __call__(self, text: str, numbers: list[float] | None = None) -> dict[str, int]:
         return {text: len(numbers or ())}
+
+
+class _OtherSpecimen:
+    """Its types are none of the plain ones, which need no pydantic."""
+
+    def __call__(self, pair: tuple[int, int]) -> set[int]:
+        return set(pair)
 
 
 def _no_reference(reference: str) -> tuple[bytes, str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dsfn.functions.codec import Limits
 from dsfn.functions.errors import SetupError, SnapshotError
 from dsfn.functions.function import Function
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker.devices import Devices
 from dsfn.runtime.worker.endpoint import Endpoint, Gate, no_gate
 from dsfn.runtime.worker.faults import author_fault, gpu_memory_full, is_gpu_memory_full

@@ -11,7 +11,6 @@ import random
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from dsfn.functions.codec import encode_item, encode_result, stream_content_type
 from dsfn.functions.errors import CorruptSnapshot, DeployError, SetupError, SnapshotError
 from dsfn.functions.function import Function
 from dsfn.functions.sample import check_sample
+from dsfn.functions.values import dataclass
 from dsfn.runtime.worker.faults import author_fault, gpu_memory_full, is_gpu_memory_full
 from dsfn.runtime.worker.replica import refresh
 from dsfn.snapshots.capture import attributes_of

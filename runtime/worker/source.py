@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, takewhile
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, NotFound, SourceError
 from dsfn.functions.function import Function
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.workflow import Workflow
 from dsfn.runtime.worker.faults import author_fault
 from dsfn.runtime.worker.rehearsal import is_needed

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import apsw
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Call
 from dsfn.runtime.workflows.journal import QUERIES
 from dsfn.runtime.workflows.model import Blob, Cause, Path, RunRecord, RunState, Value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from dsfn.functions.errors import DsfnError, InvalidInput
 from dsfn.functions.event import DATAREF, Event
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.media import is_json, parse_content_type
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock, rfc3339
 from dsfn.runtime.events.results import CAUSATION, CORRELATION, HOPS
 from dsfn.runtime.events.router import Router

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from typing import Protocol
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import BudgetExceeded, DsfnError, HandlerTimedOut, NotFound
 from dsfn.functions.interface import ResultInterface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.streams import whole_stream
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock

@@ -8,7 +8,7 @@ takes an array in JSON, and a field as often as there are items in a form.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pydantic_core import to_json
@@ -29,6 +29,7 @@ from dsfn.functions.jsonbody import parse_json
 from dsfn.functions.limits import Limits
 from dsfn.functions.media import OCTET_STREAM, matches, parse_content_type, sniff
 from dsfn.functions.multipart import Field, read_form
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import MAX_ITEMS, Constant, WorkflowInput
 from dsfn.runtime.events.results import event_body
 from dsfn.runtime.workflows.schemas import check_value

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from dsfn.functions.errors import PayloadTooLarge
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE, Interface, Kind
 from dsfn.functions.media import is_json, parse_content_type
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import WorkflowResult
 from dsfn.runtime.workflows.binding import TEXT_CONTENT_TYPE
 from dsfn.runtime.workflows.model import Blob, Value

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict
+from dsfn.functions.values import dataclass
 from dsfn.runtime.workflows.journal import Journal
 
 _PAUSE_S = 1.0

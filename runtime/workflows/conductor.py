@@ -8,9 +8,10 @@ recorder's `effects`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dsfn.functions.errors import BudgetExceeded, DsfnError, RunCancelled
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Call
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.stored import INLINE_BYTES

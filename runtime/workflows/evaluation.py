@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import apsw
@@ -13,6 +13,7 @@ import apsw
 from dsfn.billing.sqlite import BUSY_TIMEOUT_MS
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import Interface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import MAX_INSTANCES, MAX_ITEMS, Call, Decide, Each
 from dsfn.runtime.blobs import BlobStore, digest_of
 from dsfn.runtime.events.stored import INLINE_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from operator import attrgetter
 from typing import Any
 
@@ -13,6 +13,7 @@ import apsw
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.columns import add_column
 from dsfn.runtime.events.stored import error_text
 from dsfn.runtime.workflows.model import Blob, NewRun, RunState, StepState

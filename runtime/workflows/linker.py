@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import Interface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.checking import check
 from dsfn.functions.workflow.dag import Dag
 from dsfn.functions.workflow.resolving import resolve

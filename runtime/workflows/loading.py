@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import apsw
 
 from dsfn.functions.errors import DsfnError, RunCancelled
+from dsfn.functions.values import dataclass
 from dsfn.runtime.workflows.active import ActiveRun
 from dsfn.runtime.workflows.documents import value_of
 from dsfn.runtime.workflows.journal import QUERIES, pins_of

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import apsw
 
 from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import DsfnError, RunTimedOut, StorageFull, Unavailable
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.model import Revision
 from dsfn.runtime.workflows.active import ActiveRun, Attempt

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Dag
 
 Path = tuple[int, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Call, Decide
 from dsfn.runtime.workflows.active import ActiveRun, Attempt
 from dsfn.runtime.workflows.journal import StepResult

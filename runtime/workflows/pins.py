@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import Conflict, DefinitionError, NotFound
 from dsfn.functions.interface import Interface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.checking import check
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.workflows.model import WorkflowRevision

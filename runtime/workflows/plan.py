@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     Choice,
     Collected,

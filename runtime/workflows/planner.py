@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import median_low
 
 from dsfn.billing.ledger import Ledger, RecentCall
 from dsfn.billing.rates import Rate, RateCard
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.model import UNMEASURED_US, Estimate, Offer, Plan, Request
 from dsfn.functions.workflow.planning.plan import AUTO, make_plan
 from dsfn.runtime.registry import Registry

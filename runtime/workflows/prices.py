@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
+from dsfn.functions.values import dataclass
 from dsfn.runtime.config import Limits
 from dsfn.runtime.model import Revision
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Call, Decide, Each
 from dsfn.runtime.workflows.model import Path
 from dsfn.runtime.workflows.plan import ROOT, Plan

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 from typing import Generic, TypeVar
+
+from dsfn.functions.values import dataclass
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

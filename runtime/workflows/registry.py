@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -15,6 +14,7 @@ import apsw
 from dsfn.billing.sqlite import load_queries, storage_errors, transaction
 from dsfn.functions.errors import Conflict, NotFound
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Dag
 from dsfn.functions.workflow.document import digest_of, from_document, to_document
 from dsfn.runtime.clock import Clock

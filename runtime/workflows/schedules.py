@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import apsw
 
 from dsfn.billing.sqlite import load_queries, transaction
 from dsfn.functions.errors import DsfnError, RequestError, StorageFull, Unavailable
 from dsfn.functions.event import Event
+from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock, rfc3339
 from dsfn.runtime.events.results import refused_event
 from dsfn.runtime.events.router import Router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dsfn.functions.errors import InvalidInput, NotFound, PayloadTooLarge
 from dsfn.functions.event import DATAREF, Event
@@ -12,6 +12,7 @@ from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.invalid import invalid
 from dsfn.functions.limits import Limits
 from dsfn.functions.media import OCTET_STREAM, parse_content_type
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import WorkflowInput
 from dsfn.runtime.blobs import REF_PREFIX, BlobStore, digest_of
 from dsfn.runtime.clock import Clock

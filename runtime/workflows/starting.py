@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 
 from dsfn.functions.errors import IdempotencyMismatch
+from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.model import shown_key
 from dsfn.runtime.workflows.active import ActiveRun

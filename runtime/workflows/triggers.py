@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from dsfn.functions.interface import JSON_CONTENT_TYPE
+from dsfn.functions.values import dataclass
 from dsfn.runtime.events.delivery import Delivery
 from dsfn.runtime.events.results import event_of_body
 from dsfn.runtime.model import Answer, Charge, Phases

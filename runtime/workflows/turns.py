@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import apsw
 
 from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import DsfnError, StorageFull
+from dsfn.functions.values import dataclass
 from dsfn.runtime.workflows.active import ActiveRun
 
 PAUSE_S = 1.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import JSON_CONTENT_TYPE
 from dsfn.functions.media import is_json, parse_content_type
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     MAX_ITEMS,
     Choice,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from weakref import WeakSet
 
+from dsfn.functions.values import dataclass
 from dsfn.runtime.workflows.model import Change
 
 MAX_BEHIND = 1000

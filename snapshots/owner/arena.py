@@ -9,11 +9,11 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from dsfn.functions.errors import Conflict, NotFound
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.format import PAGE_BYTES, corrupt
 from dsfn.snapshots.owner.account import CodingAccount, SlabAccount
 from dsfn.snapshots.owner.device import Granule

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from threading import Event
 
 from dsfn.functions.errors import DsfnError, SnapshotError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.arena import ArenaSlab, HostMemory
 from dsfn.snapshots.owner.device import Device, Granule
 from dsfn.snapshots.owner.hostfile import HostFile

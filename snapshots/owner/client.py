@@ -7,10 +7,10 @@ import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Lock
 
 from dsfn.functions.errors import BadMessage, DsfnError, from_document
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.errors import owner_lost, why_lost
 from dsfn.snapshots.owner.messages import (
     Check,

@@ -13,12 +13,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from itertools import accumulate
 from threading import Condition
 from typing import Generic, Protocol, TypeVar
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.device import Granule
 
 # Half as much costs 2 % more bytes; twice as much leaves a GPU idle while it decodes small pieces.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.compress import MOST_OF_PLAIN, Compression, Job
 from dsfn.snapshots.owner.pieces import LEAST_CODED_BYTES, cut

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from queue import Empty, SimpleQueue
 from threading import Event
 from time import monotonic
 from typing import NoReturn
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.codec import Codec, Encoder, aligned
 from dsfn.snapshots.owner.copier import Copier, Copy
 from dsfn.snapshots.owner.device import Device, Granule

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
 from threading import Condition
 from time import perf_counter_ns
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.device import Granule
 from dsfn.snapshots.owner.pieces import Piece
 from dsfn.snapshots.owner.progress import ProgressPage, State

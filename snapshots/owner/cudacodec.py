@@ -6,10 +6,10 @@ import ctypes
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from dsfn.functions.errors import DeviceFault
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.codec import (
     CHUNK_BYTES,
     Chunks,

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from dsfn.functions.values import dataclass
 
 GRANULARITY_BYTES = 2 << 20
 

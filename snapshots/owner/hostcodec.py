@@ -8,9 +8,9 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from dsfn.functions.errors import DeviceFault
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks, Encoder, Slot, Slots, aligned
 from dsfn.snapshots.owner.device import Granule, whole_granules
 from dsfn.snapshots.owner.host import HostDevice

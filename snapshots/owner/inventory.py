@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.pieces import Piece
 from dsfn.snapshots.owner.verdict import Verdict
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import cycle
 
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.account import LinkAccount
 from dsfn.snapshots.owner.codec import Codec, Slot
 from dsfn.snapshots.owner.copier import Copier, Route, Task

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 
 import torch
 
 from dsfn.functions.errors import OwnerLost, SnapshotError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.format import corrupt
 from dsfn.snapshots.owner.arrival import OwnedArrival
 from dsfn.snapshots.owner.client import OwnerClient

@@ -16,9 +16,10 @@ import json
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 
 from dsfn.functions.errors import BadMessage
+from dsfn.functions.values import dataclass
 
 MAX_MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 200  # a packet; the kernel's own limit is 253

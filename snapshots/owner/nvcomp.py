@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_char, c_int, c_size_t, c_uint8, c_uint32, c_void_p
-from dataclasses import dataclass
 
 from dsfn.functions.errors import DeviceFault
+from dsfn.functions.values import dataclass
 
 _MAJOR = 6
 _RANS = 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.codec import CHUNK_BYTES, Chunks
 from dsfn.snapshots.owner.device import Granule
 

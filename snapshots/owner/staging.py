@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES, Device, Granule
 
 PLACES = 3  # one that fills, one that empties, and one so that neither waits

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from time import perf_counter_ns
 
 from dsfn.functions.errors import DeviceFault, DsfnError, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.arena import Arena, HostMemory
 from dsfn.snapshots.owner.codec import CHUNK_BYTES, Codec
 from dsfn.snapshots.owner.compress import Compression

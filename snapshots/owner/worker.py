@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from dsfn.functions.errors import BadMessage, DsfnError, MemoryFull
+from dsfn.functions.values import dataclass
 from dsfn.snapshots.owner.arena import Arena, ArenaSlab, Form
 from dsfn.snapshots.owner.checker import Inspection
 from dsfn.snapshots.owner.copier import Copier, Copy

@@ -126,7 +126,7 @@ def test_what_workers_are_born_with_is_in_the_document_too(
     node: LiveNode, tmp_path: Path, directory: TestStore
 ) -> None:
     published = directory.publish(node, "weights")
-    assert published.libraries == ("torch", "numpy", "safetensors")
+    assert published.libraries == ("pydantic", "torch", "numpy", "safetensors")
     pod = launch_pod(tmp_path, pod_variables(directory, published.digest, node.url))
     try:
         assert pod.call().json()["restored"]
@@ -152,4 +152,6 @@ def test_a_pods_front_loads_none_of_what_its_worker_is_for() -> None:
     assert not loaded & large
     # Nor what defines functions, codes slabs and exposes metrics.
     later = {"dsfn.functions.function", "dsfn.functions.workflow", "prometheus_client"}
-    assert not loaded & {*later, "dsfn.snapshots.owner.compress", "urllib.request"}
+    assert not loaded & {*later, "dsfn.snapshots.owner.control", "urllib.request"}
+    # Nor what answers without a call, reads files that a pod does not have, and looks at snapshots.
+    assert not loaded & {"starlette.responses", "tomllib", "importlib.metadata"}

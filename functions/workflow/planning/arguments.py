@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from operator import attrgetter
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.catalogue import Catalogue, Slot, Usable
 from dsfn.functions.workflow.planning.types import Way
 from dsfn.functions.workflow.planning.values import Binding, State, Value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import reduce
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     Call,
     Collected,

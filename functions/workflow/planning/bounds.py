@@ -7,9 +7,9 @@ what stands between a value and the output is the cheapest chain, whatever else 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.catalogue import Catalogue, Slot, Usable
 from dsfn.functions.workflow.planning.model import MAX_PLANS
 

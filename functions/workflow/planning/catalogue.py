@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dsfn.functions.errors import InvalidInput
 from dsfn.functions.interface import ParameterInterface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.model import ASSUMED_ITEMS, STEP_US, Flow, Offer, Request
 from dsfn.functions.workflow.planning.types import MAX_NESTING, Types, Way, kind_of
 from dsfn.functions.workflow.planning.words import weights_of, words_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.bounds import Bounds
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.ranking import MAX_CALLS, Rank, Ranking

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 from dsfn.functions.interface import Interface
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Dag
 from dsfn.functions.workflow.document import from_document, to_document
 

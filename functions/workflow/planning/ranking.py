@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.bounds import Bound, Bounds
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.values import State

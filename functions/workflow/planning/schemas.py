@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from dsfn.functions.values import dataclass
 
 MAX_DEPTH = 8
 MAX_PLACES = 1_000

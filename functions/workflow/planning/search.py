@@ -11,8 +11,9 @@ its limit without a way that meets all words is followed by a short one that goe
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.bounds import Bounds
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.frontier import Frontier

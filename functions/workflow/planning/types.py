@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dsfn.functions.interface import CONTENT_TYPES, EVENT_CONTENT_TYPE, Kind, ParameterInterface
 from dsfn.functions.media import is_json, parse_content_type
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.schemas import element_of, members_of, plain, promises
 from dsfn.functions.workflow.schemas import Schema
 from dsfn.functions.workflow.types import JsonType, ListType, PartType, Type, misfit

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.types import Way
 
 Map = tuple[int, str | None]

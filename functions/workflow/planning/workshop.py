@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.planning.arguments import Arguments
 from dsfn.functions.workflow.planning.catalogue import Catalogue
 from dsfn.functions.workflow.planning.model import ASSUMED_ITEMS

@@ -7,9 +7,9 @@ data go into a fan-out or come out of it, the arrow ends or begins at its edge.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     Choice,
     Collected,

@@ -8,9 +8,10 @@ boxes, the order within a layer by the median of the neighbours, few sweeps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+
+from dsfn.functions.values import dataclass
 
 GAP_X, GAP_Y = 28.0, 46.0
 _BEND_WIDTH = 12.0

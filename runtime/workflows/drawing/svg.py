@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from html import escape
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Dag
 from dsfn.runtime.workflows.drawing.colours import FAINT, FILLS, INK, PAPER, PLAIN
 from dsfn.runtime.workflows.drawing.graph import Arrow, Box, Graph, graph_of

@@ -16,8 +16,8 @@ index                      <- all classify, transcribe or ""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import Call, Dag, Decide, Each, Step, Within
 from dsfn.runtime.workflows.drawing.progress import Progress
 from dsfn.runtime.workflows.drawing.words import Words, kind, notes, taken

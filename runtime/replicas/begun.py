@@ -1,0 +1,51 @@
+"""A fork server's process. It can be started before there is a loop that talks to it, and this
+module imports little: a pod does so first of all."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import dsfn
+from dsfn.functions.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A process that imports what workers need, and the near end of its socket."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+
+
+def begin(python: Path, libraries: Sequence[str]) -> Begun:
+    """Starts one that imports these libraries. It ends when its socket closes, and with this
+    process. Raises `OSError`."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with theirs:
+        program = [str(python), "-m", "dsfn.runtime.worker.forkserver"]
+        process = subprocess.Popen(
+            [*program, str(theirs.fileno()), ",".join(libraries)],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,
+        )
+    return Begun(process, ours)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a fork server: this package importable, NumPy's BLAS without threads,
+    since a process with threads cannot be forked safely."""
+    home = str(Path(dsfn.__file__).parent.parent)
+    path = os.environ.get("PYTHONPATH", "")
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home,
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
