@@ -9,7 +9,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WITHIN_S = 45.0
-# The longer it takes, the less often it is looked at: to look costs what is waited for its processor.
+# The longer it takes, the less often it is looked at: to look takes the processor from what is
+# waited for.
 _POLL_S = 0.02
 _POLL_AT_MOST_S = 0.25
 _POLL_SHARE = 0.05
