@@ -14,7 +14,7 @@ from deadlines import eventually
 from live_node import APPS, LiveNode, StartNode
 from load import Load
 
-CYCLES = 4
+CYCLES = 3
 EVENTS_AT_ONCE = 5
 
 
