@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from typing import NamedTuple
 
 from dsfn.billing.lines import Kind, Line, Priced, usage_lines
-from dsfn.billing.money import ATTO_PER_NANO, atto_per_minor, half_even, minor_text
+from dsfn.billing.money import ATTO_PER_NANO, atto_per_minor, half_even, percent
 from dsfn.billing.rates import Rate
 from dsfn.billing.selection import By
 from dsfn.functions.values import dataclass
@@ -172,12 +172,6 @@ def _adjustment(kind: Kind, tenant: str, stretch: Priced, atto: int, note: str) 
         note=note,
         service_month=stretch.late,
     )
-
-
-def percent(points: int) -> str:
-    """Basis points as percent: 1925 is "19.25 %"."""
-    text = minor_text(points, 2)
-    return f"{text.rstrip('0').rstrip('.')} %"
 
 
 _Usage = dict[_Device, list[Line]]

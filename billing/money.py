@@ -52,3 +52,9 @@ def minor_text(amount_minor: int, exponent: int) -> str:
     sign = "-" if amount_minor < 0 else ""
     digits = str(abs(amount_minor)).rjust(exponent + 1, "0")
     return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}" if exponent else sign + digits
+
+
+def percent(points: int) -> str:
+    """Basis points as percent: 1925 is "19.25 %"."""
+    text = minor_text(points, 2)
+    return f"{text.rstrip('0').rstrip('.')} %"

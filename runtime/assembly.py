@@ -111,7 +111,7 @@ def assemble(
     environments = Environments(data_dir / "environments")
     found, patience_s = find_gpus(settings.gpu.devices), settings.limits.queue_timeout_s
     gpus = Gpus(found, settings.gpu, settings.tenant, patience_s)
-    launcher = Launcher(settings.limits.spares, bool(gpus))
+    launcher = Launcher(settings.limits.spares, bool(gpus), settings.libraries)
     leases = Leases(clock, new_call_id, gpus.class_of)
     tiers = _tiers(settings, clock, connection, registry, lambda: serving.snapshots())
     tiers.promote = gpus.promote

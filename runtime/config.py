@@ -12,13 +12,14 @@ from typing import Any
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
 from dsfn.functions.values import dataclass
+from dsfn.runtime.libraries import LIBRARIES, chosen_libraries
 from dsfn.runtime.notary.settings import PlaceSettings, read_places
 from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
-_NAMES = ("host", "port", "tenant")
+_NAMES = ("host", "port", "tenant", "libraries")
 _TABLES = ("limits", "gpu", "snapshots", "blobs", "auth", "billing", "invoices")
 _BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
 _STORE = re.compile(rf"{_BUCKET}|file:///.+")
@@ -147,12 +148,13 @@ class Settings:
     """What a node needs to know before it starts. `billing` is the raw `[billing]` table without
     what is not about rates: `checkpoints`, the places that these are put to, `ledger`, the URL of
     its PostgreSQL database, "" for the file in the data directory, and `outbox`, the receivers of
-    usage. `invoices` is the raw `[invoices]` table."""
+    usage. `invoices` is the raw `[invoices]` table. `libraries`: what workers are born with."""
 
     data_dir: Path
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     tenant: str = "default"
+    libraries: tuple[str, ...] = LIBRARIES
     limits: Limits = Limits()
     gpu: GpuSettings = GpuSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
@@ -201,6 +203,7 @@ def load_settings(
         host=str(host or table.get("host", DEFAULT_HOST)),
         port=chosen_port,
         tenant=str(table.get("tenant", "default")),
+        libraries=_libraries(table.get("libraries", list(LIBRARIES))),
         limits=_limits(_table(table, "limits")),
         gpu=_gpu(_table(table, "gpu")),
         snapshots=_snapshots(_table(table, "snapshots")),
@@ -232,6 +235,12 @@ def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise UsageError(f"[{name}] in config.toml must be a table.")
     return table
+
+
+def _libraries(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise UsageError('libraries must be a list of texts, such as ["torch", "numpy"].')
+    return chosen_libraries("libraries in config.toml", value)
 
 
 def _gpu(table: Mapping[str, Any]) -> GpuSettings:

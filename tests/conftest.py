@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 sys.path.insert(0, str(Path(__file__).parent / "runtime" / "cli"))
 
 import postgres_server
+import small_disks
 from postgres_server import PostgresServer
 from s3_server import CREDENTIALS, HOW_TO_GET_IT, S3Server, s3_server
 
@@ -89,19 +89,16 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """Makes a disk of this size ("64k"); the same again resizes it."""
     target = tmp_path / "small-disk"
+    small_disks.unmount_what_is_left()
 
     def mount(size: str) -> Path:
-        options = f"remount,size={size}" if target.exists() else f"size={size}"
-        target.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-            target.rmdir()
-            _missing("a disk that can be filled", "run as root, with the right to mount")
+        if not small_disks.mount(target, size):
+            _missing("a disk that can be filled", small_disks.HOW_TO_GET_IT)
         return target
 
     yield mount
     if target.exists():
-        subprocess.run(["umount", str(target)], check=True)
+        small_disks.unmount(target)
 
 
 def _missing(part: str, how_to_get_it: str) -> NoReturn:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
-from dsfn.runtime.libraries import LIBRARIES
+from dsfn.runtime.libraries import chosen_libraries
 
 DEFAULT_DATA_DIR = "/dsfn"
 # One worker is born ahead: the one that the first call needs.
@@ -90,10 +90,7 @@ def required(environ: Mapping[str, str], name: str) -> str:
 def _libraries(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    wanted = tuple(name for name in text.split(",") if name)
-    if unknown := set(wanted) - set(LIBRARIES):
-        raise UsageError(f"DSFN_LIBRARIES names {min(unknown)!r}, which no worker is born with.")
-    return wanted
+    return chosen_libraries("DSFN_LIBRARIES", [name for name in text.split(",") if name])
 
 
 def url(name: str, value: str) -> str:

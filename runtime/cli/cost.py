@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dsfn.billing.adjustments import percent
+from dsfn.billing.money import percent
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.cost_documents import (
     AdviceDocument,

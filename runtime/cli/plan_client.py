@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dsfn.functions.workflow.planning.model import Plan
 from dsfn.runtime.cli.place import chosen_target, target_at
 from dsfn.runtime.cli.transport import Transport
+
+if TYPE_CHECKING:
+    from dsfn.functions.workflow.planning.model import Plan
 
 
 class PlanClient(Transport):
@@ -38,6 +40,8 @@ def plan_on_node(
 ) -> Plan:
     """A plan of what is deployed on the node at `url`, or on the one that the command line
     finds."""
+    from dsfn.functions.workflow.planning.model import Plan
+
     target = target_at(url) if url else chosen_target()
     with PlanClient(target.url, target.key) as client:
         return Plan.from_document(client.plan(inputs, output, want, optimise, save))

@@ -9,9 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from dsfn.billing.adjustments import percent
-from dsfn.billing.money import minor_text
-from dsfn.billing.rates import canonical_text, card_document, digest_of, read_card
+from dsfn.billing.money import minor_text, percent
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.documents import RateCardDocument, RateDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
@@ -86,6 +84,8 @@ def show(
 
 def set_rates(file: FileArgument, json_output: JsonOption = False) -> None:
     """Add a rate card, which holds from its moment on, or from now."""
+    from dsfn.billing.rates import read_card
+
     document = _read(file)
     read_card(document)
     with connect() as client:
@@ -98,6 +98,8 @@ def set_rates(file: FileArgument, json_output: JsonOption = False) -> None:
 
 def check(file: FileArgument, json_output: JsonOption = False) -> None:
     """Read a rate card and say what it means; no node is asked."""
+    from dsfn.billing.rates import canonical_text, card_document, digest_of, read_card
+
     card = read_card(_read(file))
     if json_output:
         print_json({"sha256": digest_of(canonical_text(card)), "card": card_document(card)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from live_node import (
     left_in_shared_memory,
     start_node,
 )
+
+from dsfn.runtime.libraries import LIBRARIES
 
 LIMITS = {
     "max_body_bytes": 4 << 20,
@@ -54,6 +56,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
         blobs: Table | None = None,
         auth: Table | None = None,
         billing: Table | None = None,
+        libraries: Sequence[str] = LIBRARIES,
         **limits: float,
     ) -> LiveNode:
         node = start_node(
@@ -63,6 +66,7 @@ def start(tmp_path: Path) -> Iterator[StartNode]:
             blobs=blobs,
             auth=auth,
             billing=billing,
+            libraries=libraries,
             **{**LIMITS, **limits},
         )
         started.append(node)

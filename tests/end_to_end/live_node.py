@@ -21,12 +21,14 @@ from typing import Any, Protocol
 import apsw
 import httpx
 from deadlines import eventually
+from plain_http import plain_client
 
 from dsfn.billing.entry import Entry, interval_of, usage_of
 from dsfn.billing.interval import Interval
 from dsfn.billing.spool import rows_in
 from dsfn.billing.usage import Usage
 from dsfn.runtime.deploy.bundle import BUNDLE_CONTENT_TYPE, pack
+from dsfn.runtime.libraries import LIBRARIES
 
 APPS = Path(__file__).parent / "apps"
 SHARED_MEMORY = Path("/dev/shm")
@@ -62,7 +64,7 @@ class LiveNode:
     mark: str
     process: subprocess.Popen[bytes]
     url: str = ""
-    http: httpx.Client = field(default_factory=httpx.Client)
+    http: httpx.Client = field(default_factory=lambda: plain_client("", CALL_TIMEOUT_S))
 
     @property
     def data(self) -> Path:
@@ -79,9 +81,7 @@ class LiveNode:
     def client(self, key: str) -> httpx.Client:
         """A client of its own with an API key."""
         headers = {"Authorization": f"Bearer {key}"}
-        return httpx.Client(
-            base_url=self.url, timeout=CALL_TIMEOUT_S, trust_env=False, headers=headers
-        )
+        return plain_client(self.url, CALL_TIMEOUT_S, headers)
 
     def deploy(self, path: Path, **terms: str) -> dict[str, Document]:
         """Deploys a file or directory, on the terms of a canary if there are some; the functions by
@@ -274,6 +274,7 @@ class StartNode(Protocol):
         blobs: Table | None = None,
         auth: Table | None = None,
         billing: Table | None = None,
+        libraries: Sequence[str] = LIBRARIES,
         **limits: float,
     ) -> LiveNode: ...
 
@@ -287,6 +288,7 @@ def start_node(
     blobs: Table | None = None,
     auth: Table | None = None,
     billing: Table | None = None,
+    libraries: Sequence[str] = LIBRARIES,
     **limits: float,
 ) -> LiveNode:
     """Starts a node whose data directory is `place`/data and waits until it takes calls."""
@@ -298,6 +300,7 @@ def start_node(
         blobs=blobs,
         auth=auth,
         billing=billing,
+        libraries=libraries,
         program=_UP,
         variables={},
         **limits,
@@ -324,13 +327,15 @@ def launch(
     blobs: Table | None = None,
     auth: Table | None = None,
     billing: Table | None = None,
+    libraries: Sequence[str] = LIBRARIES,
     program: Sequence[str] = _UP,
     variables: Mapping[str, str] = MappingProxyType({}),
     **limits: float,
 ) -> LiveNode:
     """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
-    tables say; without the first it uses no GPU. `program`: what Python is to run as the node, with
-    these `variables`."""
+    tables say; without the first it uses no GPU. `libraries`: what workers are born with; without
+    torch, which takes 2 s to import, where no function uses it. `program`: what Python is to run as
+    the node, with these `variables`."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
@@ -342,7 +347,8 @@ def launch(
         "auth": auth or {},
         "billing": billing or {},
     }
-    lines = [
+    lines = [f"libraries = {json.dumps(list(libraries))}"]
+    lines += [
         line
         for table, values in tables.items()
         for line in (f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items()))
@@ -397,7 +403,7 @@ def _is_ready(node: LiveNode) -> bool:
         return False
     if not node.url:
         node.url = told["url"]
-        node.http = httpx.Client(base_url=node.url, timeout=CALL_TIMEOUT_S, trust_env=False)
+        node.http = plain_client(node.url, CALL_TIMEOUT_S)
     try:
         return node.http.get("/health/readiness").status_code == 200
     except httpx.TransportError:

@@ -64,7 +64,7 @@ CPU_NANO_PER_S = 11_500
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
     """A node for most of the file."""
     folder = tmp_path_factory.mktemp("budgets")
-    node = start_node(folder)
+    node = start_node(folder, libraries=())
     try:
         yield warmed(node, folder)
         assert node.stop() == 0, node.log
@@ -223,7 +223,7 @@ def test_after_kill_9_what_is_spent_is_spent_and_alerts_were_told_once(
         assert before["reserved_nano"] > 0
         node.kill()
     assert balance(node, "reserved/default") == before["reserved_nano"]
-    node = start()
+    node = start(libraries=())
     after = budget(node, id_)
     assert balance(node, "reserved/default") == after["reserved_nano"] == 0
     # The call that was killed left no row.

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 from deadlines import eventually
 from live_node import APPS, LiveNode, StartNode
+from plain_http import plain_client, plain_get
 
 
 def address(node: LiveNode) -> tuple[str, int]:
@@ -47,32 +48,32 @@ def test_a_head_without_end_is_refused(node: LiveNode) -> None:
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(start: StartNode) -> None:
-    node = start(head_timeout_s=0.5)
+    node = start(libraries=(), head_timeout_s=0.5)
     assert answer_to(node, b"") == b""
     assert answer_to(node, b"POST /func") == b""
     assert node.http.get("/health/liveness").status_code == 200
 
 
 def test_too_many_connections_are_told_to_come_back(start: StartNode) -> None:
-    node = start(max_connections=5, head_timeout_s=2)
+    node = start(libraries=(), max_connections=5, head_timeout_s=2)
     node.http.close()
     silent = [socket.create_connection(address(node), 30) for _ in range(6)]
-    refused = httpx.get(f"{node.url}/health/liveness")
+    refused = plain_get(f"{node.url}/health/liveness")
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"
     assert refused.headers["content-type"] == "application/problem+json"
     eventually(lambda: _is_alive(node), "the silent connections to be closed")
     for connection in silent:
         connection.close()
-    node.http = httpx.Client(base_url=node.url, timeout=90)
+    node.http = plain_client(node.url, 90)
 
 
 def _is_alive(node: LiveNode) -> bool:
-    return httpx.get(f"{node.url}/health/liveness").status_code == 200
+    return plain_get(f"{node.url}/health/liveness").status_code == 200
 
 
 def test_the_bodies_of_waiting_calls_are_bounded_together(start: StartNode) -> None:
-    node = start(max_waiting_bytes=1 << 20)
+    node = start(libraries=(), max_waiting_bytes=1 << 20)
     node.deploy(APPS / "hostile.py")
     text = "x" * 400_000
     with ThreadPoolExecutor(5) as clients:
@@ -117,7 +118,7 @@ def test_calls_that_shared_a_replica_which_ended_are_not_accused(node: LiveNode)
 
 
 def test_what_a_handler_started_ends_with_a_killed_node(start: StartNode, tmp_path: Path) -> None:
-    node = start()
+    node = start(libraries=())
     node.deploy(APPS / "hostile.py")
     pid = node.value("leave-behind")
     os.kill(pid, 0)

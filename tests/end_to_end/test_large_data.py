@@ -97,7 +97,7 @@ def test_workers_get_what_only_the_bucket_has(
 ) -> None:
     bucket = s3.make_bucket()
     table = {"store": f"s3://{bucket}/blobs", "endpoint_url": s3.url, "region": "us-east-1"}
-    node = start(blobs=table)
+    node = start(libraries=(), blobs=table)
     node.deploy(APPS / "large.py")
     put(node, LARGE)
     shutil.rmtree(blob_of(node, DIGEST).parent)

@@ -50,7 +50,7 @@ def app(tmp_path: Path) -> Path:
 def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_beside_it(
     start: StartNode, database: str, app: Path, tmp_path: Path
 ) -> None:
-    node = start(tmp_path / "one")
+    node = start(tmp_path / "one", libraries=())
     node.deploy(app)
     before = [invocation(node.call("twice", n=n)) for n in range(3)]
     refused = dsfn(node, "ledger", "migrate", "--to", database)
@@ -63,7 +63,7 @@ def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_be
     found = json.loads(moved.stdout)
     assert found["equal"] and found["rows"] >= 3 and found["checkpoints"] >= 1
 
-    node = start(tmp_path / "one", billing={"ledger": database})
+    node = start(tmp_path / "one", libraries=(), billing={"ledger": database})
     node.deploy(app)
     after = [invocation(node.call("twice", n=n)) for n in range(3)]
     node.settled()
@@ -84,7 +84,7 @@ def test_a_ledger_is_moved_and_the_node_goes_on_in_postgres_and_no_second_one_be
 def test_a_ledger_that_was_not_moved_keeps_the_node_from_starting(
     start: StartNode, database: str, app: Path, tmp_path: Path
 ) -> None:
-    node = start()
+    node = start(libraries=())
     node.deploy(app)
     invocation(node.call("twice", n=1))
     assert node.stop() == 0
@@ -96,7 +96,7 @@ def test_a_ledger_that_was_not_moved_keeps_the_node_from_starting(
 def test_calls_are_answered_while_the_server_hangs_or_is_gone_and_their_rows_come_later(
     start: StartNode, postgres: PostgresServer, database: str, app: Path
 ) -> None:
-    node = start(billing={"ledger": database})
+    node = start(libraries=(), billing={"ledger": database})
     node.deploy(app)
     answered = [invocation(node.call("twice", n=1))]
     with ThreadPoolExecutor() as clients:
@@ -138,11 +138,11 @@ def test_calls_are_answered_while_the_server_hangs_or_is_gone_and_their_rows_com
 def test_a_node_that_was_killed_has_every_answer_in_the_books_and_starts_again(
     start: StartNode, database: str, app: Path
 ) -> None:
-    node = start(billing={"ledger": database})
+    node = start(libraries=(), billing={"ledger": database})
     node.deploy(app)
     answered = [invocation(node.call("twice", n=n)) for n in range(5)]
     node.kill()
-    node = start(billing={"ledger": database})
+    node = start(libraries=(), billing={"ledger": database})
     answered.append(invocation(node.call("twice", n=9)))
     node.settled()
     assert [id_ for id_, _ in rows(database)] == answered

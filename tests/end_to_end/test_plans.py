@@ -24,7 +24,7 @@ FILM = b"0000ftypabcd"
 def planning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
     """A node with functions to plan with, and no others. What was never measured counts as a
     second, so that ways that were would be taken whatever they are: the plain one is."""
-    node = start_node(tmp_path_factory.mktemp("planning"), cancel_grace_s=0.5)
+    node = start_node(tmp_path_factory.mktemp("planning"), libraries=(), cancel_grace_s=0.5)
     try:
         node.deploy(APPS / "planned.py")
         answer = node.http.post(
@@ -246,7 +246,7 @@ def test_python_plans_on_a_node(planning: LiveNode) -> None:
 
 
 def test_plans_that_nobody_named_are_kept_up_to_a_number(start: StartNode) -> None:
-    node = start()
+    node = start(libraries=())
     node.deploy(APPS / "planned.py")
     first = node.http.post("/auto?output=text/plain", files={"first": (None, "text")})
     for number in range(70):

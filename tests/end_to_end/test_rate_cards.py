@@ -22,7 +22,7 @@ def test_a_card_that_is_set_prices_the_next_call_and_outlives_kill_9(
     start: StartNode, tmp_path: Path
 ) -> None:
     (tmp_path / "app.py").write_text(SOURCE, encoding="utf-8")
-    node = start()
+    node = start(libraries=())
     node.deploy(tmp_path / "app.py")
     before = node.call("wait")
     rate = {"pico_per_second": 0, "pico_per_request": FEE_NANO * 1000}
@@ -34,7 +34,7 @@ def test_a_card_that_is_set_prices_the_next_call_and_outlives_kill_9(
     assert int(before.headers["dsfn-cost-nano"]) < FEE_NANO
     assert int(after.headers["dsfn-cost-nano"]) == FEE_NANO
     node.kill()
-    node = start()
+    node = start(libraries=())
     assert node.http.get("/rates/2").json() == card
     lines = node.http.get("/bill").json()["lines"]
     assert [(line["card"], line["requests"]) for line in lines] == [(1, 1), (2, 1)]
@@ -42,7 +42,7 @@ def test_a_card_that_is_set_prices_the_next_call_and_outlives_kill_9(
 
 
 def test_a_card_that_makes_no_sense_is_refused_by_its_setting(start: StartNode) -> None:
-    node = start()
+    node = start(libraries=())
     answer = node.http.post("/rates", json={"default": {"pico_per_second": -1}})
     assert (answer.status_code, answer.json()["field"]) == (422, "default.pico_per_second")
     rate = {"pico_per_second": 1}

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from deadlines import eventually
 from live_node import APPS, LiveNode, StartNode, environment
+from plain_http import plain_get
 
 SLOW = """
 import time
@@ -40,7 +41,7 @@ def assert_nothing_left(node: LiveNode) -> None:
 def refuses(node: LiveNode) -> bool:
     """Whether the node says that it takes no more calls, or nothing."""
     try:
-        return httpx.get(f"{node.url}/health/readiness", trust_env=False).status_code == 503
+        return plain_get(f"{node.url}/health/readiness").status_code == 503
     except httpx.TransportError:
         return True
 
@@ -49,7 +50,7 @@ def refuses(node: LiveNode) -> bool:
 def test_a_call_that_runs_is_finished_before_the_node_ends(
     start: StartNode, tmp_path: Path, number: signal.Signals
 ) -> None:
-    node = start()
+    node = start(libraries=())
     node.deploy(APPS / "stopping.py")
     begun = tmp_path / "begun"
     connection = node.begin("rest", seconds=1.5, path=str(begun))
@@ -67,7 +68,7 @@ def test_a_call_that_runs_is_finished_before_the_node_ends(
 
 
 def test_what_does_not_end_is_cut_off_and_told_so(start: StartNode, tmp_path: Path) -> None:
-    node = start(shutdown_timeout_s=1, setup_timeout_s=600, cancel_grace_s=2)
+    node = start(libraries=(), shutdown_timeout_s=1, setup_timeout_s=600, cancel_grace_s=2)
     node.deploy(APPS / "stopping.py")
     source = tmp_path / "app.py"
     source.write_text(SLOW)
@@ -99,7 +100,7 @@ def test_what_does_not_end_is_cut_off_and_told_so(start: StartNode, tmp_path: Pa
 
 
 def test_who_follows_a_log_does_not_hold_the_node_up(start: StartNode, tmp_path: Path) -> None:
-    node = start()
+    node = start(libraries=())
     node.deploy(APPS / "stopping.py")
     with node.begin("go-on", path=str(tmp_path / "stopped")) as connection:
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")

@@ -126,7 +126,7 @@ def make_key(node: LiveNode, **document: object) -> tuple[str, str]:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     place = tmp_path_factory.mktemp("house")
     (place / "app.py").write_text(APP, encoding="utf-8")
-    node = start_node(place, auth={"required": True})
+    node = start_node(place, libraries=(), auth={"required": True})
     try:
         node.be_owner()
         node.deploy(place / "app.py")
@@ -375,7 +375,7 @@ def test_rates_do_not_tell_what_others_pay(house: House) -> None:
 
 def test_keys_and_their_state_outlive_kill_9(start: StartNode, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
-    node = start(auth={"required": True})
+    node = start(libraries=(), auth={"required": True})
     node.be_owner()
     node.deploy(tmp_path / "app.py")
     _, kept = make_key(node, tenant="acme", scopes=["invoke"])
@@ -383,7 +383,7 @@ def test_keys_and_their_state_outlive_kill_9(start: StartNode, tmp_path: Path) -
     owner = node.http.headers["authorization"]
     assert node.http.delete(f"/keys/{gone}").status_code == 200
     node.kill()
-    node = start(auth={"required": True})
+    node = start(libraries=(), auth={"required": True})
     for key, status in ((kept, 200), (revoked, 401), (owner.removeprefix("Bearer "), 401)):
         with node.client(key) as client:
             assert client.post("/functions/double", json={"number": 1}).status_code == status

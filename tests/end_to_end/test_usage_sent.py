@@ -29,7 +29,7 @@ def test_every_call_arrives_though_the_node_is_killed_between_deliveries(
 ) -> None:
     (tmp_path / "app.py").write_text(SOURCE, encoding="utf-8")
     with receiving(Receiver()) as receiver:
-        node = start(billing={"outbox.receiver.url": receiver.url})
+        node = start(libraries=(), billing={"outbox.receiver.url": receiver.url})
         node.deploy(tmp_path / "app.py")
         for cycle in range(CYCLES):
             # Taken without an answer, cut off, refused: whatever the node is doing when it ends.
@@ -40,7 +40,7 @@ def test_every_call_arrives_though_the_node_is_killed_between_deliveries(
                 receiver.requests.clear()
                 eventually(lambda: receiver.requests, "a request to be made")
             node.kill()
-            node = start(billing={"outbox.receiver.url": receiver.url})
+            node = start(libraries=(), billing={"outbox.receiver.url": receiver.url})
         receiver.faults = []
         eventually(lambda: arrived(node, receiver), "all usage to arrive")
         rows = {row.invocation_id: row for row in node.rows("count")}
@@ -59,7 +59,7 @@ def test_a_receiver_that_is_away_holds_up_neither_calls_nor_the_end_of_a_node(
     receiver = Receiver()
     with receiving(receiver):
         pass
-    node = start(billing={"outbox.receiver.url": receiver.url})
+    node = start(libraries=(), billing={"outbox.receiver.url": receiver.url})
     node.deploy(tmp_path / "app.py")
     for number in range(CALLS):
         assert node.value("count", number=number) == number
@@ -68,6 +68,6 @@ def test_a_receiver_that_is_away_holds_up_neither_calls_nor_the_end_of_a_node(
     assert node.metric("dsfn_outbox_pending", **name) >= CALLS
     assert node.stop() == 0
     with receiving(receiver):
-        node = start(billing={"outbox.receiver.url": receiver.url})
+        node = start(libraries=(), billing={"outbox.receiver.url": receiver.url})
         eventually(lambda: arrived(node, receiver), "what was missed")
         assert len(set(receiver.ids)) == CALLS

@@ -36,7 +36,7 @@ def expected(number: int) -> list[int]:
 def test_runs_end_once_and_right_while_node_and_workers_are_killed(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = start(tmp_path)
+    node = start(tmp_path, libraries=())
     node.deploy(APPS / "durable.py")
     ids: dict[int, str] = {}
     for _ in range(MAX_KILLS):
@@ -46,7 +46,7 @@ def test_runs_end_once_and_right_while_node_and_workers_are_killed(
         time.sleep(random.uniform(0.0, LONGEST_LIFE_S))
         node.kill()
         killer.join()
-        node = start(tmp_path)
+        node = start(tmp_path, libraries=())
     begin_some(node, ids, RUNS - len(ids))
     for number, id_ in ids.items():
         document = eventually(partial(ended, node, id_), f"run {id_} to end", LAST_LIFE_S)

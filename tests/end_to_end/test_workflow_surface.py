@@ -472,7 +472,7 @@ def test_dead_letters_of_both_kinds_come_in_pages(node: LiveNode, tmp_path: Path
 def test_a_workflow_that_is_deleted_leaves_its_runs_to_be_looked_at(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = start()
+    node = start(libraries=())
     node.deploy(APPS / "flows.py")
     id_ = post(node, "cry", {"text": "a"}).headers["dsfn-run-id"]
     going_on = started(node, "siesta", {"folder": str(tmp_path), "seconds": 0.5})
@@ -487,7 +487,7 @@ def test_a_workflow_that_is_deleted_leaves_its_runs_to_be_looked_at(
 def test_a_node_that_stops_says_where_the_run_is_and_goes_on_with_it(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = start(shutdown_timeout_s=1)
+    node = start(libraries=(), shutdown_timeout_s=1)
     node.deploy(APPS / "flows.py")
     with httpx.Client(base_url=node.url, timeout=60, trust_env=False) as client:
         request = client.build_request(
@@ -503,5 +503,5 @@ def test_a_node_that_stops_says_where_the_run_is_and_goes_on_with_it(
     assert answer.status_code == 503
     assert answer.json()["type"].endswith("/shutting-down")
     id_ = answer.headers["location"].removeprefix("/runs/")
-    node = start()
+    node = start(libraries=())
     assert ended(node, id_)["state"] == "succeeded"

@@ -218,7 +218,7 @@ def test_a_run_ends_well_although_its_functions_and_its_workflow_are_deleted(
 def test_a_node_that_is_killed_goes_on_with_revisions_of_deleted_functions(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = start()
+    node = start(libraries=())
     school = School(node, tmp_path / "school")
     school.teacher("Ada")
     school.deploy(FLOW)
@@ -226,12 +226,12 @@ def test_a_node_that_is_killed_goes_on_with_revisions_of_deleted_functions(
     node.http.delete("/functions/lesson")
     node.http.delete("/functions/pause")
     node.kill()
-    school.node = node = start()
+    school.node = node = start(libraries=())
     assert retained(node) == 2
     school.go_on()
     assert school.ended(run)["output"] == [f"{school.folder} by Ada", "two by Ada"]
     assert node.stop() == 0
-    node = start()
+    node = start(libraries=())
     eventually(lambda: retained(node) == 0, "what nobody needs to be forgotten")
     assert node.http.get(f"/runs/{run}").json()["state"] == "succeeded"
 
@@ -245,14 +245,14 @@ def retained(node: LiveNode) -> int:
 
 
 def test_a_node_that_stops_in_mid_run_goes_on_with_it(start: StartNode, tmp_path: Path) -> None:
-    node = start(shutdown_timeout_s=1)
+    node = start(libraries=(), shutdown_timeout_s=1)
     school = School(node, tmp_path / "school")
     school.teacher("Ada")
     school.deploy(FLOW)
     run = school.begin()
     assert node.stop() == 0, node.log
     assert "Traceback" not in node.log
-    school.node = start()
+    school.node = start(libraries=())
     school.go_on()
     assert school.ended(run)["state"] == "succeeded"
 

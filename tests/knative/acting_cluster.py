@@ -214,7 +214,7 @@ class MappedTransport(httpx.AsyncHTTPTransport):
     """Sends requests where `hosts.json` says."""
 
     def __init__(self, hosts: Path) -> None:
-        super().__init__(limits=httpx.Limits(max_connections=None))
+        super().__init__(verify=False, limits=httpx.Limits(max_connections=None))
         self._hosts = hosts
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -20,6 +20,7 @@ from deadlines import eventually
 from gates import Gate, gate
 from live_node import DeployFailed, environment
 from live_pod import TestStore
+from plain_http import plain_client, plain_get
 from ports import free_port
 from scripted_cluster import KUBECONFIG
 
@@ -77,7 +78,7 @@ class Replica:
         """What the kubelet's probe finds."""
         assert self.process is not None and self.process.poll() is None, self.log
         try:
-            answer = httpx.get(f"{self.url}/health/readiness", trust_env=False)
+            answer = plain_get(f"{self.url}/health/readiness")
         except httpx.TransportError:
             return False
         return answer.status_code == 200
@@ -113,13 +114,7 @@ class LiveControl:
     def client(self, url: str = "") -> httpx.Client:
         """A client of the Service, or of one replica. It connects anew for each request."""
         limits = httpx.Limits(max_keepalive_connections=0)
-        return httpx.Client(
-            base_url=url or self.service.url,
-            headers=self.headers,
-            limits=limits,
-            timeout=CALL_TIMEOUT_S,
-            trust_env=False,
-        )
+        return plain_client(url or self.service.url, CALL_TIMEOUT_S, self.headers, limits)
 
     def leader(self) -> Replica:
         """The replica that leads and takes calls."""

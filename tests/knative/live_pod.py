@@ -15,6 +15,7 @@ from typing import Protocol
 import httpx
 from deadlines import eventually
 from live_node import LiveNode, environment
+from plain_http import plain_client
 from ports import free_port
 from s3_server import CREDENTIALS, S3Server
 
@@ -144,9 +145,7 @@ def launch_pod(
             env={**environment({}), **own},
             start_new_session=True,
         )
-    client = httpx.Client(
-        base_url=f"http://127.0.0.1:{port}", timeout=CALL_TIMEOUT_S, trust_env=False
-    )
+    client = plain_client(f"http://127.0.0.1:{port}", CALL_TIMEOUT_S)
     pod = LivePod(place, process, port, client)
     if wait:
         try:

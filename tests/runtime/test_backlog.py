@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from no_leases import NoBudgets, no_leases
+from patience import within
 
 from dsfn.billing.posting import Posting
 from dsfn.billing.spool import Spool, rows_in
@@ -65,7 +66,7 @@ class World:
             await self.meter.close()
             await self.backlog.close()
 
-        asyncio.run(asyncio.wait_for(main(), 30))
+        asyncio.run(within(main(), 30))
 
     async def followed(self) -> None:
         """Returns when no row waits, without anybody reading."""

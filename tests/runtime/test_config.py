@@ -6,6 +6,7 @@ import pytest
 
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.config import GpuSettings, SnapshotSettings, load_settings
+from dsfn.runtime.libraries import LIBRARIES
 
 
 def write(directory: Path, text: str) -> Path:
@@ -22,6 +23,14 @@ def test_arguments_win_over_the_file(tmp_path: Path) -> None:
     write(tmp_path, 'port = 9000\nhost = "0.0.0.0"\n')
     settings = load_settings(port=0, data_dir=tmp_path)
     assert (settings.host, settings.port) == ("0.0.0.0", 0)
+
+
+def test_what_workers_are_born_with_is_all_that_there_is_or_what_the_file_says(
+    tmp_path: Path,
+) -> None:
+    assert load_settings(data_dir=tmp_path).libraries == LIBRARIES
+    write(tmp_path, 'libraries = ["numpy"]\n')
+    assert load_settings(data_dir=tmp_path).libraries == ("numpy",)
 
 
 def test_limits_are_read_by_name(tmp_path: Path) -> None:
@@ -42,6 +51,8 @@ def test_the_memory_of_gpus_is_read_with_its_units(tmp_path: Path) -> None:
     [
         ("port = 70000", "70000"),
         ("prot = 1", "prot"),
+        ('libraries = "torch"', "list of texts"),
+        ('libraries = ["torch", "os"]', "names 'os'"),
         ("[limits]\nmax_boddy = 1", "max_boddy"),
         ('[limits]\nmax_body_bytes = "big"', "max_body_bytes"),
         ("[limits]\nspares = -1", "spares"),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from patience import within
 from revisions import event_type, make_revision
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -299,4 +300,4 @@ def test_lines_that_no_one_reads_any_more_are_not_made() -> None:
         await NdjsonResponse(forever())({"type": "http", "method": "GET"}, receive, send)
         assert closed == [True]
 
-    asyncio.run(asyncio.wait_for(visit(), 10))
+    asyncio.run(within(visit(), 10))

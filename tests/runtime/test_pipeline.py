@@ -13,6 +13,7 @@ import pytest
 import torch
 from no_leases import no_leases
 from node_tiers import make_tiers
+from patience import within
 from revisions import make_revision
 from torch.nn import functional
 from wheels import make_wheel
@@ -121,7 +122,7 @@ class Deployer:
         async def collect() -> list[Progress]:
             return [step async for step in self.pipeline.deploy(bundle.data, bundle.entry)]
 
-        return self.loop.run(asyncio.wait_for(collect(), 120))
+        return self.loop.run(within(collect(), 120))
 
     def refused(self, source: str, kind: type[DsfnError]) -> DsfnError:
         """The error of a deployment that must fail and change nothing."""
@@ -687,7 +688,8 @@ def test_deployments_wait_for_each_other_within_limits(
 
     async def crowd() -> None:
         async with deploying(deployer.pipeline, data):
-            await asyncio.wait_for(blocked.started.wait(), 10)
+            async with asyncio.timeout(10):
+                await blocked.started.wait()
             waiting = deployer.pipeline.deploy(data, "app.py")
             assert "Waiting for another" in (await anext(waiting)).message
             with pytest.raises(Unavailable) as caught:
@@ -712,7 +714,8 @@ def test_a_deployment_that_no_one_follows_any_more_is_stopped_and_the_next_goes_
 
     async def leave() -> None:
         async with deploying(deployer.pipeline, data):
-            await asyncio.wait_for(blocked.started.wait(), 10)
+            async with asyncio.timeout(10):
+                await blocked.started.wait()
 
     deployer.loop.run(leave())
     deployer.assert_nothing_staged()

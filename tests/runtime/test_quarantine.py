@@ -197,6 +197,7 @@ def test_a_node_that_stops_does_not_wait_for_a_copy(registry: Registry) -> None:
         quarantine = Quarantine(registry, 3, Copies(1).fetch)
         quarantine.failed(REVISION, DAMAGE)
         await asyncio.sleep(0)
-        await asyncio.wait_for(quarantine.close(), 5)
+        async with asyncio.timeout(5):
+            await quarantine.close()
 
     run(scenario)

@@ -176,7 +176,8 @@ def test_what_is_checked_ahead_keeps_no_call_waiting(reads: Reads, tmp_path: Pat
         soundness = fresh(tmp_path)
         soundness.check_ahead((bad, make_revision(2), good))
         assert soundness._ahead is not None
-        await asyncio.wait_for(soundness._ahead, 30)
+        async with asyncio.timeout(30):
+            await soundness._ahead
         before = reads.bytes
         assert good.snapshot is not None
         await soundness.check(good, good.snapshot)
@@ -195,7 +196,8 @@ def test_a_node_that_stops_does_not_read_on(
         soundness = fresh(tmp_path)
         soundness.check_ahead((revision,))
         await asyncio.sleep(0.05)
-        await asyncio.wait_for(soundness.close(), 5)
+        async with asyncio.timeout(5):
+            await soundness.close()
         assert soundness._sound == {}
 
     asyncio.run(scenario())

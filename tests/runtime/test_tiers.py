@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 from node_tiers import make_tiers
+from patience import within
 from revisions import make_revision
 
 from dsfn.billing.sqlite import connect
@@ -82,7 +83,7 @@ class Node:
     in_use: set[str] = field(default_factory=set)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run(asyncio.wait_for(work, 30))
+        return self.loop.run(within(work, 30))
 
     def deploy(self, number: int, size: int = 1000) -> Revision:
         """A function with a snapshot of about so many bytes, captured here."""
@@ -469,7 +470,8 @@ def test_a_node_that_stops_ends_its_copies(make: Callable[..., Node]) -> None:
     async def stop() -> None:
         waiting = asyncio.create_task(node.tiers.ensure(digest_of(revision)))
         await asyncio.sleep(0.1)
-        await asyncio.wait_for(node.tiers.close(), 5)
+        async with asyncio.timeout(5):
+            await node.tiers.close()
         with pytest.raises(ShuttingDown):
             await waiting
 

@@ -115,7 +115,8 @@ def test_a_loaded_worker_goes_on_without_its_owner_until_it_is_parked(tmp_path: 
             restored = restore(directory, Classes(), {"gpu:0": await connected(control)})
             before = weight(restored).clone()
             os.kill(control.pid, signal.SIGKILL)
-            await asyncio.wait_for(control.lost, 10)
+            async with asyncio.timeout(10):
+                await control.lost
             assert torch.equal(weight(restored), before)
             restored.slabs["gpu:0"].park()
             with pytest.raises(OwnerLost):
@@ -132,7 +133,8 @@ def test_an_owner_that_is_killed_with_questions_unread_has_ended() -> None:
             question = asyncio.create_task(control.account())
             await asyncio.sleep(0)  # it is sent
             os.kill(control.pid, signal.SIGKILL)
-            assert await asyncio.wait_for(control.lost, 10) == "it has ended"
+            async with asyncio.timeout(10):
+                assert await control.lost == "it has ended"
             with pytest.raises(OwnerLost, match="it has ended"):
                 await question
 

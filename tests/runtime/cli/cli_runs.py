@@ -72,7 +72,10 @@ class Dsfn:
 
 @contextmanager
 def serving(directory: Path, source: str) -> Iterator[Dsfn]:
-    """The command line of a node on which `source` is deployed; `{place}` in it is `directory`."""
+    """The command line of a node on which `source`, which uses no torch, is deployed; `{place}` in
+    it is `directory`."""
+    (directory / "data").mkdir()
+    (directory / "data" / "config.toml").write_text("libraries = []\n")
     (directory / "flow.py").write_text(source.replace("{place}", str(directory)))
     command_line = Dsfn(directory, {"DSFN_DATA": str(directory / "data")})
     assert command_line("up", "--detach", "--port", "0").code == 0

@@ -81,7 +81,8 @@ class Replica:
 
 def within(work: Awaitable[None], seconds: float = 5) -> None:
     async def run() -> None:
-        await asyncio.wait_for(work, seconds)
+        async with asyncio.timeout(seconds):
+            await work
 
     asyncio.run(run())
 
@@ -119,7 +120,8 @@ def test_who_is_busy_is_waited_for() -> None:
         assert not making.done()
         busy.resting = True
         device.room.changed()
-        await asyncio.wait_for(making, 5)
+        async with asyncio.timeout(5):
+            await making
 
     asyncio.run(scenario())
     assert not busy.holding.present
@@ -133,7 +135,8 @@ def test_memory_that_a_foreign_process_gives_back_is_noticed() -> None:
         await asyncio.sleep(0.02)
         assert not making.done()
         device.others_bytes = 0
-        await asyncio.wait_for(making, 5)
+        async with asyncio.timeout(5):
+            await making
 
     asyncio.run(scenario())
 
@@ -192,13 +195,15 @@ def test_what_was_promised_to_a_process_is_not_promised_again_before_it_can_be_s
     device.room.holdings.add(holding)
 
     async def scenario() -> None:
-        await asyncio.wait_for(device.room.make(40), 5)
+        async with asyncio.timeout(5):
+            await device.room.make(40)
         making = asyncio.create_task(device.room.make(41))
         await asyncio.sleep(0.02)
         assert not making.done()
         holding.has_all()  # and did not need all of it
         device.room.changed()
-        await asyncio.wait_for(making, 5)
+        async with asyncio.timeout(5):
+            await making
         assert await device.room.has_to_spare(50)
         assert not await device.room.has_to_spare(51)
 

@@ -71,7 +71,8 @@ def answers_to(
             frame = frames.encode_call(number, 0, "application/json", "*/*", body.encode())
             (read,) = FrameReader().feed(frame)
             runner.start(number, frames.decode_call(read.payload))
-        await asyncio.wait_for(done.wait(), 10)
+        async with asyncio.timeout(10):
+            await done.wait()
 
     asyncio.run(main())
     return answers

@@ -23,7 +23,8 @@ def on_node(tmp_path: Path) -> Callable[..., None]:
             node = RunNode(tmp_path, **arguments)
             node.engine.start_serving()
             try:
-                await asyncio.wait_for(scenario(node), WITHIN_S)
+                async with asyncio.timeout(WITHIN_S):
+                    await scenario(node)
             finally:
                 await node.close()
 

@@ -16,6 +16,7 @@ from unittest.mock import patch
 from dags import Interpreted, dags, inputs, interpret
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import within
 from run_node import COST_NANO, RunNode, of, pure
 
 from dsfn.functions import errors
@@ -75,7 +76,7 @@ def test_faults_and_crashes_change_neither_results_nor_bills(
 
 def run_in_directory(scenario: Any) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as root:
-        asyncio.run(asyncio.wait_for(scenario(Path(root)), WITHIN_S))
+        asyncio.run(within(scenario(Path(root)), WITHIN_S))
 
 
 def places(expected: Interpreted) -> Iterator[str]:
