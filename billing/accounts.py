@@ -33,11 +33,12 @@ _MAX_CACHED = 4096
 
 
 @lru_cache(_MAX_CACHED)
-def of_call(status: str, tenant: str, lease: str, device_class: str) -> tuple[str, str]:
-    """The accounts to which and from which a call's time goes; a call without a lease takes it
-    from the devices."""
+def of_call(status: str, tenant: str, lease: str, device_class: str) -> tuple[str, str, str]:
+    """The accounts to which and from which a call's time goes, and what this is; a call without a
+    lease takes it from the devices."""
     debit = FAULTS if status == "platform" else f"tenant/{tenant}"
-    return debit, _LEASE + lease if lease else f"capacity/{device_class}"
+    credit = _LEASE + lease if lease else f"capacity/{device_class}"
+    return debit, credit, time_of(device_class)
 
 
 def of_interval(interval: Interval) -> tuple[str, str]:

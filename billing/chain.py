@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
 
-from dsfn.billing.canonical import FIRST_HASH, row_hash
+from dsfn.billing.canonical import (
+    FIRST_HASH,
+    INTEGERS,
+    VERSION,
+    Frame,
+    common_texts,
+    own_texts,
+    pack_head,
+    texts_in,
+)
 from dsfn.billing.entry import Entry
+from dsfn.billing.periods import DAY_US
+from dsfn.billing.rollups import Totals
 from dsfn.functions.values import dataclass
+
+# A row of a chain: its number, the entry, the canonical bytes of the texts of this, and the hash.
+Linked = tuple[int, Entry, bytes, bytes]
+# What rows that are alike have in common: their devices, their day and most of their texts.
+_Key = tuple[int, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +34,71 @@ class Head:
     hash: bytes = FIRST_HASH
 
 
-def link(chain: int, head: Head, entries: Iterable[Entry]) -> tuple[list[tuple[Any, ...]], Head]:
-    """Entries as rows that follow `head`, each (seq, *entry, hash), and the head after them."""
-    seq, digest, rows = head.seq, head.hash, []
-    for entry in entries:
-        seq += 1
-        digest = row_hash(digest, chain, seq, entry)
-        rows.append((seq, *entry, digest))
-    return rows, Head(seq, digest)
+class Links:
+    """Entries as they follow the last row of a chain, and what they add up to.
+
+    This is done for every row, so little may be done for each: what many have in common is
+    encoded, and added to the totals, once for all of them.
+    """
+
+    def __init__(self, chain: int, head: Head) -> None:
+        self._chain = chain
+        self._groups: dict[_Key, _Alike] = {}
+        self._others: list[Entry] = []
+        self.head = head
+
+    def follow(self, entries: Iterable[Entry]) -> Iterator[Linked]:
+        """The entries as rows. When all of them were taken, `head` is the last one."""
+        chain, groups, seq, digest = self._chain, self._groups, self.head.seq, self.head.hash
+        for entry in entries:
+            seq += 1
+            devices, started_at_us, busy_us, held_us, restore_us, amount = entry[:INTEGERS]
+            common = common_texts(entry)
+            key = (devices, started_at_us // DAY_US, common)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = _Alike(Frame.of(common), entry)
+            if entry.device_class:
+                group.rows += 1
+                group.busy_us += busy_us
+                group.held_us += held_us
+                group.restore_us += restore_us
+                group.amount += amount
+            else:
+                self._others.append(entry)
+            texts = texts_in(group.frame, *own_texts(entry))
+            head = pack_head(
+                VERSION, chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount
+            )
+            digest = sha256(digest + head + texts).digest()
+            yield seq, entry, texts, digest
+        self.head = Head(seq, digest)
+
+    def totals(self) -> Totals:
+        """What the rows that were taken add up to."""
+        totals = Totals()
+        totals.add(self._others)
+        for group in self._groups.values():
+            if group.rows:
+                totals.add_alike(group.as_one(), group.rows)
+        return totals
+
+
+@dataclass(slots=True)
+class _Alike:
+    """Rows that are alike, the first of them, and what those come to that are about time."""
+
+    frame: Frame
+    first: Entry
+    rows: int = 0
+    busy_us: int = 0
+    held_us: int = 0
+    restore_us: int = 0
+    amount: int = 0
+
+    def as_one(self) -> Entry:
+        """A row that has what they come to."""
+        devices, started_at_us, *_ = self.first
+        times = (self.busy_us, self.held_us, self.restore_us)
+        texts = self.first[INTEGERS:]
+        return Entry._make((devices, started_at_us, *times, self.amount, *texts))

@@ -195,8 +195,9 @@ def reservation_of(entry: Entry) -> Reservation:
 def _of_usage(usage: Usage, closed_until_us: int) -> tuple[Entry, ...]:
     period = period_of(usage.started_at_us, closed_until_us)
     rejected = usage.status == "rejected"
-    debit, credit = accounts.of_call(usage.status, usage.tenant, usage.lease, usage.device_class)
-    entry = Entry(
+    accounts_of = accounts.of_call(usage.status, usage.tenant, usage.lease, usage.device_class)
+    # Its own way to be made takes a named tuple as long as all else that is done here.
+    values = (
         usage.devices,
         usage.started_at_us,
         usage.busy_us,
@@ -217,15 +218,14 @@ def _of_usage(usage: Usage, closed_until_us: int) -> tuple[Entry, ...]:
         usage.device,
         usage.device_class,
         usage.lease,
-        debit,
-        credit,
-        accounts.time_of(usage.device_class),
+        *accounts_of,
         usage.status,
         usage.error,
         usage.idempotency_key,
         "",
         period,
     )
+    entry = tuple.__new__(Entry, values)
     if usage.lease or not usage.restore_us or rejected:
         return (entry,)
     return entry, _unleased_restore(entry)

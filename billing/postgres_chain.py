@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
-from hashlib import sha256
-from operator import itemgetter
 
 from psycopg import errors
 
 from dsfn.billing.accounts import lease_of
-from dsfn.billing.canonical import canonical
-from dsfn.billing.chain import Head
+from dsfn.billing.chain import Head, Linked, Links
 from dsfn.billing.entry import Entry
 from dsfn.billing.postgres import (
     RETRY_AFTER_S,
@@ -163,24 +160,17 @@ class ChainWriter:
         raise self._unavailable("other writers keep posting the same rows")
 
     def _append(self, connection: Connection, entries: Sequence[Entry]) -> Head:
-        seq, digest = self._head.seq, self._head.hash
-        rows: list[tuple[Name, bytes]] = []
-        for entry in entries:
-            seq += 1
-            body = canonical(self.chain, seq, entry)
-            digest = sha256(digest + body).digest()
-            rows.append((name_of(entry), copy_row(self.chain, seq, entry, body, digest)))
+        links = Links(self.chain, self._head)
         # In an order that all writers keep to, so that they do not wait for each other in circles.
-        rows.sort(key=itemgetter(0))
+        rows = sorted(links.follow(entries), key=_name)
         if rows:
             with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-                copy.write(copy_data(row for _, row in rows))
-            self._add_totals(connection, entries)
-        return Head(seq, digest)
+                copy.write(copy_data(copy_row(self.chain, row) for row in rows))
+            self._add_totals(connection, links.totals(), entries)
+        return links.head
 
-    def _add_totals(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        totals, chain, first = Totals(), self.chain, self._head.seq + 1
-        totals.add(entries)
+    def _add_totals(self, connection: Connection, totals: Totals, entries: Sequence[Entry]) -> None:
+        chain, first = self.chain, self._head.seq + 1
         sums = [(chain, *key, *added) for key, added in totals.sums.items()]
         balances = [
             (
@@ -222,3 +212,8 @@ class ChainWriter:
 def _records(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows as PostgreSQL reads many at once."""
     return json.dumps([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _name(row: Linked) -> Name:
+    """What two rows never have in common."""
+    return name_of(row[1])

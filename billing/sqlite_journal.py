@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from dsfn.billing.chain import Head, link
+from dsfn.billing.chain import Head, Links
 from dsfn.billing.checkpoints import Heads
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
 from dsfn.billing.queries import QUERIES, Execute, Values
@@ -59,11 +59,13 @@ class SqliteJournal:
         Raises `apsw.ConstraintError` when one is not new, `Conflict`.
         """
         before = self._head or self.read_head()
-        rows, self._head = link(CHAIN, before, entries)
-        totals = Totals()
-        totals.add(entries)
+        links = Links(CHAIN, before)
         connection = self._connection
-        connection.executemany(QUERIES["insert_entry"], rows)
+        connection.executemany(
+            QUERIES["insert_entry"],
+            ((seq, *entry, digest) for seq, entry, _, digest in links.follow(entries)),
+        )
+        self._head, totals = links.head, links.totals()
         connection.executemany(
             QUERIES["add_rollup"], [(*key, *sums) for key, sums in totals.sums.items()]
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from dsfn.billing.canonical import FIRST_HASH, INTEGERS, row_hash
-from dsfn.billing.chain import Head, link
+from dsfn.billing.chain import Head, Links
 from dsfn.billing.chain_check import MAX_PROBLEMS, Row, diagnose, read_row
 from dsfn.billing.entry import COLUMNS, Entry, entries_of
 from dsfn.billing.stretch_check import Checked, check
@@ -24,8 +24,8 @@ def entry(name: str) -> Entry:
 
 def chain(count: int = COUNT, number: int = 0) -> list[Row]:
     """A chain as it was posted."""
-    linked, _ = link(number, Head(), [entry(f"i-{n}") for n in range(1, count + 1)])
-    return [Row(number, seq, Entry._make(values), digest) for seq, *values, digest in linked]
+    linked = Links(number, Head()).follow(entry(f"i-{n}") for n in range(1, count + 1))
+    return [Row(number, seq, entry, digest) for seq, entry, _, digest in linked]
 
 
 def changed(rows: list[Row], *seqs: int) -> list[Row]:
