@@ -14,6 +14,7 @@ from dsfn.billing.accounts import lease_of
 from dsfn.billing.canonical import canonical
 from dsfn.billing.chain import Head
 from dsfn.billing.entry import Entry
+from dsfn.billing.paddings import count_new, count_older
 from dsfn.billing.postgres import (
     RETRY_AFTER_S,
     Address,
@@ -28,6 +29,7 @@ from dsfn.billing.postgres_repeats import note_reservations, without_repeats
 from dsfn.billing.queries import Execute
 from dsfn.billing.repeats import Name, name_of
 from dsfn.billing.rollups import RollupKey, RollupSum, Totals
+from dsfn.billing.rounding import Roundings
 from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable, UsageError
 
 # Of the advisory locks of writers, one for each chain.
@@ -73,11 +75,13 @@ def write_nothing(execute: Execute) -> None:
 
 @dataclass(eq=False)
 class ChainWriter:
-    """Appends to one chain. Belongs to one thread at a time."""
+    """Appends to one chain. Belongs to one thread at a time. `roundings`: by which its rows are
+    counted as they are posted."""
 
     address: Address
     watchdog: Watchdog
     chain: int
+    roundings: Roundings = field(default_factory=Roundings)
     _connection: Connection | None = field(default=None, repr=False)
     _backend: int = 0
     _head: Head = field(default_factory=Head)
@@ -111,6 +115,18 @@ class ChainWriter:
             if not was_open:
                 raise
             self._post(entries, beside)
+
+    def build_paddings(self, chain: int, limit: int) -> int:
+        """Counts older rows of this chain, or of one that nobody writes: see `count_older`. Raises
+        as `post`."""
+        counted = 0
+
+        def count(execute: Execute) -> None:
+            nonlocal counted
+            counted = count_older(execute, self.roundings, chain, limit)
+
+        self.post((), count)
+        return counted
 
     def close(self) -> None:
         """Lets go of the chain."""
@@ -198,6 +214,9 @@ class ChainWriter:
             connection.execute(_ADD_BALANCES, (_records(_BALANCES, balances),))
         if totals.reservations:
             note_reservations(connection, totals, entries)
+        if self.roundings.spans:
+            execute = executing(connection)
+            count_new(execute, self.roundings, chain, self._head.seq, entries)
 
     def _lock(self, connection: Connection) -> None:
         try:
