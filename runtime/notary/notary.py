@@ -23,8 +23,8 @@ EVERY_S = 1.0
 # Small portions with pauses: calls that are answered meanwhile must not notice.
 AUDIT_ROWS = 100
 AUDIT_PAUSE_S = 0.02
-BUILD_ROWS = 500
-BUILD_PAUSE_S = 0.02
+BUILD_ROWS = 200
+BUILD_PAUSE_S = 0.01
 CLOSE_TIMEOUT_S = 5.0
 _PROGRESS_FILE = "checkpoints.json"
 _LOG = logging.getLogger("dsfn.ledger")
