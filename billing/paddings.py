@@ -40,12 +40,16 @@ def count_new(
         _add(execute, chain, roundings.count(entries, cards))
 
 
+def is_behind(read: Execute, roundings: Roundings, chain: int) -> bool:
+    """Whether there are rows of a chain that some card lacks."""
+    head_seq, built = _state(read, chain)
+    return any(built.get(span.card.number, 0) < head_seq for span in roundings.spans)
+
+
 def count_older(execute: Execute, roundings: Roundings, chain: int, limit: int) -> int:
     """Counts the next rows of a chain, at most so many, for the first card that lacks some: how
     many rows those were. In a transaction of its own, while nobody posts to the chain."""
-    found = execute("select_head", {"chain": chain})
-    head_seq: int = found[0][0] if found else 0
-    built: dict[int, int] = dict(execute("select_built_in", {"chain": chain}))
+    head_seq, built = _state(execute, chain)
     for span in roundings.spans:
         number = span.card.number
         if number not in built:
@@ -58,6 +62,12 @@ def count_older(execute: Execute, roundings: Roundings, chain: int, limit: int) 
             execute("set_built", {"card": number, "chain": chain, "built_seq": until})
             return until - after
     return 0
+
+
+def _state(read: Execute, chain: int) -> tuple[int, dict[int, int]]:
+    """The last row of a chain, 0 while there is none, and the last that each card has."""
+    found = read("select_head", {"chain": chain})
+    return found[0][0] if found else 0, dict(read("select_built_in", {"chain": chain}))
 
 
 def _begin(execute: Execute, span: Span, chain: int, head_seq: int) -> int:

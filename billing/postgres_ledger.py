@@ -18,7 +18,7 @@ from dsfn.billing.entry import USAGE, Entry, entries_of
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
-from dsfn.billing.paddings import read_roundings
+from dsfn.billing.paddings import is_behind, read_roundings
 from dsfn.billing.postgres import (
     ANSWER_TIMEOUT_S,
     RETRY_AFTER_S,
@@ -154,10 +154,8 @@ class PostgresLedger(LedgerReads):
                 for writer in writers:
                     writer.roundings = roundings
             self._roundings = roundings
-        numbers = {span.card.number for span in roundings.spans}
-        for chain, head_seq in self.heads().items() if numbers else ():
-            built = dict(self._read("select_built_in", {"chain": chain}))
-            if any(built.get(number, 0) < head_seq for number in numbers):
+        for chain in self.heads() if roundings.spans else ():
+            if is_behind(self._read, roundings, chain):
                 with self._writer_of(chain) as writer:
                     return writer.build_paddings(chain, limit)
         return 0

@@ -10,7 +10,7 @@ import apsw
 from dsfn.billing.chain import Head, link
 from dsfn.billing.checkpoints import Heads
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
-from dsfn.billing.paddings import count_new, count_older, read_roundings
+from dsfn.billing.paddings import count_new, count_older, is_behind, read_roundings
 from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
 from dsfn.billing.rollups import Totals
@@ -84,9 +84,11 @@ class SqliteJournal:
             count_new(self.execute, self._roundings, CHAIN, before.seq, entries)
 
     def build_paddings(self, limit: int) -> int:
-        """See `Ledger`; in a transaction."""
+        """See `Ledger`."""
+        self._roundings = read_roundings(self.execute, self._roundings)
+        if not is_behind(self.execute, self._roundings, CHAIN):
+            return 0
         with transaction(self._connection):
-            self._roundings = read_roundings(self.execute, self._roundings)
             return count_older(self.execute, self._roundings, CHAIN, limit)
 
     def execute(self, query: str, values: Values) -> list[Any]:

@@ -179,7 +179,7 @@ def _compare(ledger: SqliteLedger, book: RateBook, bounds: list[int]) -> None:
     rows = FromRows(ledger)
     month = Month.containing(DAY_0)
     for wanted in (
-        Selection(*bounds),
+        Selection(bounds[0], bounds[1]),
         Selection(month.start_us, month.end_us, "day", tenant="t"),
         Selection(month.start_us, month.end_us, "key", last=month.text),
         Selection(month.start_us, month.end_us, "step", first=month.next().text),
