@@ -11,6 +11,7 @@ from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.issued import Documents, Issue
 from dsfn.billing.posting import Posting
+from dsfn.billing.rates.card import RateCard
 from dsfn.billing.rates.table import CardTable
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import FIRST_MONTH, LAST_MONTH, Selection
@@ -135,10 +136,15 @@ class Ledger(Protocol):
         Raises `UsageError` for too many by run or step."""
 
     def paddings(
-        self, selection: Selection, device_class: str, basis: str, increment_us: int
+        self, selection: Selection, card: RateCard, device_classes: Sequence[str]
     ) -> list[UsageSum]:
-        """Of the rows of `sums` on one device class: what is added when the time of each, by
-        `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
+        """Of the rows of `sums` on some device classes: what is added when the time of each is
+        rounded up to the increment of a card. All else is 0."""
+
+    def build_paddings(self, limit: int) -> int:
+        """Adds up for the cards in force what `paddings` otherwise reads in the rows: of the next
+        rows that are not counted, at most `limit`. How many those were; 0 when all are. Rows that
+        come after that are counted as they are posted."""
 
     def crossing(self, selection: Selection) -> Iterator[Crossing]:
         """The rows of calls that have a part in a stretch of time and do not lie in it whole,

@@ -84,6 +84,8 @@ def move(source: Path, url: str, evidence: Evidence, report: Report) -> Moved:
         head = _head(old)
         moved_rows = _move_rows(old, new, head, report)
         beside = {name: _move_beside(old, new, what) for name, what in _BESIDE.items()}
+        while new.build_paddings(PORTION_ROWS):
+            pass
         _require_right(new.verify(evidence), "the database")
         _require_equal(old, new, head)
     return Moved(head.seq, moved_rows, head.hash.hex(), **beside)

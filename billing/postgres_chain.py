@@ -11,6 +11,7 @@ from psycopg import errors
 from dsfn.billing.accounts import lease_of
 from dsfn.billing.chain import Head, Linked, Links
 from dsfn.billing.entry import Entry
+from dsfn.billing.paddings import count_new, count_older
 from dsfn.billing.postgres import (
     RETRY_AFTER_S,
     Address,
@@ -25,6 +26,7 @@ from dsfn.billing.postgres_repeats import note_reservations, without_repeats
 from dsfn.billing.queries import Execute
 from dsfn.billing.repeats import Name, name_of
 from dsfn.billing.rollups import RollupKey, RollupSum, Totals
+from dsfn.billing.rounding import Roundings
 from dsfn.functions.errors import Conflict, StorageFull, StoreUnavailable, UsageError
 from dsfn.functions.values import dataclass
 
@@ -71,11 +73,13 @@ def write_nothing(execute: Execute) -> None:
 
 @dataclass(eq=False)
 class ChainWriter:
-    """Appends to one chain. Belongs to one thread at a time."""
+    """Appends to one chain. Belongs to one thread at a time. `roundings`: by which its rows are
+    counted as they are posted."""
 
     address: Address
     watchdog: Watchdog
     chain: int
+    roundings: Roundings = field(default_factory=Roundings)
     _connection: Connection | None = field(default=None, repr=False)
     _backend: int = 0
     _head: Head = field(default_factory=Head)
@@ -109,6 +113,18 @@ class ChainWriter:
             if not was_open:
                 raise
             self._post(entries, beside)
+
+    def build_paddings(self, chain: int, limit: int) -> int:
+        """Counts older rows of this chain, or of one that nobody writes: see `count_older`. Raises
+        as `post`."""
+        counted = 0
+
+        def count(execute: Execute) -> None:
+            nonlocal counted
+            counted = count_older(execute, self.roundings, chain, limit)
+
+        self.post((), count)
+        return counted
 
     def close(self) -> None:
         """Lets go of the chain."""
@@ -189,6 +205,9 @@ class ChainWriter:
             connection.execute(_ADD_BALANCES, (_records(_BALANCES, balances),))
         if totals.reservations:
             note_reservations(connection, totals, entries)
+        if self.roundings.spans:
+            execute = executing(connection)
+            count_new(execute, self.roundings, chain, self._head.seq, entries)
 
     def _lock(self, connection: Connection) -> None:
         try:

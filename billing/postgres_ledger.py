@@ -18,6 +18,7 @@ from dsfn.billing.entry import USAGE, Entry, entries_of
 from dsfn.billing.evidence import NO_EVIDENCE, Evidence
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
+from dsfn.billing.paddings import is_behind, read_roundings
 from dsfn.billing.postgres import (
     ANSWER_TIMEOUT_S,
     RETRY_AFTER_S,
@@ -35,6 +36,7 @@ from dsfn.billing.posting import Posting
 from dsfn.billing.queries import Execute, Values
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.record import missing_records
+from dsfn.billing.rounding import Roundings
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.snapshot import heads_of
 from dsfn.billing.usage import Usage
@@ -67,6 +69,7 @@ class PostgresLedger(LedgerReads):
         for chain in reversed(range(writers)):
             self._free.put(ChainWriter(self._address, self._watchdog, chain))
         self._writers = writers
+        self._roundings = Roundings()
         self._collecting = threading.Lock()
         self.documents = KeptDocuments(self._read, self.keep)
         try:
@@ -142,6 +145,20 @@ class PostgresLedger(LedgerReads):
             for interval in closing_of(Entry._make(values[2:-1]), balance)
         )
         self.post(list(intervals))
+
+    def build_paddings(self, limit: int) -> int:
+        """See `Ledger`."""
+        roundings = read_roundings(self._read, self._roundings)
+        if roundings is not self._roundings:
+            with self._all_writers() as writers:
+                for writer in writers:
+                    writer.roundings = roundings
+            self._roundings = roundings
+        for chain in self.heads() if roundings.spans else ():
+            if is_behind(self._read, roundings, chain):
+                with self._writer_of(chain) as writer:
+                    return writer.build_paddings(chain, limit)
+        return 0
 
     @property
     def unsigned_rows(self) -> int:
@@ -221,6 +238,15 @@ class PostgresLedger(LedgerReads):
             yield writer
         finally:
             self._free.put(writer)
+
+    @contextmanager
+    def _writer_of(self, chain: int) -> Iterator[ChainWriter]:
+        """The writer of a chain; any of them for a chain that has none here."""
+        with self._collecting, ExitStack() as others:
+            writer = others.enter_context(self._writer())
+            while writer.chain != chain < self._writers:
+                writer = others.enter_context(self._writer())
+            yield writer
 
     @contextmanager
     def _all_writers(self) -> Iterator[list[ChainWriter]]:

@@ -13,9 +13,10 @@ from dsfn.billing.postgres_migrations import guards
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers
 from dsfn.billing.queries import Values
+from dsfn.billing.rounding import Counted
 from dsfn.billing.snapshot import Snapshot
-from dsfn.billing.stretch_check import Checked, CompactRow
-from dsfn.billing.stretches import Stretch, check_all
+from dsfn.billing.stretch_check import Checked, CompactRow, Stretch
+from dsfn.billing.stretches import check_all
 from dsfn.billing.verify import check_stretch
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
@@ -47,9 +48,12 @@ class PostgresBooks:
         values = {"chain": chain, "first": first, "last": last, "separator": separator}
         return self.readers.stream(QUERIES["select_compact"], values)
 
-    def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
+    def check(
+        self, stretches: Iterable[Stretch], counted: Counted
+    ) -> Iterator[tuple[Stretch, Checked]]:
         """What came of checking stretches, in any order."""
-        here, apart = partial(check_stretch, self), partial(_check_apart, self.readers.address.url)
+        here = partial(check_stretch, self, counted=counted)
+        apart = partial(_check_apart, self.readers.address.url, counted)
         return check_all(here, apart, stretches, self.processes)
 
 
@@ -66,9 +70,9 @@ def open_books(url: str, processes: int = 1) -> Iterator[PostgresBooks]:
         yield PostgresBooks(readers, processes)
 
 
-def _check_apart(url: str, stretch: Stretch) -> Checked:
+def _check_apart(url: str, counted: Counted, stretch: Stretch) -> Checked:
     """Checks a stretch in a process that does nothing else."""
-    return check_stretch(_books_apart(url), stretch)
+    return check_stretch(_books_apart(url), stretch, counted)
 
 
 @cache

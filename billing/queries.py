@@ -14,8 +14,10 @@ Values = Sequence[object] | Mapping[str, object]
 # Executes a statement by its name, and gives the rows.
 Execute = Callable[[str, Values], list[Any]]
 
-_NAMES = ("ledger", "usage", "documents", "rates")
+_NAMES = ("ledger", "usage", "documents", "rates", "paddings")
 _FILES = [load_queries("dsfn.billing", f"sql/{name}.sql") for name in _NAMES]
 
 SCHEMA = "\n".join(queries["schema"] for queries in _FILES if "schema" in queries)
 QUERIES = {name: query for queries in _FILES for name, query in queries.items() if name != "schema"}
+# Of SQLite's tables; it goes up when there is something that older versions would not keep.
+SCHEMA_VERSION = 1

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from dsfn.billing import usage_sums
+from dsfn.billing import padding_sums, usage_sums
 from dsfn.billing.entry import Entry, interval_of, reservation_of, usage_of
 from dsfn.billing.interval import Interval
 from dsfn.billing.ledger import Crossing, DeviceTime, RecentCall, UsageSum
 from dsfn.billing.periods import DAY_US
 from dsfn.billing.queries import Values
+from dsfn.billing.rates.card import RateCard
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import FIRST_MONTH, LAST_MONTH, Selection
 from dsfn.billing.usage import Usage
@@ -64,11 +65,11 @@ class LedgerReads(ABC):
         return usage_sums.sums(self._read, selection)
 
     def paddings(
-        self, selection: Selection, device_class: str, basis: str, increment_us: int
+        self, selection: Selection, card: RateCard, device_classes: Sequence[str]
     ) -> list[UsageSum]:
-        """Of the rows of `sums` on one device class: what is added when the time of each, by
-        `basis`, is rounded up to a multiple of `increment_us`. All else is 0."""
-        return usage_sums.paddings(self._read, selection, device_class, basis, increment_us)
+        """Of the rows of `sums` on some device classes: what is added when the time of each is
+        rounded up to the increment of a card. All else is 0."""
+        return padding_sums.paddings(self._read, selection, card, device_classes)
 
     def crossing(self, selection: Selection) -> Iterator[Crossing]:
         """The rows of calls that have a part in a stretch of time and do not lie in it whole,

@@ -25,10 +25,9 @@ def used_in(
     """
     sums = ledger.sums(selection)
     yield from sums
-    for device_class in sorted({each.device_class for each in sums}):
-        rate = card.rate(device_class)
-        if rate.increment_us > 1:
-            yield from ledger.paddings(selection, device_class, rate.basis, rate.increment_us)
+    classes = sorted({each.device_class for each in sums})
+    if rounded := [each for each in classes if card.rate(each).increment_us > 1]:
+        yield from ledger.paddings(selection, card, rounded)
     for row, sign in ledger.crossing(selection):
         for part in parts_of(row, book, card, selection):
             yield part if sign > 0 else _taken_back(part)
@@ -83,6 +82,5 @@ def _boundaries(row: Usage, book: RateBook, selection: Selection) -> list[int]:
 
 def _padding_us(row: Usage, card: RateCard) -> int:
     """What rounding up adds: to the time that is billed, which is x devices."""
-    rate = card.rate(row.device_class)
-    times = (row.busy_us * row.devices, row.held_us * row.devices, row.restore_us * row.devices)
-    return rate.quantity_us(*times) - rate.time_us(*times)
+    times_us = (row.busy_us * row.devices, row.held_us * row.devices, row.restore_us * row.devices)
+    return card.rate(row.device_class).padding_us(*times_us)

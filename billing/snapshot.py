@@ -9,6 +9,8 @@ from typing import Any
 from dsfn.billing.chain import Head
 from dsfn.billing.checkpoints import Heads
 from dsfn.billing.queries import Execute, Values
+from dsfn.billing.rates.table import CardRow
+from dsfn.billing.rounding import Counted, Roundings
 
 
 def heads_of(execute: Execute) -> Heads:
@@ -43,6 +45,16 @@ class Snapshot(ABC):
     def rollups(self) -> Iterator[tuple[Any, ...]]:
         """The fields of `RollupKey`, then those of `RollupSum`; in PostgreSQL for each chain."""
         return self.stream("select_rollups")
+
+    def paddings(self) -> Iterator[tuple[Any, ...]]:
+        """The fields of `PaddingKey`, then the padding in us; in PostgreSQL for each chain."""
+        return self._kept("paddings", "select_paddings")
+
+    def counted(self) -> Counted:
+        """Which rows are in the paddings."""
+        cards = [CardRow(*values) for values in self.cards()]
+        built = self._kept("roundings", "select_roundings")
+        return Counted(Roundings.of(cards), {(card, chain): seq for card, chain, seq in built})
 
     def accounts(self) -> Iterator[tuple[Any, ...]]:
         """Account, commodity, balance, and 1 for the account of a lease that is closed; in

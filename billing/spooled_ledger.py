@@ -141,6 +141,10 @@ class SpooledLedger(LedgerReads):
         self.drain()
         self._ledger.close_leases()
 
+    def build_paddings(self, limit: int) -> int:
+        """See `Ledger`: rows that wait are counted when they are posted."""
+        return self._ledger.build_paddings(limit)
+
     @property
     def unsigned_rows(self) -> int:
         """See `Ledger`."""

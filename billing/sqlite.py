@@ -70,10 +70,12 @@ class Connection(apsw.Connection):
     journal: Journal | None = None
 
 
-def connect(path: Path, schema: str) -> Connection:
-    """Opens (or makes) the database at `path` and applies `schema`, which must be idempotent.
+def connect(path: Path, schema: str, version: int = 0) -> Connection:
+    """Opens (or makes) the database at `path` and applies `schema`, which must be idempotent, and
+    whose version is noted in the file.
 
-    Raises `UsageError` when the file is no database, `StorageFull` when the disk has no room.
+    Raises `UsageError` when the file is no database, or has the schema of a newer dsfn;
+    `StorageFull` when the disk has no room.
     """
     require_sound(apsw.sqlite_lib_version())
     with storage_errors(path):
@@ -82,8 +84,24 @@ def connect(path: Path, schema: str) -> Connection:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("PRAGMA foreign_keys=ON")
+        found = require_known(connection, path, version)
         connection.execute(schema)
+        if found < version:
+            connection.execute(f"PRAGMA user_version={version}")
     return connection
+
+
+def require_known(connection: apsw.Connection, path: Path, version: int) -> int:
+    """The version of a file's schema, 0 where none was noted. Raises `UsageError` for one that is
+    newer than `version`: what is beside the tables that this dsfn knows, it would not keep."""
+    found = int(connection.pragma("user_version"))
+    if found > version:
+        connection.close()
+        raise UsageError(
+            f"{path} was written by a newer dsfn (its schema is at {found}, this version knows"
+            f" {version}): update this one."
+        )
+    return found
 
 
 def require_sound(version: str) -> None:

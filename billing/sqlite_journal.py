@@ -10,9 +10,11 @@ import apsw
 from dsfn.billing.chain import Head, Links
 from dsfn.billing.checkpoints import Heads
 from dsfn.billing.entry import RESERVATION, SETTLEMENT, Entry
+from dsfn.billing.paddings import count_new, count_older, is_behind, read_roundings
 from dsfn.billing.queries import QUERIES, Execute, Values
 from dsfn.billing.repeats import Name, Success, conflict, new_among
 from dsfn.billing.rollups import Totals
+from dsfn.billing.rounding import Roundings
 from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import Conflict
 
@@ -30,6 +32,7 @@ class SqliteJournal:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._head: Head | None = None
+        self._roundings = Roundings()
 
     def append(self, entries: Sequence[Entry], beside: Beside = _nothing) -> None:
         """Adds all entries or none, in a transaction; those that are there already are left as
@@ -79,6 +82,16 @@ class SqliteJournal:
         )
         if totals.reservations:
             self._reserve(totals, entries)
+        if self._roundings.spans:
+            count_new(self.execute, self._roundings, CHAIN, before.seq, entries)
+
+    def build_paddings(self, limit: int) -> int:
+        """See `Ledger`."""
+        self._roundings = read_roundings(self.execute, self._roundings)
+        if not is_behind(self.execute, self._roundings, CHAIN):
+            return 0
+        with transaction(self._connection):
+            return count_older(self.execute, self._roundings, CHAIN, limit)
 
     def execute(self, query: str, values: Values) -> list[Any]:
         """Executes a statement by its name."""

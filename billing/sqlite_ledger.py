@@ -22,7 +22,7 @@ from dsfn.billing.grouping import Group
 from dsfn.billing.issued import Issue
 from dsfn.billing.leases import closing_of
 from dsfn.billing.posting import Posting
-from dsfn.billing.queries import QUERIES, SCHEMA, Execute, Values
+from dsfn.billing.queries import QUERIES, SCHEMA, SCHEMA_VERSION, Execute, Values
 from dsfn.billing.reading import LedgerReads
 from dsfn.billing.record import missing_records
 from dsfn.billing.signing import SigningKey
@@ -52,12 +52,12 @@ class SqliteLedger(LedgerReads):
     def __init__(self, path: Path) -> None:
         """Opens or makes the ledger.
 
-        Raises `UsageError` when another process writes to it, `StorageFull`.
+        Raises `UsageError` when another process writes to it or a newer dsfn has, `StorageFull`.
         """
         self._path = path
         self._lock = WriterLock(path)
         try:
-            self._connection = connect(path, SCHEMA)
+            self._connection = connect(path, SCHEMA, SCHEMA_VERSION)
             self._journal = SqliteJournal(self._connection)
             self.closed_until_us = closed_until_us(self._journal.execute)
             self._billed_from_us = self.closed_until_us
@@ -112,6 +112,11 @@ class SqliteLedger(LedgerReads):
             self._journal.append(entries, partial(insert_issue, issue=issue))
             if issue.month is not None:
                 self.closed_until_us = issue.month.end_us
+
+    def build_paddings(self, limit: int) -> int:
+        """See `Ledger`. Raises `StorageFull`, `StoreUnavailable`."""
+        with self._turn:
+            return self._journal.build_paddings(limit)
 
     @property
     def unsigned_rows(self) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 
 import apsw
 
-from dsfn.billing.queries import QUERIES, SCHEMA, Values
+from dsfn.billing.queries import QUERIES, SCHEMA, SCHEMA_VERSION, Values
+from dsfn.billing.rounding import Counted
 from dsfn.billing.snapshot import Snapshot
-from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, storage_errors
-from dsfn.billing.stretch_check import Checked, CompactRow
-from dsfn.billing.stretches import Stretch, check_all
+from dsfn.billing.sqlite import BUSY_TIMEOUT_MS, require_known, storage_errors
+from dsfn.billing.stretch_check import Checked, CompactRow, Stretch
+from dsfn.billing.stretches import check_all
 from dsfn.billing.verify import check_stretch
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
@@ -22,7 +23,8 @@ from dsfn.functions.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SqliteBooks:
-    """The ledger in a file. Raises `UsageError` for one that is none or damaged."""
+    """The ledger in a file. Raises `UsageError` for one that is none, damaged, or of a newer
+    dsfn."""
 
     path: Path
     processes: int = 1
@@ -32,6 +34,7 @@ class SqliteBooks:
     def snapshot(self) -> Iterator[SqliteSnapshot]:
         """The ledger as of now."""
         with storage_errors(self.path), closing(self._reader()) as connection:
+            require_known(connection, self.path, SCHEMA_VERSION)
             connection.execute("BEGIN")
             if connection.execute(QUERIES["has_table"], ("checkpoints",)).fetchone() is None:
                 raise UsageError(f"{self.path} has no journal that could be checked.")
@@ -48,9 +51,11 @@ class SqliteBooks:
         values = {"first": first, "last": last, "separator": separator}
         return self._stream("select_compact", values)
 
-    def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
+    def check(
+        self, stretches: Iterable[Stretch], counted: Counted
+    ) -> Iterator[tuple[Stretch, Checked]]:
         """What came of checking stretches, in any order."""
-        check = partial(check_stretch, self)
+        check = partial(check_stretch, self, counted=counted)
         return check_all(check, check, stretches, self.processes)
 
     def _stream(self, query: str, values: Values) -> Iterator[tuple[Any, ...]]:

@@ -8,10 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-from dsfn.billing.stretch_check import Checked
+from dsfn.billing.stretch_check import Checked, Stretch
 
-# The chain, and the numbers of the first and the last row.
-Stretch = tuple[int, int, int]
 # Processes take a moment to start.
 _MIN_STRETCHES = 5
 

@@ -9,6 +9,7 @@ import apsw
 
 from dsfn.billing.periods import day_text
 from dsfn.billing.rollups import RollupKey, Totals
+from dsfn.billing.rounding import Counted, PaddingKey, Paddings
 from dsfn.billing.sqlite import load_queries
 from dsfn.billing.verification import Problem
 
@@ -67,10 +68,25 @@ class Recount:
                 [(*name, amount) for name, amount in totals.documents.items()],
             )
 
+    def expect_paddings(self, paddings: Iterable[tuple[Any, ...]], counted: Counted) -> None:
+        """Takes what is kept of paddings, by the fields of `PaddingKey`: what is in use of it."""
+        with self._connection as connection:
+            used = (each for each in paddings if counted.is_used(each[0], each[1]))
+            connection.executemany(_QUERIES["expect_padding"], used)
+
+    def add_paddings(self, paddings: Paddings) -> None:
+        """Adds what rounding adds to some rows."""
+        with self._connection as connection:
+            connection.executemany(
+                _QUERIES["count_padding"], [(*key, us) for key, us in paddings.items()]
+            )
+
     def problems(self, limit: int) -> Iterator[Problem]:
         """All that differs, at most `limit` of each kind."""
         for values in self._find("differing_rollups", limit):
             yield Problem(None, "sum", _rollup_text(values))
+        for values in self._find("differing_paddings", limit):
+            yield Problem(None, "padding", _padding_text(values))
         for account, commodity, kept, counted in self._find("differing_accounts", limit):
             detail = f"Account {account} has {kept} of {commodity}, but its rows come to {counted}."
             yield Problem(None, "balance", detail)
@@ -131,4 +147,14 @@ def _rollup_text(values: tuple[Any, ...]) -> str:
     return (
         f"The sum of {key.kind} on {day_text(key.day)} of {about} differs from its rows by"
         f" {rows} rows, {busy_us} us busy, {held_us} us held and {restore_us} us of restores."
+    )
+
+
+def _padding_text(values: tuple[Any, ...]) -> str:
+    *key, padding_us = values
+    about = PaddingKey._make(key)
+    what = ", ".join(text for text in (about.tenant, about.function, about.device_class) if text)
+    return (
+        f"What rate card {about.card} rounds up on {day_text(about.day)} of {what} differs from"
+        f" its rows by {padding_us} us."
     )

@@ -25,30 +25,10 @@ def sums(read: Execute, selection: Selection) -> list[UsageSum]:
     found: list[UsageSum] = []
     for query, part in _parts(selection):
         rows = read(query, {**part.bindings(), "most": most})
-        found += [_sum(selection, *values) for values in rows]
+        found += [sum_in(selection, *values) for values in rows]
         if limited and len(found) > MAX_SUMS:
             raise too_many(selection)
     return found
-
-
-def paddings(
-    read: Execute,
-    selection: Selection,
-    device_class: str,
-    basis: str,
-    increment_us: int,
-) -> list[UsageSum]:
-    """What rounding their times up to increments adds to the rows of `sums`."""
-    more: dict[str, int | str] = {
-        "device_class": device_class,
-        "basis": basis,
-        "increment_us": increment_us,
-    }
-    return [
-        _sum(selection, *values)
-        for day in _days(selection)
-        for values in read("sum_padding", {**day.bindings(), **more})
-    ]
 
 
 def crossing(
@@ -59,7 +39,7 @@ def crossing(
         yield Crossing(Usage(*values), sign)
 
 
-def _sum(
+def sum_in(
     selection: Selection,
     tenant: str,
     function: str,
@@ -99,7 +79,7 @@ def _parts(selection: Selection) -> Iterator[tuple[str, Selection]]:
     first_us = -(-selection.start_us // DAY_US) * DAY_US
     last_us = selection.end_us // DAY_US * DAY_US
     if selection.by in NOT_ROLLED_UP or first_us >= last_us:
-        for day in _days(selection):
+        for day in days_of(selection):
             yield "sum_rows", day
         return
     yield "sum_days", replace(selection, start_us=first_us, end_us=last_us)
@@ -109,7 +89,7 @@ def _parts(selection: Selection) -> Iterator[tuple[str, Selection]]:
         yield "sum_rows", replace(selection, start_us=last_us)
 
 
-def _days(selection: Selection) -> Iterator[Selection]:
+def days_of(selection: Selection) -> Iterator[Selection]:
     """A selection day by day, or in longer steps where it is years: a database groups the rows of
     a day in memory, those of a month not."""
     days = (selection.end_us - selection.start_us) // DAY_US

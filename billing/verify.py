@@ -11,9 +11,9 @@ from dsfn.billing.chain_check import MAX_PROBLEMS, diagnose, read_row
 from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.evidence import Evidence
 from dsfn.billing.money_check import MoneyCheck
+from dsfn.billing.rounding import Counted
 from dsfn.billing.snapshot import Snapshot
-from dsfn.billing.stretch_check import Checked, CompactRow, check, new_separator
-from dsfn.billing.stretches import Stretch
+from dsfn.billing.stretch_check import Checked, CompactRow, Stretch, check, new_separator
 from dsfn.billing.succession import terms_of
 from dsfn.billing.totals_check import Recount
 from dsfn.billing.verification import Problem, Verification
@@ -40,8 +40,11 @@ class Books(Protocol):
     ) -> Iterator[CompactRow]:
         """The same rows in fewer columns, some texts as one with `separator` between them."""
 
-    def check(self, stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, Checked]]:
-        """What came of checking stretches, in any order."""
+    def check(
+        self, stretches: Iterable[Stretch], counted: Counted
+    ) -> Iterator[tuple[Stretch, Checked]]:
+        """What came of checking stretches, in any order. `counted`: of which rows there are
+        paddings."""
 
 
 def verify(books: Books, evidence: Evidence) -> Verification:
@@ -64,12 +67,15 @@ def verify(books: Books, evidence: Evidence) -> Verification:
                 snapshot.reservations(),
                 money.look_at(snapshot),
             )
+            counted = snapshot.counted()
+            recount.expect_paddings(snapshot.paddings(), counted)
             last = {chain: head.seq for chain, head in heads}
             checkpoints = CheckpointCheck(terms, last, snapshot.hash_of)
             checkpoints.look_at(snapshot.checkpoints(), copies)
             dropped = snapshot.dropped_guards()
-        rows, wrong = _check_rows(books, last, recount)
+        rows, wrong = _check_rows(books, last, counted, recount)
         problems += wrong
+        problems += _ahead(counted, last)
         problems += checkpoints.problems
         if evidence.has_notary and not checkpoints.count:
             problems += _unsigned(books, last)
@@ -96,14 +102,24 @@ def _unsigned(books: Books, last: Mapping[int, int]) -> Iterator[Problem]:
             return
 
 
+def _ahead(counted: Counted, last: Mapping[int, int]) -> Iterator[Problem]:
+    """Paddings that are said to be of rows that there are not."""
+    for (card, chain), seq in counted.built.items():
+        if seq > last.get(chain, 0):
+            detail = f"The paddings of rate card {card} are of more rows than chain {chain} has."
+            yield Problem(None, "padding", detail)
+
+
 def _check_rows(
-    books: Books, lasts: Mapping[int, int], recount: Recount
+    books: Books, lasts: Mapping[int, int], counted: Counted, recount: Recount
 ) -> tuple[int, list[Problem]]:
     """How many rows the chains have, and what is wrong with them."""
     rows, bad_firsts = 0, dict[int, int]()
-    for (chain, first, _), checked in books.check(_stretches(lasts, books.stretch_rows)):
+    stretches = _stretches(lasts, books.stretch_rows)
+    for (chain, first, _), checked in books.check(stretches, counted):
         rows += checked.rows
         recount.add(checked.totals)
+        recount.add_paddings(checked.paddings)
         if checked.bad_seq is not None:
             bad_firsts[chain] = min(first, bad_firsts.get(chain, first))
     problems = []
@@ -130,9 +146,9 @@ def hash_before(books: Books, chain: int, first: int) -> bytes | None:
     return None if before is None else read_row(before).hash
 
 
-def check_stretch(books: Books, stretch: Stretch) -> Checked:
+def check_stretch(books: Books, stretch: Stretch, counted: Counted) -> Checked:
     """What came of checking one stretch."""
     chain, first, last = stretch
     before, separator = hash_before(books, chain, first), new_separator()
     rows = books.compact_rows(chain, first, last, separator)
-    return check(rows, separator, first, last, before)
+    return check(rows, separator, stretch, before, counted)

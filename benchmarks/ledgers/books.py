@@ -18,7 +18,7 @@ from dsfn.billing.parties import Parties
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.postgres_ledger import PostgresLedger
 from dsfn.billing.postgres_verify import open_books
-from dsfn.billing.rates import EXAMPLE_CPU, EXAMPLE_GPU, RateBook, RateCard
+from dsfn.billing.rates import EXAMPLE_CPU, EXAMPLE_GPU, RateCard, RateStore
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
@@ -29,17 +29,15 @@ _BATCH = 1000
 # One ledger's file has one writer; a database has a chain for each.
 _WRITERS = {"sqlite": 1, "postgresql": 8}
 _REPEATS = 5
-# Each request's time is rounded up, which sums do not tell: its row is read.
+# Each request's time is rounded up, which sums of it do not tell.
 _INCREMENT_US = 100_000
-_BOOKS = {
-    "": RateBook.of(RateCard()),
-    ", in increments": RateBook.of(
-        RateCard(
-            devices={"cpu": replace(EXAMPLE_CPU, increment_us=_INCREMENT_US)},
-            default=replace(EXAMPLE_GPU, increment_us=_INCREMENT_US),
-        )
-    ),
-}
+_IN_INCREMENTS = RateCard(
+    devices={"cpu": replace(EXAMPLE_CPU, increment_us=_INCREMENT_US)},
+    default=replace(EXAMPLE_GPU, increment_us=_INCREMENT_US),
+    effective_from_us=Month.parse(MONTH).start_us,
+)
+# A node takes them in smaller portions, with pauses.
+_PORTION_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What a month of so many rows takes. `what`: "made", "report by ...", "close"."""
+    """What a month of so many rows takes. `what`: "made", "report by ...", "close"; "increments
+    counted" is what there is to do once when a card begins in the past."""
 
     store: str
     what: str
@@ -84,18 +83,32 @@ def check(place: Place, store: Store, rows: int) -> Iterator[Checked]:
 
 
 def bill(place: Place, store: Store, rows: int) -> Iterator[Billed]:
-    """Reports of a month in which all rows are, and then its close."""
+    """Reports of a month in which all rows are, then those by a card that was set afterwards and
+    rounds each call up, and then its close."""
     with _filled(place, store, rows) as (address, made_s):
         yield Billed(store, "made", rows, Spread.of([made_s]))
         key = SigningKey.open(place.directory / f"{store}.pem")
         with open_ledger(address) as ledger:
-            for suffix, book in _BOOKS.items():
-                months = _months(ledger, book, key)
-                for by in ("function", "day"):
-                    took_s = Spread.of([_report(months, by, rows) for _ in range(_REPEATS)])
-                    yield Billed(store, f"report by {by}{suffix}", rows, took_s)
-            took_s = Spread.of([_close(_months(ledger, _BOOKS[""], key), rows)])
-            yield Billed(store, "close", rows, took_s)
+            rates = RateStore(ledger.cards(), RateCard(), 0)
+            months = _months(ledger, rates, key)
+            yield from _reports(months, store, rows, "")
+            rates.add(_IN_INCREMENTS, Month.parse(MONTH).end_us)
+            yield Billed(store, "increments counted", rows, Spread.of([_count(ledger)]))
+            yield from _reports(months, store, rows, ", in increments")
+            yield Billed(store, "close", rows, Spread.of([_close(months, rows)]))
+
+
+def _reports(months: Months, store: Store, rows: int, suffix: str) -> Iterator[Billed]:
+    for by in ("function", "day"):
+        took_s = Spread.of([_report(months, by, rows) for _ in range(_REPEATS)])
+        yield Billed(store, f"report by {by}{suffix}", rows, took_s)
+
+
+def _count(ledger: SqliteLedger | PostgresLedger) -> float:
+    began_s = time.perf_counter()
+    while ledger.build_paddings(_PORTION_ROWS):
+        pass
+    return time.perf_counter() - began_s
 
 
 @contextmanager
@@ -110,11 +123,11 @@ def _filled(place: Place, store: Store, rows: int) -> Iterator[tuple[str, float]
     place.drop(address)
 
 
-def _months(ledger: SqliteLedger | PostgresLedger, book: RateBook, key: SigningKey) -> Months:
+def _months(ledger: SqliteLedger | PostgresLedger, rates: RateStore, key: SigningKey) -> Months:
     def sign() -> None:
         ledger.checkpoint(key, Month.parse(MONTH).end_us)
 
-    return Months(ledger, lambda: book, Parties(), key, sign)
+    return Months(ledger, lambda: rates.book, Parties(), key, sign)
 
 
 def _report(months: Months, by: str, rows: int) -> float:

@@ -45,6 +45,11 @@ class RateCard:
         """The rate of a device class."""
         return self.devices.get(device_class, self.default)
 
+    @property
+    def rounds(self) -> bool:
+        """Whether the time of requests is rounded up on some device class."""
+        return any(rate.increment_us > 1 for rate in (*self.devices.values(), self.default))
+
     def tax_of(self, tenant: str) -> int:
         """A tenant's tax in basis points."""
         return self.taxes.get(tenant, self.tax)

@@ -51,6 +51,10 @@ class Rate:
         time_us = self.time_us(busy_us, held_us, restore_us)
         return -(-time_us // self.increment_us) * self.increment_us
 
+    def padding_us(self, busy_us: int, held_us: int, restore_us: int) -> int:
+        """What rounding it up to the increment adds to the time of one request."""
+        return -self.time_us(busy_us, held_us, restore_us) % self.increment_us
+
     def amount_atto(self, quantity_us: int, requests: int) -> int:
         """The exact list price in atto-currency: without tiers and allowances."""
         return quantity_us * self.pico_per_second + self.requests_atto(requests)

@@ -128,15 +128,28 @@ class RateStore:
         return stored
 
 
+def card_in(row: CardRow) -> RateCard:
+    """The card that a row keeps. Raises `UsageError` for one that is not what was set."""
+    changed = UsageError(f"Rate card {row.number} in the ledger is not what was set.")
+    if digest_of(row.document) != row.sha256:
+        raise changed
+    try:
+        document = json.loads(row.document)
+    except ValueError as error:
+        raise changed from error
+    if not isinstance(document, dict):
+        raise changed
+    card = read_card(document, f"rate card {row.number}")
+    if card.effective_from_us != row.effective_from_us:
+        raise changed
+    return replace(card, number=row.number)
+
+
 def _checked(rows: Iterable[CardRow]) -> list[StoredCard]:
     """The cards by their numbers. Raises `UsageError` for one that is not what was set."""
     cards: list[StoredCard] = []
     for row in rows:
-        if row.number != len(cards) + 1 or digest_of(row.document) != row.sha256:
+        if row.number != len(cards) + 1:
             raise UsageError(f"Rate card {row.number} in the ledger is not what was set.")
-        card = read_card(json.loads(row.document), f"rate card {row.number}")
-        card = replace(card, number=row.number)
-        if card.effective_from_us != row.effective_from_us:
-            raise UsageError(f"Rate card {row.number} in the ledger is not what was set.")
-        cards.append(StoredCard(card, row.set_at_us, row.source, row.sha256))
+        cards.append(StoredCard(card_in(row), row.set_at_us, row.source, row.sha256))
     return cards

@@ -60,3 +60,15 @@ WHERE a.closed = 0 AND a.account >= 'lease/' AND a.account < 'lease0';
 
 -- name: select_broken_leases
 SELECT account, commodity, balance FROM accounts WHERE broken LIMIT :limit;
+
+-- name: add_paddings
+INSERT INTO paddings (
+    card, chain, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    padding_us
+)
+SELECT card, chain, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    padding_us
+FROM json_populate_recordset(NULL::paddings, :paddings)
+ON CONFLICT (
+    card, day, tenant, function, device_class, status, revision, key_id, workflow, period, chain)
+DO UPDATE SET padding_us = paddings.padding_us + excluded.padding_us;

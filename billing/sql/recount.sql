@@ -14,6 +14,13 @@ CREATE TABLE rollups (
         kind, day, period, tenant, key_id, function, revision, workflow, device_class, status)
 ) WITHOUT ROWID;
 
+CREATE TABLE paddings (
+    card, day, period, tenant, key_id, function, revision, workflow, device_class, status,
+    padding_us INTEGER NOT NULL,
+    PRIMARY KEY (
+        card, day, period, tenant, key_id, function, revision, workflow, device_class, status)
+) WITHOUT ROWID;
+
 CREATE TABLE accounts (
     account TEXT NOT NULL,
     commodity TEXT NOT NULL,
@@ -61,6 +68,14 @@ ON CONFLICT DO UPDATE SET
     held_us = held_us + excluded.held_us,
     restore_us = restore_us + excluded.restore_us;
 
+-- name: expect_padding
+INSERT INTO paddings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET padding_us = padding_us + excluded.padding_us;
+
+-- name: count_padding
+INSERT INTO paddings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, -?)
+ON CONFLICT DO UPDATE SET padding_us = padding_us + excluded.padding_us;
+
 -- name: expect_account
 INSERT INTO accounts VALUES (?, ?, ?, ?, 0, 0)
 ON CONFLICT DO UPDATE SET
@@ -92,6 +107,9 @@ ON CONFLICT DO UPDATE SET is_counted = 1, counted = excluded.counted;
 SELECT * FROM rollups
 WHERE rows <> 0 OR busy_us <> 0 OR held_us <> 0 OR restore_us <> 0
 LIMIT ?;
+
+-- name: differing_paddings
+SELECT * FROM paddings WHERE padding_us <> 0 LIMIT ?;
 
 -- name: differing_accounts
 SELECT account, commodity, kept, counted FROM accounts

@@ -1,4 +1,4 @@
-"""The task of a node that signs its ledger and watches over it."""
+"""The tasks of a node that sign its ledger, watch over it, and add up what reports ask for."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ EVERY_S = 1.0
 # Small portions with pauses: calls that are answered meanwhile must not notice.
 AUDIT_ROWS = 100
 AUDIT_PAUSE_S = 0.02
+BUILD_ROWS = 200
+BUILD_PAUSE_S = 0.01
 CLOSE_TIMEOUT_S = 5.0
 _PROGRESS_FILE = "checkpoints.json"
 _LOG = logging.getLogger("dsfn.ledger")
 
 
 class Notary:
-    """Signs checkpoints, has them brought elsewhere, and checks the rows that come."""
+    """Signs checkpoints, has them brought elsewhere, checks the rows that come, and has what rate
+    cards round up added up for rows that were there before the cards."""
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Notary:
         self._tasks = [
             asyncio.create_task(self._signing(), name="ledger-signing"),
             asyncio.create_task(self._auditing(), name="ledger-audit"),
+            asyncio.create_task(self._building(), name="ledger-paddings"),
         ]
 
     async def close(self) -> None:
@@ -121,3 +125,15 @@ class Notary:
             self.problems += 1
             _LOG.error("The ledger is not what was posted: %s", problem.detail)
         return rows
+
+    async def _building(self) -> None:
+        while True:
+            rows = 0
+            try:
+                rows = await self._writer.run(self._build)
+            except DsfnError as error:
+                _LOG.warning("What is rounded up could not be added up: %s", error.message)
+            await asyncio.sleep(BUILD_PAUSE_S if rows else EVERY_S)
+
+    def _build(self) -> int:
+        return self._ledger.build_paddings(BUILD_ROWS)

@@ -10,6 +10,7 @@ from dsfn.billing.canonical import FIRST_HASH, INTEGERS, row_hash
 from dsfn.billing.chain import Head, Links
 from dsfn.billing.chain_check import MAX_PROBLEMS, Row, diagnose, read_row
 from dsfn.billing.entry import COLUMNS, Entry, entries_of
+from dsfn.billing.rounding import Counted
 from dsfn.billing.stretch_check import Checked, check
 from dsfn.billing.usage import Usage
 
@@ -191,7 +192,7 @@ def looked_at(rows: Sequence[Row], first: int, last: int, before: bytes | None) 
         )
         for row in rows
     ]
-    return check(compact, SEPARATOR, first, last, before)
+    return check(compact, SEPARATOR, (0, first, last), before, Counted())
 
 
 @pytest.mark.parametrize("seq", [1, 2, 500, 501, 502, 1001])

@@ -21,6 +21,7 @@ from dsfn.billing.postgres_verify import open_books
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.rollups import Totals
+from dsfn.billing.rounding import Counted
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 from dsfn.billing.verification import Verification
@@ -76,20 +77,20 @@ def test_no_fault_is_found_with_any_row_that_was_posted(
 ) -> None:
     books = filled.books()
     rows = list(map(read_row, books.rows(0, 1, 1000)))
-    checked = check_stretch(books, (0, 1, len(rows)))
+    checked = check_stretch(books, (0, 1, len(rows)), Counted())
     assert (checked.rows, checked.bad_seq) == (len(rows), None)
     expected = Totals()
     expected.add(row.entry for row in rows)
     assert checked.totals == expected
-    checked = check_stretch(books, (0, 5, len(rows)))
+    checked = check_stretch(books, (0, 5, len(rows)), Counted())
     assert (checked.rows, checked.bad_seq) == (len(rows) - 4, None)
 
 
 def test_rows_that_are_not_there_are_missed(filled: SqliteLedger | PostgresLedger) -> None:
     books = filled.books()
     last = len(list(books.rows(0, 1, 1000)))
-    assert check_stretch(books, (0, 1, last + 1)).bad_seq == last + 1
-    assert check_stretch(books, (0, last + 2, last + 2)).bad_seq == last + 2
+    assert check_stretch(books, (0, 1, last + 1), Counted()).bad_seq == last + 1
+    assert check_stretch(books, (0, last + 2, last + 2), Counted()).bad_seq == last + 2
 
 
 @pytest.mark.parametrize("column", COLUMNS[6:])
@@ -101,7 +102,7 @@ def test_what_is_put_behind_a_text_is_seen(
     with closing(apsw.Connection(str(tmp_path / "ledger.db"))) as connection:
         connection.execute("DROP TRIGGER entries_are_never_updated")
         connection.execute(f"UPDATE entries SET {column} = {column} || {added} WHERE seq = 8")
-    assert check_stretch(sqlite_ledger.books(), (0, 1, 20)).bad_seq == 8
+    assert check_stretch(sqlite_ledger.books(), (0, 1, 20), Counted()).bad_seq == 8
 
 
 def test_all_chains_are_checked_by_several_processes_as_by_one(database: str) -> None:

@@ -17,6 +17,8 @@ import apsw
 import pytest
 
 from dsfn.billing.checkpoints import Checkpoint, read_checkpoint
+from dsfn.billing.periods import DAY_US
+from dsfn.billing.rates import Rate, RateCard, RateStore
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
@@ -219,6 +221,37 @@ def test_a_place_that_hangs_holds_up_neither_rows_nor_the_end_of_the_node(
     assert len(ledger.checkpoints(0, 10)) == 1
     place.refuses = False
     place.hangs.set()
+
+
+def test_what_a_new_card_rounds_up_is_added_up_for_the_rows_that_are_there(
+    ledger: SqliteLedger,
+    key: SigningKey,
+    tmp_path: Path,
+    safe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "EVERY_S", 0.01)
+    monkeypatch.setattr(module, "BUILD_ROWS", 30)
+    rates, in_tens = RateStore(ledger.cards(), RateCard(), 0), Rate(1, increment_us=10)
+
+    def is_added_up(padding_us: int) -> bool:
+        with closing(apsw.Connection(str(tmp_path / "ledger.db"))) as connection:
+            kept = connection.execute("SELECT card, padding_us FROM paddings").fetchall()
+        return kept == [(2, padding_us)]
+
+    async def scenario() -> None:
+        notary = running(ledger, key, tmp_path, safe)
+        notary.start()
+        post(ledger, 100)
+        card = RateCard(devices={"cpu": in_tens}, effective_from_us=1)
+        rates.add(card, 1)
+        ledger.post([Usage("day-1", "t", "", "f", "", "cpu", DAY_US, 1, 2, 0, "succeeded")])
+        await asyncio.to_thread(eventually, lambda: is_added_up(8))
+        ledger.post([Usage("day-1b", "t", "", "f", "", "cpu", DAY_US, 1, 2, 0, "succeeded")])
+        assert is_added_up(16)
+        await notary.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_directory_that_is_not_mounted_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
