@@ -250,6 +250,29 @@ def test_what_cannot_be_posted_when_the_ledger_is_closed_waits_for_the_next_star
         assert ledger.usage("i-0") == call(0)
 
 
+def test_damage_of_the_spool_is_a_problem_and_keeps_no_other_row_from_being_posted(
+    place: Path,
+) -> None:
+    ledger, database = opened(place)
+    database.error = StoreUnavailable("It is gone.")
+    for number in range(3):
+        ledger.post_soon([call(number)])
+    ledger.close()
+    for path in place.glob("ledger.spool*"):
+        path.write_bytes(path.read_bytes().replace(b"i-1", b"i-9"))
+    ledger, _ = opened(place)
+    with closing(ledger):
+        found = ledger.verify()
+        assert (found.ok, found.rows) == (False, 2)
+        assert [(each.row, each.kind) for each in found.problems] == [(None, "spool")]
+        assert [row.invocation_id for row in ledger.between(T0, T0 + 9)] == ["i-0", "i-2"]
+        ledger.post_soon([call(3)])
+        # It is a problem for as long as what was left is there.
+        assert ledger.verify().problems == found.problems
+        (place / "ledger.spool.damaged").unlink()
+        assert ledger.verify().ok
+
+
 STEPS = st.lists(
     st.sampled_from(["call", "call", "idle", "close", "share", "post", "read", "killed"]),
     max_size=40,

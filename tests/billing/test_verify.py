@@ -12,7 +12,7 @@ import pytest
 from tampering import unguarded
 
 from dsfn.billing.canonical import row_hash
-from dsfn.billing.chain_check import MAX_PROBLEMS, read_row
+from dsfn.billing.chain_check import read_row
 from dsfn.billing.entry import COLUMNS, Entry
 from dsfn.billing.evidence import MAX_COMPARED, Evidence
 from dsfn.billing.interval import Interval, IntervalKind
@@ -23,7 +23,7 @@ from dsfn.billing.sqlite_journal import SqliteJournal
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.usage import Usage
-from dsfn.billing.verification import Verification
+from dsfn.billing.verification import MAX_PROBLEMS, Verification
 from dsfn.billing.verify import verify
 from dsfn.functions.errors import StoreUnavailable, UsageError
 
