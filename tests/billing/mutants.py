@@ -66,6 +66,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "totals_check": ("verify",),
     "money_check": ("money_check",),
     "document_check": ("months",),
+    "posting_document": ("postings",),
+    "spool": ("spool", "spooled_ledger"),
+    "spool_damage": ("spool", "spooled_ledger"),
+    "spool_records": ("spool",),
+    "spooled_ledger": ("spooled_ledger",),
 }
 
 
