@@ -117,18 +117,22 @@ def test_a_call_over_midnight_that_is_corrected_costs_what_the_right_one_does(
     )
     at_us = wrong.started_at_us - SECOND_US
     right = replace(wrong, invocation_id="right", started_at_us=at_us, busy_us=1_500_001)
+    beside = replace(
+        wrong, invocation_id="beside", started_at_us=NOVEMBER.start_us, held_us=2_600_000
+    )
     book = RateBook.of(card(basis=basis, increment_us=SECOND_US))
     with closing(SqliteLedger(tmp_path / "right.db")) as other:
-        other.post([right])
+        other.post([right, beside])
         expected = [statement(other, book, "2026-11", by).lines for by in BYS]
-    ledger.post([wrong])
+    ledger.post([wrong, beside])
     ledger.correct("wrong", right)
     assert [statement(ledger, book, "2026-11", by).lines for by in BYS] == expected
     (day, next_day), (of_key,), (of_run,), (of_step,), (of_revision,) = expected
-    assert (day.requests, next_day.requests, of_key.key) == (1, 0, "key-1")
+    assert (day.requests, next_day.requests) == (2, 0)
+    assert (of_key.requests, of_key.key) == (2, "key-1")
     assert (of_run.workflow, of_run.run, of_step.step) == ("album", "run-1", "resize")
     assert of_revision.revision == right.revision
-    assert of_key.quantity_us == (2 * SECOND_US if basis == "busy" else 4 * SECOND_US)
+    assert of_key.quantity_us == ((2 + 3) * SECOND_US if basis == "busy" else (4 + 3) * SECOND_US)
 
 
 def test_tiers_and_allowance_go_on_over_a_change_of_rates(bill: Bill) -> None:
