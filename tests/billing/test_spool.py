@@ -111,6 +111,7 @@ def test_rows_wait_in_their_order_until_they_are_posted_whatever_happens(steps: 
                     # All that a killed process leaves is in its files.
                     spool.close()
                     spool, taken = opened(place), 0
+                    assert spool.problems == []
             assert spool.rows == len(waiting)
             assert rows_in(place) == waiting
         spool.close()
@@ -229,13 +230,18 @@ def test_damage_is_kept_once_until_somebody_takes_it_away(place: Path) -> None:
             assert len(spool.problems) == 1
     posted(place)
     assert len(kept_in(place)) == 1
+    damaged = filled(place, 3).replace(b"i-2", b"i-8")
+    file_of(place).write_bytes(damaged)
+    posted(place)
+    assert [(kept["after"], kept["before"]) for kept in kept_in(place)] == [(1, 3), (2, None)]
+    (place / DAMAGED).unlink()
     damaged = filled(place, 2).replace(b"i-0", b"i-8").replace(b"i-1", b"i-8")
     file_of(place).write_bytes(damaged)
     with closing(opened(place)) as spool:
         # A file without a row in it is empty again.
         assert spool.rows == 0 and is_empty(place)
-        assert [len(kept["lines"]) for kept in kept_in(place)] == [1, 2]
-        assert "2 lines of" in spool.problems[1].detail
+        assert [len(kept["lines"]) for kept in kept_in(place)] == [2]
+        assert "2 lines of" in spool.problems[0].detail
         (place / DAMAGED).unlink()
         assert spool.problems == []
 
