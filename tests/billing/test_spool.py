@@ -234,6 +234,8 @@ def test_damage_is_kept_once_until_somebody_takes_it_away(place: Path) -> None:
     file_of(place).write_bytes(damaged)
     posted(place)
     assert [(kept["after"], kept["before"]) for kept in kept_in(place)] == [(1, 3), (2, None)]
+    with closing(opened(place)) as spool:
+        assert " after record 2 cannot be read" in spool.problems[1].detail
     (place / DAMAGED).unlink()
     damaged = filled(place, 2).replace(b"i-0", b"i-8").replace(b"i-1", b"i-8")
     file_of(place).write_bytes(damaged)
