@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from dsfn.billing.canonical import row_hash
 from dsfn.billing.entry import Entry
-from dsfn.billing.verification import Problem
+from dsfn.billing.verification import MAX_PROBLEMS, Problem
 from dsfn.functions.values import dataclass
 
-MAX_PROBLEMS = 1000
 # Of the changed rows, those that are compared with each other to find out which were swapped.
 _MAX_COMPARED = 100
 # So many rows that were taken out with all later ones renumbered are found to have been that.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import StorageFull, UsageError
 from dsfn.functions.values import dataclass
 
@@ -31,7 +31,7 @@ class SigningKey:
         """
         try:
             if not path.exists():
-                _write(path, new_pem())
+                write_whole(path, new_pem())
             return cls._read(path)
         except OSError as error:
             if error.errno == 28:
@@ -70,15 +70,3 @@ def new_pem() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes all of a new file or, whatever happens meanwhile, none of it."""
-    temporary = path.with_name(f".{path.name}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)

@@ -3,7 +3,7 @@
 A row is in the spool for some hundredths of a second, so that an answer waits for one short write
 and not for a commit. Two files take turns: rows are added to one while those of the other are
 posted, which is emptied then. What a writer that was killed has left at the end of a file without
-its end of line was never answered for.
+its end of line was never answered for. Damage is kept aside (`spool_damage.py`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import fcntl
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import field
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 from threading import Lock
 
 from dsfn.billing.durable import sync_directory
 from dsfn.billing.posting_document import Spooled
-from dsfn.billing.spool_records import Record, line_of, parse
+from dsfn.billing.spool_damage import FILE_NAME, Damaged, keep, problems_in
+from dsfn.billing.spool_records import Content, Record, line_of, missing_between, parse
+from dsfn.billing.verification import Problem
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
 from dsfn.functions.values import dataclass
 
@@ -28,7 +31,6 @@ from dsfn.functions.values import dataclass
 MAX_ROWS = 20_000
 MAX_BYTES = 32 << 20
 RETRY_AFTER_S = 1.0
-DAMAGED = "ledger.spool.damaged"
 _NAMES = ("ledger.spool", "ledger.spool.next")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOG = logging.getLogger("dsfn.ledger")
@@ -45,33 +47,34 @@ class _File:
     rows: list[Spooled] = field(default_factory=list)
 
     @classmethod
-    def open(cls, path: Path) -> _File:
-        """Opens or makes it, locked. Raises `UsageError` when another process has it."""
+    def open(cls, path: Path, opened: ExitStack) -> _File:
+        """Opens or makes it, locked, until `opened` ends. Raises `UsageError` when another process
+        has it."""
         with _errors_of(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        opened.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
             raise UsageError(f"Another process writes to {path}: a spool has one writer.") from None
         return cls(path, descriptor)
 
-    def read(self) -> int:
-        """Finds the rows that are in it; the number of the last record, 0 where there is none.
-        What cannot be read is told, and put aside."""
+    def read(self) -> Content:
+        """What is in it."""
         size = os.fstat(self.descriptor).st_size
-        content = parse(os.pread(self.descriptor, size, 0))
-        if content.damaged or content.tail:
-            _put_aside(self.path.with_name(DAMAGED), [*content.damaged, content.tail])
-        if content.damaged:
-            text = "%d records of %s are damaged, and their rows not in the ledger; they are in %s."
-            _LOG.error(text, len(content.damaged), self.path, DAMAGED)
+        return parse(os.pread(self.descriptor, size, 0))
+
+    def begin(self, content: Content) -> None:
+        """Goes on behind the last line of what was in it. What is no record is kept elsewhere: it
+        goes when the file is emptied, at once where it has no rows."""
         if content.tail:
+            torn = self.path.with_name(f"{self.path.name}.torn")
+            with _errors_of(torn):
+                torn.write_bytes(content.tail)
             text = "%s ends in a record that was cut off, for which nobody was answered: see %s."
-            _LOG.warning(text, self.path, DAMAGED)
-        self.rows, self.size = content.rows, size - len(content.tail)
+            _LOG.warning(text, self.path, torn.name)
+        self.rows, self.size = content.rows, content.size
         self._cut()
-        return content.last_number
 
     def add(self, line: bytes, rows: Sequence[Spooled], sync: bool) -> None:
         """Writes a line behind the others; when that fails, it is not there."""
@@ -117,16 +120,21 @@ class Spool:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         """Opens or makes it. Raises `UsageError` when another process has it, `StorageFull`."""
-        self._sync = sync
+        self._directory, self._sync = directory, sync
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self._turn = Lock()
-        files = [_File.open(directory / name) for name in _NAMES]
-        # The number of the last record of each: those of one are older than those of the other.
-        (_, self._posting), (self._number, self._filling) = sorted(
-            ((file.read(), file) for file in files), key=itemgetter(0)
-        )
-        if sync:
-            sync_directory(directory)
+        with ExitStack() as opened:
+            files = [_File.open(directory / name, opened) for name in _NAMES]
+            # The records of one are older than those of the other.
+            older, newer = sorted(((file.read(), file) for file in files), key=_last_number_of)
+            self._put_aside(older, newer)
+            for content, file in (older, newer):
+                file.begin(content)
+            if sync:
+                sync_directory(directory)
+            opened.pop_all()
+        self._posting, self._filling = older[1], newer[1]
+        self._number = newer[0].last_number
 
     @property
     def rows(self) -> int:
@@ -160,6 +168,11 @@ class Spool:
         with self._turn:
             self._posting.empty()
 
+    @property
+    def problems(self) -> list[Problem]:
+        """What of this directory's spool was damaged, now or before, as a check names it."""
+        return problems_in(self._directory)
+
     def sync(self) -> None:
         """Has all that waits survive a loss of power, too."""
         for file in (self._posting, self._filling):
@@ -171,12 +184,19 @@ class Spool:
         for file in (self._posting, self._filling):
             os.close(file.descriptor)
 
-
-def _put_aside(path: Path, lines: Sequence[bytes]) -> None:
-    with _errors_of(path), path.open("ab") as file:
-        file.write(b"".join(line + b"\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
+    def _put_aside(self, older: tuple[Content, _File], newer: tuple[Content, _File]) -> None:
+        """Keeps what is damaged, and tells of it."""
+        found = [
+            Damaged(file.path.name, damage)
+            for content, file in (older, newer)
+            for damage in content.damage
+        ]
+        if missing := missing_between(older[0], newer[0]):
+            found.append(Damaged(older[1].path.name, missing))
+        with _errors_of(self._directory / FILE_NAME):
+            keep(self._directory, found)
+        for each in found:
+            _LOG.error("The spool of the ledger is damaged: %s", each.sentence())
 
 
 def _write_at(descriptor: int, line: bytes, position: int) -> None:
@@ -187,8 +207,21 @@ def _write_at(descriptor: int, line: bytes, position: int) -> None:
 
 def rows_in(directory: Path) -> list[Spooled]:
     """The rows that wait in a directory, whoever has it open; nothing is changed."""
-    found = [parse(path.read_bytes()) for name in _NAMES if (path := directory / name).exists()]
+    found = [parse(path.read_bytes()) for path in _files_in(directory)]
     return [row for content in sorted(found, key=_last_number) for row in content.rows]
+
+
+def is_empty(directory: Path) -> bool:
+    """Whether the spool of a directory has nothing at all: no rows, and no damage to look at."""
+    return not any(path.stat().st_size for path in _files_in(directory))
+
+
+def _files_in(directory: Path) -> list[Path]:
+    return [path for name in _NAMES if (path := directory / name).exists()]
+
+
+def _last_number_of(read: tuple[Content, _File]) -> int:
+    return read[0].last_number
 
 
 class _errors_of:  # noqa: N801

@@ -16,6 +16,7 @@ from dsfn.billing.posting_document import Spooled, posting_document, read_spoole
 from dsfn.functions.values import dataclass
 
 _DIGITS = 8
+_decoder = json.JSONDecoder()
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -28,12 +29,25 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Damage:
+    """A place in a file where records are missing or cannot be read: between those with the
+    numbers `after` and `before` (None where there is none), with the lines that are there
+    instead."""
+
+    after: int | None
+    before: int | None
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
-    """What is in a file: its records, the lines that are none, and what follows the last line: a
-    writer was killed, or had no room, in the middle of it."""
+    """What is in a file: its records, where it is damaged, how many bytes its lines have, 0 where
+    none is a record, and what follows the last line: a writer was killed, or had no room, in the
+    middle of it."""
 
     records: Sequence[Record]
-    damaged: Sequence[bytes]
+    damage: Sequence[Damage]
+    size: int
     tail: bytes
 
     @property
@@ -56,12 +70,37 @@ def line_of(record: Record) -> bytes:
 def parse(content: bytes) -> Content:
     """Reads what is in a file, whatever it is."""
     *lines, tail = content.split(b"\n")
-    records = [(line, _record(line)) for line in lines]
-    return Content(
-        [record for _, record in records if record is not None],
-        [line for line, record in records if record is None],
-        tail,
-    )
+    size = len(content) - len(tail)
+    if _goes_on(tail):
+        lines.append(tail)
+        tail = b""
+    records = list[Record]()
+    damage = list[Damage]()
+    wrong = list[str]()
+    for line in lines:
+        record = _record(line)
+        if record is None:
+            wrong.append(line.decode("latin-1"))
+            continue
+        after = records[-1].number if records else None
+        if wrong or (after is not None and record.number > after + 1):
+            damage.append(Damage(after, record.number, tuple(wrong)))
+            wrong.clear()
+        records.append(record)
+    if wrong:
+        damage.append(Damage(records[-1].number if records else None, None, tuple(wrong)))
+    return Content(records, damage, size if records else 0, tail)
+
+
+def missing_between(older: Content, newer: Content) -> Damage | None:
+    """The records that neither of two files has, where nothing in these tells of them."""
+    if not older.records or not newer.records:
+        return None
+    after, before = older.last_number, newer.records[0].number
+    at_the_ends = {each.before for each in older.damage} | {each.after for each in newer.damage}
+    if before <= after + 1 or None in at_the_ends:
+        return None
+    return Damage(after, before)
 
 
 def _record(line: bytes) -> Record | None:
@@ -70,6 +109,17 @@ def _record(line: bytes) -> Record | None:
         if int(line[:_DIGITS], 16) != zlib.crc32(line[_DIGITS + 1 :]):
             return None
         number, documents = json.loads(line[_DIGITS + 1 :])
-        return Record(number, [read_spooled(document) for document in documents])
+        return Record(int(number), [read_spooled(document) for document in documents])
     except (ValueError, TypeError):
         return None
+
+
+def _goes_on(tail: bytes) -> bool:
+    """Whether it begins with a whole record, that does not end as a record does: its end of line
+    was there once. Zeros are what a loss of power leaves of what was not synced."""
+    text = tail.decode("latin-1")
+    try:
+        _, end = _decoder.raw_decode(text, _DIGITS + 1)
+    except ValueError:
+        return False
+    return bool(tail[end:].strip(b"\0")) and _record(tail[:end]) is not None

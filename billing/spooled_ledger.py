@@ -166,9 +166,9 @@ class SpooledLedger(LedgerReads):
         return self._ledger.books()
 
     def verify(self, evidence: Evidence = NO_EVIDENCE) -> Verification:
-        """See `Ledger`."""
+        """See `Ledger`: damage of the spool is a problem, too."""
         self.drain()
-        return self._ledger.verify(evidence)
+        return self._ledger.verify(evidence).and_also(self._spool.problems)
 
     def cards(self) -> CardTable:
         """See `Ledger`."""

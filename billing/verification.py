@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from dsfn.functions.values import dataclass
+
+# A check names no more than this.
+MAX_PROBLEMS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,11 @@ class Verification:
     rows: int
     checkpoints: int
     problems: tuple[Problem, ...] = ()
+
+    def and_also(self, problems: Sequence[Problem]) -> Verification:
+        """This result, with what is wrong beside the rows."""
+        together = (*self.problems, *problems)[:MAX_PROBLEMS]
+        return replace(self, ok=self.ok and not problems, problems=together)
 
     def to_document(self) -> dict[str, Any]:
         """This result as a JSON-able document."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol
 
 from dsfn.billing.canonical import FIRST_HASH
-from dsfn.billing.chain_check import MAX_PROBLEMS, diagnose, read_row
+from dsfn.billing.chain_check import diagnose, read_row
 from dsfn.billing.checkpoint_check import CheckpointCheck, read_copies
 from dsfn.billing.evidence import Evidence
 from dsfn.billing.money_check import MoneyCheck
@@ -16,7 +16,7 @@ from dsfn.billing.snapshot import Snapshot
 from dsfn.billing.stretch_check import Checked, CompactRow, Stretch, check, new_separator
 from dsfn.billing.succession import terms_of
 from dsfn.billing.totals_check import Recount
-from dsfn.billing.verification import Problem, Verification
+from dsfn.billing.verification import MAX_PROBLEMS, Problem, Verification
 
 # The first checkpoint is signed a minute after the first row.
 MAX_UNSIGNED_US = 600 * 1_000_000

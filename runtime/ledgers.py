@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dsfn.billing.ledger import Ledger
-from dsfn.billing.spool import Spool, rows_in
+from dsfn.billing.spool import Spool, is_empty
 from dsfn.billing.spooled_ledger import Database, SpooledLedger
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
@@ -37,8 +37,9 @@ def open_ledger(settings: Settings) -> SpooledLedger:
 
 
 def settle(settings: Settings) -> None:
-    """Posts what a node that was killed has left in its spool. Raises as `open_ledger`."""
-    if rows_in(settings.data_dir):
+    """Posts what a node that was killed has left in its spool, and puts aside what of it is
+    damaged. Raises as `open_ledger`."""
+    if not is_empty(settings.data_dir):
         open_ledger(settings).close()
 
 

@@ -9,6 +9,7 @@ import apsw
 
 from dsfn.billing.evidence import Evidence
 from dsfn.billing.signing import FILE_NAME, SigningKey
+from dsfn.billing.spool_damage import problems_in
 from dsfn.billing.verification import Problem, Verification
 from dsfn.billing.verify import Books, verify
 from dsfn.functions.errors import DsfnError, UsageError
@@ -27,7 +28,8 @@ def check_ledger(settings: Settings) -> Verification:
     with suppress(DsfnError):
         settle(settings)
     with open_books(settings) as books:
-        return _check(books, evidence_of(settings))
+        found = _check(books, evidence_of(settings))
+    return found.and_also(problems_in(settings.data_dir))
 
 
 def evidence_of(settings: Settings) -> Evidence:

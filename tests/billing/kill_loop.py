@@ -1,6 +1,6 @@
 """Kills a process that posts to a ledger, through its spool, at any instant, again and again.
 
-    PYTHONPATH=. python tests/billing/kill_loop.py --cycles 1000
+    PYTHONPATH=. python tests/billing/kill_loop.py --cycles 1000 --save
 
 What was reported as posted must be there, each row once; at most the batch that was being
 posted may be there beside it; and the check of the ledger must find nothing.
@@ -22,6 +22,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.harness import Machine, save
 from dsfn.billing import sqlite
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting_document import Spooled
@@ -32,12 +33,15 @@ from dsfn.billing.spooled_ledger import SpooledLedger
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
 
+SEED = 20261122
 CHECK_EVERY = 50
 LARGEST_BATCH = 5
 # All other steps only come to the spool before they are reported.
 POST_EVERY = 5
-LONGEST_LIFE_S = 0.05
-# Of a life as short as that: most processes are killed about when the checkpoint thread is at work.
+# Of a life: it ends so many steps and then so long after it begins, on a busy machine, too.
+MOST_STEPS = 12
+LONGEST_PAUSE_S = 0.005
+# Of lives as short as that: most processes are killed about when the checkpoint thread is at work.
 CHECKPOINT_EVERY_S = 0.01
 T0 = 1_790_000_000_000_000
 _STEPS_AT_ONCE = 10_000
@@ -100,7 +104,7 @@ def post_without_end(path: Path, run: int, pipe: int) -> None:
         os.write(pipe, b"%d\n" % step)
 
 
-def kill_loop(path: Path, cycles: int, seed: int = 20261122) -> Result:
+def kill_loop(path: Path, cycles: int, seed: int = SEED) -> Result:
     """Kills so many processes and looks at what is left."""
     chance, steps, recovery_s, problems = random.Random(seed), {}, [], 0
     for run in range(cycles):
@@ -109,9 +113,12 @@ def kill_loop(path: Path, cycles: int, seed: int = 20261122) -> Result:
         with os.fdopen(reading, encoding="ascii") as reports:
             assert reports.readline() == "open\n", "the ledger could not be opened"
             recovery_s.append(time.perf_counter() - started_s)
-            time.sleep(chance.uniform(0, LONGEST_LIFE_S))
+            steps[run] = chance.randint(0, MOST_STEPS)
+            for _ in range(steps[run]):
+                reports.readline()
+            time.sleep(chance.uniform(0, LONGEST_PAUSE_S))
             os.kill(child, signal.SIGKILL)
-            steps[run] = len(reports.read().split("\n")) - 1
+            steps[run] += reports.read().count("\n")
         os.waitpid(child, 0)
         if run % CHECK_EVERY == CHECK_EVERY - 1 or run == cycles - 1:
             problems += _problems(path)
@@ -175,10 +182,14 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=1000)
+    parser.add_argument("--save", action="store_true", help="in benchmarks/results, too")
     arguments = parser.parse_args()
+    machine = Machine.this()
     with tempfile.TemporaryDirectory() as place:
         result = kill_loop(Path(place) / "ledger.db", arguments.cycles)
     sys.stdout.write(json.dumps(asdict(result)) + "\n")
+    if arguments.save:
+        save("ledger_kill_loop", machine, {"seed": SEED, "check_every": CHECK_EVERY}, [result])
     return 1 if result.lost or result.doubled or result.problems else 0
 
 

@@ -66,9 +66,14 @@ TESTS: dict[str, tuple[str, ...]] = {
     "rollups": ("ledger", "statement", "verify"),
     "chain_check": ("chain_check",),
     "checkpoint_check": ("checkpoint_check",),
-    "totals_check": ("verify",),
+    "totals_check": ("verify", "money_check"),
     "money_check": ("money_check",),
     "document_check": ("months",),
+    "posting_document": ("postings",),
+    "spool": ("spool", "spooled_ledger"),
+    "spool_damage": ("spool", "spooled_ledger"),
+    "spool_records": ("spool",),
+    "spooled_ledger": ("spooled_ledger",),
 }
 
 

@@ -8,11 +8,12 @@ import pytest
 
 from dsfn.billing.canonical import FIRST_HASH, INTEGERS, row_hash
 from dsfn.billing.chain import Head, Links
-from dsfn.billing.chain_check import MAX_PROBLEMS, Row, diagnose, read_row
+from dsfn.billing.chain_check import Row, diagnose, read_row
 from dsfn.billing.entry import COLUMNS, Entry, entries_of
 from dsfn.billing.rounding import Counted
 from dsfn.billing.stretch_check import Checked, check
 from dsfn.billing.usage import Usage
+from dsfn.billing.verification import MAX_PROBLEMS
 
 T0 = 1_790_000_000_000_000
 COUNT = 20

@@ -137,6 +137,26 @@ def test_closing_again_changes_nothing_and_gives_the_same_bytes(
             assert divided.status == "closed"
 
 
+def test_the_bill_of_a_closed_month_is_the_one_that_was_made_then_also_of_one_tenant(
+    tmp_path: Path, used: MakeUsage
+) -> None:
+    with open_months(tmp_path, RateBook.of(CARD)) as months:
+        months.ledger.post([used("a", 5, tenant="acme"), used("z", 3, tenant="zoe")])
+        close_month(months, "2026-11")
+        whole = months.report("2026-11", "function", "", NOON)
+        divided = months.report("2026-11", "key", "acme", NOON)
+    assert (whole.total_minor, whole.status, whole.expected_minor) == (952, "closed", None)
+    assert (divided.total_minor, divided.devices) == (595, whole.devices)
+    assert {line.tenant for line in divided.lines} == {"acme"}
+    # Whatever the cards say now.
+    dearer = replace(CARD, devices={"cpu": Rate(10**13)})
+    with open_months(tmp_path, RateBook.of(dearer)) as months:
+        assert months.report("2026-11", "function", "", NOON) == whole
+        acme = months.report("2026-11", "function", "acme", NOON)
+    assert (acme.total_minor, acme.tenant, acme.devices) == (595, "acme", whole.devices)
+    assert acme.lines == tuple(line for line in whole.lines if line.tenant == "acme")
+
+
 def test_what_comes_late_is_a_correction_of_the_next_month_at_the_rates_of_its_own_time(
     tmp_path: Path, used: MakeUsage
 ) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from dsfn.billing.lines import Line
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.rates import BILLABLE, Rate, RateBook, RateCard, Tier
+from dsfn.billing.selection import By
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.statement import Statement, statement
 from dsfn.billing.usage import Usage
@@ -21,6 +25,7 @@ MakeUsage = Callable[..., Usage]
 NOVEMBER, DECEMBER = Month.parse("2026-11"), Month.parse("2026-12")
 SECOND_US = 10**6
 PICO = 10**12
+BYS: tuple[By, ...] = ("day", "key", "run", "step", "revision")
 
 
 @pytest.fixture
@@ -93,6 +98,41 @@ def test_what_rounds_a_split_call_up_belongs_to_its_first_part(bill: Bill) -> No
     call = {"started_at_us": change_us - 1_200_000, "held_us": 1_500_000}
     cards = card(increment_us=SECOND_US), card(change_us, increment_us=60 * SECOND_US)
     assert [line.quantity_us for line in bill([call], *cards).lines] == [1_700_000, 300_000]
+
+
+@pytest.mark.parametrize("basis", ["busy", "held", "held+restore"])
+def test_a_call_over_midnight_that_is_corrected_costs_what_the_right_one_does(
+    ledger: SqliteLedger, make_usage: MakeUsage, tmp_path: Path, basis: str
+) -> None:
+    wrong = make_usage(
+        invocation_id="wrong",
+        key_id="key-1",
+        workflow="album",
+        run="run-1",
+        step="resize",
+        started_at_us=NOVEMBER.start_us + DAY_US - 1_200_000,
+        busy_us=2_500_001,
+        held_us=3_400_000,
+        restore_us=7,
+    )
+    at_us = wrong.started_at_us - SECOND_US
+    right = replace(wrong, invocation_id="right", started_at_us=at_us, busy_us=1_500_001)
+    beside = replace(
+        wrong, invocation_id="beside", started_at_us=NOVEMBER.start_us, held_us=2_600_000
+    )
+    book = RateBook.of(card(basis=basis, increment_us=SECOND_US))
+    with closing(SqliteLedger(tmp_path / "right.db")) as other:
+        other.post([right, beside])
+        expected = [statement(other, book, "2026-11", by).lines for by in BYS]
+    ledger.post([wrong, beside])
+    ledger.correct("wrong", right)
+    assert [statement(ledger, book, "2026-11", by).lines for by in BYS] == expected
+    (day, next_day), (of_key,), (of_run,), (of_step,), (of_revision,) = expected
+    assert (day.requests, next_day.requests) == (2, 0)
+    assert (of_key.requests, of_key.key) == (2, "key-1")
+    assert (of_run.workflow, of_run.run, of_step.step) == ("album", "run-1", "resize")
+    assert of_revision.revision == right.revision
+    assert of_key.quantity_us == ((2 + 3) * SECOND_US if basis == "busy" else (4 + 3) * SECOND_US)
 
 
 def test_tiers_and_allowance_go_on_over_a_change_of_rates(bill: Bill) -> None:

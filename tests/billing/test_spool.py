@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -11,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 from dsfn.billing.interval import Interval
 from dsfn.billing.posting_document import Spooled
 from dsfn.billing.reservation import Reservation
-from dsfn.billing.spool import DAMAGED, Spool, rows_in
+from dsfn.billing.spool import Spool, is_empty, rows_in
+from dsfn.billing.spool_damage import FILE_NAME as DAMAGED
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
 
@@ -44,7 +47,8 @@ def opened(place: Path, **limits: int) -> Spool:
 
 def file_of(place: Path) -> Path:
     """The file that has what was added first."""
-    (path,) = (path for path in place.glob("ledger.spool*") if path.stat().st_size)
+    names = ("ledger.spool", "ledger.spool.next")
+    (path,) = (path for name in names if (path := place / name).stat().st_size)
     return path
 
 
@@ -54,6 +58,18 @@ def filled(place: Path, count: int) -> bytes:
         for number in range(count):
             spool.add([call(number)])
     return file_of(place).read_bytes()
+
+
+def posted(place: Path) -> None:
+    """Has a ledger take all that waits."""
+    with closing(opened(place)) as spool:
+        while spool.taken():
+            spool.posted()
+
+
+def kept_in(place: Path) -> list[dict[str, Any]]:
+    """What was kept aside of a damaged spool."""
+    return [json.loads(line) for line in (place / DAMAGED).read_bytes().splitlines()]
 
 
 def test_rows_of_every_kind_come_back_as_they_were(place: Path) -> None:
@@ -95,6 +111,7 @@ def test_rows_wait_in_their_order_until_they_are_posted_whatever_happens(steps: 
                     # All that a killed process leaves is in its files.
                     spool.close()
                     spool, taken = opened(place), 0
+                    assert spool.problems == []
             assert spool.rows == len(waiting)
             assert rows_in(place) == waiting
         spool.close()
@@ -128,12 +145,57 @@ def test_a_flipped_bit_takes_its_own_record_and_is_told(data: st.DataObject) -> 
             # It was the end of a line: the next one is part of it.
             hit.add(position // length + 1)
         with closing(opened(place)) as spool:
-            found = list(spool.taken())
+            found, problems = list(spool.taken()), spool.problems
         expected = [call(number) for number in range(5)]
         # The same digit may be written in two ways.
         if found != expected:
             assert found == [row for number, row in enumerate(expected) if number not in hit]
-            assert (place / DAMAGED).stat().st_size >= length - 1
+            assert [(each.row, each.kind) for each in problems] == [(None, "spool")]
+            (kept,) = kept_in(place)
+            left = "\n".join(kept["lines"]).encode("latin-1")
+            assert left in content and len(left) >= length - 1
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=100)
+def test_what_is_missing_in_the_middle_is_told_wherever_it_was(data: st.DataObject) -> None:
+    with TemporaryDirectory() as directory:
+        place = Path(directory)
+        content = filled(place, 5)
+        length = len(content) // 5
+        # Whole records at the beginning are gone as those are that were posted.
+        start = data.draw(st.integers(1, len(content) - 2))
+        end = data.draw(st.integers(start + 1, len(content) - 1))
+        file_of(place).write_bytes(content[:start] + content[end:])
+        with closing(opened(place)) as spool:
+            found, problems = list(spool.taken()), spool.problems
+        expected = [call(number) for number in range(5)]
+        assert found == [row for row in expected if row in found]
+        # The record before whose end it ends may stand on the line of the one in which it begins.
+        apart = [n for n in range(5) if (n + 1) * length <= start or n * length >= end + length]
+        assert all(call(number) in found for number in apart)
+        assert (problems != []) == (len(found) < 5)
+        assert all(each.kind == "spool" for each in problems)
+
+
+def test_records_that_are_missing_between_the_two_files_are_told(place: Path) -> None:
+    with closing(opened(place)) as spool:
+        spool.add([call(0)])
+        spool.add([call(1)])
+        spool.taken()
+        spool.add([call(2)])
+        assert spool.problems == []
+    older, newer = (place / name for name in ("ledger.spool.next", "ledger.spool"))
+    content = older.read_bytes()
+    assert b"i-0" in content and b"i-2" in newer.read_bytes()
+    older.write_bytes(content[: len(content) // 2])
+    with closing(opened(place)) as spool:
+        (problem,) = spool.problems
+        assert spool.rows == 2
+    assert problem.detail == (
+        "Records of ledger.spool.next after record 1 and before record 3 are missing."
+        " The ledger may lack the rows that were there."
+    )
 
 
 def test_what_is_damaged_is_an_error_in_the_log_and_a_cut_off_tail_is_not(
@@ -141,15 +203,88 @@ def test_what_is_damaged_is_an_error_in_the_log_and_a_cut_off_tail_is_not(
 ) -> None:
     content = filled(place, 2)
     path = file_of(place)
-    path.write_bytes(content[:-5])
-    opened(place).close()
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    caplog.clear()
+    for torn in (content[:-5], content + bytes(4096), content[:-1] + bytes(20)):
+        path.write_bytes(torn)
+        with closing(opened(place)) as spool:
+            assert spool.problems == []
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        tail = path.with_name(f"{path.name}.torn")
+        assert torn.endswith(tail.read_bytes()) and tail.name in caplog.text
+        caplog.clear()
     path.write_bytes(content.replace(b"i-0", b"i-7"))
     opened(place).close()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "1 records" in caplog.text and DAMAGED in caplog.text
-    assert b"i-7" in (place / DAMAGED).read_bytes()
+    assert "A line of ledger.spool.next before record 2 cannot be read" in caplog.text
+    (kept,) = kept_in(place)
+    assert (kept["file"], kept["after"], kept["before"]) == ("ledger.spool.next", None, 2)
+    assert "i-7" in kept["lines"][0]
+
+
+def test_damage_is_kept_once_until_somebody_takes_it_away(place: Path) -> None:
+    damaged = filled(place, 3).replace(b"i-1", b"i-9")
+    file_of(place).write_bytes(damaged)
+    for _ in range(3):
+        # It could not be posted, and is read again.
+        with closing(opened(place)) as spool:
+            assert spool.rows == 2
+            assert len(spool.problems) == 1
+    posted(place)
+    assert len(kept_in(place)) == 1
+    damaged = filled(place, 3).replace(b"i-2", b"i-8")
+    file_of(place).write_bytes(damaged)
+    posted(place)
+    assert [(kept["after"], kept["before"]) for kept in kept_in(place)] == [(1, 3), (2, None)]
+    with closing(opened(place)) as spool:
+        assert " after record 2 cannot be read" in spool.problems[1].detail
+    (place / DAMAGED).unlink()
+    damaged = filled(place, 2).replace(b"i-0", b"i-8").replace(b"i-1", b"i-8")
+    file_of(place).write_bytes(damaged)
+    with closing(opened(place)) as spool:
+        # A file without a row in it is empty again.
+        assert spool.rows == 0 and is_empty(place)
+        assert [len(kept["lines"]) for kept in kept_in(place)] == [2]
+        assert "2 lines of" in spool.problems[0].detail
+        (place / DAMAGED).unlink()
+        assert spool.problems == []
+
+
+def test_damage_to_what_was_kept_hides_nothing(place: Path) -> None:
+    damaged = filled(place, 3).replace(b"i-1", b"i-9")
+    file_of(place).write_bytes(damaged)
+    posted(place)
+    path = place / DAMAGED
+    path.write_bytes(b'{"file": "led\n{"file": 1}\n' + path.read_bytes().rstrip(b"\n"))
+    content = filled(place, 2)
+    file_of(place).write_bytes(content[:9] + b"x" + content[10:])
+    with closing(opened(place)) as spool:
+        details = [each.detail for each in spool.problems]
+    posted(place)
+    assert ["has a line that cannot be read" in each for each in details] == [
+        *(True, True, False, False)
+    ]
+    path.unlink()
+    path.mkdir()
+    with closing(opened(place)) as spool:
+        (problem,) = spool.problems
+    assert problem.kind == "spool" and "cannot be read: Is a directory." in problem.detail
+
+
+def test_damage_that_there_is_no_room_to_keep_stays_where_it_is(
+    small_disk: Callable[[str], Path],
+) -> None:
+    place = small_disk("256k")
+    content = filled(place, 40).replace(b"i-1", b"i-9")
+    path = file_of(place)
+    path.write_bytes(content)
+    with (place / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(StorageFull, match=r"to write ledger\.spool\.damaged"):
+        opened(place)
+    assert path.read_bytes() == content
+    (place / "filler").unlink()
+    with closing(opened(place)) as spool:
+        assert spool.rows == 29 and len(spool.problems) == 2
 
 
 def test_zeros_that_a_loss_of_power_left_are_no_rows(place: Path) -> None:

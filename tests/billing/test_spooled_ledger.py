@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsfn.billing.evidence import Evidence
 from dsfn.billing.interval import Interval
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.posting import Posting
 from dsfn.billing.reservation import Reservation
 from dsfn.billing.selection import Selection
+from dsfn.billing.signing import SigningKey
 from dsfn.billing.spool import Spool, rows_in
 from dsfn.billing.spooled_ledger import SHARE_ROWS, Database, SpooledLedger
 from dsfn.billing.sqlite_ledger import SqliteLedger
@@ -112,6 +115,21 @@ def test_what_was_answered_before_a_month_is_closed_belongs_to_it(spooled: Spool
     spooled.start_closing(end_us)
     spooled.post_soon([call(1)])
     assert spooled.months() == ["2026-09", "2026-10"]
+
+
+def test_what_was_answered_before_is_signed(spooled: SpooledLedger, tmp_path: Path) -> None:
+    key, next_key = (SigningKey.open(tmp_path / name) for name in ("key.pem", "next.pem"))
+    spooled.post_soon([call(0)])
+    signed = spooled.checkpoint(key, T0)
+    assert signed is not None and signed.at_us == T0
+    assert [head.seq for _, head in signed.heads] == [1]
+    spooled.post_soon([call(1)])
+    spooled.rotate(key, next_key, T0 + 1)
+    *_, (_, last), (_, first_of_next) = spooled.checkpoints(0, 10)
+    assert json.loads(last)["next_key"] == next_key.public_key
+    assert sum(head["seq"] for head in json.loads(last)["heads"]) == 2
+    assert json.loads(first_of_next)["public_key"] == next_key.public_key
+    assert spooled.verify(Evidence(frozenset({next_key.public_key}))).ok
 
 
 def test_rows_are_posted_in_the_order_in_which_they_came_though_the_clock_goes_back(
@@ -248,6 +266,29 @@ def test_what_cannot_be_posted_when_the_ledger_is_closed_waits_for_the_next_star
     ledger, _ = opened(place)
     with closing(ledger):
         assert ledger.usage("i-0") == call(0)
+
+
+def test_damage_of_the_spool_is_a_problem_and_keeps_no_other_row_from_being_posted(
+    place: Path,
+) -> None:
+    ledger, database = opened(place)
+    database.error = StoreUnavailable("It is gone.")
+    for number in range(3):
+        ledger.post_soon([call(number)])
+    ledger.close()
+    for path in place.glob("ledger.spool*"):
+        path.write_bytes(path.read_bytes().replace(b"i-1", b"i-9"))
+    ledger, _ = opened(place)
+    with closing(ledger):
+        found = ledger.verify()
+        assert (found.ok, found.rows) == (False, 2)
+        assert [(each.row, each.kind) for each in found.problems] == [(None, "spool")]
+        assert [row.invocation_id for row in ledger.between(T0, T0 + 9)] == ["i-0", "i-2"]
+        ledger.post_soon([call(3)])
+        # It is a problem for as long as what was left is there.
+        assert ledger.verify().problems == found.problems
+        (place / "ledger.spool.damaged").unlink()
+        assert ledger.verify().ok
 
 
 STEPS = st.lists(

@@ -12,7 +12,7 @@ import pytest
 from tampering import unguarded
 
 from dsfn.billing.canonical import row_hash
-from dsfn.billing.chain_check import MAX_PROBLEMS, read_row
+from dsfn.billing.chain_check import read_row
 from dsfn.billing.entry import COLUMNS, Entry
 from dsfn.billing.evidence import MAX_COMPARED, Evidence
 from dsfn.billing.interval import Interval, IntervalKind
@@ -23,7 +23,7 @@ from dsfn.billing.sqlite_journal import SqliteJournal
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.sqlite_verify import SqliteBooks
 from dsfn.billing.usage import Usage
-from dsfn.billing.verification import Verification
+from dsfn.billing.verification import MAX_PROBLEMS, Verification
 from dsfn.billing.verify import verify
 from dsfn.functions.errors import StoreUnavailable, UsageError
 
@@ -284,6 +284,29 @@ def test_what_is_kept_beside_the_rows_must_be_what_they_come_to(
 ) -> None:
     tamper(path, statement)
     assert kind in {kind for _, kind in named(check(path))}
+
+
+def test_what_differs_is_said_with_what_is_kept_and_what_it_should_be(path: Path) -> None:
+    tamper(
+        path,
+        "UPDATE rollups SET rows = rows + 2, busy_us = busy_us + 3, held_us = held_us - 4,"
+        " restore_us = restore_us + 5 WHERE kind = 'idle'",
+        "UPDATE accounts SET balance = balance + 7 WHERE account = 'tenant/t'",
+        "INSERT INTO open_reservations VALUES ('t', 'r-1')",
+    )
+    assert [(problem.kind, problem.detail) for problem in check(path).problems] == [
+        (
+            "sum",
+            "The sum of idle on 2026-09-21 of t, echo, NVIDIA L4 differs from its rows by 2 rows,"
+            " 3 us busy, -4 us held and 5 us of restores.",
+        ),
+        (
+            "balance",
+            "Account tenant/t has 2271 of us:NVIDIA L4, but its rows come to 2264.",
+        ),
+        ("unbalanced", "The accounts of us:NVIDIA L4 come to 7 together, and not to 0."),
+        ("reservation", "Whether reservation r-1 of t is open is not what its rows say."),
+    ]
 
 
 def test_a_closed_lease_must_come_to_zero(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import apsw
 import pytest
 from live_node import APPS, StartNode, environment
 
-from dsfn.billing.spool import rows_in
+from dsfn.billing.spool import is_empty, rows_in
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import UsageError
 
@@ -77,6 +77,58 @@ def test_the_ledger_of_a_node_is_right_at_any_time_and_says_what_is_wrong(
     # An older copy of the ledger is missing what was signed meanwhile.
     kinds = {problem["kind"] for problem in found(before_kill)["problems"]}
     assert kinds == {"checkpoint", "cut off"}
+
+
+def test_damage_of_the_spool_is_named_and_kept_aside_and_nothing_else_is_lost(
+    start: StartNode,
+) -> None:
+    node = start()
+    node.deploy(APPS / "calls.py")
+    node.value("echo", text="before")
+    node.settled()
+    with closing(apsw.Connection(str(node.data / "ledger.db"))) as connection:
+        # So that what comes now waits in the spool.
+        connection.execute("BEGIN IMMEDIATE")
+        calls = [
+            node.call("echo", text=str(n)).headers["dsfn-invocation-id"].encode() for n in range(3)
+        ]
+        node.kill()
+    (path,) = (path for path in node.data.glob("ledger.spool*") if calls[1] in path.read_bytes())
+    lines = path.read_bytes().splitlines(keepends=True)
+    (hit,) = (number for number, line in enumerate(lines) if calls[1] in line)
+    flipped = bytearray(lines[hit])
+    flipped[len(flipped) // 2] ^= 4
+    lines[hit] = bytes(flipped)
+    # With what a writer leaves that is killed in the middle of a record.
+    path.write_bytes(b"".join(lines) + lines[0][:20])
+
+    document = found(node.data)
+    (problem,) = document["problems"]
+    assert (document["ok"], problem["row"], problem["kind"]) == (False, None, "spool")
+    assert "ledger.spool.damaged" in problem["detail"]
+    kept = json.loads((node.data / "ledger.spool.damaged").read_bytes())
+    assert kept["lines"] == [lines[hit].decode().rstrip("\n")]
+    ids = [row.invocation_id.encode() for row in node.rows("echo")]
+    assert [call in ids for call in calls] == [True, False, True]
+
+    # It is named for as long as it is there, also beside a node.
+    node = start()
+    assert found(node.data)["problems"] == [problem]
+    assert node.stop() == 0
+    code, output, complaint = verify(node.data)
+    assert (code, complaint) == (1, "The ledger is not right: 1 problems.\n")
+    assert "spool" in output
+    (node.data / "ledger.spool.damaged").unlink()
+    assert found(node.data)["ok"]
+
+
+def test_a_spool_of_which_nothing_can_be_read_is_named(start: StartNode) -> None:
+    node = start()
+    assert node.stop() == 0
+    (node.data / "ledger.spool").write_bytes(b"no record\n")
+    for _ in range(2):
+        assert [problem["kind"] for problem in found(node.data)["problems"]] == ["spool"]
+    assert is_empty(node.data)
 
 
 def test_damage_is_named_and_no_ledger_is_a_sentence(tmp_path: Path, start: StartNode) -> None:
