@@ -20,7 +20,6 @@ from dsfn.knative.manifests.words import (
     Manifest,
     service_name,
 )
-from dsfn.runtime.events.outcomes import DEFAULT_POLICY
 from dsfn.runtime.model import Revision
 
 # How long a change of the traffic may take until it is waited for no longer.
@@ -90,7 +89,7 @@ class FunctionServices:
         """What has the Broker's events call a function, None where it has no filter. Raises
         `DefinitionError` for a filter that Knative does not have."""
         sink = self.dead_letters(revision.function)
-        return trigger(revision, self.namespace, self.broker, DEFAULT_POLICY, sink)
+        return trigger(revision, self.namespace, self.broker, sink)
 
     def share(self, share: Share) -> None:
         """Has calls and events be shared out so. Raises `ClusterError`, `NotFound`."""

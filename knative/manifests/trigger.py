@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.options import Options
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.words import (
     FUNCTION_LABEL,
@@ -15,7 +16,6 @@ from dsfn.knative.manifests.words import (
     labels,
     service_name,
 )
-from dsfn.runtime.events.delivery import RetryPolicy
 from dsfn.runtime.model import Revision
 
 EVENTING = "eventing.knative.dev/v1"
@@ -33,7 +33,6 @@ def trigger(
     revision: Revision,
     namespace: str,
     broker: str,
-    policy: RetryPolicy,
     dead_letters: DeadLetterSink,
 ) -> Manifest | None:
     """Has a Broker's events that fit one of the function's filters call it; None where it has no
@@ -55,7 +54,7 @@ def trigger(
             "broker": broker,
             "filters": [{"any": [_all_of(each, revision.function) for each in filters]}],
             "subscriber": {"ref": {"apiVersion": SERVING, "kind": "Service", "name": name}},
-            "delivery": _delivery(policy, revision.options.timeout_s, dead_letters),
+            "delivery": _delivery(revision.options, dead_letters),
         },
     }
 
@@ -78,12 +77,12 @@ def _all_of(filter_: FilterInterface, function: str) -> Manifest:
     return {"all": [{dialect: dict(wanted)} for dialect, wanted in conditions if wanted]}
 
 
-def _delivery(policy: RetryPolicy, timeout_s: float, dead_letters: DeadLetterSink) -> Manifest:
+def _delivery(options: Options, dead_letters: DeadLetterSink) -> Manifest:
     service = {"apiVersion": "v1", "kind": "Service", "name": dead_letters.service}
     return {
-        "retry": policy.retry,
-        "backoffPolicy": policy.backoff_policy,
-        "backoffDelay": iso_duration(policy.backoff_delay_s),
-        "timeout": iso_duration(timeout_s),
+        "retry": options.retries,
+        "backoffPolicy": options.backoff_policy,
+        "backoffDelay": iso_duration(options.backoff_delay_s),
+        "timeout": iso_duration(options.timeout_s),
         "deadLetterSink": {"ref": service, "uri": dead_letters.path},
     }

@@ -28,6 +28,7 @@ BOTH = Path(__file__).parent / "apps" / "both.py"
 KEY = "dsfn_local_of-the-platform"
 HOST = ".functions.svc.cluster.local"
 TEXT = {"content-type": "text/plain"}
+FUNCTIONS = {"shout", "measure", "count-up", "hear", "repeat", "choke"}
 STRUCTURED = "application/cloudevents+json"
 
 
@@ -207,6 +208,33 @@ def test_an_event_reaches_its_function_and_is_billed_once(
     assert rows[0] == rows[1]
 
 
+def test_an_event_is_retried_as_its_function_says(
+    cluster: ActingCluster, embedded: LiveNode, control: LiveNode
+) -> None:
+    event = {"specversion": "1.0", "id": "e2", "type": "word.swallowed", "source": "/mouth"}
+    letters = []
+    for each in (embedded, control):
+        answer = each.http.post("/events", json=event, headers={"content-type": STRUCTURED})
+        assert answer.status_code == 202
+
+        def given_up(node: LiveNode = each) -> Any:
+            return node.http.get("/deadletters").json()["deadletters"]
+
+        (letter,) = eventually(given_up, "the event to be given up")
+        letters.append({name: letter[name] for name in ("name", "attempts")})
+        assert len({row.invocation_id for row in each.rows("choke")}) == 2
+    assert letters == [{"name": "choke", "attempts": 2}] * 2
+    # What the control service does with its own events, a Broker is told to do with its.
+    delivery = cluster.of_kind("Trigger")["choke"]["spec"]["delivery"]
+    del delivery["deadLetterSink"]
+    assert delivery == {
+        "retry": 1,
+        "backoffPolicy": "linear",
+        "backoffDelay": "PT0.05S",
+        "timeout": "PT20S",
+    }
+
+
 def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
     answer = control.http.post(
         "/functions/measure", json={"text": "later"}, headers={"prefer": "respond-async"}
@@ -223,9 +251,9 @@ def test_a_function_is_a_service_with_its_trigger_and_its_own_url(
     deployed = control.deploy(BOTH)
     assert deployed["shout"]["url"] == "http://shout.functions.example.com"
     assert not deployed["shout"]["created"]
-    assert set(cluster.of_kind("Service")) == {"shout", "measure", "count-up", "hear", "repeat"}
-    assert set(cluster.of_kind("Trigger")) == {"hear"}
-    assert len(cluster.pods) == 5  # none was started for what is the same
+    assert set(cluster.of_kind("Service")) == FUNCTIONS
+    assert set(cluster.of_kind("Trigger")) == {"hear", "choke"}
+    assert len(cluster.pods) == len(FUNCTIONS)  # none was started for what is the same
 
 
 def test_a_model_is_captured_here_and_restored_in_its_pod(control: LiveNode) -> None:

@@ -36,6 +36,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.event import Event, to_document
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.options import Options
 from dsfn.runtime.blobs import digest_of, reference_to
 from dsfn.runtime.config import Settings
 from dsfn.runtime.events.binding import (
@@ -500,6 +501,25 @@ def test_an_event_is_tried_again_and_then_given_up_with_its_reason(
         assert failed.json()["instance"] == found.id == failed.id
         rows = [row for row in node.ledger.between(0, 2**60) if row.function == "bad"]
         assert len(rows) == len({row.invocation_id for row in rows}) == 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_event_is_tried_as_often_and_as_soon_as_its_function_says(
+    node: EventNode, handlers: Handlers, retries: int
+) -> None:
+    def fails(event: Event) -> None:
+        raise HandlerRaised("ValueError: no.", exception="ValueError")
+
+    async def main() -> None:
+        handlers.handlers["hasty"] = fails
+        hasty = Options("hasty", retries=retries, backoff_policy="linear", backoff_delay_s=0.0)
+        node.deploy("hasty", kind_is("photo.uploaded"), options=hasty)
+        await node.router.accept([EVENT])
+        await drained(node)
+        assert len(handlers.events_of("hasty")) == retries + 1
+        assert node.states("hasty") == ["dead"]
 
     asyncio.run(main())
 
