@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dsfn.functions.errors import DefinitionError
@@ -31,14 +31,13 @@ class DeadLetterSink:
 
 def trigger(
     revision: Revision,
+    filters: Sequence[FilterInterface],
     namespace: str,
     broker: str,
     dead_letters: DeadLetterSink,
 ) -> Manifest | None:
-    """Has a Broker's events that fit one of the function's filters call it; None where it has no
-    filter. An event that fits several calls it once. Raises `DefinitionError` for a filter that
-    Knative does not have."""
-    filters = revision.interface.triggers
+    """Has a Broker's events that fit one of these filters call the function; None without any. An
+    event that fits several calls it once."""
     if not filters:
         return None
     name = service_name(revision.function)
@@ -52,28 +51,31 @@ def trigger(
         },
         "spec": {
             "broker": broker,
-            "filters": [{"any": [_all_of(each, revision.function) for each in filters]}],
+            "filters": [{"any": [_all_of(each) for each in filters]}],
             "subscriber": {"ref": {"apiVersion": SERVING, "kind": "Service", "name": name}},
             "delivery": _delivery(revision.options, dead_letters),
         },
     }
 
 
-def _all_of(filter_: FilterInterface, function: str) -> Manifest:
+def require_filter(filter_: FilterInterface, function: str) -> None:
+    """Raises `DefinitionError` for a filter that Knative does not have."""
+    for attribute in (*filter_.exact, *filter_.prefix, *filter_.suffix):
+        if not attribute[0].isalpha():
+            raise DefinitionError(
+                f"Events for {function}: Knative takes no filter on the attribute {attribute!r};"
+                " there its name must begin with a letter.",
+                function=function,
+            )
+
+
+def _all_of(filter_: FilterInterface) -> Manifest:
     """Source: https://github.com/cloudevents/spec/blob/main/subscriptions/spec.md#324-filters"""
-    conditions: tuple[tuple[str, Mapping[str, str]], ...] = (
+    conditions = (
         ("exact", filter_.exact),
         ("prefix", filter_.prefix),
         ("suffix", filter_.suffix),
     )
-    for _, wanted in conditions:
-        for attribute in wanted:
-            if not attribute[0].isalpha():
-                raise DefinitionError(
-                    f"@on of {function}: Knative takes no filter on the attribute {attribute!r};"
-                    " there its name must begin with a letter.",
-                    function=function,
-                )
     return {"all": [{dialect: dict(wanted)} for dialect, wanted in conditions if wanted]}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dsfn.functions.errors import ShuttingDown
+from dsfn.functions.interface import FilterInterface
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
 from dsfn.runtime.cpus import CpuShares
@@ -120,6 +121,9 @@ class Pools:
     async def reconcile(self) -> None:
         """See `Serving`."""
         self.retire()
+
+    def require_filter(self, filter_: FilterInterface, function: str) -> None:
+        """See `Serving`: the router knows all filters."""
 
     def retire(self) -> None:
         """See `Serving`: that are revisions that have no traffic and no run is pinned to."""

@@ -107,8 +107,10 @@ def test_a_trigger_becomes_ready_and_stays_as_it_is(
     live = LiveCluster(objects, namespace)
     live.deploy(live.hello("hello"))
     photos = FilterInterface({"type": "photo"}, {"source": "/eu"}, {"subject": ".jpg"})
-    revision = make_revision(2, "hello", (photos, event_type("scan")))
-    manifest = trigger(revision, namespace, BROKER, DeadLetterSink("hello", "/letters"))
+    filters = (photos, event_type("scan"))
+    manifest = trigger(
+        make_revision(2, "hello"), filters, namespace, BROKER, DeadLetterSink("hello", "/letters")
+    )
     assert manifest is not None
     live.deploy(manifest)
     (planned,) = plan(objects, [manifest])

@@ -235,6 +235,44 @@ def test_an_event_is_retried_as_its_function_says(
     }
 
 
+def test_a_subscription_is_the_brokers_too_until_it_is_ended(
+    cluster: ActingCluster, embedded: LiveNode, control: LiveNode
+) -> None:
+    def filters() -> list[Any]:
+        (found,) = cluster.of_kind("Trigger")["hear"]["spec"]["filters"]
+        return [each for one in found["any"] for each in one["all"]]
+
+    before = filters()
+    event: dict[str, Any] = {"specversion": "1.0", "id": "e3", "type": "word.sung"}
+    event |= {"source": "/mouth", "data": {"word": "la"}}
+    for each in (embedded, control):
+        calls = len(each.rows("hear"))
+        wanted = {"function": "hear", "exact": {"type": "word.sung"}}
+        made = each.http.post("/subscriptions", json=wanted)
+        assert made.status_code == 201, made.text
+        if each is control:
+            assert filters() == [*before, {"exact": {"type": "word.sung"}}]
+        sent = each.http.post("/events", json=event, headers={"content-type": STRUCTURED})
+        assert sent.status_code == 202
+
+        def heard(node: LiveNode = each, before: int = calls) -> bool:
+            return len(node.rows("hear")) == before + 1
+
+        eventually(heard, "the event to be heard")
+        path = f"/subscriptions/{made.json()['id']}"
+        assert each.http.delete(path).status_code == 204
+    assert filters() == before
+
+
+def test_a_subscription_that_the_broker_cannot_have_is_refused(control: LiveNode) -> None:
+    wanted = {"function": "hear", "exact": {"1st": "x"}}
+    refused = control.http.post("/subscriptions", json=wanted)
+    assert refused.status_code == 422
+    assert "Knative takes no filter on the attribute '1st'" in refused.json()["detail"]
+    kept = control.http.get("/subscriptions").json()["subscriptions"]
+    assert not any("1st" in each["exact"] for each in kept)
+
+
 def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
     answer = control.http.post(
         "/functions/measure", json={"text": "later"}, headers={"prefer": "respond-async"}

@@ -12,16 +12,16 @@ from revisions import event_type, make_revision
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.options import Options
-from dsfn.knative.manifests.trigger import DeadLetterSink, trigger
+from dsfn.knative.manifests.trigger import DeadLetterSink, require_filter, trigger
 from dsfn.knative.manifests.words import iso_duration
 
 SINK = DeadLetterSink("dsfn-control", "/deadletters")
 
 
 def trigger_of(*filters: FilterInterface, options: Options | None = None) -> Any:
-    revision = make_revision(1, triggers=filters)
+    revision = make_revision(1)
     told = replace(revision, options=options or revision.options)
-    return trigger(told, "dsfn", "dsfn", SINK)
+    return trigger(told, filters, "dsfn", "dsfn", SINK)
 
 
 def test_an_event_that_fits_one_filter_or_several_calls_the_function_once() -> None:
@@ -73,4 +73,4 @@ def test_durations_are_written_without_exponents(seconds: float, text: str) -> N
 
 def test_an_attribute_that_knative_takes_no_filter_on_is_refused() -> None:
     with pytest.raises(DefinitionError, match="takes no filter on the attribute '1st'"):
-        trigger_of(FilterInterface({"1st": "x"}, {}, {}))
+        require_filter(FilterInterface({}, {"1st": "x"}, {}), "echo")

@@ -622,6 +622,16 @@ async def _problem(request: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
+class Local:
+    """What serves on one machine, as far as subscriptions know."""
+
+    def require_filter(self, filter_: FilterInterface, function: str) -> None:
+        """All of them."""
+
+    async def reconcile(self) -> None:
+        """There is nothing to be told."""
+
+
 def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
     app = Starlette(
         routes=trusted([*events_routes.ROUTES, *invocations_routes.ROUTES]),
@@ -635,6 +645,7 @@ def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
         subscriptions=node.subscriptions,
         router=node.router,
         queue=node.queue,
+        serving=Local(),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node")
 
