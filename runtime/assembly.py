@@ -137,6 +137,7 @@ def assemble(
             registry,
             replicas,
             tiers,
+            environments,
             blobs,
             budgets,
             meter,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dsfn.billing.signing import new_pem
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import NotFound, UsageError
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.accounts import CONTROL_NAME
 from dsfn.knative.manifests.agent import AGENT_NAME, prefetched_of
@@ -85,6 +85,16 @@ def require_complete(settings: PlatformSettings) -> None:
             raise UsageError(
                 f"Say what the platform runs with --{option}: `make images` builds it."
             )
+
+
+def function_image_of(objects: Objects, namespace: str) -> str:
+    """The image that the functions of a platform run in. Raises `ClusterError`, `NotFound`."""
+    deployment = objects.read(_named("apps/v1", "Deployment", CONTROL_NAME, namespace))
+    if deployment is None:
+        raise NotFound(
+            f"There is no dsfn in namespace {namespace}.", kind="Deployment", name=CONTROL_NAME
+        )
+    return variables_of(deployment)["DSFN_FUNCTION_IMAGE"]
 
 
 def _before(objects: Objects, namespace: str) -> Told:

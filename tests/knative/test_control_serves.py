@@ -20,9 +20,11 @@ from live_pod import TestStore, s3_store
 from ports import free_port
 from s3_server import S3Server
 from test_pod_answers import JSON, seen
+from wheels import make_wheel
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
+from dsfn.knative.manifests.images import image_with
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 KEY = "dsfn_local_of-the-platform"
@@ -271,6 +273,26 @@ def test_a_subscription_that_the_broker_cannot_have_is_refused(control: LiveNode
     assert "Knative takes no filter on the attribute '1st'" in refused.json()["detail"]
     kept = control.http.get("/subscriptions").json()["subscriptions"]
     assert not any("1st" in each["exact"] for each in kept)
+
+
+def test_pods_of_a_function_with_requirements_have_an_image_with_these(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    wheel = str(make_wheel(tmp_path, "greeting", "1.0", "WORD = 'hello'"))
+    app = f"import dsfn\n\n@dsfn.function(requirements=[{wheel!r}])\n"
+    (tmp_path / "app.py").write_text(
+        f"{app}def greeted() -> int:\n    return 1\n", encoding="utf-8"
+    )
+    control.deploy(tmp_path / "app.py")
+
+    def image(name: str) -> str:
+        spec = cluster.of_kind("Service")[name]["spec"]["template"]["spec"]
+        return str(spec["containers"][0]["image"])
+
+    assert image("greeted") == image_with("runtime", [wheel])
+    assert image("hear") == "runtime"
+    assert control.http.delete("/functions/greeted").status_code == 204
+    eventually(lambda: "greeted" not in cluster.of_kind("Service"), "its Service to go", 30)
 
 
 def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
