@@ -11,13 +11,14 @@ unexport PYTHONDONTWRITEBYTECODE
 FOCUS := .focus
 FOCUS_PYTHON ?= $(shell command -v $(HOME)/.pyenv/versions/3.12*/bin/python3.12 || command -v python3.12)
 
-.PHONY: demo demo-cluster test test-cluster images kubeconfig check format bench focus clean help
+.PHONY: demo demo-cluster test test-cluster images store-images kubeconfig check format bench focus clean help
 
 help:
 	@echo "make demo    start a node, deploy real functions, call them, print the bill"
 	@echo "make demo-cluster  the same on the cluster of KUBECONFIG; KEEP=1 leaves it up"
 	@echo "make test    the whole test suite"
 	@echo "make images  the images for a cluster, on IMAGE_BASE, handed to IMAGE_LOAD or IMAGE_REGISTRY"
+	@echo "make store-images  images of PostgreSQL and an S3 server for make demo-cluster, for clusters without a registry"
 	@echo "make test-cluster  the tests that need a cluster and its images, against that of KUBECONFIG"
 	@echo "make check   formatter, linter, types, layers"
 	@echo "make format  apply the formatter"
@@ -48,6 +49,14 @@ images: $(READY)
 	$(BIN)/python -m dsfn.knative.images . > $(IMAGES).new
 	@mv $(IMAGES).new $(IMAGES)
 	@cat $(IMAGES)
+
+STORE_IMAGES := .images/stores.env
+
+store-images: $(READY)
+	@mkdir -p $(dir $(STORE_IMAGES))
+	$(BIN)/python -m examples.store_images > $(STORE_IMAGES).new
+	@mv $(STORE_IMAGES).new $(STORE_IMAGES)
+	@cat $(STORE_IMAGES)
 
 kubeconfig:
 	@test -n "$(KUBECONFIG)" || { echo "this needs KUBECONFIG, the path of a kubeconfig of a cluster with Knative Serving and Eventing. kind makes one: https://knative.dev/docs/install/quickstart-install/"; exit 1; }

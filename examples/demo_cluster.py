@@ -1,9 +1,10 @@
 """`make demo-cluster`: dsfn on the cluster of KUBECONFIG, end to end.
 
-Installs the platform, with a PostgreSQL and an S3 server on this machine, which pods reach at
-DSFN_TEST_HOST; deploys the library's functions, calls each from nothing and warm, has an event come
-through the Broker, lets a function scale to zero and come back, prints the bill, and takes
-everything away. KEEP=1 leaves it up, and `dsfn context` set.
+Installs the platform, with a PostgreSQL and an S3 server of its own in the cluster; deploys the
+library's functions, calls each from nothing and warm, has an event come through the Broker, lets
+them scale to zero and come back, prints the bill, and takes everything away. KEEP=1 leaves it up,
+and `dsfn context` set. DSFN_POSTGRES_IMAGE and DSFN_S3_IMAGE are for clusters that reach no
+registry: `make store-images` builds them.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import BROKER
 from dsfn.knative.manifests.trigger import EVENTING
 from dsfn.runtime.cli import app as cli
-from examples import demo_servers
+from examples import demo_stores
 from examples.demo import ROOT, SUBJECTS, Subject, ask, call, dsfn, show, title, wait_for
 
 WORK = Path(".demo-cluster").absolute()
 NAMESPACE = "dsfn-demo"
 CONTEXT = "demo"
+ZERO_S = 180.0
 PATIENCE = 'park_after="6s", remove_after="6s"'
 # What a recording's result is when somebody else sends it.
 FOUND = {"duration_s": 2.0, "segments": [{"start_s": 0.5, "end_s": 1.5}]}
@@ -39,12 +41,9 @@ FOUND = {"duration_s": 2.0, "segments": [{"start_s": 0.5, "end_s": 1.5}]}
 def main() -> None:
     """The demo from start to end."""
     begun, keep = time.monotonic(), os.environ.get("KEEP") == "1"
-    host = os.environ.get("DSFN_TEST_HOST")
-    if not host:
-        raise SystemExit("Set DSFN_TEST_HOST to an address of this machine that pods reach.")
     os.chdir(ROOT)
     add_commands()
-    with platform(host, keep):
+    with platform(keep):
         title("The library's functions")
         for subject in SUBJECTS:
             dsfn("deploy", str(impatient(subject)))
@@ -53,9 +52,14 @@ def main() -> None:
         times = [(call_cold(subject), call(subject)) for subject in SUBJECTS]
         title("An event through the Broker")
         send_event()
+        title("To zero and back")
+        back = [call_cold(subject) for subject in SUBJECTS]
         title("Milliseconds from command to result")
-        for subject, (cold_ms, warm_ms) in zip(SUBJECTS, times, strict=True):
-            show(f"{subject.name:<14}{cold_ms:>10.1f} from zero{warm_ms:>10.1f} warm")
+        for subject, (cold_ms, warm_ms), back_ms in zip(SUBJECTS, times, back, strict=True):
+            show(
+                f"{subject.name:<14}{cold_ms:>10.1f} from zero{warm_ms:>10.1f} warm"
+                f"{back_ms:>10.1f} from zero again"
+            )
         title("The bill of the month")
         dsfn("bill", "report")
     kept = f"Left up: dsfn context is {CONTEXT}" if keep else "Nothing is left of it"
@@ -63,7 +67,7 @@ def main() -> None:
 
 
 @contextmanager
-def platform(host: str, keep: bool) -> Iterator[None]:
+def platform(keep: bool) -> Iterator[None]:
     """The platform of the demo, gone at the end however that comes, unless it is to be kept."""
     usual = {name: os.environ.get(name) for name in ("XDG_CONFIG_HOME", "DSFN_API_KEY")}
     take_away()  # of a demo before
@@ -72,7 +76,7 @@ def platform(host: str, keep: bool) -> Iterator[None]:
     try:
         WORK.mkdir()
         title("A platform, its ledger and its object store")
-        told = {**demo_servers.start(WORK / "servers", host), "DSFN_API_KEY": key}
+        told = {**demo_stores.start(Objects(open_cluster())), "DSFN_API_KEY": key}
         os.environ.update(told)
         dsfn("platform", "install", "--namespace", NAMESPACE, "--enable-features")
         os.environ["XDG_CONFIG_HOME"] = str(WORK / "config")
@@ -99,9 +103,9 @@ def choose(key: str) -> None:
 
 
 def take_away() -> None:
-    """Takes the platform out of the cluster, stops its servers, removes what they wrote."""
+    """Takes the platform and its stores out of the cluster, removes what the demo wrote."""
     ask("platform", "uninstall", "--namespace", NAMESPACE, "--with-functions")
-    demo_servers.stop(WORK / "servers")
+    demo_stores.stop(Objects(open_cluster()))
     if WORK.exists():
         for each in sorted(WORK.rglob("*"), reverse=True):
             each.rmdir() if each.is_dir() else each.unlink()
@@ -120,7 +124,7 @@ def impatient(subject: Subject) -> Path:
 
 def call_cold(subject: Subject) -> float:
     """Calls a function once it has scaled to zero."""
-    wait_for(f"{subject.name} to have no pod", lambda: not pods(subject.name), 180.0)
+    wait_for(f"{subject.name} to have no pod", lambda: not pods(subject.name), ZERO_S)
     return call(subject)
 
 

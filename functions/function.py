@@ -9,12 +9,14 @@ from functools import cached_property, update_wrapper
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from dsfn.functions.batching import check_batches, check_weight
+from dsfn.functions.durations import Seconds
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
 from dsfn.functions.interface import Interface, Kind
 from dsfn.functions.option_values import options_of
 from dsfn.functions.options import Options
 from dsfn.functions.placement import Placement
+from dsfn.functions.retrying import Policy
 from dsfn.functions.shape import call_of, check_shape, required_names
 from dsfn.functions.signature import Signature, signature_of
 from dsfn.functions.triggers import Triggered, triggers_of
@@ -130,9 +132,12 @@ def function(
     concurrency: int = 1,
     min_replicas: int = 0,
     max_replicas: int = 8,
-    park_after: float | str = 60.0,
-    remove_after: float | str = 600.0,
-    timeout: float | str = 300.0,
+    park_after: Seconds = 60.0,
+    remove_after: Seconds = 600.0,
+    timeout: Seconds = 300.0,
+    retries: int = 3,
+    backoff_policy: Policy = "exponential",
+    backoff_delay: Seconds = 1.0,
     max_queue: int = 1000,
     max_batch: int = 1,
     weight: Callable[[Any], int] | None = None,
@@ -150,13 +155,14 @@ def function(target: Callable[..., Any] | None = None, /, **options: Any) -> Any
     Bare or with options: `name` (default: the target's, in kebab-case), `gpu` (a count
     or a fraction), `memory` (bytes or "2GiB"), `concurrency`, `min_replicas`,
     `max_replicas`, `park_after`, `remove_after` and `timeout` (seconds or "5m"),
-    `max_queue`, `max_batch` (items that are run as one, for a function from one list to
-    a list as long), `weight` (a function from one item to a whole number: how much it
-    counts when the time of a batch is divided; without one all count the same),
-    `precision` ("int8" or "fp8", of a model's weights in the snapshot), `env`,
-    `requirements`, `tags` (words that say what it is for), `placement` (what a cluster is
-    asked for). A class may have `setup()`, `after_restore()` and `sample()`, and must have
-    `__call__`. Raises `DefinitionError`.
+    `retries` (attempts after the first, of an event that comes to it), `backoff_policy`
+    and `backoff_delay` (how long they wait for each other), `max_queue`, `max_batch`
+    (items that are run as one, for a function from one list to a list as long), `weight`
+    (a function from one item to a whole number: how much it counts when the time of a
+    batch is divided; without one all count the same), `precision` ("int8" or "fp8", of a
+    model's weights in the snapshot), `env`, `requirements`, `tags` (words that say what
+    it is for), `placement` (what a cluster is asked for). A class may have `setup()`,
+    `after_restore()` and `sample()`, and must have `__call__`. Raises `DefinitionError`.
     """
     if target is not None and options:
         raise DefinitionError("@function takes its options by name, and nothing else.")

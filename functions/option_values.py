@@ -6,9 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dsfn.functions.durations import parse_seconds
 from dsfn.functions.errors import DefinitionError
-from dsfn.functions.options import MAX_CONCURRENCY, Options, check_tags, parse_bytes, parse_seconds
+from dsfn.functions.options import MAX_CONCURRENCY, Options, check_tags, parse_bytes
 from dsfn.functions.placement import Placement
+
+_COUNTS = ("concurrency", "min_replicas", "max_replicas", "retries", "max_queue", "max_batch")
 
 
 def options_of(
@@ -32,13 +35,14 @@ def options_of(
     values["requirements"] = tuple(_text("requirements", r) for r in requirements)
     values["tags"] = tags_of(tags)
     for option, value in others.items():
-        if option in ("park_after", "remove_after", "timeout"):
-            seconds = _expect(option, value, (int, float, str))
-            values[f"{option}_s"] = parse_seconds(seconds, option)
+        if option in ("park_after", "remove_after", "timeout", "backoff_delay"):
+            values[f"{option}_s"] = parse_seconds(value, option)
         elif option == "gpu":
             values[option] = float(_expect(option, value, (int, float)))
-        elif option in ("concurrency", "min_replicas", "max_replicas", "max_queue", "max_batch"):
+        elif option in _COUNTS:
             values[option] = _expect(option, value, (int,))
+        elif option == "backoff_policy":
+            values[option] = _expect(option, value, (str,))
         elif option == "precision":
             values[option] = None if value is None else _expect(option, value, (str,))
         elif option == "placement":

@@ -11,18 +11,19 @@ from math import isfinite
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.placement import Placement
+from dsfn.functions.retrying import Policy, check_retrying
 from dsfn.functions.values import dataclass
 
 NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 MAX_CONCURRENCY = 1000
 MAX_TAGS = 32
 PRECISIONS = ("int8", "fp8")
+_LATER = ("retries", "backoff_policy", "backoff_delay_s", "tags", "placement")
 _TAG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _UNITS = {
     **{"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
     **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40},
 }
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Options:
     what a replica may allocate on top of its snapshot. `concurrency`: calls that
     one replica runs at once. `park_after_s`: idle seconds until a replica gives
     its device memory back; `remove_after_s`: until its process ends. `timeout_s`:
-    of one call. `max_queue`: calls that may wait for a replica. `max_batch`: items that
+    of one call. `retries`: attempts after the first, of an event that comes to the function; the
+    n-th waits `backoff_delay_s * 2**(n-1)` (exponential) or `backoff_delay_s * n` (linear), less up
+    to half of it at random. `max_queue`: calls that may wait for a replica. `max_batch`: items that
     are run as one, for a function from one list to a list as long. `precision`: that of a
     model's weights in the snapshot, one of `PRECISIONS`; None for what `setup()` loaded.
     `tags`: words that say what it is for. `placement`: what a cluster is asked for.
@@ -48,6 +51,9 @@ class Options:
     park_after_s: float = 60.0
     remove_after_s: float = 600.0
     timeout_s: float = 300.0
+    retries: int = 3
+    backoff_policy: Policy = "exponential"
+    backoff_delay_s: float = 1.0
     max_queue: int = 1000
     max_batch: int = 1
     precision: str | None = None
@@ -80,6 +86,7 @@ class Options:
             self.remove_after_s >= self.park_after_s, "remove_after must not be before park_after"
         )
         _require(0 < self.timeout_s <= 86_400, "timeout must be above 0 and at most a day")
+        check_retrying(self.retries, self.backoff_policy, self.backoff_delay_s)
         _require(1 <= self.max_batch <= 10_000, "max_batch must be from 1 to 10000")
         _require(0 <= self.max_queue <= 100_000, "max_queue must be from 0 to 100000")
         _require(
@@ -96,10 +103,9 @@ class Options:
         document["requirements"] = list(self.requirements)
         document["tags"] = list(self.tags)
         # As it was before there were any: the digests of such options stay what they are.
-        if not self.tags:
-            del document["tags"]
-        if self.placement is None:
-            del document["placement"]
+        for each in fields(self):
+            if each.name in _LATER and getattr(self, each.name) == each.default:
+                del document[each.name]
         return document
 
     @property
@@ -148,16 +154,6 @@ def parse_bytes(value: int | str) -> int:
     if match is None or match[2] not in _UNITS:
         raise DefinitionError(f"memory {value!r} is not a size; write it like '512MiB' or '2GB'.")
     return int(float(match[1]) * _UNITS[match[2]])
-
-
-def parse_seconds(value: float | str, option: str) -> float:
-    """Seconds from a number or a text such as "90s", "5m", "1h". Raises `DefinitionError`."""
-    if isinstance(value, int | float):
-        return float(value)
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)\s*", value)
-    if match is None:
-        raise DefinitionError(f"{option} {value!r} is not a duration; write it like '90s' or '5m'.")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _require(holds: bool, sentence: str) -> None:

@@ -137,6 +137,7 @@ def assemble(
             registry,
             replicas,
             tiers,
+            environments,
             blobs,
             budgets,
             meter,
@@ -209,7 +210,7 @@ def assemble(
         dead=DeadLetters(connection, queue, blobs, clock),
         dispatcher=Dispatcher(
             queue,
-            Outcomes(connection, queue, router, blobs, clock),
+            Outcomes(connection, queue, router, blobs, clock, registry),
             blobs,
             invoker.invoke,
             Triggers(starter, runs, rates.book.currency).start,

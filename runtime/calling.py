@@ -11,6 +11,7 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
+from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Caller
 from dsfn.runtime.logs import Logs, LogStore
@@ -34,6 +35,7 @@ class Around:
     registry: Registry
     replicas: Starter
     tiers: SnapshotTiers
+    environments: Environments
     blobs: BlobStore
     budgets: Budgets
     meter: Meter

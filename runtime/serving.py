@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.replicas.verifying import VerifiedReplica
@@ -48,6 +49,9 @@ class Serving(Protocol):
 
     def retire(self) -> None:
         """Lets go, before long, of what serves no more."""
+
+    def require_filter(self, filter_: FilterInterface, function: str) -> None:
+        """Raises `DefinitionError` where events for a function cannot be chosen so."""
 
     def url(self, function: str) -> str | None:
         """Where a function is called itself, None where this node is called for it."""

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from dsfn.functions.interface import FilterInterface, Kind
+from dsfn.functions.retrying import Policy
 from dsfn.functions.values import dataclass
 
 MAX_STEPS = 1_000
@@ -142,7 +143,7 @@ class StepOptions:
     """
 
     retries: int = 0
-    backoff_policy: Literal["linear", "exponential"] = "exponential"
+    backoff_policy: Policy = "exponential"
     backoff_delay_s: float = 0.2
     timeout_s: float | None = None
     cache: bool = False

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
+from dsfn.functions.durations import Seconds, check_seconds, parse_seconds
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.option_values import tags_of
-from dsfn.functions.options import NAME_PATTERN, parse_seconds
+from dsfn.functions.options import NAME_PATTERN
+from dsfn.functions.retrying import Policy, check_retrying
 from dsfn.functions.values import dataclass
 from dsfn.functions.workflow.dag import (
     MAX_PARALLEL,
@@ -18,20 +20,12 @@ from dsfn.functions.workflow.dag import (
     WorkflowOptions,
 )
 
-MAX_RETRIES = 100
-MAX_BACKOFF_S = 3_600.0
 MAX_TIMEOUT_S = 7 * 86_400.0
 MAX_BUDGET_NANO = 10**18
-POLICIES = ("linear", "exponential")
 
-Seconds = float | str
 Money = str | int | Decimal
-Policy = Literal["linear", "exponential"]
 
 _NANO = 10**9
-_ISO_DURATION = re.compile(
-    r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII
-)
 _CRON = re.compile(r"[\w*/,#?-]+(\s+[\w*/,#?-]+){4}", re.ASCII)
 
 
@@ -68,10 +62,10 @@ def step_settings(words: StepWords, fallback: Fallback | None) -> StepSettings:
     options = StepOptions(
         retries=words.get("retries", standard.retries),
         backoff_policy=words.get("backoff_policy", standard.backoff_policy),
-        backoff_delay_s=seconds(
-            "backoff_delay", words.get("backoff_delay", standard.backoff_delay_s)
+        backoff_delay_s=parse_seconds(
+            words.get("backoff_delay", standard.backoff_delay_s), "backoff_delay"
         ),
-        timeout_s=seconds("timeout", words["timeout"]) if "timeout" in words else None,
+        timeout_s=parse_seconds(words["timeout"], "timeout") if "timeout" in words else None,
         cache=words.get("cache", standard.cache),
         budget_nano=nano(words["budget"]) if "budget" in words else None,
         fallback=fallback,
@@ -95,7 +89,7 @@ def workflow_options(
     """A workflow's options, checked. Raises `DefinitionError`."""
     options = WorkflowOptions(
         name=name,
-        timeout_s=seconds("timeout", timeout),
+        timeout_s=parse_seconds(timeout, "timeout"),
         budget_nano=None if budget is None else nano(budget),
         parallel=parallel,
         schedule=schedule,
@@ -107,14 +101,9 @@ def workflow_options(
 
 def check_step_options(options: StepOptions) -> None:
     """Raises `DefinitionError` for options out of their range."""
-    _whole("retries", options.retries, 0, MAX_RETRIES)
-    if options.backoff_policy not in POLICIES:
-        raise DefinitionError(
-            f"backoff_policy must be 'linear' or 'exponential', not {options.backoff_policy!r}."
-        )
-    _between("backoff_delay", options.backoff_delay_s, 0, MAX_BACKOFF_S)
+    check_retrying(options.retries, options.backoff_policy, options.backoff_delay_s)
     if options.timeout_s is not None:
-        _between("timeout", options.timeout_s, 0.001, MAX_TIMEOUT_S)
+        check_seconds("timeout", options.timeout_s, 0.001, MAX_TIMEOUT_S)
     if not isinstance(options.cache, bool):
         raise DefinitionError(f"cache must be True or False, not {options.cache!r}.")
     if options.budget_nano is not None:
@@ -124,7 +113,7 @@ def check_step_options(options: StepOptions) -> None:
 def check_workflow_options(options: WorkflowOptions) -> None:
     """Raises `DefinitionError` for options out of their range."""
     check_name("The name of a workflow", options.name)
-    _between("timeout", options.timeout_s, 0.001, MAX_TIMEOUT_S)
+    check_seconds("timeout", options.timeout_s, 0.001, MAX_TIMEOUT_S)
     if options.budget_nano is not None:
         _whole("budget (in billionths)", options.budget_nano, 1, MAX_BUDGET_NANO)
     check_parallel(options.parallel)
@@ -152,20 +141,6 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def seconds(option: str, value: Seconds) -> float:
-    """Seconds from a number, a text such as "200ms" or "5m", or ISO 8601's "PT0.2S".
-
-    Raises `DefinitionError`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise DefinitionError(f"{option} must be a duration, not {type(value).__name__}.")
-    found = _ISO_DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None or not any(found.groups()):
-        return parse_seconds(value, option)
-    days, hours, minutes, rest = (float(part or 0) for part in found.groups())
-    return days * 86_400 + hours * 3_600 + minutes * 60 + rest
-
-
 def nano(value: Money) -> int:
     """Billionths of the currency's unit from a decimal text such as "0.05".
 
@@ -188,8 +163,3 @@ def _whole(option: str, value: Any, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise DefinitionError(f"{option} must be a whole number from {least} to {most}.")
     return value
-
-
-def _between(option: str, value: Any, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise DefinitionError(f"{option} must be from {least:g} to {most:g} seconds.")

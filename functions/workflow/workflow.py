@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
+from dsfn.functions.durations import Seconds
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.event import Filter
 from dsfn.functions.function import Function
@@ -16,7 +17,7 @@ from dsfn.functions.triggers import Triggered, triggers_of
 from dsfn.functions.workflow.body import current_body, in_body
 from dsfn.functions.workflow.dag import Dag, WorkflowInput, WorkflowOptions, WorkflowResult
 from dsfn.functions.workflow.plain import Plain
-from dsfn.functions.workflow.settings import Money, Seconds, workflow_options
+from dsfn.functions.workflow.settings import Money, workflow_options
 from dsfn.functions.workflow.signature import signature_of
 from dsfn.functions.workflow.symbols import refuse_symbols
 from dsfn.functions.workflow.tracing import Trace

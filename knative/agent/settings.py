@@ -9,12 +9,12 @@ from pathlib import Path
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
+from dsfn.knative.manifests.agent import MAX_PREFETCHED
 from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
 from dsfn.runtime.config import SnapshotSettings
 
 DEFAULT_DATA_DIR = "/var/lib/dsfn"
 MAX_SNAPSHOT_BYTES = 64 << 30
-MAX_PREFETCHED = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dsfn.functions.errors import Conflict, NotFound, UsageError
+from dsfn.functions.options import NAME_PATTERN
 from dsfn.runtime.cli.options import JsonOption
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
 
@@ -55,6 +56,13 @@ FunctionImageOption = Annotated[
         metavar="NAME", envvar="DSFN_FUNCTION_IMAGE", help="The image that functions run in."
     ),
 ]
+PrefetchOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A function whose snapshot is brought to every node before a pod asks; once for each.",
+    ),
+]
 _NAMESPACE = "dsfn"
 _TIMEOUT_S = 120
 
@@ -65,6 +73,7 @@ def install(
     store: StoreOption = "",
     image: ImageOption = "",
     function_image: FunctionImageOption = "",
+    prefetch: PrefetchOption = None,
     dry_run: DryRunOption = False,
     output: OutputOption = None,
     enable_features: FeaturesOption = False,
@@ -72,7 +81,7 @@ def install(
     json_output: JsonOption = False,
 ) -> None:
     """Install dsfn into a cluster; where it is installed, make it complete."""
-    told = _told(store, image, function_image)
+    told = _told(store, image, function_image, prefetch)
     if output is not None:
         _print_manifests(told, namespace, json_output)
         return
@@ -86,6 +95,7 @@ def upgrade(
     store: StoreOption = "",
     image: ImageOption = "",
     function_image: FunctionImageOption = "",
+    prefetch: PrefetchOption = None,
     dry_run: DryRunOption = False,
     enable_features: FeaturesOption = False,
     timeout: TimeoutOption = _TIMEOUT_S,
@@ -93,7 +103,7 @@ def upgrade(
 ) -> None:
     """Bring an installed platform to this version of dsfn."""
     installation = _open_installed(context, namespace)
-    told = _told(store, image, function_image)
+    told = _told(store, image, function_image, prefetch)
     _apply(installation, told, enable_features, dry_run, timeout, json_output)
 
 
@@ -167,13 +177,27 @@ def _open_installed(context: str | None, namespace: str) -> Installation:
     return installation
 
 
-def _told(store: str, image: str, function_image: str) -> Told:
+def _told(store: str, image: str, function_image: str, prefetch: list[str] | None) -> Told:
     """What somebody says now: what is secret in the environment, where no other user sees it."""
     from dsfn.knative.cluster.told import Told
     from dsfn.knative.manifests.secrets import VARIABLES
 
     secrets = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    return Told(store.rstrip("/"), image, function_image, secrets)
+    return Told(store.rstrip("/"), image, function_image, secrets, _prefetched(prefetch))
+
+
+def _prefetched(names: list[str] | None) -> tuple[str, ...] | None:
+    """The functions that --prefetch names; none where it is "". Raises `UsageError`."""
+    from dsfn.knative.manifests.agent import MAX_PREFETCHED
+
+    if names is None:
+        return None
+    found = tuple(dict.fromkeys(name for name in names if name))
+    if wrong := [name for name in found if NAME_PATTERN.match(name) is None]:
+        raise UsageError(f"--prefetch takes names of functions, and {wrong[0]!r} is none.")
+    if len(found) > MAX_PREFETCHED:
+        raise UsageError(f"--prefetch takes at most {MAX_PREFETCHED} functions.")
+    return found
 
 
 def _apply(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Unavailable, UsageError
+from dsfn.runtime.cli.output import complain
 from dsfn.runtime.cli.ways import Reached
 
 if TYPE_CHECKING:
@@ -33,7 +36,18 @@ def control_service(url: str) -> Iterator[Reached]:
     cluster = open_cluster(context or None)
     pod = _ready_pod(Objects(cluster), namespace)
     with forwarded(cluster, namespace, pod, CONTROL_PORT) as path:
-        yield Reached(f"http://{CONTROL_NAME}.{namespace}", str(path))
+        prepare = partial(_prepare, Objects(cluster), namespace)
+        yield Reached(f"http://{CONTROL_NAME}.{namespace}", str(path), prepare)
+
+
+def _prepare(objects: Objects, namespace: str, requirements: frozenset[str]) -> None:
+    """Has the image be there that functions with these requirements run in."""
+    if not requirements:
+        return
+    from dsfn.knative.cluster.told import function_image_of
+    from dsfn.knative.images.required import ensure_image
+
+    ensure_image(function_image_of(objects, namespace), requirements, os.environ, complain)
 
 
 def _ready_pod(objects: Objects, namespace: str) -> str:

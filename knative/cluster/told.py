@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from dsfn.billing.signing import new_pem
-from dsfn.functions.errors import UsageError
+from dsfn.functions.errors import NotFound, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.accounts import CONTROL_NAME
+from dsfn.knative.manifests.agent import AGENT_NAME, prefetched_of
 from dsfn.knative.manifests.control import image_of, variables_of
+from dsfn.knative.manifests.features import AGENTS_FEATURE
+from dsfn.knative.manifests.network import agents_namespace
 from dsfn.knative.manifests.secrets import API_KEY, LEDGER, LEDGER_KEY, read_secret
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import Manifest
@@ -22,13 +25,14 @@ from dsfn.runtime.access.access import new_local_key
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What somebody says now, "" for what stays as it was. The fields are those of
+    """What somebody says now, "" or None for what stays as it was. The fields are those of
     `PlatformSettings`."""
 
     store: str = ""
     image: str = ""
     function_image: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    prefetch: tuple[str, ...] | None = None
 
     def settings(self, namespace: str, agents: bool = True) -> PlatformSettings:
         """Those of a platform that knows no more. Keys that nobody has told are made up."""
@@ -40,6 +44,7 @@ class Told:
             self.function_image,
             {**made_up, **self.secrets},
             agents,
+            self.prefetch or (),
         )
 
 
@@ -53,6 +58,7 @@ def platform_settings(
         told.image or before.image,
         told.function_image or before.function_image,
         {**before.secrets, **told.secrets},
+        before.prefetch if told.prefetch is None else told.prefetch,
     )
     return now.settings(namespace, agents)
 
@@ -69,6 +75,12 @@ def require_complete(settings: PlatformSettings) -> None:
             f"The platform keeps its books in PostgreSQL: say in {LEDGER} where,"
             " postgresql://USER:PASSWORD@HOST/DATABASE."
         )
+    if settings.prefetch and not settings.agents:
+        raise UsageError(
+            "The snapshots that --prefetch names are brought by the nodes' agents, and Knative's"
+            f" feature flag {AGENTS_FEATURE.flag} for these is off: --enable-features switches it"
+            " on."
+        )
     for option, image in (("image", settings.image), ("function-image", settings.function_image)):
         if not image:
             raise UsageError(
@@ -76,18 +88,30 @@ def require_complete(settings: PlatformSettings) -> None:
             )
 
 
+def function_image_of(objects: Objects, namespace: str) -> str:
+    """The image that the functions of a platform run in. Raises `ClusterError`, `NotFound`."""
+    deployment = objects.read(_named("apps/v1", "Deployment", CONTROL_NAME, namespace))
+    if deployment is None:
+        raise NotFound(
+            f"There is no dsfn in namespace {namespace}.", kind="Deployment", name=CONTROL_NAME
+        )
+    return variables_of(deployment)["DSFN_FUNCTION_IMAGE"]
+
+
 def _before(objects: Objects, namespace: str) -> Told:
-    deployment = objects.read(_named("apps/v1", "Deployment", namespace))
-    secret = objects.read(_named("v1", "Secret", namespace))
+    deployment = objects.read(_named("apps/v1", "Deployment", CONTROL_NAME, namespace))
+    secret = objects.read(_named("v1", "Secret", CONTROL_NAME, namespace))
+    agents = objects.read(_named("apps/v1", "DaemonSet", AGENT_NAME, agents_namespace(namespace)))
     variables = {} if deployment is None else variables_of(deployment)
     return Told(
         variables.get("DSFN_STORE", ""),
         "" if deployment is None else image_of(deployment),
         variables.get("DSFN_FUNCTION_IMAGE", ""),
         {} if secret is None else read_secret(secret),
+        None if agents is None else prefetched_of(agents),
     )
 
 
-def _named(api_version: str, kind: str, namespace: str) -> Manifest:
-    metadata = {"name": CONTROL_NAME, "namespace": namespace}
+def _named(api_version: str, kind: str, name: str, namespace: str) -> Manifest:
+    metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}

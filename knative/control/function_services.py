@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
+from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
@@ -21,7 +22,6 @@ from dsfn.knative.manifests.words import (
     Manifest,
     service_name,
 )
-from dsfn.runtime.events.outcomes import DEFAULT_POLICY
 from dsfn.runtime.model import Revision
 
 # How long a change of the traffic may take until it is waited for no longer.
@@ -32,12 +32,13 @@ _REVISION_LABEL = "serving.knative.dev/revision"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Who gets the calls of a function. `current`: the revision whose triggers are the function's;
+    """Who gets the calls of a function. `current`: the revision whose options are the function's;
     `targets`: what Knative calls each revision, with its percent; those with none are for calls
-    that name them."""
+    that name them. `filters`: which of the Broker's events call it."""
 
     current: Revision
     targets: tuple[tuple[str, int], ...]
+    filters: tuple[FilterInterface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +88,14 @@ class FunctionServices:
         """Remembers where a function is called."""
         self.urls[function] = str((service.get("status") or {}).get("url", ""))
 
-    def trigger(self, revision: Revision) -> Manifest | None:
-        """What has the Broker's events call a function, None where it has no filter. Raises
-        `DefinitionError` for a filter that Knative does not have."""
-        sink = self.dead_letters(revision.function)
-        return trigger(revision, self.namespace, self.broker, DEFAULT_POLICY, sink)
-
     def share(self, share: Share) -> None:
         """Has calls and events be shared out so. Raises `ClusterError`, `NotFound`."""
         function = share.current.function
         targets = tuple(Target(percent, name, tag_of(name)) for name, percent in share.targets)
         service = self._object(SERVING, "Service", function)
         self.objects.change(service, {"spec": {"traffic": traffic_of(targets)}})
-        events = self.trigger(share.current)
+        sink = self.dead_letters(function)
+        events = trigger(share.current, share.filters, self.namespace, self.broker, sink)
         if events is None:
             self.objects.delete(self._object(EVENTING, "Trigger", function))
         else:

@@ -7,12 +7,14 @@ as it was. Everything here blocks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.function import ServiceSettings, function_service
+from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
 from dsfn.knative.manifests.words import Manifest
 from dsfn.knative.pod.publication import publish
@@ -39,14 +41,15 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Publishes revisions of `bundles` and `snapshots` to the store and the cluster. `deadline_s`:
-    how long one may take to become ready."""
+    """Publishes revisions of `bundles` and `snapshots` to the store and the cluster.
+    `requirements`: those of an environment; `deadline_s`: how long one may take to become ready."""
 
     objects: Objects
     store: Store
     settings: ServiceSettings
     bundles: Path
     snapshots: FileStore
+    requirements: Callable[[str], tuple[str, ...]]
     transfer_timeout_s: float
     deadline_s: float
 
@@ -56,7 +59,8 @@ class Publisher:
         publication = publish(
             revision, self.bundles, self.snapshots, self.store, self.transfer_timeout_s
         )
-        service = function_service(revision, publication, self.settings)
+        image = image_with(self.settings.image, self.requirements(revision.environment))
+        service = function_service(revision, publication, replace(self.settings, image=image))
         before = self.objects.read(service)
         placed = Placed(revision, service, before)
         service["spec"]["traffic"] = _beside(before, placed.name)

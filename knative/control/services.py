@@ -77,6 +77,7 @@ def on_a_cluster(
             settings.services,
             node.data_dir / "bundles",
             around.tiers.disk.files,
+            around.environments.requirements,
             node.limits.transfer_timeout_s,
             settings.deadline_s,
         )

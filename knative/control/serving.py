@@ -11,9 +11,11 @@ from dataclasses import field
 from functools import partial
 
 from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.control.function_services import SHARE_S, FunctionServices, PodOf, Share
 from dsfn.knative.control.publishing import Placed, Publisher
+from dsfn.knative.manifests.trigger import require_filter
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.registry import FunctionRecord, Registry
 from dsfn.runtime.replicas.verifying import VerifiedReplica
@@ -62,7 +64,8 @@ class KnativeServing:
         """See `Serving`. Raises `ClusterError`, `StoreUnavailable`, and `DefinitionError` for
         filters that Knative does not have."""
         for revision in revisions:
-            self.services.trigger(revision)
+            for each in revision.interface.triggers:
+                require_filter(each, revision.function)
         loop = asyncio.get_running_loop()
         functions, placed = {each.function for each in revisions}, list[Placed]()
         self._coming |= functions
@@ -92,6 +95,10 @@ class KnativeServing:
     def retire(self) -> None:
         """See `Serving`."""
         self._wake.set()
+
+    def require_filter(self, filter_: FilterInterface, function: str) -> None:
+        """See `Serving`: the Broker's events are filtered by Knative."""
+        require_filter(filter_, function)
 
     def url(self, function: str) -> str | None:
         """See `Serving`."""
@@ -210,7 +217,9 @@ class KnativeServing:
             _LOG.error("The cluster has no revision %s: deploy it again.", missing[0])
             return None
         targets = tuple((names[id_], share) for id_, share in wanted.items() if id_ in names)
-        return Share(record.current, targets)
+        subscriptions = self.registry.subscriptions()
+        filters = tuple(each.filter for each in subscriptions if each.function == record.name)
+        return Share(record.current, targets, filters)
 
     def _is_of(self, revision: str, record: FunctionRecord) -> bool:
         found = self.registry.find(revision)

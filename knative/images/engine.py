@@ -56,8 +56,21 @@ class Engine:
             run([*command, f"--file={containerfile}", str(context)])
             digest = told.read_text(encoding="ascii").strip().rpartition(":")[2]
         full = f"{name}:{digest[:_TAG_DIGITS]}"
-        run([self.program, "tag", digest, full])
+        self.name(digest, full)
         return full
+
+    def name(self, image: str, another: str) -> None:
+        """Gives an image another name. Raises `UsageError`."""
+        run([self.program, "tag", image, another])
+
+    def has(self, image: str) -> bool:
+        """Whether it has an image of this name."""
+        asking = [self.program, "inspect", "--type", "image", image]
+        return subprocess.run(asking, capture_output=True, check=False).returncode == 0
+
+    def forget(self, image: str) -> None:
+        """Takes a name away from an image. Raises `UsageError`."""
+        run([self.program, "rmi", image])
 
     def hand_over(self, images: Sequence[str], to: Destination) -> None:
         """Brings images to where clusters take them from. Raises `UsageError`."""

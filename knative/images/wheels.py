@@ -7,6 +7,7 @@ then has no network, and a step whose wheels are the same is not done again.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from hashlib import file_digest, sha256
 from pathlib import Path
 from shutil import rmtree
@@ -41,6 +42,15 @@ def collect_libraries(program: Path, extras: str, constraints: Path, target: Pat
 def collect_alone(package: str, constraints: Path, target: Path) -> None:
     """Adds a package without what it asks for. Raises `UsageError`."""
     run([*_PIP, "--no-deps", f"--constraint={constraints}", f"--wheel-dir={target}", package])
+
+
+def collect(requirements: Collection[str], target: Path, alone: bool = False) -> None:
+    """Collects what somebody requires, in pip's words, and what that needs unless it is wanted
+    `alone`. Raises `UsageError`."""
+    _empty(target)
+    without = ("--no-deps",) if alone else ()
+    # No requirement is taken for an option.
+    run([*_PIP, *without, f"--wheel-dir={target}", "--", *sorted(requirements)])
 
 
 def leave_out(wheels: Path, known: Path) -> None:

@@ -22,11 +22,13 @@ from dsfn.knative.manifests.words import (
 )
 
 AGENT = "agent"
+MAX_PREFETCHED = 100
 AGENT_NAME = "dsfn-agent"
 _HOST = "/var/lib/dsfn"
 _DATA = "/var/lib/dsfn"
 _SHOWN = "/shown"
 _GRACE_S = 30
+_PREFETCH = "DSFN_PREFETCH"
 # Kubernetes wants to be told a size, and does not hold a directory to it.
 _SOCKETS = "1Mi"
 # As quick as Python can be: it knocks at the socket and goes away.
@@ -59,6 +61,13 @@ def agent_objects(settings: AgentSettings) -> tuple[Manifest, ...]:
         agents_volume(settings.namespace),
         _claim(settings.namespace),
     )
+
+
+def prefetched_of(daemons: Manifest) -> tuple[str, ...]:
+    """The functions whose snapshots a DaemonSet of agents brings before a pod asks."""
+    (container,) = daemons["spec"]["template"]["spec"]["containers"]
+    told = {each["name"]: each.get("value", "") for each in container["env"]}
+    return tuple(name for name in told.get(_PREFETCH, "").split(",") if name)
 
 
 def agents_namespace_of(platform: str) -> Manifest:
@@ -113,7 +122,7 @@ def _container(settings: AgentSettings) -> Manifest:
             {"name": "DSFN_AGENT", "value": AGENT_SOCKET},
             {"name": "DSFN_DATA", "value": _DATA},
             {"name": "DSFN_SHOWN", "value": f"{_SHOWN}/snapshots"},
-            {"name": "DSFN_PREFETCH", "value": ",".join(settings.prefetch)},
+            {"name": _PREFETCH, "value": ",".join(settings.prefetch)},
             {"name": "HOME", "value": "/tmp"},
         ],
         "envFrom": [{"secretRef": {"name": settings.secret}}],

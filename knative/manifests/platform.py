@@ -88,6 +88,7 @@ def _agents(settings: PlatformSettings) -> tuple[Manifest, ...]:
             control_url(settings.namespace),
             AGENT_NAME,
             digest_of(settings.secrets),
+            settings.prefetch,
         )
     )
 

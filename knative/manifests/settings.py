@@ -13,7 +13,7 @@ class PlatformSettings:
     """`store`: where revisions, snapshots and blobs are, "s3://BUCKET/PREFIX". `image`: that of the
     control service and the agents; `function_image`: that of functions. `secrets`: variables of the
     control service that nobody else is to read, by their names. `agents`: whether nodes have
-    one."""
+    one; `prefetch`: the functions whose snapshots these bring before a pod asks."""
 
     namespace: str
     store: str
@@ -21,3 +21,4 @@ class PlatformSettings:
     function_image: str
     secrets: Mapping[str, str] = field(repr=False)
     agents: bool = True
+    prefetch: tuple[str, ...] = ()

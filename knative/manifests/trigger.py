@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.options import Options
 from dsfn.functions.values import dataclass
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.words import (
@@ -15,7 +16,6 @@ from dsfn.knative.manifests.words import (
     labels,
     service_name,
 )
-from dsfn.runtime.events.delivery import RetryPolicy
 from dsfn.runtime.model import Revision
 
 EVENTING = "eventing.knative.dev/v1"
@@ -31,15 +31,13 @@ class DeadLetterSink:
 
 def trigger(
     revision: Revision,
+    filters: Sequence[FilterInterface],
     namespace: str,
     broker: str,
-    policy: RetryPolicy,
     dead_letters: DeadLetterSink,
 ) -> Manifest | None:
-    """Has a Broker's events that fit one of the function's filters call it; None where it has no
-    filter. An event that fits several calls it once. Raises `DefinitionError` for a filter that
-    Knative does not have."""
-    filters = revision.interface.triggers
+    """Has a Broker's events that fit one of these filters call the function; None without any. An
+    event that fits several calls it once."""
     if not filters:
         return None
     name = service_name(revision.function)
@@ -53,37 +51,40 @@ def trigger(
         },
         "spec": {
             "broker": broker,
-            "filters": [{"any": [_all_of(each, revision.function) for each in filters]}],
+            "filters": [{"any": [_all_of(each) for each in filters]}],
             "subscriber": {"ref": {"apiVersion": SERVING, "kind": "Service", "name": name}},
-            "delivery": _delivery(policy, revision.options.timeout_s, dead_letters),
+            "delivery": _delivery(revision.options, dead_letters),
         },
     }
 
 
-def _all_of(filter_: FilterInterface, function: str) -> Manifest:
+def require_filter(filter_: FilterInterface, function: str) -> None:
+    """Raises `DefinitionError` for a filter that Knative does not have."""
+    for attribute in (*filter_.exact, *filter_.prefix, *filter_.suffix):
+        if not attribute[0].isalpha():
+            raise DefinitionError(
+                f"Events for {function}: Knative takes no filter on the attribute {attribute!r};"
+                " there its name must begin with a letter.",
+                function=function,
+            )
+
+
+def _all_of(filter_: FilterInterface) -> Manifest:
     """Source: https://github.com/cloudevents/spec/blob/main/subscriptions/spec.md#324-filters"""
-    conditions: tuple[tuple[str, Mapping[str, str]], ...] = (
+    conditions = (
         ("exact", filter_.exact),
         ("prefix", filter_.prefix),
         ("suffix", filter_.suffix),
     )
-    for _, wanted in conditions:
-        for attribute in wanted:
-            if not attribute[0].isalpha():
-                raise DefinitionError(
-                    f"@on of {function}: Knative takes no filter on the attribute {attribute!r};"
-                    " there its name must begin with a letter.",
-                    function=function,
-                )
     return {"all": [{dialect: dict(wanted)} for dialect, wanted in conditions if wanted]}
 
 
-def _delivery(policy: RetryPolicy, timeout_s: float, dead_letters: DeadLetterSink) -> Manifest:
+def _delivery(options: Options, dead_letters: DeadLetterSink) -> Manifest:
     service = {"apiVersion": "v1", "kind": "Service", "name": dead_letters.service}
     return {
-        "retry": policy.retry,
-        "backoffPolicy": policy.backoff_policy,
-        "backoffDelay": iso_duration(policy.backoff_delay_s),
-        "timeout": iso_duration(timeout_s),
+        "retry": options.retries,
+        "backoffPolicy": options.backoff_policy,
+        "backoffDelay": iso_duration(options.backoff_delay_s),
+        "timeout": iso_duration(options.timeout_s),
         "deadLetterSink": {"ref": service, "uri": dead_letters.path},
     }

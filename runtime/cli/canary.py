@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from dsfn.functions.durations import parse_seconds
 from dsfn.functions.errors import DefinitionError, UsageError
-from dsfn.functions.options import parse_seconds
 from dsfn.runtime.cli.documents import CanaryDocument
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%?")

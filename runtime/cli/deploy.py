@@ -56,10 +56,13 @@ def deploy(
 ) -> None:
     """Deploy the functions and workflows of a file or directory."""
     from dsfn.runtime.deploy.bundle import pack
+    from dsfn.runtime.deploy.sources import declared_by
 
     terms = canary_terms(canary, promote_after, max_error_rate, max_p99)
     bundle = pack(path)
+    requirements = declared_by(path / bundle.entry if path.is_dir() else path)
     with connect() as client, _progress(quiet=json_output) as show:
+        client.prepare(requirements)
         deployed = _last(client.deploy(bundle.data, bundle.entry, terms), show)
     if json_output:
         print_json(deployed)

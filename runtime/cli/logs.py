@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dsfn.functions.durations import parse_seconds
 from dsfn.functions.errors import DefinitionError, UsageError
-from dsfn.functions.options import parse_seconds
 from dsfn.runtime.cli.documents import LogDocument
 from dsfn.runtime.cli.options import JsonOption, NameArgument, connect
 from dsfn.runtime.cli.output import local_time, on_terminal, print_json, say

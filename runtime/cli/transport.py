@@ -32,6 +32,7 @@ class Transport:
         self._open_way = ExitStack()
         there = self._open_way.enter_context(reached(url))
         parts = http_parts(there.url)
+        self.prepare = there.prepare
         self._http = httpx.Client(
             base_url=there.url,
             headers=headers,

@@ -13,10 +13,12 @@ from dsfn.functions.values import dataclass
 @dataclass(frozen=True, slots=True)
 class Reached:
     """Where HTTP is spoken. `socket`: the path of the Unix socket to do so at, None for `url`'s own
-    host and port."""
+    host and port. `prepare`: what is to be done here before something with these requirements is
+    deployed there; it raises the tree's errors."""
 
     url: str
     socket: str | None = None
+    prepare: Callable[[frozenset[str]], None] = lambda _: None
 
 
 Way = Callable[[str], AbstractContextManager[Reached]]

@@ -76,6 +76,13 @@ class Environments:
             raise NotFound(f"There is no environment {digest!r}.", kind="environment", name=digest)
         return path / "bin" / "python"
 
+    def requirements(self, digest: str) -> tuple[str, ...]:
+        """What an environment was made with. Raises `NotFound`."""
+        if not digest:
+            return ()
+        self.python(digest)
+        return tuple((self._root / digest / _COMPLETE).read_text(encoding="utf-8").splitlines())
+
     def search_path(self, digest: str) -> list[str]:
         """Where the interpreter of an environment finds its packages, in its order."""
         own = (self._root / digest).glob("lib/python*/site-packages") if digest else ()

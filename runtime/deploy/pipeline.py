@@ -39,9 +39,8 @@ from dsfn.runtime.canaries.canary import Terms
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
-from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.jobs import Jobs
-from dsfn.runtime.deploy.sources import is_yaml, with_siblings
+from dsfn.runtime.deploy.sources import declared_by, is_yaml
 from dsfn.runtime.deploy.stages import Captured, Definition, Discovered, Source, Stages
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
 from dsfn.runtime.gpus.found import Found
@@ -275,7 +274,7 @@ class Pipeline:
         import can tell is installed after, and the source imported again.
         """
         stages = self._stages()
-        wanted = await asyncio.to_thread(_declared, _entry_path(bundle, entry))
+        wanted = await asyncio.to_thread(declared_by, _entry_path(bundle, entry))
         for _ in range(2):
             environment = await self.environments.ensure(
                 tuple(sorted(wanted)),
@@ -508,12 +507,6 @@ def _require_devices(definitions: tuple[Definition, ...], found: Found) -> None:
                 f" {has}: take `gpu` away, or deploy it where there are as many.",
                 function=definition.options.name,
             )
-
-
-def _declared(entry: Path) -> set[str]:
-    """The requirements spelt out in the entry and what it imports from its bundle."""
-    files = (path for path in with_siblings(entry) if path.suffix == ".py")
-    return {requirement for path in files for requirement in declared_requirements(path)}
 
 
 def _read_yaml(path: Path) -> Dag:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dsfn.functions.errors import BundleError
 from dsfn.functions.values import dataclass
-from dsfn.runtime.deploy.imports import imported_names
+from dsfn.runtime.deploy.imports import declared_requirements, imported_names
 
 MAX_CONTENT_BYTES = 100 << 20
 MAX_FILES = 10_000
@@ -25,6 +25,12 @@ class SourceFile:
     name: str
     path: Path
     executable: bool
+
+
+def declared_by(entry: Path) -> frozenset[str]:
+    """The requirements spelt out in the entry of a deployment and what it imports beside it."""
+    files = (path for path in with_siblings(entry) if path.suffix == ".py")
+    return frozenset(each for path in files for each in declared_requirements(path))
 
 
 def source_files(path: Path) -> tuple[str, tuple[SourceFile, ...]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.options import Options
+from dsfn.functions.retrying import MAX_BACKOFF_S, Policy
 from dsfn.functions.values import dataclass
+from dsfn.functions.workflow.dag import StepOptions
 from dsfn.runtime.events.stored import StoredBody
 from dsfn.runtime.model import Call, Payer
 from dsfn.runtime.waiting import doubled_s
 
-MAX_BACKOFF_S = 3600.0
 MAX_POSTPONED_S = 24 * 3600
 _MAX_POSTPONEMENT_S = 60.0
 _FIRST_POSTPONEMENT_S = 0.1
@@ -124,16 +126,21 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a failed attempt is made again, in the words of Knative's DeliverySpec.
+    """When a failed attempt is made again.
 
-    `retry`: attempts after the first. The n-th waits `backoff_delay_s * 2**(n-1)`
+    `retries`: attempts after the first. The n-th waits `backoff_delay_s * 2**(n-1)`
     (exponential) or `backoff_delay_s * n` (linear), less up to half of it at
     random, so that what failed together does not come back together.
     """
 
-    retry: int = 3
-    backoff_policy: Literal["linear", "exponential"] = "exponential"
+    retries: int = 3
+    backoff_policy: Policy = "exponential"
     backoff_delay_s: float = 1.0
+
+    @classmethod
+    def of(cls, options: Options | StepOptions) -> RetryPolicy:
+        """That of a function or of a step."""
+        return cls(options.retries, options.backoff_policy, options.backoff_delay_s)
 
     def delay_us(self, failed: int, random: Callable[[], float]) -> int:
         """Microseconds to wait after `failed` failed attempts; `random` gives [0, 1)."""
@@ -160,7 +167,7 @@ def verdict(delivery: Delivery, error: DsfnError, policy: RetryPolicy, now_us: i
     attempts = delivery.attempts - delivery.attempts_before
     # Nothing is left of a budget so soon: who wants to may have it delivered again.
     final = isinstance(error, errors.RequestError | errors.BudgetExceeded)
-    if final or attempts >= policy.retry:
+    if final or attempts >= policy.retries:
         return Verdict.FINAL
     if delivery.kind is not DeliveryKind.CALL or not isinstance(error, _FUNCTIONS_OWN):
         return Verdict.RETRY

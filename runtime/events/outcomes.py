@@ -32,8 +32,10 @@ from dsfn.runtime.events.results import (
 from dsfn.runtime.events.router import Routed, Router
 from dsfn.runtime.events.stored import load_body, store_body
 from dsfn.runtime.model import Answer
+from dsfn.runtime.registry import Registry
 
-DEFAULT_POLICY = RetryPolicy()
+# Of an event that starts a run, and of one whose function is gone.
+_USUAL = RetryPolicy()
 _LOG = logging.getLogger("dsfn.events")
 
 
@@ -47,15 +49,16 @@ class Outcomes:
         router: Router,
         blobs: BlobStore,
         clock: Clock,
-        policy: RetryPolicy = DEFAULT_POLICY,
+        registry: Registry,
         random: Callable[[], float] = random.random,
     ) -> None:
+        """`registry` has the functions, whose options say how often they are tried."""
         self._connection = connection
         self._queue = queue
         self._router = router
         self._blobs = blobs
         self._clock = clock
-        self._policy = policy
+        self._registry = registry
         self._random = random
 
     async def succeeded(self, delivery: Delivery, answer: Answer) -> None:
@@ -73,13 +76,14 @@ class Outcomes:
 
     async def failed(self, delivery: Delivery, error: DsfnError) -> None:
         """Queues the delivery again or gives it up, as its error has it."""
-        match verdict(delivery, error, self._policy, self._clock.now_us()):
+        policy = self._policy(delivery)
+        match verdict(delivery, error, policy, self._clock.now_us()):
             case Verdict.POSTPONE:
                 with transaction(self._connection):
                     self._queue.requeue(delivery.id, postponement_us(delivery, error), error)
             case Verdict.RETRY:
                 failed = delivery.attempts - delivery.attempts_before + 1
-                delay_us = self._policy.delay_us(failed, self._random)
+                delay_us = policy.delay_us(failed, self._random)
                 with transaction(self._connection):
                     self._queue.retry(delivery.id, delay_us, error)
             case Verdict.FINAL:
@@ -89,6 +93,13 @@ class Outcomes:
         """Queues a delivery again whose call was called off."""
         with transaction(self._connection):
             self._queue.requeue(delivery.id, 0, None)
+
+    def _policy(self, delivery: Delivery) -> RetryPolicy:
+        """That of the function as it is now: who deploys it anew changes what waits, too."""
+        if delivery.kind is DeliveryKind.RUN or not self._registry.has(delivery.function):
+            return _USUAL
+        current = self._registry.function(delivery.function).current
+        return RetryPolicy.of(current.options)
 
     async def _give_up(self, delivery: Delivery, error: DsfnError) -> None:
         if delivery.kind is DeliveryKind.CALL:

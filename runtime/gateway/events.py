@@ -56,7 +56,10 @@ async def subscribe(request: Request) -> Response:
     filters = {dialect: _conditions(document, dialect) for dialect in _DIALECTS}
     if not any(filters.values()):
         raise invalid("exact", "needs a condition, as 'prefix' or 'suffix' may have instead")
-    subscription = services.subscriptions.add(function, FilterInterface(**filters))
+    wanted = FilterInterface(**filters)
+    services.serving.require_filter(wanted, function)
+    subscription = services.subscriptions.add(function, wanted)
+    await services.serving.reconcile()
     return JSONResponse(subscription_document(subscription), status_code=201)
 
 
@@ -71,6 +74,7 @@ async def unsubscribe(request: Request) -> Response:
     """DELETE /subscriptions/{id}: 204 once no event goes that way any more."""
     services: Services = request.app.state.services
     services.subscriptions.remove(request.path_params["id"])
+    await services.serving.reconcile()
     return Response(status_code=204)
 
 

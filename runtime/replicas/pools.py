@@ -9,6 +9,7 @@ from dataclasses import field
 from typing import Any, TypeVar
 
 from dsfn.functions.errors import ShuttingDown
+from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
@@ -121,6 +122,9 @@ class Pools:
     async def reconcile(self) -> None:
         """See `Serving`."""
         self.retire()
+
+    def require_filter(self, filter_: FilterInterface, function: str) -> None:
+        """See `Serving`: the router knows all filters."""
 
     def retire(self) -> None:
         """See `Serving`: that are revisions that have no traffic and no run is pinned to."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from dsfn.billing.usage import Usage
 from dsfn.functions import errors
 from dsfn.functions.errors import DsfnError
+from dsfn.functions.retrying import MAX_BACKOFF_S
 from dsfn.functions.workflow.dag import StepOptions
 from dsfn.runtime.events.delivery import (
-    MAX_BACKOFF_S,
     MAX_POSTPONED_S,
     RetryPolicy,
 )
@@ -93,7 +93,7 @@ def judge(
     retries = 0 if tally.stood_in else options.retries
     if isinstance(error, _AT_ONCE) or counted.attempts > retries:
         return Verdict.FINAL, counted
-    policy = RetryPolicy(options.retries, options.backoff_policy, options.backoff_delay_s)
+    policy = RetryPolicy.of(options)
     delay_us = policy.delay_us(counted.attempts, random)
     return Verdict.RETRY, counted._replace(not_before_us=now_us + delay_us)
 

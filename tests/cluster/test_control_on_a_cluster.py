@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import psycopg
 import pytest
 from cli_runs import Dsfn
 from deadlines import eventually
+from wheels import make_wheel
 
 from dsfn.knative.cluster.objects import Objects
 
@@ -25,6 +30,15 @@ import dsfn
 @dsfn.function
 def measure(text: str) -> int:
     return len(text)
+"""
+WITH_REQUIREMENTS = """
+import dsfn
+import greeting
+
+
+@dsfn.function(requirements=["{requirement}"])
+def greet(name: str) -> str:
+    return f"{{greeting.WORD}} {{name}}"
 """
 CALLS_S = 25.0
 
@@ -51,6 +65,35 @@ def dsfn(namespace: str, tmp_path: Path, told: dict[str, str]) -> Iterator[Dsfn]
     finally:
         run = dsfn("platform", "uninstall", *where, "--with-functions", "--timeout", "300")
     assert run.code == 0, run.err
+
+
+@contextmanager
+def offered(place: Path) -> Iterator[str]:
+    """Offers the files of a directory to pods, and says where."""
+    handler = partial(SimpleHTTPRequestHandler, directory=place)
+    with ThreadingHTTPServer((os.environ["DSFN_TEST_HOST"], 0), handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://{server.server_address[0]!s}:{server.server_port}"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_a_function_with_requirements_runs_in_an_image_that_is_built_for_it(
+    dsfn: Dsfn, tmp_path: Path
+) -> None:
+    place = tmp_path / "offered"
+    place.mkdir()
+    wheel = make_wheel(place, "greeting", "1.0", "WORD = 'hello'")
+    with offered(place) as url:
+        source = WITH_REQUIREMENTS.format(requirement=f"greeting @ {url}/{wheel.name}")
+        (dsfn.directory / "app.py").write_text(source, encoding="utf-8")
+        run = dsfn("deploy", "app.py")
+    assert run.code == 0, run.err
+    assert "Building " in run.err
+    assert dsfn("invoke", "greet", "--data", '{"name": "you"}').out == '"hello you"\n'
 
 
 def lease(namespace: str) -> Any:

@@ -19,7 +19,6 @@ from dsfn.knative.cluster.changes import plan
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import BROKER, namespace_of
 from dsfn.knative.manifests.trigger import DeadLetterSink, trigger
-from dsfn.runtime.events.delivery import RetryPolicy
 
 pytestmark = pytest.mark.cluster
 
@@ -108,9 +107,9 @@ def test_a_trigger_becomes_ready_and_stays_as_it_is(
     live = LiveCluster(objects, namespace)
     live.deploy(live.hello("hello"))
     photos = FilterInterface({"type": "photo"}, {"source": "/eu"}, {"subject": ".jpg"})
-    revision = make_revision(2, "hello", (photos, event_type("scan")))
+    filters = (photos, event_type("scan"))
     manifest = trigger(
-        revision, namespace, BROKER, RetryPolicy(), DeadLetterSink("hello", "/letters")
+        make_revision(2, "hello"), filters, namespace, BROKER, DeadLetterSink("hello", "/letters")
     )
     assert manifest is not None
     live.deploy(manifest)

@@ -59,6 +59,7 @@ def publisher(
         ServiceSettings(cluster.namespace, HELLO, "file:///store", "http://dsfn-control"),
         place / "bundles",
         FileStore(place / "snapshots"),
+        lambda _: (),
         60.0,
         60.0,
     )

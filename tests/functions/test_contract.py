@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsfn.functions import errors
+from dsfn.functions.durations import parse_seconds
 from dsfn.functions.errors import DefinitionError, DsfnError, InvalidInput
 from dsfn.functions.interface import (
     FilterInterface,
@@ -16,7 +17,7 @@ from dsfn.functions.interface import (
     ParameterInterface,
     ResultInterface,
 )
-from dsfn.functions.options import Options, parse_bytes, parse_seconds
+from dsfn.functions.options import Options, parse_bytes
 
 
 def tree(kind: type[DsfnError]) -> list[type[DsfnError]]:
@@ -113,10 +114,15 @@ def test_tags_are_words_and_not_too_many() -> None:
             Options("a", tags=tags)
 
 
-def test_options_without_tags_are_as_before_there_were_any() -> None:
+def test_options_that_say_nothing_new_are_as_before_there_was_any() -> None:
     document = Options("a").to_document()
-    assert "tags" not in document
+    assert not {"tags", "placement", "retries", "backoff_policy", "backoff_delay_s"} & set(document)
     assert Options.from_document(document) == Options("a")
+
+
+def test_how_deliveries_are_retried_survives_its_document() -> None:
+    patient = Options("a", retries=0, backoff_policy="linear", backoff_delay_s=0.5)
+    assert Options.from_document(json.loads(json.dumps(patient.to_document()))) == patient
 
 
 def test_an_interface_survives_its_document() -> None:

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 from scripted_cluster import ScriptedCluster, scripted_cluster
 
-from dsfn.functions.errors import ClusterUnreachable, MissingKinds, NotFound, NotReady
+from dsfn.functions.errors import (
+    ClusterUnreachable,
+    MissingKinds,
+    NotFound,
+    NotReady,
+    UsageError,
+)
 from dsfn.knative.cluster.installation import Installation
-from dsfn.knative.cluster.told import Told
+from dsfn.knative.cluster.told import Told, platform_settings, require_complete
 from dsfn.knative.cluster.waiting import wait_gone, wait_ready
 from dsfn.knative.manifests.platform import platform_objects
 
@@ -81,6 +87,32 @@ def test_what_does_not_go_is_told(cluster: ScriptedCluster) -> None:
     cluster.answers[PATH] = [broker("True")]
     with pytest.raises(NotReady, match="does not go: something that it owns is still there"):
         wait_gone(cluster.objects, BROKER, 0, lambda sentence: None)
+
+
+def test_what_is_prefetched_is_remembered_until_something_else_is_told(
+    cluster: ScriptedCluster,
+) -> None:
+    told = Told(prefetch=("embed", "classify"))
+    found = {each["kind"]: each for each in platform_objects(told.settings("models"))}
+    kinds = {"deployments": "Deployment", "daemonsets": "DaemonSet"}
+    cluster.answers["/apis/apps/v1"] = [
+        {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
+    ]
+    secrets = {"name": "secrets", "kind": "Secret", "namespaced": True}
+    cluster.answers["/api/v1"] = [{"resources": [secrets]}]
+    path = "/apis/apps/v1/namespaces/models-agents/daemonsets/dsfn-agent"
+    cluster.answers[path] = [found["DaemonSet"]]
+    for now, then in ((None, ("embed", "classify")), ((), ()), (("other",), ("other",))):
+        settings = platform_settings(cluster.objects, "models", Told(prefetch=now), agents=True)
+        assert settings.prefetch == then
+
+
+def test_what_agents_bring_takes_agents(cluster: ScriptedCluster) -> None:
+    settings = Told(
+        "s3://models", "c:1", "f:1", {"DSFN_LEDGER": "postgresql://db"}, ("embed",)
+    ).settings("models", agents=False)
+    with pytest.raises(UsageError, match="--enable-features switches it on"):
+        require_complete(settings)
 
 
 def test_without_knative_nothing_is_installed_and_nothing_is_left(

@@ -20,14 +20,17 @@ from live_pod import TestStore, s3_store
 from ports import free_port
 from s3_server import S3Server
 from test_pod_answers import JSON, seen
+from wheels import make_wheel
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
+from dsfn.knative.manifests.images import image_with
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 KEY = "dsfn_local_of-the-platform"
 HOST = ".functions.svc.cluster.local"
 TEXT = {"content-type": "text/plain"}
+FUNCTIONS = {"shout", "measure", "count-up", "hear", "repeat", "choke"}
 STRUCTURED = "application/cloudevents+json"
 
 
@@ -207,6 +210,91 @@ def test_an_event_reaches_its_function_and_is_billed_once(
     assert rows[0] == rows[1]
 
 
+def test_an_event_is_retried_as_its_function_says(
+    cluster: ActingCluster, embedded: LiveNode, control: LiveNode
+) -> None:
+    event = {"specversion": "1.0", "id": "e2", "type": "word.swallowed", "source": "/mouth"}
+    letters = []
+    for each in (embedded, control):
+        answer = each.http.post("/events", json=event, headers={"content-type": STRUCTURED})
+        assert answer.status_code == 202
+
+        def given_up(node: LiveNode = each) -> Any:
+            return node.http.get("/deadletters").json()["deadletters"]
+
+        (letter,) = eventually(given_up, "the event to be given up")
+        letters.append({name: letter[name] for name in ("name", "attempts")})
+        assert len({row.invocation_id for row in each.rows("choke")}) == 2
+    assert letters == [{"name": "choke", "attempts": 2}] * 2
+    # What the control service does with its own events, a Broker is told to do with its.
+    delivery = cluster.of_kind("Trigger")["choke"]["spec"]["delivery"]
+    del delivery["deadLetterSink"]
+    assert delivery == {
+        "retry": 1,
+        "backoffPolicy": "linear",
+        "backoffDelay": "PT0.05S",
+        "timeout": "PT20S",
+    }
+
+
+def test_a_subscription_is_the_brokers_too_until_it_is_ended(
+    cluster: ActingCluster, embedded: LiveNode, control: LiveNode
+) -> None:
+    def filters() -> list[Any]:
+        (found,) = cluster.of_kind("Trigger")["hear"]["spec"]["filters"]
+        return [each for one in found["any"] for each in one["all"]]
+
+    before = filters()
+    event: dict[str, Any] = {"specversion": "1.0", "id": "e3", "type": "word.sung"}
+    event |= {"source": "/mouth", "data": {"word": "la"}}
+    for each in (embedded, control):
+        calls = len(each.rows("hear"))
+        wanted = {"function": "hear", "exact": {"type": "word.sung"}}
+        made = each.http.post("/subscriptions", json=wanted)
+        assert made.status_code == 201, made.text
+        if each is control:
+            assert filters() == [*before, {"exact": {"type": "word.sung"}}]
+        sent = each.http.post("/events", json=event, headers={"content-type": STRUCTURED})
+        assert sent.status_code == 202
+
+        def heard(node: LiveNode = each, before: int = calls) -> bool:
+            return len(node.rows("hear")) == before + 1
+
+        eventually(heard, "the event to be heard")
+        path = f"/subscriptions/{made.json()['id']}"
+        assert each.http.delete(path).status_code == 204
+    assert filters() == before
+
+
+def test_a_subscription_that_the_broker_cannot_have_is_refused(control: LiveNode) -> None:
+    wanted = {"function": "hear", "exact": {"1st": "x"}}
+    refused = control.http.post("/subscriptions", json=wanted)
+    assert refused.status_code == 422
+    assert "Knative takes no filter on the attribute '1st'" in refused.json()["detail"]
+    kept = control.http.get("/subscriptions").json()["subscriptions"]
+    assert not any("1st" in each["exact"] for each in kept)
+
+
+def test_pods_of_a_function_with_requirements_have_an_image_with_these(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    wheel = str(make_wheel(tmp_path, "greeting", "1.0", "WORD = 'hello'"))
+    app = f"import dsfn\n\n@dsfn.function(requirements=[{wheel!r}])\n"
+    (tmp_path / "app.py").write_text(
+        f"{app}def greeted() -> int:\n    return 1\n", encoding="utf-8"
+    )
+    control.deploy(tmp_path / "app.py")
+
+    def image(name: str) -> str:
+        spec = cluster.of_kind("Service")[name]["spec"]["template"]["spec"]
+        return str(spec["containers"][0]["image"])
+
+    assert image("greeted") == image_with("runtime", [wheel])
+    assert image("hear") == "runtime"
+    assert control.http.delete("/functions/greeted").status_code == 204
+    eventually(lambda: "greeted" not in cluster.of_kind("Service"), "its Service to go", 30)
+
+
 def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
     answer = control.http.post(
         "/functions/measure", json={"text": "later"}, headers={"prefer": "respond-async"}
@@ -223,9 +311,9 @@ def test_a_function_is_a_service_with_its_trigger_and_its_own_url(
     deployed = control.deploy(BOTH)
     assert deployed["shout"]["url"] == "http://shout.functions.example.com"
     assert not deployed["shout"]["created"]
-    assert set(cluster.of_kind("Service")) == {"shout", "measure", "count-up", "hear", "repeat"}
-    assert set(cluster.of_kind("Trigger")) == {"hear"}
-    assert len(cluster.pods) == 5  # none was started for what is the same
+    assert set(cluster.of_kind("Service")) == FUNCTIONS
+    assert set(cluster.of_kind("Trigger")) == {"hear", "choke"}
+    assert len(cluster.pods) == len(FUNCTIONS)  # none was started for what is the same
 
 
 def test_a_model_is_captured_here_and_restored_in_its_pod(control: LiveNode) -> None:

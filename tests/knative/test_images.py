@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from wheels import make_wheel
 
 from dsfn.functions.errors import UsageError
 from dsfn.knative.images.engine import Destination, Engine, destination, find_engine
+from dsfn.knative.images.required import ensure_image
 from dsfn.knative.images.wheels import digest_of, leave_out
+from dsfn.knative.manifests.images import image_with
 
 # What an engine is asked for goes to the file COMMANDS. It cannot do what BROKEN says.
 ENGINE = """#!/bin/sh
@@ -124,3 +127,72 @@ def test_wheels_are_told_apart_by_their_bytes(tmp_path: Path) -> None:
     assert digest_of(first) != digest_of(second)
     leave_out(second, first)
     assert os.listdir(second) == ["b-1-py3-none-any.whl"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("functions", "repository"),
+    [
+        ("dev.local/dsfn-function:1a2b", "dev.local/dsfn-function-with:"),
+        ("127.0.0.1:5000/dsfn-function", "127.0.0.1:5000/dsfn-function-with:"),
+        (f"r.example/a/f@sha256:{'0' * 64}", "r.example/a/f-with:"),
+    ],
+)
+def test_an_image_with_requirements_has_a_name_that_everybody_knows(
+    functions: str, repository: str
+) -> None:
+    image = image_with(functions, ["b==2", "a"])
+    assert image.startswith(repository) and len(image) == len(repository) + 12
+    assert image == image_with(functions, ("a", "b==2", "a"))
+    assert image != image_with(functions, ["a"]) and image != image_with("other:1", ["b==2", "a"])
+    assert image_with(functions, ()) == functions
+
+
+def ensured(wheel: Path, **environ: str) -> list[str]:
+    """What is told while the image of functions that require a wheel is made sure of."""
+    told: list[str] = []
+    ensure_image("dev.local/f:1", {str(wheel)}, environ, told.append)
+    return told
+
+
+@pytest.fixture
+def wheel(commands: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A requirement, and an engine that has no image yet."""
+    monkeypatch.setattr("dsfn.knative.images.engine.ENGINES", ("podman",))
+    for name in ("podman", "kind"):
+        make_engine(commands, name)
+    monkeypatch.setenv("BROKEN", "inspect")
+    return make_wheel(commands.parent, "greeting", "1.0", "WORD = 'hello'")
+
+
+def test_an_image_with_requirements_is_built_once(
+    wheel: Path, commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = image_with("dev.local/f:1", {str(wheel)})
+    (told,) = ensured(wheel, IMAGE_LOAD="kind load")
+    assert told == f"Building {image} with {wheel}."
+    _, _, build, _, named, saved, loaded = asked(commands)
+    assert "--network=none" in build and "--build-arg=IMAGE_BASE=dev.local/f:1" in build
+    assert named == f"podman tag dev.local/f-with:0123456789ab {image}"
+    assert saved.endswith(image) and loaded.startswith("kind load /")
+    commands.unlink()
+    monkeypatch.setenv("BROKEN", "")
+    assert ensured(wheel) == []  # nor has anything to be said of where it goes
+    assert asked(commands) == ["podman info", f"podman inspect --type image {image}"]
+
+
+def test_an_image_that_got_nowhere_is_built_again(wheel: Path, commands: Path) -> None:
+    with pytest.raises(UsageError, match=r"^false .* failed"):
+        ensured(wheel, IMAGE_LOAD="false")
+    assert asked(commands)[-1] == f"podman rmi {image_with('dev.local/f:1', {str(wheel)})}"
+
+
+def test_what_lacks_for_an_image_with_requirements_is_one_sentence(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"that require .*greeting.* need an image\. Set IMAGE_LOAD"
+    ):
+        ensured(wheel)
+    monkeypatch.setattr("dsfn.knative.images.engine.ENGINES", ())
+    with pytest.raises(UsageError, match="Building images needs podman, buildah or docker"):
+        ensured(wheel, IMAGE_LOAD="kind load")

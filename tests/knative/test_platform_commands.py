@@ -87,6 +87,38 @@ def test_what_must_be_told_is_asked_for(
     assert sentence in run.err and run.err.count("\n") == 1
 
 
+def prefetched(dsfn: Dsfn, *arguments: str) -> str:
+    run = dsfn.given(**SECRETS)("platform", "install", "-o", "yaml", *TOLD, *arguments)
+    assert run.code == 0, run.err
+    (agent,) = (each for each in yaml.safe_load_all(run.out) if each["kind"] == "DaemonSet")
+    (container,) = agent["spec"]["template"]["spec"]["containers"]
+    told = {each["name"]: each["value"] for each in container["env"]}
+    return str(told["DSFN_PREFETCH"])
+
+
+def test_functions_to_prefetch_are_told_the_agents(dsfn: Dsfn) -> None:
+    assert prefetched(dsfn) == prefetched(dsfn, "--prefetch", "") == ""
+    names = ("embed", "classify", "embed")
+    assert (
+        prefetched(dsfn, *(w for each in names for w in ("--prefetch", each))) == "embed,classify"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["No Good"], "--prefetch takes names of functions, and 'No Good' is none."),
+        ([f"f{number}" for number in range(101)], "--prefetch takes at most 100 functions."),
+    ],
+)
+def test_what_cannot_be_prefetched_is_a_usage_mistake(
+    dsfn: Dsfn, names: list[str], sentence: str
+) -> None:
+    arguments = [word for each in names for word in ("--prefetch", each)]
+    run = dsfn.given(**SECRETS)("platform", "install", "-o", "yaml", *TOLD, *arguments)
+    assert (run.code, run.err) == (2, f"{sentence}\n")
+
+
 def test_manifests_are_yaml_or_json(dsfn: Dsfn) -> None:
     assert dsfn("platform", "install", "-o", "yaml", "--json").code == 2
 

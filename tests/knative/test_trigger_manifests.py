@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +11,17 @@ from revisions import event_type, make_revision
 
 from dsfn.functions.errors import DefinitionError
 from dsfn.functions.interface import FilterInterface
-from dsfn.knative.manifests.trigger import DeadLetterSink, trigger
+from dsfn.functions.options import Options
+from dsfn.knative.manifests.trigger import DeadLetterSink, require_filter, trigger
 from dsfn.knative.manifests.words import iso_duration
-from dsfn.runtime.events.delivery import RetryPolicy
 
 SINK = DeadLetterSink("dsfn-control", "/deadletters")
 
 
-def trigger_of(*filters: FilterInterface, policy: RetryPolicy | None = None) -> Any:
-    revision = make_revision(1, triggers=filters)
-    return trigger(revision, "dsfn", "dsfn", policy or RetryPolicy(), SINK)
+def trigger_of(*filters: FilterInterface, options: Options | None = None) -> Any:
+    revision = make_revision(1)
+    told = replace(revision, options=options or revision.options)
+    return trigger(told, filters, "dsfn", "dsfn", SINK)
 
 
 def test_an_event_that_fits_one_filter_or_several_calls_the_function_once() -> None:
@@ -40,15 +42,17 @@ def test_an_event_that_fits_one_filter_or_several_calls_the_function_once() -> N
     assert found["spec"]["subscriber"]["ref"]["name"] == "echo"
 
 
-def test_retries_and_dead_letters_are_the_nodes() -> None:
-    delivery = trigger_of(event_type("x"), policy=RetryPolicy(5, "linear", 0.25))["spec"][
-        "delivery"
-    ]
-    assert delivery == {
+def test_deliveries_are_retried_as_the_function_says() -> None:
+    options = Options(
+        "echo", timeout_s=20.0, retries=5, backoff_policy="linear", backoff_delay_s=0.25
+    )
+    found = trigger_of(event_type("x"), options=options)
+    check_against_schema(found)
+    assert found["spec"]["delivery"] == {
         "retry": 5,
         "backoffPolicy": "linear",
         "backoffDelay": "PT0.25S",
-        "timeout": "PT300S",
+        "timeout": "PT20S",
         "deadLetterSink": {
             "ref": {"apiVersion": "v1", "kind": "Service", "name": "dsfn-control"},
             "uri": "/deadletters",
@@ -69,4 +73,4 @@ def test_durations_are_written_without_exponents(seconds: float, text: str) -> N
 
 def test_an_attribute_that_knative_takes_no_filter_on_is_refused() -> None:
     with pytest.raises(DefinitionError, match="takes no filter on the attribute '1st'"):
-        trigger_of(FilterInterface({"1st": "x"}, {}, {}))
+        require_filter(FilterInterface({}, {"1st": "x"}, {}), "echo")

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from dsfn.billing.usage import Status, Usage
 from dsfn.functions.errors import FunctionError, HandlerRaised, RequestError
 from dsfn.functions.event import Event
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.options import Options
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.owners import BlobOwners
 from dsfn.runtime.clock import Clock, SystemClock
-from dsfn.runtime.events.delivery import Delivery, RetryPolicy
+from dsfn.runtime.events.delivery import Delivery
 from dsfn.runtime.events.dispatcher import Dispatcher
 from dsfn.runtime.events.outcomes import Outcomes
 from dsfn.runtime.events.queue import MAX_QUEUED, Queue
@@ -131,9 +133,8 @@ class EventNode:
             1 << 20,
             BlobOwners(self.connection, clock).add,
         )
-        policy = RetryPolicy(retry=3, backoff_delay_s=1.0)
         self.outcomes = Outcomes(
-            self.connection, self.queue, self.router, self.blobs, clock, policy, lambda: 0.0
+            self.connection, self.queue, self.router, self.blobs, clock, self.registry, lambda: 0.0
         )
         sweeps = (self.queue.prune, self.router.prune, self.answers.prune)
         self.dispatcher = Dispatcher(
@@ -143,8 +144,9 @@ class EventNode:
         self.ledger.post([usage for _, usage in unposted])
         self.answers.posted(key for key, _ in unposted)
 
-    def deploy(self, name: str, *filters: FilterInterface) -> None:
-        self.registry.register(make_revision(1, name))
+    def deploy(self, name: str, *filters: FilterInterface, options: Options | None = None) -> None:
+        revision = make_revision(1, name)
+        self.registry.register(replace(revision, options=options or revision.options))
         for one in filters:
             self.registry.subscribe(name, one)
 
@@ -229,9 +231,9 @@ async def serve(root: Path, first: int, last: int) -> None:
         return answer_to(call, b"null" if call.function == "audit" else b"42")
 
     node = EventNode(root, SystemClock(), behave)
-    node.deploy("square", kind_is("number"))
+    patient = Options("square", retries=40, backoff_policy="linear", backoff_delay_s=0.002)
+    node.deploy("square", kind_is("number"), options=patient)
     node.deploy("audit", FilterInterface({}, {"type": "dev.dsfn.function."}, {}))
-    node.outcomes._policy = RetryPolicy(retry=40, backoff_delay_s=0.002, backoff_policy="linear")
     node.dispatcher.start()
     for number in range(first, last + 1):
         await node.router.accept([number_event(number)])

@@ -36,6 +36,7 @@ from dsfn.functions.errors import (
 )
 from dsfn.functions.event import Event, to_document
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.options import Options
 from dsfn.runtime.blobs import digest_of, reference_to
 from dsfn.runtime.config import Settings
 from dsfn.runtime.events.binding import (
@@ -504,6 +505,25 @@ def test_an_event_is_tried_again_and_then_given_up_with_its_reason(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_event_is_tried_as_often_and_as_soon_as_its_function_says(
+    node: EventNode, handlers: Handlers, retries: int
+) -> None:
+    def fails(event: Event) -> None:
+        raise HandlerRaised("ValueError: no.", exception="ValueError")
+
+    async def main() -> None:
+        handlers.handlers["hasty"] = fails
+        hasty = Options("hasty", retries=retries, backoff_policy="linear", backoff_delay_s=0.0)
+        node.deploy("hasty", kind_is("photo.uploaded"), options=hasty)
+        await node.router.accept([EVENT])
+        await drained(node)
+        assert len(handlers.events_of("hasty")) == retries + 1
+        assert node.states("hasty") == ["dead"]
+
+    asyncio.run(main())
+
+
 def test_an_event_that_does_not_fit_is_not_tried_again(node: EventNode, handlers: Handlers) -> None:
     def refuses(event: Event) -> None:
         raise InvalidInput("'a' is missing.", field="a")
@@ -602,6 +622,16 @@ async def _problem(request: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
+class Local:
+    """What serves on one machine, as far as subscriptions know."""
+
+    def require_filter(self, filter_: FilterInterface, function: str) -> None:
+        """All of them."""
+
+    async def reconcile(self) -> None:
+        """There is nothing to be told."""
+
+
 def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
     app = Starlette(
         routes=trusted([*events_routes.ROUTES, *invocations_routes.ROUTES]),
@@ -615,6 +645,7 @@ def client_of(node: EventNode, root: Path) -> httpx.AsyncClient:
         subscriptions=node.subscriptions,
         router=node.router,
         queue=node.queue,
+        serving=Local(),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node")
 

@@ -24,8 +24,8 @@ from dsfn.functions.errors import (
     Unavailable,
 )
 from dsfn.functions.interface import FilterInterface
+from dsfn.functions.retrying import MAX_BACKOFF_S
 from dsfn.runtime.events.delivery import (
-    MAX_BACKOFF_S,
     MAX_POSTPONED_S,
     DeliveryState,
     RetryPolicy,

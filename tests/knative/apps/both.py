@@ -48,6 +48,13 @@ def hear(event: Event) -> Event:
     return Event.of(type="word.heard", source="/ears", id=f"{event.id}-heard", data=len(word))
 
 
+@dsfn.on(type="word.swallowed")
+@dsfn.function(timeout="20s", retries=1, backoff_policy="linear", backoff_delay="50ms")
+def choke(event: Event) -> None:
+    """Takes no event."""
+    raise ValueError(f"no way to swallow {event.id}")
+
+
 @dsfn.workflow
 def loudness(text: Text) -> int:
     """How long a text is, once it is loud."""
