@@ -24,9 +24,9 @@ from dsfn.runtime.problems import problem_response
 MAX_CONNECTIONS = 4096
 HEAD_TIMEOUT_S = 15.0
 CONNECT_S = 3.0
-# A leader that is told to stop answers what is under way, and the next one starts; or the Lease of
-# one that died runs out. A little longer than both.
-PATIENCE_S = 40.0
+# So long takes what usually comes between: a leader that is told to stop answers what is under way,
+# or the Lease of one that died runs out, and the next one starts. Commands wait a little longer.
+PATIENCE_S = 28.0
 # A replica that ends goes on until nothing has come for so long.
 QUIET_S = 1.0
 _LOOK_AGAIN_S = 0.1
