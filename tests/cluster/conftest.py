@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
+
 from live_cluster import LiveCluster, make_functions_account
 from live_platform import LivePlatform, live_platform, surroundings
 from postgres_server import PostgresServer
@@ -28,8 +31,6 @@ from s3_server import S3Server
 from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import namespace_of
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
 
 FAULTY = Path(__file__).parent / "apps" / "faulty.py"
 
