@@ -84,12 +84,14 @@ def check_events(platform: LivePlatform, events: Load) -> None:
 
     def dead() -> set[str]:
         letters = platform.dsfn("deadletters", "list", "--json").json()["deadletters"]
-        return {str(each) for each in letters}
+        shown = [
+            platform.dsfn("deadletters", "show", each["id"], "--json").json() for each in letters
+        ]
+        return {each["event"]["id"] for each in shown if each["event"] is not None}
 
     def missing() -> set[str]:
         lost = {wanted[key] for key in set(wanted) - set(heard())}
-        letters = dead() if lost else set()
-        return {id_ for id_ in lost if not any(id_ in letter for letter in letters)}
+        return lost - dead() if lost else lost
 
     eventually(lambda: not missing(), "the events to be heard", SETTLED_S)
     found = heard()
