@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dsfn.functions.values import dataclass
+
 import json
 import os
 import re
@@ -11,8 +13,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from dsfn.functions.errors import ClusterUnreachable, UsageError
-from dsfn.functions.values import dataclass
+from dsfn.functions.errors import ClusterUnreachable, DsfnError, UsageError
 from dsfn.knative.cluster.refusals import one_line, refusal_of
 
 APPLY = "application/apply-patch+yaml"
@@ -63,7 +64,7 @@ class Cluster:
         except ApiException as error:
             if not error.status:
                 raise self._unreachable(_cause(error)) from error
-            raise refusal_of(error.status, error.body, f"context '{self.context}'") from error
+            raise self._refusal(error.status, error.body) from error
         except HTTPError as error:
             raise self._unreachable(_cause(error)) from error
         except ConfigException as error:
@@ -72,9 +73,10 @@ class Cluster:
             ) from error
 
     def connect_to(self, namespace: str, pod: str, port: int) -> socket.socket:
-        """A connection to a port of a pod. Raises `ClusterError`."""
+        """A connection to a port of a pod. Raises `ClusterError`, `NotFound`."""
         from kubernetes.client import ApiClient, ApiException, CoreV1Api
         from kubernetes.stream import portforward
+        from websocket import WebSocketBadStatusException
 
         # Of its own for each connection, since the library changes it while it connects.
         core = CoreV1Api(ApiClient(self._api.configuration))
@@ -83,6 +85,10 @@ class Cluster:
                 core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
             )
         except ApiException as error:
+            # What the API server has answered the library keeps to itself.
+            answer = error.__context__
+            if isinstance(answer, WebSocketBadStatusException):
+                raise self._refusal(answer.status_code, answer.resp_body) from error
             raise self._unreachable(one_line(error.reason)) from error
         # Under the library's wrapper is a plain socket.
         connected: socket.socket = tunnel.socket(port)._socket
@@ -91,6 +97,9 @@ class Cluster:
     def document(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """A JSON document. Raises `ClusterError`, `NotFound`."""
         return json.loads(self.request("GET", path, query))
+
+    def _refusal(self, status: int, body: bytes | str | None) -> DsfnError:
+        return refusal_of(status, body, f"context '{self.context}'")
 
     def _unreachable(self, reason: str) -> ClusterUnreachable:
         return ClusterUnreachable(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,29 +22,35 @@ _PIECE_BYTES = 1 << 16
 
 @contextmanager
 def forwarded(cluster: Cluster, namespace: str, pod: str, port: int) -> Iterator[Path]:
-    """The path of a socket that leads to a port of a pod, inside the block."""
+    """The path of a socket that leads to a port of a pod, inside the block. Raises
+    `ClusterError`, `NotFound`."""
+    # Only here can it be told why there is no way; the first who connects gets this one.
+    tunnels = [cluster.connect_to(namespace, pod, port)]
     with tempfile.TemporaryDirectory(prefix="dsfn-") as place:
         path = Path(place) / "socket"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen(_BACKLOG)
-            taking = threading.Thread(
-                target=_take, args=(listener, cluster, namespace, pod, port), daemon=True
-            )
-            taking.start()
+
+            def connect() -> socket.socket:
+                return tunnels.pop() if tunnels else cluster.connect_to(namespace, pod, port)
+
+            threading.Thread(target=_take, args=(listener, connect), daemon=True).start()
             try:
                 yield path
             finally:
                 # Closing alone does not wake up who waits for a connection.
                 listener.shutdown(socket.SHUT_RDWR)
+                for each in tunnels:
+                    each.close()
 
 
-def _take(listener: socket.socket, cluster: Cluster, namespace: str, pod: str, port: int) -> None:
+def _take(listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
     with suppress(OSError):
         while True:
             near, _ = listener.accept()
             try:
-                far = cluster.connect_to(namespace, pod, port)
+                far = connect()
             except (ClusterError, NotFound):
                 near.close()  # which is all that whoever connected can be told
                 continue

@@ -48,7 +48,11 @@ class Leadership:
     _told: str = ""
     _seen: Held | None = None
     _seen_at_s: float = 0.0
+    _has_resigned: bool = False
     _closed: threading.Event = field(default_factory=threading.Event)
+    # Set when a turn is not to be waited for.
+    _soon: threading.Event = field(default_factory=threading.Event)
+    _turns: threading.Lock = field(default_factory=threading.Lock)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, won: Callable[[], None]) -> None:
@@ -58,23 +62,33 @@ class Leadership:
         for thread in self._threads:
             thread.start()
 
+    def resign(self) -> None:
+        """Leaves the Lease to the other, and goes on looking who that is."""
+        with self._turns:
+            was_leading, self._leads = self._leads, False
+            self._has_resigned, self.leader_url = True, None
+            if was_leading:
+                with suppress(DsfnError):
+                    held = self.lease.read()
+                    if held is not None and held.holder == self.name:
+                        self.lease.release(held)
+        self._soon.set()
+
     def close(self) -> None:
-        """Takes no more part, and leaves the Lease to the other."""
+        """Looks no more."""
         self._closed.set()
+        self._soon.set()
         for thread in self._threads:
             thread.join()
-        if self._leads:
-            with suppress(DsfnError):
-                held = self.lease.read()
-                if held is not None and held.holder == self.name:
-                    self.lease.release(held)
 
     def _run(self, won: Callable[[], None]) -> None:
         while not self._closed.is_set():
             pause_s = _LOOK_EVERY_S
-            led = self._leads
             try:
-                self._turn()
+                with self._turns:
+                    led = self._leads
+                    self._turn()
+                    begins = self._leads and not led
             except DsfnError as error:
                 # The other may have been faster, among other things.
                 self._tell(error.message)
@@ -85,9 +99,10 @@ class Leadership:
             else:
                 self._told = ""
                 pause_s = RENEW_EVERY_S if self._leads else _LOOK_EVERY_S
-            if self._leads and not led:
-                won()
-            self._closed.wait(pause_s)
+                if begins:
+                    won()
+            self._soon.wait(pause_s)
+            self._soon.clear()
 
     def _turn(self) -> None:
         began_s = time.monotonic()
@@ -101,8 +116,10 @@ class Leadership:
             if began_s - self._seen_at_s < LEASE_S:
                 self.leader_url = held.url
                 return
-            self.leader_url = None
         if not self._leads:
+            self.leader_url = None
+            if self._has_resigned:
+                return
             self.may_lead()
         self.lease.hold(held, self.name, self.url)
         self._renewed_at_s, self._leads, self.leader_url = began_s, True, self.url

@@ -1,7 +1,7 @@
 """What a replica that does not lead does with requests: it passes them on to the leader.
 
 By connections: what a client sends goes on as it comes, and so does what the leader answers. Its
-own health is all that it answers itself.
+own health is all that it answers itself. While nobody leads a connection waits for whoever will.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ from dsfn.runtime.problems import problem_response
 MAX_CONNECTIONS = 4096
 HEAD_TIMEOUT_S = 15.0
 CONNECT_S = 3.0
+# So long takes what usually comes between: a leader that is told to stop answers what is under way,
+# or the Lease of one that died runs out, and the next one starts. Commands wait a little longer.
+PATIENCE_S = 28.0
+# A replica that ends goes on until nothing has come for so long.
+QUIET_S = 1.0
+_LOOK_AGAIN_S = 0.1
 _RETRY_AFTER_S = 2.0
 # A client that still sends would lose the answer if its connection were closed at once.
 _LINGER_S = 2.0
@@ -35,25 +41,44 @@ _NO_LEADER = "The control service has no leader now."
 
 @dataclass(eq=False)
 class Passing:
-    """Serves at a listener until it is closed, which leaves the listener open. `leader`: the URL of
-    the leader, None while there is none."""
+    """Serves at a listener from `start` to `stop` or `drain`, which leave the listener open.
+
+    `leader`: the URL of the leader, None while there is none. `own_url`: at which this replica is
+    called itself; should it lead, that is no leader for whom it passes on what it takes.
+    `patience_s`: how long a connection waits for a leader.
+    """
 
     leader: Callable[[], str | None]
+    own_url: str
+    patience_s: float = PATIENCE_S
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
+    _came_at_s: float = 0.0
 
     async def start(self, listener: socket.socket) -> None:
-        """Begins."""
+        """Begins, unless it has."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(
             self._serve, sock=listener.dup(), backlog=BACKLOG, limit=_READ_BYTES
         )
 
-    async def close(self, patience_s: float) -> None:
-        """Takes no more connections, and cuts off those that have not ended by then."""
-        assert self._server is not None
-        self._server.close()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=patience_s)
+    async def stop(self) -> None:
+        """Takes no more connections; those that it has go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def drain(self, patience_s: float) -> None:
+        """Goes on until nothing comes and nothing is under way, no longer than `patience_s`, and
+        cuts off what has not ended by then."""
+        loop = asyncio.get_running_loop()
+        self._came_at_s = loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._connections or loop.time() - self._came_at_s < QUIET_S:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+        await self.stop()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -62,6 +87,7 @@ class Passing:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self._came_at_s = asyncio.get_running_loop().time()
         try:
             # Whoever goes away, goes away.
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
@@ -80,8 +106,9 @@ class Passing:
             await _answer(reader, writer, PlainTextResponse("ok"))
             return
         try:
-            there, back = await self._connect()
-        except (OSError, TimeoutError):
+            async with asyncio.timeout(self.patience_s):
+                there, back = await self._connected()
+        except TimeoutError:
             await _answer(reader, writer, _refusal(_NO_LEADER))
             return
         try:
@@ -90,13 +117,21 @@ class Passing:
         finally:
             back.close()
 
-    async def _connect(self) -> tuple[StreamReader, StreamWriter]:
-        """A connection to the leader. Raises `OSError`."""
-        url = urlsplit(self.leader() or "")
-        if url.hostname is None:
-            raise ConnectionRefusedError
-        async with asyncio.timeout(CONNECT_S):
-            return await asyncio.open_connection(url.hostname, url.port, limit=_READ_BYTES)
+    async def _connected(self) -> tuple[StreamReader, StreamWriter]:
+        """A connection to the leader, as soon as there is one."""
+        while True:
+            url = self.leader()
+            if url is not None and (self._server is None or url != self.own_url):
+                with suppress(OSError, TimeoutError):
+                    return await _connect(url)
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _connect(url: str) -> tuple[StreamReader, StreamWriter]:
+    """Raises `OSError`, `TimeoutError`."""
+    parts = urlsplit(url)
+    async with asyncio.timeout(CONNECT_S):
+        return await asyncio.open_connection(parts.hostname, parts.port, limit=_READ_BYTES)
 
 
 async def _both_ways(

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from dsfn.billing.postgres import Address, connect
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.control.door import Door
 from dsfn.knative.control.journal import JournaledState, restore
 from dsfn.knative.control.journal_tables import JournalTables
 from dsfn.knative.control.leadership import Leadership
@@ -26,7 +28,6 @@ from dsfn.knative.control.passing import Passing
 from dsfn.knative.control.services import on_a_cluster
 from dsfn.knative.control.settings import BLOBS_FOLDER, ControlSettings
 from dsfn.knative.pod.store import open_published
-from dsfn.runtime.config import Settings
 from dsfn.runtime.ledgers import require_psycopg
 from dsfn.runtime.node import listen, run_node
 
@@ -47,18 +48,24 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
         may_lead=lambda: connect(database).close(),
         end=_end,
     )
-    listener = listen(settings.node)
-    try:
-        if uvloop.run(_stand_by(settings.node, listener, leadership)):
-            _LOG.warning("%s leads.", settings.name)
-            _lead(settings, listener, client)
-    finally:
-        leadership.close()
-        listener.close()
+    with listen(settings.node) as listener:
+        door = Door(Passing(lambda: leadership.leader_url, settings.url), listener)
+        door.open()
+        try:
+            if uvloop.run(_stand_by(leadership)):
+                _LOG.warning("%s leads.", settings.name)
+                door.shut()
+                _lead(settings, listener.dup(), client)
+        finally:
+            leadership.resign()
+            # What has come since this replica was told to stop waits for the next leader.
+            door.open()
+            door.close(settings.node.limits.shutdown_timeout_s)
+            leadership.close()
 
 
-async def _stand_by(node: Settings, listener: socket.socket, leadership: Leadership) -> bool:
-    """Passes requests on until this replica leads, or is told to stop; whether it leads."""
+async def _stand_by(leadership: Leadership) -> bool:
+    """Whether this replica leads: once it does, or is told to stop."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     is_stopped = False
 
@@ -68,16 +75,13 @@ async def _stand_by(node: Settings, listener: socket.socket, leadership: Leaders
         over.set()
 
     def won() -> None:
-        loop.call_soon_threadsafe(over.set)
+        with suppress(RuntimeError):  # it is told to stop in the same moment
+            loop.call_soon_threadsafe(over.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    passing = Passing(lambda: leadership.leader_url)
-    await passing.start(listener)
     leadership.start(won)
     await over.wait()
-    # The leader before this one is gone, and what was on its way there.
-    await passing.close(node.limits.shutdown_timeout_s if is_stopped else 0.0)
     return not is_stopped
 
 

@@ -25,19 +25,16 @@ from dsfn.runtime.access.access import is_local_key
 from dsfn.runtime.access.letterbox import letterbox_path
 from dsfn.runtime.calling import Around, MakePlace, Place
 
-DEADLINE_S = 300.0
-
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """Where functions run. `api_key`: with which pods ask the control service, and are called by
-    it: "dsfn_local_" and what nobody guesses. `deadline_s`: how long a deployment waits for a
-    function to become ready. Raises `UsageError` for a key that begins otherwise."""
+    it: "dsfn_local_" and what nobody guesses. Raises `UsageError` for a key that begins
+    otherwise."""
 
     services: ServiceSettings
     api_key: str = field(repr=False)
     broker: str = BROKER
-    deadline_s: float = DEADLINE_S
 
     def __post_init__(self) -> None:
         if not is_local_key(self.api_key):
@@ -79,7 +76,7 @@ def on_a_cluster(
             around.tiers.disk.files,
             around.environments.requirements,
             node.limits.transfer_timeout_s,
-            settings.deadline_s,
+            node.limits.start_timeout_s,
         )
         services = FunctionServices(
             objects,

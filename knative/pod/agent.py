@@ -119,16 +119,17 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class AgentBooks:
-    """`Books` on the node's disk: what is there comes to the ledger, whatever becomes of us."""
+    """`Books` and `Reservations` on the node's disk: what is there comes to the ledger, whatever
+    becomes of us."""
 
     agent: Agent
 
     async def reserve(self, row: Usage) -> None:
-        """See `Books`."""
+        """See `Reservations`."""
         await self.agent.ask({"do": "reserve", "row": posting_document(row)})
 
     async def release(self, call: str) -> None:
-        """See `Books`."""
+        """See `Reservations`."""
         await self.agent.ask({"do": "release", "call": call})
 
     async def post(self, rows: Sequence[Measured]) -> dict[int, Conflict]:
@@ -179,18 +180,31 @@ class AgentSnapshots:
         try:
             message = {"do": "snapshot", "digest": digest, "again": again}
             reply, descriptors = await self.agent.ask_for_files(message, self.timeout_s)
-            await asyncio.to_thread(self._link, digest, reply["files"], descriptors)
+            await asyncio.to_thread(self._keep, digest, reply["files"], descriptors)
         except (DsfnError, OSError):
             return False
         return True
+
+    def _keep(self, digest: str, names: Sequence[str], descriptors: Sequence[int]) -> None:
+        """Has the snapshot be here, or gives the descriptors back."""
+        try:
+            self._link(digest, names, descriptors)
+        except BaseException:
+            for each in descriptors:
+                os.close(each)
+            raise
 
     def _link(self, digest: str, names: Sequence[str], descriptors: Sequence[int]) -> None:
         """The descriptors stay open as long as this process lives, of which the worker is a child
         of the same user: it opens them by their number."""
         directory = self.files.stage()
-        for name, descriptor in zip(names, descriptors, strict=True):
-            (directory / Path(name).name).symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
-        final = directory.with_name(digest)
-        if final.exists():
-            shutil.rmtree(final)
-        directory.rename(final)
+        try:
+            for name, descriptor in zip(names, descriptors, strict=True):
+                (directory / Path(name).name).symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+            final = directory.with_name(digest)
+            if final.exists():
+                shutil.rmtree(final)
+            directory.rename(final)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise

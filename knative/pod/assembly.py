@@ -146,8 +146,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     database = data_dir / "pod.db"
     answers = Answers(connect(database, ""), blobs, clock)
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
-    books = control if agent is None else AgentBooks(agent)
-    usage, rates = SentUsage(books, leases), CurrentRates(control)
+    usage, rates = _usage(control, agent, leases), CurrentRates(control)
     purse, metrics, timelines = Unlimited(usage), LateMetrics(), Timelines()
     caller = PoolCaller(
         pools, blobs, usage, purse, rates.in_force, metrics, timelines, clock, limits
@@ -196,6 +195,13 @@ def _clients(
 ) -> tuple[HttpClient | Agent, ...]:
     there_or_not = (control.client, agent, sink.client if sink else None)
     return tuple(each for each in there_or_not if each is not None)
+
+
+def _usage(control: Control, agent: Agent | None, leases: Leases) -> SentUsage:
+    if agent is None:
+        return SentUsage(control, leases)
+    books = AgentBooks(agent)
+    return SentUsage(books, leases, books)
 
 
 def _agent(path: Path, key: str) -> Agent:

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 
 from dsfn.billing.posting_document import Measured, posting_document
 from dsfn.billing.rates import RateCard, read_card
-from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.pod.http import HttpClient, NoAnswer, Reply
@@ -24,12 +23,6 @@ class Control:
 
     client: HttpClient
     api_key: str
-
-    async def reserve(self, row: Usage) -> None:
-        """See `Books`: nobody here sees a pod end, so there is nothing to be done."""
-
-    async def release(self, call: str) -> None:
-        """See `Books`."""
 
     async def stay(self) -> None:
         """See `Books`."""

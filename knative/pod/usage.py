@@ -28,15 +28,19 @@ _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.pod")
 
 
-class Books(Protocol):
-    """Where rows of a pod go: the control service, or before it the agent of the node. What cannot
-    be asked raises `StoreUnavailable`."""
+class Reservations(Protocol):
+    """Where a pod's end under a call is seen. What cannot be asked raises `StoreUnavailable`."""
 
     async def reserve(self, row: Usage) -> None:
         """A call is about to run, and `row` is what comes of it if this pod ends under it."""
 
     async def release(self, call: str) -> None:
         """A call that was reserved for leaves no row."""
+
+
+class Books(Protocol):
+    """Where rows of a pod go: the control service, or before it the agent of the node. What cannot
+    be asked raises `StoreUnavailable`."""
 
     async def post(self, rows: Sequence[Measured]) -> dict[int, Conflict]:
         """Returns when all rows are accepted but those that are refused, by their index. The same
@@ -53,10 +57,11 @@ class Books(Protocol):
 class SentUsage:
     """`UsageSink` to books elsewhere. While a request is under way the rows that come up wait for
     the next; what fails is sent again, since a row that comes twice is one. Calls do not wait for
-    rows of devices: these go beside."""
+    rows of devices: these go beside. `reservations`: None where nobody sees this pod end."""
 
     books: Books
     leases: Leases
+    reservations: Reservations | None = None
     patience_s: float = PATIENCE_S
     _rows: UnpostedRows = field(init=False)
     _reserved: set[str] = field(default_factory=set)
@@ -95,13 +100,15 @@ class SentUsage:
 
     async def reserve(self, begun: Callable[[], Usage]) -> None:
         """See `UsageSink`. Tries for as long as a call would wait for its row."""
+        if self.reservations is None:
+            return
         row, pause_s = begun(), FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         ends_at_s = loop.time() + self.patience_s
         self._reserved.add(row.invocation_id)
         while True:
             try:
-                return await self.books.reserve(row)
+                return await self.reservations.reserve(row)
             except StoreUnavailable as error:
                 if error.fields["reason"] == "full" or loop.time() + pause_s > ends_at_s:
                     raise
@@ -205,9 +212,7 @@ class SentUsage:
     async def _send_all_of_devices(self) -> None:
         """Sends the rows of devices, and asks for rows of which nobody knows where they are."""
         try:
-            while self._released:
-                await self.books.release(self._released[0])
-                self._released.pop(0)
+            await self._release()
             while rows := self.leases.taken():
                 self.leases.give_back(rows[MAX_ROWS:])
                 await self._send_intervals(rows[:MAX_ROWS])
@@ -217,6 +222,11 @@ class SentUsage:
                 self._rows.settle(self._rows.doubtful.pop(0), is_there)
         except StoreUnavailable:
             return  # they are sent with the next ones, in a minute at the latest
+
+    async def _release(self) -> None:
+        while self.reservations is not None and self._released:
+            await self.reservations.release(self._released[0])
+            self._released.pop(0)
 
     async def _send_intervals(self, rows: Sequence[Interval]) -> None:
         try:

@@ -6,13 +6,20 @@ import asyncio
 from typing import cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from dsfn.functions.errors import DsfnError, HeadTooLarge, MalformedBody, QueueFull
 from dsfn.runtime.coalescing import CoalescingTransport
 from dsfn.runtime.config import Limits
 from dsfn.runtime.problems import problem_response
+
+# A server that stops waits so long for the first request of a connection: it may be on its way.
+FIRST_REQUEST_S = 1.0
 
 
 class AnswerTransport(CoalescingTransport):
@@ -48,6 +55,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._in_head = True
         self._received_bytes = self._headers_bytes = 0
         self._late: asyncio.TimerHandle | None = None
+        self._is_last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
@@ -91,6 +99,25 @@ class GatewayProtocol(HttpToolsProtocol):
         """Called by the parser."""
         self._head_is_there()
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """What uvicorn calls when the server stops. Who has connected and asked nothing yet would
+        take the end of the connection for an answer that was lost."""
+        if self._is_unused():
+            self._is_last = True
+            self.loop.call_later(FIRST_REQUEST_S, self._end_if_unused)
+        else:
+            super().shutdown()
+
+    def _is_unused(self) -> bool:
+        # uvicorn does not say that there is none before the first request.
+        return cast(RequestResponseCycle | None, self.cycle) is None
+
+    def _end_if_unused(self) -> None:
+        if self._is_unused():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls when a request is not HTTP."""

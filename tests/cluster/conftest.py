@@ -6,6 +6,9 @@ the addresses of Services are not resolved here, such as "http://127.0.0.1:31080
 
 Platforms have the images that DSFN_CONTROL_IMAGE and DSFN_FUNCTION_IMAGE name, and a PostgreSQL and
 an S3 server on this machine, which pods reach at DSFN_TEST_HOST.
+
+DSFN_TEST_STOP_API and DSFN_TEST_START_API are commands that take the cluster's API server away and
+bring it back. Without them the test of that is skipped.
 """
 
 from __future__ import annotations
@@ -16,17 +19,20 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from gates import gate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
+
 from live_cluster import LiveCluster, make_functions_account
-from s3_server import CREDENTIALS, S3Server
+from live_platform import LivePlatform, live_platform, surroundings
+from postgres_server import PostgresServer
+from s3_server import S3Server
 
 from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import namespace_of
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "end_to_end"))
+FAULTY = Path(__file__).parent / "apps" / "faulty.py"
 
 
 @pytest.fixture(scope="session")
@@ -39,21 +45,35 @@ def objects() -> Objects:
 @pytest.fixture
 def told(database: str, s3: S3Server) -> Iterator[dict[str, str]]:
     """What a platform is told in its environment. Its database and its bucket are empty."""
-    names = ("DSFN_CONTROL_IMAGE", "DSFN_FUNCTION_IMAGE", "DSFN_TEST_HOST")
-    host = os.environ.get("DSFN_TEST_HOST", "")
-    missing = [name for name in names if not os.environ.get(name)]
-    assert not missing, f"set {missing[0]}: docs/knative.md says to what"
-    ledger = httpx.URL(database)
-    with gate(ledger.port or 0, host=host) as postgres, gate(s3.port, host=host) as store:
-        yield {
-            "AWS_ACCESS_KEY_ID": CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            "AWS_SECRET_ACCESS_KEY": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": store.url,
-            "DSFN_LEDGER": str(ledger.copy_with(host=host, port=postgres.port)),
-            "DSFN_STORE": f"s3://{s3.make_bucket()}/platform",
-            **{name: os.environ[name] for name in names},
-        }
+    with surroundings(database, s3) as found:
+        yield found.told
+
+
+@pytest.fixture(scope="session")
+def platform(
+    objects: Objects,
+    any_postgres: PostgresServer,
+    s3: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LivePlatform]:
+    """A platform with agents, which the tests of faults share: its functions are up, and one
+    deployment has shown that all of it works."""
+    database = any_postgres.make_database()
+    with (
+        surroundings(database, s3) as around,
+        live_platform(objects, around, any_postgres, tmp_path_factory.mktemp("faults")) as found,
+    ):
+        found.deploy(FAULTY)
+        yield found
+    any_postgres.drop_database(database)
+
+
+@pytest.fixture
+def whole(platform: LivePlatform) -> Iterator[LivePlatform]:
+    """The platform, whole before and after a test."""
+    platform.mend()
+    yield platform
+    platform.mend()
 
 
 @pytest.fixture(scope="module")

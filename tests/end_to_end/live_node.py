@@ -158,17 +158,18 @@ class LiveNode:
             f"POST /functions/{function} HTTP/1.1\r\nHost: node\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        connection = self._connect()
+        connection = self.connect()
         connection.sendall(head.encode() + body)
         return connection
 
     def raw(self, request: bytes) -> bytes:
         """Sends bytes as they are; the first that come back."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             connection.sendall(request)
             return connection.recv(1 << 16)
 
-    def _connect(self) -> socket.socket:
+    def connect(self) -> socket.socket:
+        """A connection on which nothing has been asked yet."""
         url = httpx.URL(self.url)
         assert url.port is not None
         return socket.create_connection((url.host, url.port), CALL_TIMEOUT_S)

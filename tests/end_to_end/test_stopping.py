@@ -38,6 +38,17 @@ def assert_nothing_left(node: LiveNode) -> None:
     assert "Traceback" not in node.log, node.log
 
 
+def test_who_has_connected_before_the_end_is_answered(start: StartNode) -> None:
+    node = start()
+    with node.connect() as connection:
+        # What answers shows that the other connection has been taken, too.
+        assert not refuses(node)
+        node.process.send_signal(signal.SIGTERM)
+        connection.sendall(b"GET /health/liveness HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    assert node.wait() == 0
+
+
 def refuses(node: LiveNode) -> bool:
     """Whether the node says that it takes no more calls, or nothing."""
     try:

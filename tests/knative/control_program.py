@@ -37,7 +37,7 @@ def main() -> None:
         blobs=f"{settings.blobs.store}/{name_of_node(settings.data_dir / 'blobs')}",
     )
     place = on_a_cluster(
-        ClusterSettings(services, told.key, deadline_s=90.0),
+        ClusterSettings(services, told.key),
         Objects(open_cluster()),
         open_published(store_settings(told.store, os.environ)),
         httpx.AsyncClient(transport=MappedTransport(Path(told.hosts))),

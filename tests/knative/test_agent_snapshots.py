@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,14 @@ from live_agent import LiveAgent
 from live_node import LiveNode
 from live_pod import LivePod, StartPod, TestStore, revision_of
 from s3_server import S3Server
+
+from dsfn.functions.errors import DsfnError
+from dsfn.knative.pod.agent import Agent, AgentSnapshots
+from dsfn.knative.pod.revision import PulledSnapshots
+from dsfn.runtime.config import SnapshotSettings
+from dsfn.runtime.tiers.copies import Copies
+from dsfn.runtime.tiers.opening import open_store
+from dsfn.snapshots.store import FileStore
 
 SLAB = "slab-cpu.safetensors"
 
@@ -127,6 +136,31 @@ def test_a_snapshot_larger_than_the_cache_is_the_pods_own(
         assert not (agent.data / "snapshots" / digest_of(node)).exists()
     finally:
         agent.kill()
+
+
+def test_what_cannot_be_linked_leaves_no_file_open(
+    tmp_path: Path, node: LiveNode, agent: LiveAgent, watched: tuple[TestStore, FaultyProxy]
+) -> None:
+    watched[0].publish(node, "weights")
+    files = FileStore(tmp_path / "pod")
+    here = Agent(agent.socket, "pod", "")
+    store = open_store(SnapshotSettings(f"file://{tmp_path}"))
+    assert store is not None
+    pulled = PulledSnapshots(Copies(files, store, 1.0))
+    (tmp_path / "pod").rmdir()
+
+    async def ask() -> int:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            with pytest.raises((DsfnError, OSError)):
+                await AgentSnapshots(here, files, pulled, 60.0).ensure(digest_of(node))
+        # One is the connection to the agent.
+        return len(list(Path("/proc/self/fd").iterdir())) - before - 1
+
+    try:
+        assert asyncio.run(ask()) <= 0
+    finally:
+        here.close()
 
 
 def test_a_prefetched_function_starts_without_the_store(

@@ -115,7 +115,7 @@ def test_whoever_is_asked_the_leader_answers(both: LiveControl) -> None:
     assert len(both.rows("measure")) == before + 1
 
 
-def test_without_a_leader_a_replica_is_ready_and_says_when_to_come_again(
+def test_without_a_leader_a_replica_is_ready_and_who_asks_waits_for_one(
     s3: S3Server, database: str, tmp_path: Path, require: Callable[[str, str], None]
 ) -> None:
     require("kubernetes", "pip install 'dsfn[knative]'")
@@ -123,12 +123,15 @@ def test_without_a_leader_a_replica_is_ready_and_says_when_to_come_again(
         first, _ = control.replicas
         first.to_postgres.shut()
         first.start()
-        with control.client(first.url) as http:
-            answer = http.post("/functions/measure", content=b"x" * (1 << 20))
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-        assert answer.json()["detail"] == "The control service has no leader now."
-        first.to_postgres.open()
-        assert control.leader() is first
+        with control.client(first.url) as http, ThreadPoolExecutor(1) as clients:
+            asked = clients.submit(http.post, "/functions/measure", content=b"x" * (1 << 20))
+            time.sleep(1)
+            assert not asked.done()
+            first.to_postgres.open()
+            assert (asked.result().status_code, asked.result().json()["detail"]) == (
+                404,
+                "There is no function 'measure'.",
+            )
 
 
 def test_a_leader_that_is_killed_in_the_middle_loses_nothing_and_does_nothing_twice(
@@ -216,6 +219,26 @@ def test_what_was_on_the_leaders_disk_is_found_again(both: LiveControl) -> None:
         assert answer.text == "QUIET" * 50_000
         assert http.post("/functions/repeat", json=arguments, headers=kept).text == long
     assert second.stop() == 0, second.log
+
+
+def test_no_call_fails_while_the_leader_is_told_to_stop(both: LiveControl) -> None:
+    first, over = both.leader(), threading.Event()
+
+    def call(_: int) -> list[str]:
+        found = []
+        with both.client() as http:
+            while not over.is_set():
+                found.append(http.post("/functions/measure", json={"text": "four"}).text)
+        return found
+
+    with ThreadPoolExecutor(CALLERS) as clients:
+        calls = clients.map(call, range(CALLERS))
+        time.sleep(1)
+        with both.without(first):
+            assert first.stop() == 0, first.log
+            assert both.leader() is both.other(first)
+        over.set()
+        assert {text for found in calls for text in found} == {"4"}
 
 
 def test_a_leader_that_is_told_to_stop_hands_over_at_once(both: LiveControl) -> None:

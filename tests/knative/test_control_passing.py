@@ -19,16 +19,19 @@ WITHIN_S = 10.0
 
 
 @asynccontextmanager
-async def passing(leader: str | None) -> AsyncIterator[str]:
+async def passing(
+    leader: str | Callable[[], str | None] | None, patience_s: float = 0.2
+) -> AsyncIterator[str]:
     """The URL of a replica that follows this leader."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = Passing(lambda: leader)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        found = Passing(leader if callable(leader) else lambda: leader, url, patience_s)
         await found.start(listener)
         try:
             async with asyncio.timeout(WITHIN_S):
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+                yield url
         finally:
-            await found.close(0.0)
+            await found.drain(0.0)
 
 
 @asynccontextmanager
@@ -136,6 +139,54 @@ def test_a_leader_that_nobody_reaches_is_none() -> None:
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert answer.json()["type"].endswith("/unavailable")
+
+    asyncio.run(run())
+
+
+def test_who_comes_while_nobody_leads_waits_for_the_next_leader() -> None:
+    leader: list[str] = []
+
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"hello")
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+
+    async def run() -> None:
+        async with (
+            leading(answer) as url,
+            passing(lambda: leader[0] if leader else None, WITHIN_S) as here,
+            httpx.AsyncClient() as http,
+        ):
+            asked = asyncio.create_task(http.post(f"{here}/anything", content=b"hello"))
+            await asyncio.sleep(0.3)
+            assert not asked.done()
+            leader.append(url)
+            assert (await asked).status_code == 204
+
+    asyncio.run(run())
+
+
+def test_a_replica_that_ends_waits_for_what_it_has_taken() -> None:
+    leader: list[str] = []
+
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+
+    async def run() -> None:
+        async with leading(answer) as url, httpx.AsyncClient() as http:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                here = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                # It came before anybody took it.
+                asked = asyncio.create_task(http.get(f"{here}/anything"))
+                await asyncio.sleep(0.1)
+                found = Passing(lambda: leader[0] if leader else None, here)
+                await found.start(listener)
+                ended = asyncio.create_task(found.drain(WITHIN_S))
+                await asyncio.sleep(1.5)
+                assert not ended.done()
+                leader.append(url)
+                assert (await asked).status_code == 204
+                await ended
 
     asyncio.run(run())
 
