@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from dsfn.billing.rates.rate import Rate
 from dsfn.billing.rates.store import card_in
 from dsfn.billing.rates.table import CardRow
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 
 # How the rows of these kinds count.
 _SIGNS = {"usage": 1, "reversal": -1}

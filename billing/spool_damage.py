@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 from dsfn.billing.durable import write_whole
 from dsfn.billing.spool_records import Damage
 from dsfn.billing.verification import MAX_PROBLEMS, Problem
+from dsfn.functions.values import dataclass
 
 FILE_NAME = "ledger.spool.damaged"
 # Whoever was killed after a commit leaves rows in the spool that the ledger has.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dsfn.functions.values import dataclass
-
 import json
 import os
 import re
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsfn.functions.errors import ClusterUnreachable, DsfnError, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.refusals import one_line, refusal_of
 
 APPLY = "application/apply-patch+yaml"

@@ -6,10 +6,11 @@ import asyncio
 import socket
 import threading
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import uvloop
 
+from dsfn.functions.values import dataclass
 from dsfn.knative.control.passing import Passing
 
 
