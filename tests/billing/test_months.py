@@ -397,11 +397,24 @@ def test_a_document_that_was_tampered_with_is_named(
     ):
         check = months.verify("2026-11-0001")
     assert problem in " ".join(check.problems)
-    assert not check.to_document()["ok"]
+    assert check.to_document() == {
+        "number": "2026-11-0001",
+        "ok": False,
+        "sha256": check.sha256,
+        "public_key": check.public_key,
+        "problems": list(check.problems),
+    }
 
 
 @pytest.mark.parametrize(
-    "change", [{"lines": None}, {"lines": [{"kind": "usage"}]}, {"exponent": None}, {"month": "x"}]
+    "change",
+    [
+        {"lines": None},
+        {"lines": [{"kind": "usage"}]},
+        {"exponent": None},
+        {"exponent": 10},
+        {"month": "x"},
+    ],
 )
 def test_a_document_that_is_signed_and_says_too_little_is_named(
     tmp_path: Path, used: MakeUsage, change: dict[str, Any]
