@@ -151,6 +151,7 @@ def test_closing_again_changes_nothing_and_gives_the_same_bytes(
             divided = months.report("2026-11", by, "", NOON)
             assert (divided.total_minor, divided.devices) == (report.total_minor, report.devices)
             assert divided.status == "closed"
+        assert statement(months.ledger, months.book(), "2026-11").devices == report.devices
 
 
 def test_the_bill_of_a_closed_month_is_the_one_that_was_made_then_also_of_one_tenant(
@@ -352,12 +353,15 @@ def test_a_credit_note_about_an_invoice_that_is_not_there_is_named(
 def test_a_call_is_corrected_once_and_its_row_is_the_one_that_was_asked_for(
     months: Months, used: MakeUsage
 ) -> None:
-    months.ledger.post([used("a", 5)])
+    months.ledger.post([used("a", 5, restore_us=7)])
     nobodys = Correction("the device was too hot", status="platform")
     right = months.correct("a", nobodys)
     assert (right.status, right.error) == ("platform", "the device was too hot")
     assert months.correct("a", nobodys) == right
     assert months.ledger.usage(right.invocation_id) == right
+    entries = [read_row(row).entry for row in months.ledger.books().rows(0, 1, 99)]
+    waivers = [(x.id, x.reverses, x.amount) for x in entries if x.kind == "waiver"]
+    assert waivers == [(right.invocation_id, "a", 7)]
     assert close_month(months, "2026-11") == []
     with pytest.raises(NotFound, match="There is no call b"):
         months.correct("b", nobodys)
