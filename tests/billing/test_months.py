@@ -197,6 +197,11 @@ def test_what_comes_late_is_a_correction_of_the_next_month_at_the_rates_of_its_o
         assert days == {("2026-11-10", 200), ("2026-12-01", 3_000)}
         assert months.closed("2026-11")[1] == before
         assert [months.verify(each.number).problems for each in (*before, issued)] == [(), ()]
+        (cpu,) = months.report("2026-12", "function", "", NOON).devices
+        assert (cpu.held_us, cpu.requests_us) == (5 * SECOND_US, 5 * SECOND_US)
+        # The next month has this one.
+        months.ledger.post([used("later", 4)])
+        assert statement(months.ledger, months.book(), "2026-12").devices == (cpu,)
 
 
 def test_what_comes_while_a_month_is_being_closed_belongs_to_the_next(
