@@ -69,7 +69,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "totals_check": ("verify", "money_check"),
     "money_check": ("money_check",),
     "document_check": ("months",),
-    "posting_document": ("postings",),
+    "posting_document": ("spool",),
     "spool": ("spool", "spooled_ledger"),
     "spool_damage": ("spool", "spooled_ledger"),
     "spool_records": ("spool",),

@@ -16,14 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from month_books import at_us, close_month, open_months
 
+from dsfn.billing.chain_check import read_row
 from dsfn.billing.document_check import check_document
-from dsfn.billing.invoice import canonical_bytes, digest_of
+from dsfn.billing.invoice import DayAmount, canonical_bytes, digest_of, invoice_of
 from dsfn.billing.issued import Issued
 from dsfn.billing.lines import Line
 from dsfn.billing.months import Months, invoice_in
 from dsfn.billing.parties import Parties, Party
 from dsfn.billing.periods import DAY_US, Month
 from dsfn.billing.rates import BASES, Rate, RateBook, RateCard, Tier
+from dsfn.billing.replacement import Correction
 from dsfn.billing.selection import BYS
 from dsfn.billing.statement import statement
 from dsfn.billing.usage import STATUSES, Usage
@@ -57,6 +59,17 @@ def used(make_usage: MakeUsage) -> Callable[..., Usage]:
     return call
 
 
+def signed_anew(months: Months, issued: Issued, **change: Any) -> Issued:
+    """A document that says something else, signed by whoever has the key."""
+    content = canonical_bytes({**json.loads(issued.document), **change})
+    return replace(
+        issued,
+        document=content.decode(),
+        sha256=digest_of(content),
+        signature=months.key.sign(content).hex(),
+    )
+
+
 def test_closing_gives_every_tenant_one_invoice_numbered_without_a_gap(
     months: Months, used: MakeUsage
 ) -> None:
@@ -74,6 +87,7 @@ def test_closing_gives_every_tenant_one_invoice_numbered_without_a_gap(
     assert (first.issued_on, first.due_on, first.status) == ("2026-12-02", "2027-01-01", "closed")
     assert (first.total_minor, first.tax_minor) == (595, 95)
     assert invoice_in(issued[1]).customer.name == "bob"
+    assert [months.verify(each.number).problems for each in issued] == [(), (), ()]
 
 
 def test_an_invoice_is_what_the_month_came_to_and_is_booked_with_its_rounding(
@@ -102,6 +116,8 @@ def test_a_month_is_closed_once_it_is_over_and_after_those_before_it(
     with pytest.raises(NotFound):
         months.closed("2026-11")
     assert len(close_month(months, "2026-11", NOVEMBER.end_us)) == 1
+    with pytest.raises(Conflict, match="2026-12 must be closed before 2027-01"):
+        close_month(months, "2027-01")
     assert len(close_month(months, "2026-12")) == 1
 
 
@@ -135,6 +151,7 @@ def test_closing_again_changes_nothing_and_gives_the_same_bytes(
             divided = months.report("2026-11", by, "", NOON)
             assert (divided.total_minor, divided.devices) == (report.total_minor, report.devices)
             assert divided.status == "closed"
+        assert statement(months.ledger, months.book(), "2026-11").devices == report.devices
 
 
 def test_the_bill_of_a_closed_month_is_the_one_that_was_made_then_also_of_one_tenant(
@@ -180,6 +197,11 @@ def test_what_comes_late_is_a_correction_of_the_next_month_at_the_rates_of_its_o
         assert days == {("2026-11-10", 200), ("2026-12-01", 3_000)}
         assert months.closed("2026-11")[1] == before
         assert [months.verify(each.number).problems for each in (*before, issued)] == [(), ()]
+        (cpu,) = months.report("2026-12", "function", "", NOON).devices
+        assert (cpu.held_us, cpu.requests_us) == (5 * SECOND_US, 5 * SECOND_US)
+        # The next month has this one.
+        months.ledger.post([used("later", 4)])
+        assert statement(months.ledger, months.book(), "2026-12").devices == (cpu,)
 
 
 def test_what_comes_while_a_month_is_being_closed_belongs_to_the_next(
@@ -315,8 +337,56 @@ def test_credit_notes_are_numbered_signed_and_never_more_than_their_invoice(
     assert refusal.value.fields["left_minor"] == 0
     assert months.ledger.balance("receivable/default", "nano:USD") == 0
     assert [months.verify(each.number).problems for each in (first, second)] == [(), ()]
+    entries = [read_row(row).entry for row in months.ledger.books().rows(0, 1, 99)]
+    assert [x.reverses for x in entries if x.kind == "credit"] == ["2026-11-0001"] * 2
     with pytest.raises(NotFound):
         months.credit("2026-11-0002", 1, "none", "", now_us)
+
+
+def test_a_credit_note_about_an_invoice_that_is_not_there_is_named(
+    months: Months, used: MakeUsage
+) -> None:
+    months.ledger.post([used("a", 5)])
+    close_month(months, "2026-11")
+    note = months.credit("2026-11-0001", 500, "too slow", "", at_us("2026-12-15"))
+    other = signed_anew(months, note, reverses="2026-11-0009")
+    found = check_document(months.ledger, months.book(), replace(other, reverses="2026-11-0009"))
+    assert (found.number, found.public_key) == (note.number, months.key.public_key)
+    assert found.problems == ("2026-12-C0001 is about 2026-11-0009, which is no invoice.",)
+
+
+def test_a_call_is_corrected_once_and_its_row_is_the_one_that_was_asked_for(
+    months: Months, used: MakeUsage
+) -> None:
+    months.ledger.post([used("a", 5, restore_us=7)])
+    nobodys = Correction("the device was too hot", status="platform")
+    right = months.correct("a", nobodys)
+    assert (right.status, right.error) == ("platform", "the device was too hot")
+    assert months.correct("a", nobodys) == right
+    assert months.ledger.usage(right.invocation_id) == right
+    entries = [read_row(row).entry for row in months.ledger.books().rows(0, 1, 99)]
+    waivers = [(x.id, x.reverses, x.amount) for x in entries if x.kind == "waiver"]
+    assert waivers == [(right.invocation_id, "a", 7)]
+    assert close_month(months, "2026-11") == []
+    with pytest.raises(NotFound, match="There is no call b"):
+        months.correct("b", nobodys)
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "kind", "due_on"),
+    [(5, "invoice", "2026-12-31"), (0, "invoice", "2026-12-31"), (-5, "credit", "")],
+)
+def test_who_is_owed_something_gets_a_credit_note_without_a_date_that_it_is_due_on(
+    amount_minor: int, kind: str, due_on: str
+) -> None:
+    line = Line("usage", "t", "f", day="2026-11-03", quantity_us=1, amount_nano=2, amount_minor=3)
+    rest = replace(line, quantity_us=10, amount_nano=20, amount_minor=amount_minor - 3)
+    parties = Parties(Party("Models, Inc."), terms="Please pay.")
+    lines, at = (line, rest), at_us("2026-12-01")
+    found = invoice_of("2026-11", "t", lines, lines, parties, "USD", 2, at)
+    assert (found.kind, found.due_on, found.terms) == (kind, due_on, "Please pay.")
+    assert (found.number, found.status) == ("", "open")
+    assert found.days == (DayAmount("2026-11-03", "f", 11, 22, amount_minor),)
 
 
 def test_a_credit_note_that_is_asked_for_twice_is_issued_once(
@@ -397,11 +467,24 @@ def test_a_document_that_was_tampered_with_is_named(
     ):
         check = months.verify("2026-11-0001")
     assert problem in " ".join(check.problems)
-    assert not check.to_document()["ok"]
+    assert check.to_document() == {
+        "number": "2026-11-0001",
+        "ok": False,
+        "sha256": check.sha256,
+        "public_key": check.public_key,
+        "problems": list(check.problems),
+    }
 
 
 @pytest.mark.parametrize(
-    "change", [{"lines": None}, {"lines": [{"kind": "usage"}]}, {"exponent": None}, {"month": "x"}]
+    "change",
+    [
+        {"lines": None},
+        {"lines": [{"kind": "usage"}]},
+        {"exponent": None},
+        {"exponent": 10},
+        {"month": "x"},
+    ],
 )
 def test_a_document_that_is_signed_and_says_too_little_is_named(
     tmp_path: Path, used: MakeUsage, change: dict[str, Any]
@@ -409,13 +492,7 @@ def test_a_document_that_is_signed_and_says_too_little_is_named(
     with open_months(tmp_path, RateBook.of(CARD)) as months:
         months.ledger.post([used("a", 5)])
         (issued,) = close_month(months, "2026-11")
-        content = canonical_bytes({**json.loads(issued.document), **change})
-        other = replace(
-            issued,
-            document=content.decode(),
-            sha256=digest_of(content),
-            signature=months.key.sign(content).hex(),
-        )
+        other = signed_anew(months, issued, **change)
         found = check_document(months.ledger, months.book(), other)
     assert found.problems == ("2026-11-0001 is signed, but is no document that was issued.",)
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsfn.billing.splitting import at_boundaries, by_weight
+from dsfn.billing.periods import DAY_US
+from dsfn.billing.splitting import at_boundaries, at_midnights, by_weight
 
 weights = st.lists(st.integers(0, 10**9), min_size=1, max_size=30)
 
@@ -61,3 +62,14 @@ def test_pieces_of_an_interval_follow_each_other_and_lie_between_boundaries(
 def test_a_boundary_at_the_start_or_the_end_cuts_nothing() -> None:
     assert list(at_boundaries(10, 10, [9, 10, 15, 20, 21])) == [(10, 5), (15, 5)]
     assert list(at_boundaries(10, 0, [10])) == [(10, 0)]
+
+
+def test_an_interval_is_cut_at_every_midnight() -> None:
+    start_us = 20_000 * DAY_US - 5
+    assert list(at_midnights(start_us, DAY_US + 8)) == [
+        (start_us, 5),
+        (start_us + 5, DAY_US),
+        (start_us + 5 + DAY_US, 3),
+    ]
+    assert list(at_midnights(start_us, 5)) == [(start_us, 5)]
+    assert list(at_midnights(start_us + 5, DAY_US)) == [(start_us + 5, DAY_US)]
