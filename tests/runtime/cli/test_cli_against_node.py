@@ -329,14 +329,14 @@ def test_the_bill_counts_what_was_called(dsfn: Dsfn) -> None:
     dsfn("invoke", "weigh")
     for by in ("function", "revision", "day"):
         bill = dsfn("bill", "report", "--by", by, "--json").json()
-        shown = documented("dsfn bill report")
         if by == "function":
-            assert_shape(bill, shown)
+            assert_shape(bill, documented("dsfn bill report"))
         else:
             assert all(line[by] for line in bill["lines"])
         assert "Total of" in dsfn("bill", "report", "--by", by).out
     for by in ("run", "step", "workflow"):
-        heads, *lines = dsfn("bill", "report", "--by", by).out.splitlines()
+        shown = dsfn("bill", "report", "--tenant", "default", "--by", by).out
+        heads, *lines = shown.splitlines()
         assert heads.lower().split()[:3] == [by, "function", "device"]
         assert ["-", "weigh", "cpu"] in [line.split()[:3] for line in lines]
     assert dsfn("bill", "report", "--csv").out.startswith("month,")
@@ -355,13 +355,15 @@ def test_rate_cards_are_set_listed_and_shown(dsfn: Dsfn) -> None:
     assert not card["in_force"]
     listed = dsfn("rates", "list", "--json").json()
     assert_shape(listed, documented("dsfn rates list"))
-    assert [each["source"] for each in listed["rates"]] == ["configuration", "set"]
-    shown = dsfn("rates", "show", "2", "--json").json()
+    sources = {each["number"]: each["source"] for each in listed["rates"]}
+    number = card["number"]
+    assert (sources[1], sources[number]) == ("configuration", "set")
+    shown = dsfn("rates", "show", str(number), "--json").json()
     assert_shape(shown, documented("dsfn rates show"))
     assert shown == card
     assert dsfn("rates", "show", "--json").json()["number"] == 1
     assert "the beginning" in dsfn("rates", "list").out
-    assert "0.000000000005" in dsfn("rates", "show", "2").out
+    assert "0.000000000005" in dsfn("rates", "show", str(number)).out
 
 
 def test_a_rate_card_that_does_not_fit_the_others_is_refused_in_a_sentence(dsfn: Dsfn) -> None:

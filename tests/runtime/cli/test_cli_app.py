@@ -13,7 +13,10 @@ from cli_runs import Dsfn
 
 from dsfn.runtime.cli import app as cli
 
-HEAVY = ("httpx", "numpy", "pydantic", "rich", "starlette", "torch", "uvicorn")
+HEAVY = (
+    *("dsfn.billing.ledger", "dsfn.functions.workflow", "httpx", "numpy", "pydantic", "rich"),
+    *("starlette", "torch", "uvicorn"),
+)
 
 MISTAKES = {
     "no-such-command": "No such command 'no-such-command'.",
