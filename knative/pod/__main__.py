@@ -23,7 +23,7 @@ def main() -> None:
             begun = (
                 None
                 if settings.libraries is None
-                else begin(Path(sys.executable), settings.libraries)
+                else begin(Path(sys.executable), settings.libraries, in_a_hurry=True)
             )
             # Only now: what can be known to be wrong is known before all of this is imported.
             from dsfn.knative.pod.program import run

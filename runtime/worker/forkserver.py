@@ -1,8 +1,9 @@
-"""The fork server: `python -m dsfn.runtime.worker.forkserver FD LIBRARIES`.
+"""The fork server: `python -m dsfn.runtime.worker.forkserver FD LIBRARIES [first]`.
 
 One thread, torch and everything else that a worker needs imported, no GPU ever touched:
 a fork of it is a worker within milliseconds. FD is a SOCK_SEQPACKET socket to the node, LIBRARIES
-are the large ones that it imports, with commas between them;
+are the large ones that it imports, with commas between them. With `first` somebody waits for its
+first worker, and few will follow: nothing is done that only makes the next ones cheaper;
 the messages are `Spawn` and `Preload`, answered by `Spawned`, `Exited` and `Preloaded`.
 It ends, and all its workers with it, when the node does.
 """
@@ -154,6 +155,7 @@ class ForkServer:
 
 def main() -> NoReturn:
     """The program."""
+    gc.disable()  # nothing of what imports make is garbage; workers enable it for themselves
     # Until it serves, a signal just ends it; then it has workers to take with it.
     die_with_parent(signal.SIGTERM)
     node = socket.socket(fileno=int(sys.argv[1]))
@@ -168,7 +170,10 @@ def main() -> NoReturn:
     keep_freed_memory()
     gc.disable()  # nothing of what it imports is garbage; workers turn it on again for themselves
     rehearse([name for name in sys.argv[2].split(",") if name])
-    settle_heap()
+    if sys.argv[3:]:
+        gc.freeze()  # the collectors of workers are not to touch, and copy, what they share
+    else:
+        settle_heap()
     ForkServer(node).serve()
 
 
