@@ -26,6 +26,7 @@ from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import BROKER
 from dsfn.knative.manifests.trigger import EVENTING
 from dsfn.runtime.cli import app as cli
+from dsfn.runtime.cli.contexts import load_contexts
 from examples import demo_stores
 from examples.demo import ROOT, SUBJECTS, Subject, ask, call, dsfn, show, title, wait_for
 
@@ -106,6 +107,8 @@ def take_away() -> None:
     """Takes the platform and its stores out of the cluster, removes what the demo wrote."""
     ask("platform", "uninstall", "--namespace", NAMESPACE, "--with-functions")
     demo_stores.stop(Objects(open_cluster()))
+    if CONTEXT in load_contexts().named:
+        ask("context", "remove", CONTEXT)
     if WORK.exists():
         for each in sorted(WORK.rglob("*"), reverse=True):
             each.rmdir() if each.is_dir() else each.unlink()

@@ -89,6 +89,9 @@ class Cluster:
             if isinstance(answer, WebSocketBadStatusException):
                 raise self._refusal(answer.status_code, answer.resp_body) from error
             raise self._unreachable(one_line(error.reason)) from error
+        except AttributeError as error:
+            # What the library makes of a handshake that the API server refused: the pod is gone.
+            raise self._unreachable(f"there is no way to pod {pod}") from error
         # Under the library's wrapper is a plain socket.
         connected: socket.socket = tunnel.socket(port)._socket
         return connected

@@ -61,8 +61,11 @@ def deploy(
     terms = canary_terms(canary, promote_after, max_error_rate, max_p99)
     bundle = pack(path)
     requirements = declared_by(path / bundle.entry if path.is_dir() else path)
+    if requirements:
+        # It may take minutes, in which whoever was reached goes away: what follows connects anew.
+        with connect() as client:
+            client.prepare(requirements)
     with connect() as client, _progress(quiet=json_output) as show:
-        client.prepare(requirements)
         deployed = _last(client.deploy(bundle.data, bundle.entry, terms), show)
     if json_output:
         print_json(deployed)

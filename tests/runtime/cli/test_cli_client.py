@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from cli_runs import Dsfn
 
 from dsfn.functions.errors import DsfnError, HandlerRaised, Unavailable, UsageError
 from dsfn.runtime.cli.client import Client
+from dsfn.runtime.cli.ways import Reached, add_way
 from dsfn.runtime.problem_reading import problem_error
 
 
@@ -92,3 +94,24 @@ def test_a_problem_becomes_its_own_class_of_error_with_its_fields() -> None:
 def test_a_problem_of_an_unknown_type_is_still_its_sentence() -> None:
     error = problem_error({"type": "about:blank", "detail": "No."})
     assert (type(error), error.message) == (DsfnError, "No.")
+
+
+def test_what_a_deployment_needs_elsewhere_is_prepared_before_it_is_sent(dsfn: Dsfn) -> None:
+    wanted: list[frozenset[str]] = []
+
+    def prepare(requirements: frozenset[str]) -> None:
+        wanted.append(requirements)
+        raise UsageError("There is nothing to build with.")
+
+    @contextmanager
+    def way(url: str) -> Iterator[Reached]:
+        yield Reached("http://127.0.0.1:9", prepare=prepare)
+
+    add_way("elsewhere", way)
+    there, app = dsfn.given(DSFN_URL="elsewhere://here"), dsfn.directory / "app.py"
+    app.write_text("import dsfn\n\n@dsfn.function\ndef a() -> int:\n    return 1\n")
+    assert "No node answers" in there("deploy", str(app)).err and wanted == []
+    app.write_text(app.read_text().replace("function", "function(requirements=['b==2', 'c'])"))
+    run = there("deploy", str(app))
+    assert (run.code, run.err) == (2, "There is nothing to build with.\n")
+    assert wanted == [{"b==2", "c"}]
