@@ -25,6 +25,7 @@ AWAY_S = 60.0
 GAP_S = 10.0
 # Kubernetes may take a node that it has not heard of for one that is gone, until it hears of it.
 BACK_WITHIN_S = 180.0
+EXEC_S = 60
 SLAB = "slab-cpu.safetensors"
 WEIGHTS = Path(__file__).parent / "apps" / "weights.py"
 TOTAL = float(1 << 20)
@@ -127,7 +128,7 @@ def in_agent(platform: LivePlatform, script: str) -> str:
     metadata = pod["metadata"]
     configuration = platform.objects.cluster._api.configuration
     core = CoreV1Api(ApiClient(configuration))
-    printed: str = stream(
+    running = stream(
         core.connect_get_namespaced_pod_exec,
         metadata["name"],
         metadata["namespace"],
@@ -136,5 +137,12 @@ def in_agent(platform: LivePlatform, script: str) -> str:
         stdin=False,
         stdout=True,
         tty=False,
+        _preload_content=False,
     )
+    try:
+        running.run_forever(timeout=EXEC_S)
+        printed: str = running.read_all()
+        assert running.returncode == 0, printed
+    finally:
+        running.close()
     return printed.strip()
