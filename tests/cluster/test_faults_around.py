@@ -83,6 +83,7 @@ def test_functions_go_on_while_the_object_store_is_away_and_a_deploy_says_so(
     check_calls(whole, calls)
     whole.deploy(app)
     assert eventually(lambda: whole.answer("changed") == 2, "the new revision")
+    whole.remove("changed")
 
 
 def test_a_nodes_snapshot_that_is_damaged_gives_no_wrong_answer_and_is_fetched_again(
@@ -106,6 +107,7 @@ def test_a_nodes_snapshot_that_is_damaged_gives_no_wrong_answer_and_is_fetched_a
     whole.kill(whole.pods_of("weights"))
     assert whole.insisted("weights") == TOTAL
     assert end_of(whole, path) == before
+    whole.remove("weights")
 
 
 def end_of(platform: LivePlatform, path: str) -> str:
