@@ -75,7 +75,6 @@ class Cluster:
         """A connection to a port of a pod. Raises `ClusterError`, `NotFound`."""
         from kubernetes.client import ApiClient, ApiException, CoreV1Api
         from kubernetes.stream import portforward
-        from websocket import WebSocketBadStatusException
 
         # Of its own for each connection, since the library changes it while it connects.
         core = CoreV1Api(ApiClient(self._api.configuration))
@@ -83,15 +82,8 @@ class Cluster:
             tunnel = portforward(
                 core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
             )
-        except ApiException as error:
-            # What the API server has answered the library keeps to itself.
-            answer = error.__context__
-            if isinstance(answer, WebSocketBadStatusException):
-                raise self._refusal(answer.status_code, answer.resp_body) from error
-            raise self._unreachable(one_line(error.reason)) from error
-        except AttributeError as error:
-            # What the library makes of a handshake that the API server refused: the pod is gone.
-            raise self._unreachable(f"there is no way to pod {pod}") from error
+        except (ApiException, AttributeError) as error:
+            raise self._no_way(error) from error
         # Under the library's wrapper is a plain socket.
         connected: socket.socket = tunnel.socket(port)._socket
         return connected
@@ -99,6 +91,18 @@ class Cluster:
     def document(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """A JSON document. Raises `ClusterError`, `NotFound`."""
         return json.loads(self.request("GET", path, query))
+
+    def _no_way(self, error: Exception) -> DsfnError:
+        """Why there is no connection to a pod. The library keeps what the API server has answered
+        to itself, and falls over its own error: both are found in what came before."""
+        from websocket import WebSocketBadStatusException
+
+        first = error
+        while isinstance(first.__context__, Exception):
+            first = first.__context__
+            if isinstance(first, WebSocketBadStatusException):
+                return self._refusal(first.status_code, first.resp_body)
+        return self._unreachable(_cause(first))
 
     def _refusal(self, status: int, body: bytes | str | None) -> DsfnError:
         return refusal_of(status, body, f"context '{self.context}'")

@@ -31,11 +31,17 @@ def wait_led(objects: Objects, namespace: str, deadline_s: float, progress: Prog
 
 
 def why_nobody_leads(objects: Objects, namespace: str) -> str:
-    """Why no replica leads, with what one has printed; "" when one does. Raises `ClusterError`."""
-    if _is_held(objects.read(lease_of(namespace))):
-        return ""
+    """Why no replica leads, with what one has printed; "" when one does that is not about to go.
+    Raises `ClusterError`."""
     query = {"labelSelector": f"{COMPONENT}={CONTROL}"}
-    for pod in objects.list("v1", "Pod", namespace, query):
+    pods = list(objects.list("v1", "Pod", namespace, query))
+    going = {each["metadata"]["name"] for each in pods if "deletionTimestamp" in each["metadata"]}
+    lease = objects.read(lease_of(namespace))
+    if _is_held(lease):
+        assert lease is not None
+        holder = lease["spec"]["holderIdentity"]
+        return f"{holder} leads, and is about to go" if holder in going else ""
+    for pod in pods:
         if said := objects.last_lines(namespace, pod["metadata"]["name"], CONTROL, 1):
             said = one_line(said)
             return f"no replica of the control service leads; one last printed: {said}"

@@ -13,8 +13,10 @@ def is_ready(document: Manifest) -> bool:
     status: dict[str, Any] = document.get("status") or {}
     if document["kind"] == "Deployment":
         wanted = document["spec"].get("replicas", 1)
-        counts = (status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
-        return is_current(document) and min(counts) >= wanted
+        updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+        # Those that are not updated are still there for as long as they are among `replicas`.
+        left = status.get("replicas", updated) - updated
+        return is_current(document) and min(updated, available) >= wanted and left <= 0
     if document["kind"] == "DaemonSet":
         counts = (status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
         return is_current(document) and min(counts) >= status.get("desiredNumberScheduled", 0)

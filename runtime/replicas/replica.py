@@ -180,6 +180,10 @@ class Replica:
         if not self._channel.is_open:
             self._release(slot)
             raise NotBegun(_replica_lost("it ended before the call began"))
+        if not self.is_sound():
+            self.drop_unsound()
+            self._release(slot)
+            raise NotBegun(_replica_lost(_CHANGED))
         self._pump.mark(call.id if self.in_flight == 1 else None)
         pending = self._channel.begin_call(
             threads, call.content_type, call.accept, call.body, slot, self._finished
@@ -194,6 +198,9 @@ class Replica:
             if pending.unread:
                 raise NotBegun(error) from error
             raise
+        if not self.is_sound():
+            # It may have been computed from what nobody has captured.
+            raise _replica_lost(_CHANGED)
         if reply.stream is not None:
             reply.stream = self._watched(pending, reply.stream)
         return reply

@@ -168,7 +168,6 @@ def main() -> NoReturn:
     # CPUs with one busy process takes 400 ms instead of 20; alone, both take the same 4 ms.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     keep_freed_memory()
-    gc.disable()  # nothing of what it imports is garbage; workers turn it on again for themselves
     rehearse([name for name in sys.argv[2].split(",") if name])
     if sys.argv[3:]:
         gc.freeze()  # the collectors of workers are not to touch, and copy, what they share

@@ -145,6 +145,11 @@ class LivePlatform:
         found: list[Any] = self.dsfn("deploy", str(source), "--json").json()
         return found
 
+    def remove(self, function: str) -> None:
+        """`dsfn delete`: the cluster may be a small one."""
+        run = self.dsfn("delete", function)
+        assert run.code == 0, run.err
+
     def host(self, function: str) -> str:
         """That of a function's own URL."""
         metadata = {"name": function, "namespace": self.namespace}

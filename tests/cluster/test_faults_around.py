@@ -8,20 +8,24 @@ import shlex
 import subprocess
 import time
 import uuid
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deadlines import eventually
 from live_platform import LivePlatform
-from platform_load import CALL_S, by_url, check_calls
+from platform_load import by_url, check_calls
 from steady_load import Load, load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 AWAY_S = 60.0
+# Two callers wait a quarter of a second for an answer, whatever else the machine does.
+GAP_S = 10.0
 # Kubernetes may take a node that it has not heard of for one that is gone, until it hears of it.
 BACK_WITHIN_S = 180.0
+EXEC_S = 60
 SLAB = "slab-cpu.safetensors"
 WEIGHTS = Path(__file__).parent / "apps" / "weights.py"
 TOTAL = float(1 << 20)
@@ -33,8 +37,15 @@ def calls_of(platform: LivePlatform, name: str) -> Any:
 
 def goes_on(calls: Load, for_s: float) -> bool:
     """Whether calls are answered through all of a time."""
+    began_s = time.monotonic()
     time.sleep(for_s)
-    return calls.rate(time.monotonic() - for_s / 2, time.monotonic()) > 1 / CALL_S
+    at_s = [each.at_s for each in list(calls.answered) if each.at_s > began_s]
+    return longest_gap_s([began_s, *at_s, time.monotonic()]) < GAP_S
+
+
+def longest_gap_s(at_s: list[float]) -> float:
+    """The longest time in which there was none."""
+    return max(after - before for before, after in pairwise(sorted(at_s)))
 
 
 def test_functions_go_on_while_the_api_server_is_away(whole: LivePlatform) -> None:
@@ -67,11 +78,12 @@ def test_functions_go_on_while_the_object_store_is_away_and_a_deploy_says_so(
         assert run.code == 1
         last = run.err.strip().splitlines()[-1]
         assert "store" in last and last.endswith(".")
-        assert goes_on(calls, 4)
+        assert goes_on(calls, 5)
         whole.around.store.open()
     check_calls(whole, calls)
     whole.deploy(app)
     assert eventually(lambda: whole.answer("changed") == 2, "the new revision")
+    whole.remove("changed")
 
 
 def test_a_nodes_snapshot_that_is_damaged_gives_no_wrong_answer_and_is_fetched_again(
@@ -95,6 +107,7 @@ def test_a_nodes_snapshot_that_is_damaged_gives_no_wrong_answer_and_is_fetched_a
     whole.kill(whole.pods_of("weights"))
     assert whole.insisted("weights") == TOTAL
     assert end_of(whole, path) == before
+    whole.remove("weights")
 
 
 def end_of(platform: LivePlatform, path: str) -> str:
@@ -117,7 +130,7 @@ def in_agent(platform: LivePlatform, script: str) -> str:
     metadata = pod["metadata"]
     configuration = platform.objects.cluster._api.configuration
     core = CoreV1Api(ApiClient(configuration))
-    printed: str = stream(
+    running = stream(
         core.connect_get_namespaced_pod_exec,
         metadata["name"],
         metadata["namespace"],
@@ -126,5 +139,12 @@ def in_agent(platform: LivePlatform, script: str) -> str:
         stdin=False,
         stdout=True,
         tty=False,
+        _preload_content=False,
     )
+    try:
+        running.run_forever(timeout=EXEC_S)
+        printed: str = running.read_all()
+        assert running.returncode == 0, printed
+    finally:
+        running.close()
     return printed.strip()

@@ -69,3 +69,8 @@ def test_a_replica_that_is_ready_does_not_stay(node: LiveNode) -> None:
     flip(slab(node))
     eventually(lambda: pid not in node.pids("total"), "it to leave")
     assert node.value("total") == TOTAL
+
+
+def test_no_call_is_answered_from_it(node: LiveNode) -> None:
+    flip(slab(node))
+    assert node.value("total") == TOTAL
