@@ -335,8 +335,8 @@ def launch(
 ) -> LiveNode:
     """Starts a node and does not wait. `gpu`, `snapshots`, `blobs`, `auth`, `billing`: what these
     tables say; without the first it uses no GPU. `libraries`: what workers are born with; without
-    torch, which takes 2 s to import, where no function uses it. `program`: what Python is to run as
-    the node, with these `variables`."""
+    torch, which takes 2 s to import, where no function uses it and none is a class, whose snapshot
+    needs it. `program`: what Python is to run as the node, with these `variables`."""
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)

@@ -178,7 +178,7 @@ def _succeeded_events(node: LiveNode) -> set[str]:
 def test_what_waits_when_a_node_is_killed_is_delivered_by_the_next(
     start: StartNode, tmp_path: Path
 ) -> None:
-    node = start(libraries=())
+    node = start()
     node.deploy(APPS / "calls.py")
     path = tmp_path / "runs"
     first = node.http.post(
@@ -189,7 +189,7 @@ def test_what_waits_when_a_node_is_killed_is_delivered_by_the_next(
     assert first.status_code == 202
     eventually(lambda: path.exists() and path.read_text() == "x", "the call to run")
     node.kill()
-    node = start(libraries=())
+    node = start()
     eventually(lambda: path.read_text() == "xx", "the call to run again")
     state = node.http.get(first.headers["location"]).json()
     assert (state["state"], state["function"]) == ("running", "count-runs")
@@ -213,7 +213,7 @@ def test_the_workers_of_a_killed_node_end_whatever_they_do(
 
 
 def test_a_killed_node_leaves_nothing_half_done_behind(start: StartNode, tmp_path: Path) -> None:
-    node = start(libraries=())
+    node = start()
     source = tmp_path / "app.py"
     source.write_text(
         "import dsfn, time\n\n\n@dsfn.function\nclass Slow:\n    def setup(self) -> None:\n"
@@ -231,6 +231,6 @@ def test_a_killed_node_leaves_nothing_half_done_behind(start: StartNode, tmp_pat
     eventually(lambda: list((node.data / "snapshots").glob(".staging-*")), "a deployment")
     node.kill()
     thread.join()
-    after = start(libraries=())
+    after = start()
     assert not [*after.data.rglob(".staging-*")]
     assert after.http.get("/functions").json() == {"functions": []}

@@ -46,7 +46,7 @@ def test_the_ledger_of_a_node_is_right_at_any_time_and_says_what_is_wrong(
     safe = tmp_path / "safe"
     safe.mkdir()
     billing = {"checkpoints": [safe.as_uri()]}
-    node = start(libraries=(), billing=billing)
+    node = start(billing=billing)
     node.deploy(APPS / "calls.py")
     for number in range(5):
         node.value("echo", text=str(number))
@@ -62,13 +62,13 @@ def test_the_ledger_of_a_node_is_right_at_any_time_and_says_what_is_wrong(
     before_kill = node.data.with_name("copy")
     shutil.copytree(node.data, before_kill)
 
-    node = start(libraries=(), billing=billing)
+    node = start(billing=billing)
     killed = node.call("echo", text="killed").headers["dsfn-invocation-id"]
     node.kill()
     # What a killed node has not posted is posted before the check.
     assert found(node.data)["ok"] and rows_in(node.data) == []
     assert node.rows_of(killed)
-    node = start(libraries=(), billing=billing)
+    node = start(billing=billing)
     node.value("echo", text="again")
     assert node.stop() == 0
     assert found(node.data)["ok"]
@@ -132,7 +132,7 @@ def test_a_spool_of_which_nothing_can_be_read_is_named(start: StartNode) -> None
 
 
 def test_damage_is_named_and_no_ledger_is_a_sentence(tmp_path: Path, start: StartNode) -> None:
-    node = start(libraries=())
+    node = start()
     node.deploy(APPS / "calls.py")
     node.value("echo", text="x")
     assert node.stop() == 0

@@ -34,7 +34,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(node: LiveNode, tmp_path:
 
 
 def test_a_call_waits_no_longer_than_the_deadline(start: StartNode, tmp_path: Path) -> None:
-    node = start(libraries=(), queue_timeout_s=1)
+    node = start(queue_timeout_s=1)
     source = tmp_path / "app.py"
     source.write_text(NARROW)
     node.deploy(source)
