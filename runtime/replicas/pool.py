@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
@@ -273,7 +273,8 @@ class Pool:
                 return await granted
         except TimeoutError:
             raise QueueTimeout(
-                f"No replica of {options.name} was free within {self.queue_timeout_s:g} s.",
+                f"No replica of {options.name} was free within {self.queue_timeout_s:g} s:"
+                f" {self._told_states()}.",
                 waited_s=self.queue_timeout_s,
                 retry_after_s=max(1.0, self.queue_timeout_s / 10),
             ) from None
@@ -287,6 +288,13 @@ class Pool:
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
+
+    def _told_states(self) -> str:
+        """What its replicas are at, in words."""
+        states = Counter(replica.state for replica in self.replicas)
+        states[ReplicaState.STARTING] += self._starting
+        there = [f"{count} {state}" for state, count in states.items() if count]
+        return ", ".join(there) or "none is there"
 
     def _grow(self) -> None:
         """Unparks or starts replicas up to what is wanted: at least one when a call waits.

@@ -105,8 +105,9 @@ def test_a_full_disk_is_told_and_corrupts_nothing(
     ballast.unlink()
     assert eventually(lambda: node.call("echo", text="a").status_code == 200, "room to be used")
     once = node.http.post("/functions/echo", json={"text": "once"}, headers=KEY)
+    # Of a call that found no room the answer may be kept, while its row was not: it is posted now.
     assert (once.status_code, once.json()) == (200, "once")
-    assert "dsfn-replayed" not in once.headers
+    answers.append(once)
     node.deploy(APPS / "streams.py")
     check(node, answers)
     assert node.stop() == 0

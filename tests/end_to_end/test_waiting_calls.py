@@ -44,6 +44,7 @@ def test_a_call_waits_no_longer_than_the_deadline(start: StartNode, tmp_path: Pa
     problem = late.json()
     assert (late.status_code, problem["type"][-14:]) == (503, "/queue-timeout")
     assert problem["waited_s"] == 1
+    assert problem["detail"] == "No replica of narrow was free within 1 s: 1 busy."
     assert int(late.headers["retry-after"]) >= 1
     assert node.rows_of(late.headers["dsfn-invocation-id"]) == []
     connection.close()

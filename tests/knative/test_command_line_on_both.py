@@ -53,6 +53,15 @@ def cli(
     yield cli
 
 
+@pytest.fixture(scope="module", autouse=True)
+def deployed(cli: Dsfn) -> tuple[Any, Any]:
+    """What deploying the app printed for a node, and for a cluster."""
+    here, there = (
+        cli("deploy", "app.py", "--json", "--target", name).json() for name in ("node", "knative")
+    )
+    return here, there
+
+
 def shape(found: Any) -> Any:
     """A document's keys and the types of its values."""
     if isinstance(found, dict):
@@ -62,10 +71,10 @@ def shape(found: Any) -> Any:
     return type(found).__name__
 
 
-def test_a_deployment_prints_the_same_list_and_the_url_of_the_service(cli: Dsfn) -> None:
-    here, there = (
-        cli("deploy", "app.py", "--json", "--target", name).json() for name in ("node", "knative")
-    )
+def test_a_deployment_prints_the_same_list_and_the_url_of_the_service(
+    deployed: tuple[Any, Any],
+) -> None:
+    here, there = deployed
     assert shape(here) == shape(there)
     assert [(one["name"], one["revision"]) for one in here] == [
         (one["name"], one["revision"]) for one in there
