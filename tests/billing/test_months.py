@@ -372,6 +372,23 @@ def test_a_call_is_corrected_once_and_its_row_is_the_one_that_was_asked_for(
         months.correct("b", nobodys)
 
 
+def test_a_call_that_is_corrected_is_one_request(months: Months, used: MakeUsage) -> None:
+    months.ledger.post([used("a", 5)])
+    months.correct("a", Correction("it was slower", busy_us=1))
+    for by in ("function", "run"):
+        (usage, _) = months.report("2026-11", by, "", NOON).lines
+        assert (usage.requests, usage.busy_us, usage.held_us) == (1, 1, 5 * SECOND_US)
+
+
+def test_what_comes_late_for_two_months_is_billed_for_both(months: Months, used: MakeUsage) -> None:
+    for month in ("2026-11", "2026-12"):
+        close_month(months, month)
+    months.ledger.post([used("a", 2), used("b", 3, started_at_us=DECEMBER.start_us)])
+    (issued,) = close_month(months, "2027-01")
+    found = [(x.service_month, x.amount_minor) for x in invoice_in(issued).lines if x.requests]
+    assert found == [("2026-11", 200), ("2026-12", 300)]
+
+
 @pytest.mark.parametrize(
     ("amount_minor", "kind", "due_on"),
     [(5, "invoice", "2026-12-31"), (0, "invoice", "2026-12-31"), (-5, "credit", "")],
