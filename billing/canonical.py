@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from hashlib import sha256
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from dsfn.billing.entry import COLUMNS, Entry
 
@@ -28,10 +28,14 @@ pack_length = struct.Struct(">I").pack
 # The texts that a row has for itself: all others it has in common with many.
 _OWN = ("id", "run", "step", "idempotency_key")
 _COMMON = tuple(name for name in COLUMNS[INTEGERS:] if name not in _OWN)
-# Before which of the texts in common the others have their places.
-_ID, _RUN, _KEY = (_COMMON.index(name) for name in ("key_id", "device", "reverses"))
+_ID, _RUN, _STEP, _KEY = map(COLUMNS.index, _OWN)
 _MAX_CACHED = 4096
 assert COLUMNS[INTEGERS - 1 : INTEGERS + 1] == ("amount", "kind")
+
+
+def _encode(texts: tuple[str, ...]) -> bytes:
+    encoded = map(str.encode, texts)
+    return b"".join(pack_length(len(each)) + each for each in encoded)
 
 
 class _Texts(dict[tuple[str, ...], bytes]):
@@ -40,46 +44,30 @@ class _Texts(dict[tuple[str, ...], bytes]):
     def __missing__(self, texts: tuple[str, ...]) -> bytes:
         if len(self) >= _MAX_CACHED:
             self.clear()
-        encoded = map(str.encode, texts)
-        self[texts] = joined = b"".join(pack_length(len(each)) + each for each in encoded)
+        self[texts] = joined = _encode(texts)
         return joined
 
 
 text_bytes = _Texts().__getitem__
 # The texts of an entry that others have, too.
 common_texts: Callable[[Entry], tuple[str, ...]] = itemgetter(*map(COLUMNS.index, _COMMON))
+_all_texts: Callable[[Entry], tuple[str, ...]] = itemgetter(slice(INTEGERS, None))
+_texts_between: Callable[[Entry], tuple[tuple[str, ...], ...]] = itemgetter(
+    slice(INTEGERS, _ID), slice(_ID + 1, _RUN), slice(_STEP + 1, _KEY), slice(_KEY + 1, None)
+)
 own_texts: Callable[[Entry], tuple[str, str, str, str]] = itemgetter(*map(COLUMNS.index, _OWN))
 
 
-class Frame(NamedTuple):
-    """The canonical bytes around a row's own texts: those of all that it has in common."""
-
-    to_id: bytes
-    to_run: bytes
-    to_key: bytes
-    to_end: bytes
-
-    @classmethod
-    def of(cls, common: tuple[str, ...]) -> Frame:
-        """Of `common_texts`."""
-        parts = (common[:_ID], common[_ID:_RUN], common[_RUN:_KEY], common[_KEY:])
-        return cls(*map(text_bytes, parts))
+def texts_around(entry: Entry) -> tuple[bytes, bytes, bytes, bytes]:
+    """The bytes around the texts that an entry has for itself: before the id, before `run`, before
+    `idempotency_key`, and to the end."""
+    to_id, to_run, to_key, to_end = map(text_bytes, _texts_between(entry))
+    return to_id, to_run, to_key, to_end
 
 
 def canonical(chain: int, seq: int, entry: Entry) -> bytes:
     """The bytes of the row with number `seq` of a chain."""
-    head = pack_head(VERSION, chain, seq, *entry[:INTEGERS])
-    return head + texts_in(Frame.of(common_texts(entry)), *own_texts(entry))
-
-
-def texts_in(frame: Frame, id_: str, run: str, step: str, idempotency_key: str) -> bytes:
-    """The bytes of all texts of a row."""
-    to_id, to_run, to_key, to_end = frame
-    id_bytes = id_.encode()
-    return b"".join((
-        to_id, pack_length(len(id_bytes)), id_bytes, to_run, text_bytes((run, step)), to_key,
-        text_bytes((idempotency_key,)), to_end,
-    ))  # fmt: skip
+    return pack_head(VERSION, chain, seq, *entry[:INTEGERS]) + _encode(_all_texts(entry))
 
 
 def row_hash(before: bytes, chain: int, seq: int, entry: Entry) -> bytes:

@@ -9,11 +9,12 @@ from dsfn.billing.canonical import (
     FIRST_HASH,
     INTEGERS,
     VERSION,
-    Frame,
     common_texts,
     own_texts,
     pack_head,
-    texts_in,
+    pack_length,
+    text_bytes,
+    texts_around,
 )
 from dsfn.billing.entry import Entry
 from dsfn.billing.periods import DAY_US
@@ -53,12 +54,12 @@ class Links:
         for entry in entries:
             seq += 1
             devices, started_at_us, busy_us, held_us, restore_us, amount = entry[:INTEGERS]
-            common = common_texts(entry)
-            key = (devices, started_at_us // DAY_US, common)
-            group = groups.get(key)
+            id_, run, step, key = own_texts(entry)
+            common = (devices, started_at_us // DAY_US, common_texts(entry))
+            group = groups.get(common)
             if group is None:
-                group = groups[key] = _Alike(Frame.of(common), entry)
-            if entry.device_class:
+                group = groups[common] = _Alike(entry)
+            if group.is_time:
                 group.rows += 1
                 group.busy_us += busy_us
                 group.held_us += held_us
@@ -66,7 +67,11 @@ class Links:
                 group.amount += amount
             else:
                 self._others.append(entry)
-            texts = texts_in(group.frame, *own_texts(entry))
+            id_bytes = id_.encode()
+            texts = b"".join((
+                group.to_id, pack_length(len(id_bytes)), id_bytes, group.to_run,
+                text_bytes((run, step)), group.to_key, text_bytes((key,)), group.to_end,
+            ))  # fmt: skip
             head = pack_head(
                 VERSION, chain, seq, devices, started_at_us, busy_us, held_us, restore_us, amount
             )
@@ -84,17 +89,20 @@ class Links:
         return totals
 
 
-@dataclass(slots=True)
 class _Alike:
-    """Rows that are alike, the first of them, and what those come to that are about time."""
+    """Rows that are alike: the canonical bytes around their own texts, and what they come to that
+    is about time."""
 
-    frame: Frame
-    first: Entry
-    rows: int = 0
-    busy_us: int = 0
-    held_us: int = 0
-    restore_us: int = 0
-    amount: int = 0
+    __slots__ = (
+        "amount", "busy_us", "first", "held_us", "is_time", "restore_us", "rows", "to_end", "to_id",
+        "to_key", "to_run",
+    )  # fmt: skip
+
+    def __init__(self, first: Entry) -> None:
+        self.first = first
+        self.to_id, self.to_run, self.to_key, self.to_end = texts_around(first)
+        self.is_time = first.device_class != ""
+        self.rows = self.busy_us = self.held_us = self.restore_us = self.amount = 0
 
     def as_one(self) -> Entry:
         """A row that has what they come to."""

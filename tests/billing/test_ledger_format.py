@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from ledger_makers import holdings, lists_of_calls
 
 from dsfn.billing.canonical import FIRST_HASH, canonical, row_hash
+from dsfn.billing.chain import Head, Links
 from dsfn.billing.entry import COLUMNS, Entry, entries_of
+from dsfn.billing.rollups import Totals
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
@@ -109,6 +112,38 @@ def test_the_example_of_the_page_is_right() -> None:
     assert bytes_of(named) == found
     (digest,) = re.findall(r"and the hash `([0-9a-f]{64})`", PAGE)
     assert row_hash(FIRST_HASH, 0, 1, entry).hex() == digest
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.builds(
+            lambda integers, texts: Entry._make((1, *integers, *texts)),
+            st.tuples(*[st.integers(0, 2**40)] * 5),
+            # Few of them, so that rows have some in common.
+            st.tuples(*[st.sampled_from(("", "a", "aé\U0001f600"))] * len(TEXTS)),
+        ),
+        max_size=8,
+    )
+)
+def test_rows_of_a_chain_have_the_bytes_of_the_page_and_add_up_as_one_by_one(
+    rows: list[Entry],
+) -> None:
+    # Each is there twice, the second time beside one that is alike.
+    entries = [*rows, *rows]
+    links, before = Links(3, Head(7, bytes(32))), bytes(32)
+    for number, (seq, entry, texts, digest) in enumerate(links.follow(entries)):
+        assert (seq, entry) == (8 + number, entries[number])
+        named = dict(zip(COLUMNS, entry, strict=True)) | {"chain": 3, "seq": seq}
+        found = bytes_of(named)
+        assert found == canonical(3, seq, entry)
+        assert found.endswith(texts)
+        before = sha256(before + found).digest()
+        assert digest == before
+    assert links.head == Head(7 + len(entries), before)
+    expected = Totals()
+    expected.add(entries)
+    assert links.totals() == expected
 
 
 def test_no_two_rows_have_the_same_bytes_however_their_texts_are_divided() -> None:
