@@ -51,14 +51,16 @@ def _prepare(objects: Objects, namespace: str, requirements: frozenset[str]) -> 
 
 
 def _ready_pod(objects: Objects, namespace: str) -> str:
-    """One of its pods: each passes on to the others what is not for itself."""
+    """One of its pods that is not about to go: each passes on to the others what is not for
+    itself."""
     from dsfn.knative.cluster.readiness import condition
     from dsfn.knative.manifests.accounts import CONTROL
     from dsfn.knative.manifests.words import COMPONENT
 
     pods = objects.list("v1", "Pod", namespace, {"labelSelector": f"{COMPONENT}={CONTROL}"})
     for pod in pods:
-        if condition(pod, "Ready").get("status") == "True":
+        is_going = "deletionTimestamp" in pod["metadata"]
+        if condition(pod, "Ready").get("status") == "True" and not is_going:
             return str(pod["metadata"]["name"])
     raise Unavailable(
         f"The control service in namespace {namespace} of context '{objects.cluster.context}' has"

@@ -143,8 +143,10 @@ def in_agent(platform: LivePlatform, script: str) -> str:
     )
     try:
         running.run_forever(timeout=EXEC_S)
-        printed: str = running.read_all()
-        assert running.returncode == 0, printed
+        # Reading all of it takes the exit code along.
+        code, printed = running.returncode, str(running.read_all())
+        assert code == 0, printed
     finally:
-        running.close()
+        # What the server has closed the library leaves open here.
+        running.sock.shutdown()
     return printed.strip()
