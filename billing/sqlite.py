@@ -29,9 +29,6 @@ BUSY_TIMEOUT_MS = 5_000
 # for readers holds the writer up, too: hence the short timeout.
 RESTART_LOG_PAGES = 4096
 RESTART_TIMEOUT_MS = 20
-# What a pass finds to move came while the one before it ran: few pages are left after some.
-RESTART_PASSES = 5
-RESTART_PAGES_LEFT = 256
 # Builds before these can lose commits: https://sqlite.org/wal.html#walresetbug
 _SOUND = (3, 51, 3)
 _MENDED = ((3, 50, 7), (3, 44, 6))
@@ -223,18 +220,9 @@ class Checkpointer:
         try:
             pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if pages > RESTART_LOG_PAGES:
-                self._restart_log(connection, pages)
+                # A passive checkpoint never reaches the end of a log that is being written. Nearly
+                # all of it has just been moved: this one holds the writer up for a moment.
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
         except (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError):
             # The log keeps every commit; a checkpoint that cannot run now runs a second later.
             return
-
-    def _restart_log(self, connection: apsw.Connection, pages: int) -> None:
-        """A passive checkpoint never reaches the end of a log that is being written; one that
-        restarts it does, and holds the writer up until all is moved and synced. So others go
-        before it, and leave little to that."""
-        for _ in range(RESTART_PASSES):
-            before = pages
-            pages, _moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            if pages - before < RESTART_PAGES_LEFT:
-                break
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
