@@ -35,6 +35,9 @@ SHARED_MEMORY = Path("/dev/shm")
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 90.0
+# How long calls wait for a replica where a test says nothing else: on a machine that runs many
+# tests at once a process may need as long to start.
+QUEUE_TIMEOUT_S = 80.0
 _MARK = "DSFN_TEST_MARK"
 _UP = ("-m", "dsfn", "up")
 _INTERVALS = (
@@ -341,7 +344,7 @@ def launch(
     data.mkdir(parents=True, exist_ok=True)
     (place / "tmp").mkdir(exist_ok=True)
     tables: dict[str, Table] = {
-        "limits": limits,
+        "limits": {"queue_timeout_s": QUEUE_TIMEOUT_S, **limits},
         "gpu": gpu or {"devices": []},
         "snapshots": snapshots or {},
         "blobs": blobs or {},
