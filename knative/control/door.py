@@ -13,6 +13,9 @@ import uvloop
 from dsfn.functions.values import dataclass
 from dsfn.knative.control.passing import Passing
 
+# More than its event loop ever needs to come to something.
+_TURN_S = 10.0
+
 
 @dataclass(eq=False)
 class Door:
@@ -37,10 +40,10 @@ class Door:
 
     def close(self, patience_s: float) -> None:
         """Ends once all is quiet, after `patience_s` in any case."""
-        self._do(self.passing.drain(patience_s))
+        self._do(self.passing.drain(patience_s), patience_s)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(_TURN_S)
         self._loop.close()
 
-    def _do(self, work: Coroutine[None, None, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _do(self, work: Coroutine[None, None, None], takes_s: float = 0.0) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(takes_s + _TURN_S)
