@@ -9,8 +9,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import dsfn
 from dsfn.functions.values import dataclass
+
+# Where the package is; not asked of the package itself, which has no file where a directory of its
+# name in the working directory was found before it.
+_HOME = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,10 @@ def begin(python: Path, libraries: Sequence[str], *, in_a_hurry: bool = False) -
 def _environment() -> dict[str, str]:
     """The environment of a fork server: this package importable, NumPy's BLAS without threads,
     since a process with threads cannot be forked safely."""
-    home = str(Path(dsfn.__file__).parent.parent)
     path = os.environ.get("PYTHONPATH", "")
     return {
         **os.environ,
-        "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home,
+        "PYTHONPATH": f"{_HOME}{os.pathsep}{path}" if path else str(_HOME),
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }

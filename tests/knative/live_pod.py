@@ -143,6 +143,7 @@ def launch_pod(
             stdout=log,
             stderr=log,
             env={**environment({}), **own},
+            cwd="/",  # not that of a command that this test run happens to be at
             start_new_session=True,
         )
     client = plain_client(f"http://127.0.0.1:{port}", CALL_TIMEOUT_S)

@@ -308,12 +308,14 @@ def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
 def test_a_function_is_a_service_with_its_trigger_and_its_own_url(
     cluster: ActingCluster, control: LiveNode
 ) -> None:
+    control.deploy(BOTH)
+    pods = set(cluster.pods)
     deployed = control.deploy(BOTH)
     assert deployed["shout"]["url"] == "http://shout.functions.example.com"
     assert not deployed["shout"]["created"]
-    assert set(cluster.of_kind("Service")) == FUNCTIONS
-    assert set(cluster.of_kind("Trigger")) == {"hear", "choke"}
-    assert len(cluster.pods) == len(FUNCTIONS)  # none was started for what is the same
+    assert set(cluster.of_kind("Service")) >= FUNCTIONS
+    assert set(cluster.of_kind("Trigger")) >= {"hear", "choke"}
+    assert set(cluster.pods) == pods  # none was started for what is the same
 
 
 def test_a_model_is_captured_here_and_restored_in_its_pod(control: LiveNode) -> None:
