@@ -50,11 +50,14 @@ def named(words: str, now_us: int) -> Range:
     text = " ".join(words.lower().split())
     days = re.fullmatch("last ([1-9][0-9]{0,3}) days?", text)
     today = date.fromisoformat(day_text(now_us // DAY_US))
-    if days is not None:
+    if days is not None and int(days[1]) <= MAX_DAYS:
         return _days(today - timedelta(int(days[1])), today)
     if text not in NAMES:
         known = ", ".join(f"'{name}'" for name in NAMES)
-        raise UsageError(f"{words!r} is not a time of the books; there are {known}, 'last N days'.")
+        raise UsageError(
+            f"{words!r} is not a time of the books; there are {known}, 'last N days' with N at most"
+            f" {MAX_DAYS}."
+        )
     return _NAMED[text](today)
 
 

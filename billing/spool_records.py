@@ -16,6 +16,8 @@ from dsfn.billing.posting_document import Spooled, posting_document, read_spoole
 from dsfn.functions.values import dataclass
 
 _DIGITS = 8
+# What reading raises where something else than a record is written: of values, types, sizes, depth.
+_NOT_READ = (ValueError, TypeError, OverflowError, RecursionError)
 _decoder = json.JSONDecoder()
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -110,7 +112,7 @@ def _record(line: bytes) -> Record | None:
             return None
         number, documents = json.loads(line[_DIGITS + 1 :])
         return Record(int(number), [read_spooled(document) for document in documents])
-    except (ValueError, TypeError):
+    except _NOT_READ:
         return None
 
 
@@ -120,6 +122,6 @@ def _goes_on(tail: bytes) -> bool:
     text = tail.decode("latin-1")
     try:
         _, end = _decoder.raw_decode(text, _DIGITS + 1)
-    except ValueError:
+    except _NOT_READ:
         return False
     return bool(tail[end:].strip(b"\0")) and _record(tail[:end]) is not None

@@ -103,8 +103,11 @@ def _unsigned(books: Books, last: Mapping[int, int]) -> Iterator[Problem]:
 
 
 def _ahead(counted: Counted, last: Mapping[int, int]) -> Iterator[Problem]:
-    """Paddings that are said to be of rows that there are not."""
+    """Paddings that are said to be of rows or cards that there are not."""
     for (card, chain), seq in counted.built.items():
+        if not 0 < card <= counted.roundings.cards:
+            detail = f"Paddings of chain {chain} are kept for rate card {card}, which there is not."
+            yield Problem(None, "padding", detail)
         if seq > last.get(chain, 0):
             detail = f"The paddings of rate card {card} are of more rows than chain {chain} has."
             yield Problem(None, "padding", detail)

@@ -328,6 +328,7 @@ TAMPERED = {
     "UPDATE paddings SET tenant = 'other'": "rate card 2 rounds up on .* of other",
     "UPDATE roundings SET built_seq = built_seq - 1": "rate card 2 rounds up on .* by 50000 us",
     "UPDATE roundings SET built_seq = built_seq + 1": "of more rows than chain 0 has",
+    "INSERT INTO roundings (card, chain, built_seq) VALUES (3, 0, 1)": "card 3, which there is not",
 }
 
 

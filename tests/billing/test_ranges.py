@@ -42,7 +42,9 @@ def test_last_month_of_january_is_december_and_of_a_leap_year_has_its_day() -> N
     assert february.end_us - february.start_us == 29 * DAY_US
 
 
-@pytest.mark.parametrize("words", ["", "month", "next month", "last 0 days", "last 99999 days"])
+@pytest.mark.parametrize(
+    "words", ["", "month", "next month", "last 0 days", "last 3661 days", "last 99999 days"]
+)
 def test_other_words_are_refused_with_those_that_there_are(words: str) -> None:
     with pytest.raises(UsageError, match="'this month', 'last month', 'this year'"):
         named(words, NOW_US)

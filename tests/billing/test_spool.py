@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -246,6 +247,15 @@ def test_damage_is_kept_once_until_somebody_takes_it_away(place: Path) -> None:
         assert "2 lines of" in spool.problems[0].detail
         (place / DAMAGED).unlink()
         assert spool.problems == []
+
+
+@pytest.mark.parametrize("text", [b"[1e400,[]]", b"[" * 100_000, b'[1,[{"kind":"usage"}]]', b"7"])
+def test_what_has_its_checksum_and_is_no_record_is_damage(place: Path, text: bytes) -> None:
+    rows = filled(place, 2)
+    file_of(place).write_bytes(b"%08x %b\n" % (crc32(text), text) + rows)
+    with closing(opened(place)) as spool:
+        assert spool.rows == 2
+        assert [each.kind for each in spool.problems] == ["spool"]
 
 
 def test_damage_to_what_was_kept_hides_nothing(place: Path) -> None:
