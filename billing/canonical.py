@@ -16,7 +16,7 @@ from hashlib import sha256
 from operator import itemgetter
 from typing import Final
 
-from dsfn.billing.entry import COLUMNS, Entry
+from dsfn.billing.entry import COLUMNS, Entry, getter
 
 VERSION = 1
 # What the first row of a chain has for the hash of the row before it.
@@ -50,12 +50,12 @@ class _Texts(dict[tuple[str, ...], bytes]):
 
 text_bytes = _Texts().__getitem__
 # The texts of an entry that others have, too.
-common_texts: Callable[[Entry], tuple[str, ...]] = itemgetter(*map(COLUMNS.index, _COMMON))
+common_texts: Callable[[Entry], tuple[str, ...]] = getter(*_COMMON)
 _all_texts: Callable[[Entry], tuple[str, ...]] = itemgetter(slice(INTEGERS, None))
 _texts_between: Callable[[Entry], tuple[tuple[str, ...], ...]] = itemgetter(
     slice(INTEGERS, _ID), slice(_ID + 1, _RUN), slice(_STEP + 1, _KEY), slice(_KEY + 1, None)
 )
-own_texts: Callable[[Entry], tuple[str, str, str, str]] = itemgetter(*map(COLUMNS.index, _OWN))
+own_texts: Callable[[Entry], tuple[str, str, str, str]] = getter(*_OWN)
 
 
 def texts_around(entry: Entry) -> tuple[bytes, bytes, bytes, bytes]:

@@ -6,8 +6,9 @@ because a busy ledger makes tens of thousands of them in a second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from dsfn.billing import accounts
 from dsfn.billing.charge import Charge
@@ -73,6 +74,11 @@ class Entry(NamedTuple):
 
 
 COLUMNS = Entry._fields
+
+
+def getter(*names: str) -> Callable[[Entry], tuple[Any, ...]]:
+    """Gives some fields of an entry, several times as fast as reading them one by one."""
+    return itemgetter(*map(COLUMNS.index, names))
 
 
 def entries_of(posting: Posting, closed_until_us: int) -> tuple[Entry, ...]:

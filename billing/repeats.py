@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import itemgetter
 
-from dsfn.billing.entry import COLUMNS, DOCUMENT, ROUNDING, USAGE, Entry
+from dsfn.billing.entry import DOCUMENT, ROUNDING, USAGE, Entry, getter
 from dsfn.functions.errors import Conflict
 
 # What makes an entry the one that it is: tenant, source and id.
@@ -15,7 +14,7 @@ Success = tuple[str, str, str]
 
 
 # What two entries never have in common.
-name_of: Callable[[Entry], Name] = itemgetter(*map(COLUMNS.index, ("tenant", "source", "id")))
+name_of: Callable[[Entry], Name] = getter("tenant", "source", "id")
 
 
 def success_of(entry: Entry) -> Success | None:
