@@ -8,7 +8,7 @@ to the ledger, and says what that row is: it is told here to whoever counts, and
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -49,10 +49,11 @@ def open_client() -> httpx.AsyncClient:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCaller:
-    """`Caller` of Knative Services. `address`: the URL at which a revision is called."""
+    """`Caller` of Knative Services. `address`: the URL at which a revision is called; raises
+    `Unavailable`."""
 
     client: httpx.AsyncClient
-    address: Callable[[Revision], str]
+    address: Callable[[Revision], Awaitable[str]]
     api_key: str
     purse: Purse
     in_force: Callable[[], RateCard]
@@ -96,8 +97,9 @@ class ServiceCaller:
         headers.append((b"accept", call.accept.encode("latin-1")))
         most_s = ceil(revision.options.timeout_s) + BEYOND_TIMEOUT_S + _BEYOND_KNATIVE_S
         timeout = httpx.Timeout(most_s, connect=CONNECT_S)
+        address = await self.address(revision)
         request = self.client.build_request(
-            "POST", self.address(revision), content=call.body, headers=headers, timeout=timeout
+            "POST", address, content=call.body, headers=headers, timeout=timeout
         )
         try:
             return await self.client.send(request, stream=True)

@@ -53,7 +53,8 @@ class PodOf:
 @dataclass(eq=False)
 class FunctionServices:
     """What the cluster has of functions. `dead_letters`: where those of a function go; `names`:
-    what Knative calls revisions, by their ids; `urls`: of the Services, by function. All calls
+    what Knative calls revisions, by their ids; `urls`: of the Services, by function; `tagged`:
+    those of Knative's names that have a host of their own, by function. All calls but `address`
     block."""
 
     objects: Objects
@@ -63,6 +64,7 @@ class FunctionServices:
     domain: str = "svc.cluster.local"
     names: dict[str, str] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
+    tagged: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def load(self) -> None:
         """Reads what is there. Raises `ClusterError`."""
@@ -76,17 +78,24 @@ class FunctionServices:
         for each in self.objects.list(SERVING, "Service", self.namespace, _OURS):
             self.note(each["metadata"]["labels"].get(FUNCTION_LABEL, ""), each)
 
-    def address(self, revision: Revision) -> str:
-        """The URL at which a revision is called inside the cluster: its own, once it has one, or
-        that of its function."""
+    def address(self, revision: Revision) -> str | None:
+        """The URL at which a revision is called inside the cluster: its own, or that of its
+        function, where the cluster is not known to have it. None while the cluster has it, and the
+        ingress does not know of it."""
         service = service_name(revision.function)
         name = self.names.get(revision.id)
+        if name is not None and name not in self.tagged.get(revision.function, frozenset()):
+            return None
         host = service if name is None else f"{tag_of(name)}-{service}"
         return f"http://{host}.{self.namespace}.{self.domain}/"
 
     def note(self, function: str, service: Manifest) -> None:
-        """Remembers where a function is called."""
-        self.urls[function] = str((service.get("status") or {}).get("url", ""))
+        """Remembers where a function and its revisions are called."""
+        status = service.get("status") or {}
+        self.urls[function] = str(status.get("url", ""))
+        self.tagged[function] = frozenset(
+            str(each["revisionName"]) for each in status.get("traffic", ()) if each.get("tag")
+        )
 
     def share(self, share: Share) -> None:
         """Has calls and events be shared out so. Raises `ClusterError`, `NotFound`."""
@@ -107,6 +116,7 @@ class FunctionServices:
         self.objects.delete(self._object(EVENTING, "Trigger", function))
         self.objects.delete(self._object(SERVING, "Service", function))
         self.urls.pop(function, None)
+        self.tagged.pop(function, None)
 
     def pods(self) -> list[PodOf]:
         """The functions' pods. Raises `ClusterError`."""

@@ -84,9 +84,10 @@ def on_a_cluster(
             settings.broker,
             lambda name: DeadLetterSink(CONTROL_NAME, letterbox_path(settings.api_key, name)),
         )
+        serving = KnativeServing(around.registry, publisher, services)
         caller = ServiceCaller(
             client,
-            services.address,
+            serving.address,
             settings.api_key,
             around.budgets,
             around.in_force,
@@ -94,7 +95,6 @@ def on_a_cluster(
             around.timelines,
             around.clock,
         )
-        serving = KnativeServing(around.registry, publisher, services)
         return Place(
             serving,
             caller,

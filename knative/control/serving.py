@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import field
 from functools import partial
 
-from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.functions.errors import Conflict, DsfnError, Unavailable
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.control.function_services import SHARE_S, FunctionServices, PodOf, Share
@@ -45,6 +45,8 @@ class KnativeServing:
     _pods: list[PodOf] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Told when the cluster has been.
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
@@ -85,6 +87,19 @@ class KnativeServing:
             raise
         finally:
             self._coming -= functions
+
+    async def address(self, revision: Revision) -> str:
+        """The URL at which a revision is called, which one that has just become live has once the
+        ingress knows of it. Raises `Unavailable` when that takes too long."""
+        try:
+            async with asyncio.timeout(SHARE_S):
+                while (address := self.services.address(revision)) is None:
+                    async with self._changed:
+                        await self._changed.wait()
+                return address
+        except TimeoutError:
+            message = f"The cluster has not been told of {revision.id} yet."
+            raise Unavailable(message, retry_after_s=LOOK_S) from None
 
     async def reconcile(self) -> None:
         """See `Serving`. What the cluster does not take in time is tried again later."""
@@ -170,6 +185,7 @@ class KnativeServing:
             try:
                 if not loaded:
                     await asyncio.to_thread(self.services.load)
+                    await self._tell_of_change()
                     loaded = True
                 await self._agree()
                 self._pods = await asyncio.to_thread(self.services.pods)
@@ -197,8 +213,13 @@ class KnativeServing:
         try:
             await asyncio.to_thread(self.services.share, share)
             self._agreed[name] = share
+            await self._tell_of_change()
         except DsfnError as error:
             _LOG.warning("The traffic of %s is not as it should be: %s", name, error.message)
+
+    async def _tell_of_change(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _remove(self, name: str) -> None:
         try:

@@ -15,6 +15,7 @@ from dsfn.functions.options import Options
 from dsfn.knative.control.function_services import FunctionServices, Share
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.manifests.function import ServiceSettings
+from dsfn.knative.manifests.traffic import tag_of
 from dsfn.knative.manifests.trigger import DeadLetterSink
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.config import SnapshotSettings
@@ -89,9 +90,11 @@ def test_a_revision_takes_no_calls_before_it_is_told_to(
     live = cluster.objects.read(publisher.place(SECOND).service)
     assert live is not None
     assert [(each["revisionName"], each["percent"]) for each in live["status"]["traffic"]] == [
-        (first, 100),
-        (second, 0),
+        (first, 100)
     ]
+    first_url, second_url = map(services.address, (FIRST, SECOND))
+    assert (first_url or "").startswith(f"http://{tag_of(first)}-published.")
+    assert second_url is None
     services.share(Share(SECOND, ((second, 90), (first, 10))))
     live = cluster.objects.read(publisher.place(SECOND).service)
     assert live is not None
@@ -100,9 +103,11 @@ def test_a_revision_takes_no_calls_before_it_is_told_to(
         first: 10,
     }
     assert all(each["url"].startswith("http://r") for each in live["status"]["traffic"])
+    assert (services.address(SECOND) or "").startswith(f"http://{tag_of(second)}-published.")
     known = FunctionServices(cluster.objects, cluster.namespace, "dsfn", sink)
     known.load()
     assert known.names == {FIRST.id: first, SECOND.id: second}
+    assert known.address(SECOND) == services.address(SECOND)
     assert cluster.get(live).status_code == 200
 
 

@@ -180,7 +180,9 @@ class ActingCluster:
         if is_ready:
             pod = f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}"
             self.objects[pod]["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        told = (service.get("status") or {}).get("traffic", [])
         service["status"] = {
+            "traffic": service["spec"]["traffic"] if is_ready else told,
             "observedGeneration": metadata["generation"],
             "conditions": [{"type": "Ready", "status": "True" if is_ready else "Unknown"}],
             "url": f"http://{metadata['name']}.{metadata['namespace']}.example.com",

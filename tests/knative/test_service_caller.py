@@ -38,10 +38,13 @@ class Boundless:
 
 @asynccontextmanager
 async def caller_of(url: str, key: str) -> AsyncIterator[ServiceCaller]:
+    async def address(revision: Revision) -> str:
+        return url
+
     async with open_client() as client:
         yield ServiceCaller(
             client,
-            lambda _: url,
+            address,
             key,
             Boundless(),
             lambda: RateCard(currency="EUR"),
