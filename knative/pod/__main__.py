@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
-import sys
-from pathlib import Path
 
-from dsfn.functions.errors import DsfnError
-from dsfn.knative.pod.listening import CannotListen, take_port
-from dsfn.knative.pod.settings import read_settings
-from dsfn.runtime.replicas.begun import begin
+from dsfn.runtime.bytecode import use_bytecode
 
 
 def main() -> None:
-    """The program: serves until SIGTERM. What keeps it from that is said in a sentence."""
+    """The program: serves until SIGTERM."""
     gc.disable()  # nothing of what a start makes is garbage; `run` enables it
-    try:
-        with take_port() as listener:
-            settings = read_settings(os.environ)
-            # It imports while this process does.
-            begun = (
-                None
-                if settings.libraries is None
-                else begin(Path(sys.executable), settings.libraries, in_a_hurry=True)
-            )
-            # Only now: what can be known to be wrong is known before all of this is imported.
-            from dsfn.knative.pod.program import run
+    use_bytecode()
+    from dsfn.knative.pod.start import start
 
-            run(listener, settings, begun)
-    except CannotListen as error:
-        sys.exit(str(error))
-    except DsfnError as error:
-        sys.exit(error.message)
+    start()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import socket
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -90,5 +91,10 @@ def _fetch(settings: PodSettings) -> tuple[Published, Store]:
 
 
 def _import_the_rest() -> None:
+    # uvicorn's package imports its command line, and with that click and what watches files: a
+    # tenth of all that is imported here, and nothing that a pod uses.
+    command_line = ModuleType("uvicorn.main")
+    vars(command_line).update(Server=None, main=None, run=None)
+    sys.modules.setdefault(command_line.__name__, command_line)
     for module in _THE_REST:
         import_module(module)

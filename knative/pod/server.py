@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import uvicorn
+from uvicorn.config import Config
 
 from dsfn.knative.pod.front import Front
 from dsfn.runtime.gateway.serving import SignalledServer
@@ -21,7 +21,7 @@ class PodServer(SignalledServer):
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: Config,
         front: Front,
         cut_off: Callable[[], None],
         patience_s: float,

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from dsfn.runtime.config import Limits
 from dsfn.runtime.gateway.protocol import protocol_for
@@ -20,9 +21,9 @@ KEEP_ALIVE_S = 75
 CUT_OFF_GRACE_S = 5
 
 
-def server_config(app: ASGIApp, limits: Limits, patience_s: float) -> uvicorn.Config:
+def server_config(app: ASGIApp, limits: Limits, patience_s: float) -> Config:
     """uvicorn's configuration. `patience_s`: how long calls may go on once it is to stop."""
-    return uvicorn.Config(
+    return Config(
         app,
         loop="none",
         http=protocol_for(limits),
@@ -39,7 +40,7 @@ def server_config(app: ASGIApp, limits: Limits, patience_s: float) -> uvicorn.Co
     )
 
 
-class SignalledServer(uvicorn.Server, ABC):
+class SignalledServer(Server, ABC):
     """uvicorn's server, told to stop by the signals of this process, which it does not repeat:
     what comes after it is stopped in order, too."""
 

@@ -31,7 +31,7 @@ def begin(python: Path, libraries: Sequence[str], *, in_a_hurry: bool = False) -
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:
-        program = [str(python), "-m", "dsfn.runtime.worker.forkserver"]
+        program = [str(python), "-m", "dsfn.runtime.worker"]
         process = subprocess.Popen(
             [*program, str(theirs.fileno()), ",".join(libraries), *["first"] * in_a_hurry],
             pass_fds=(theirs.fileno(),),

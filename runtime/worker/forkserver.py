@@ -1,4 +1,4 @@
-"""The fork server: `python -m dsfn.runtime.worker.forkserver FD LIBRARIES [first]`.
+"""The fork server: `python -m dsfn.runtime.worker FD LIBRARIES [first]`.
 
 One thread, torch and everything else that a worker needs imported, no GPU ever touched:
 a fork of it is a worker within milliseconds. FD is a SOCK_SEQPACKET socket to the node, LIBRARIES
@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
+from dsfn.runtime.bytecode import end_use
 from dsfn.runtime.worker.linux import keep_freed_memory, kill_group, settle_heap
 from dsfn.runtime.worker.messages import Exited, Message, Preload, Spawn, Spawned, SpawnFailed
 from dsfn.runtime.worker.preload import Preloading, Trial
@@ -153,9 +154,9 @@ class ForkServer:
         os._exit(0)
 
 
-def main() -> NoReturn:
-    """The program."""
-    gc.disable()  # nothing of what imports make is garbage; workers enable it for themselves
+def serve() -> NoReturn:
+    """Serves the node at FD until its socket closes. The garbage collector is off when it begins;
+    workers enable it for themselves."""
     # Until it serves, a signal just ends it; then it has workers to take with it.
     die_with_parent(signal.SIGTERM)
     node = socket.socket(fileno=int(sys.argv[1]))
@@ -169,6 +170,7 @@ def main() -> NoReturn:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     keep_freed_memory()
     rehearse([name for name in sys.argv[2].split(",") if name])
+    end_use()  # what comes now may be an author's
     if sys.argv[3:]:
         gc.freeze()  # the collectors of workers are not to touch, and copy, what they share
     else:
@@ -180,7 +182,3 @@ def _has_hung_up(node: socket.socket) -> bool:
     looking = select.poll()
     looking.register(node, 0)
     return bool(looking.poll(0))
-
-
-if __name__ == "__main__":
-    main()

@@ -32,13 +32,16 @@ def measure(text: str) -> int:
     return len(text)
 """
 WITH_REQUIREMENTS = """
+import sys
+
 import dsfn
 import greeting
 
 
 @dsfn.function(requirements=["{requirement}"])
 def greet(name: str) -> str:
-    return f"{{greeting.WORD}} {{name}}"
+    loader = sys.modules["dsfn.runtime.worker.main"].__spec__.loader
+    return f"{{greeting.WORD}} {{name}} by {{type(loader).__module__}}"
 """
 CALLS_S = 25.0
 
@@ -93,7 +96,8 @@ def test_a_function_with_requirements_runs_in_an_image_that_is_built_for_it(
         run = dsfn("deploy", "app.py")
     assert run.code == 0, run.err
     assert "Building " in run.err
-    assert dsfn("invoke", "greet", "--data", '{"name": "you"}').out == '"hello you"\n'
+    said = dsfn("invoke", "greet", "--data", '{"name": "you"}').json()
+    assert said == "hello you by dsfn.runtime.bytecode"  # that of the image, with what is new in it
 
 
 def lease(namespace: str) -> Any:

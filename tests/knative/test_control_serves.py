@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -355,6 +357,23 @@ def test_a_new_revision_takes_over_once_it_is_ready_and_can_be_taken_back(
     control.http.post("/functions/measure/rollback", json={"revision": before})
     assert shares() == [100]
     assert {control.value("measure", text="four") for _ in range(5)} == {4}
+
+
+def test_a_call_of_a_revision_that_the_ingress_does_not_know_yet_waits_for_it(
+    cluster: ActingCluster, control: LiveNode
+) -> None:
+    cluster.is_away = True
+    try:
+        control.http.post("/functions/measure/rollback", json={"revision": None})
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(control.value, "measure", text="four")
+            time.sleep(0.5)  # it is under way
+            cluster.is_away = False
+            assert call.result() == 8
+    finally:
+        cluster.is_away = False
+    control.http.post("/functions/measure/rollback", json={"revision": None})
+    assert control.value("measure", text="four") == 4
 
 
 def test_what_does_not_become_ready_is_told_and_the_revision_before_goes_on(

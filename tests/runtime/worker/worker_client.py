@@ -187,7 +187,7 @@ def fork_server(path: Path | None = None) -> Iterator[ForkServer]:
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
-    program = [sys.executable, "-m", "dsfn.runtime.worker.forkserver"]
+    program = [sys.executable, "-m", "dsfn.runtime.worker"]
     with theirs:
         process = subprocess.Popen(
             [*program, str(theirs.fileno()), ",".join(LIBRARIES)],
