@@ -187,8 +187,10 @@ def test_spare_workers_that_are_killed_are_no_loss(node: LiveNode) -> None:
     functions = node.http.get("/functions").json()["functions"]
     replicas = {pid for one in functions for pid in node.pids(one["name"])}
     workers = {one.pid for pid in fork_servers(node) for one in psutil.Process(pid).children()}
-    for pid in {replica, *workers} - (replicas - {replica}):
+    killed = {replica, *workers} - (replicas - {replica})
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not any(map(psutil.pid_exists, killed)), "them to be waited for")
     eventually(lambda: replica not in node.pids("give-much"), "the replica to go")
     assert node.value("give-much", size=1) == "x"
 
