@@ -23,7 +23,7 @@ from dsfn.billing.money import NANO_EXPONENT
 from dsfn.billing.parties import Parties
 from dsfn.billing.periods import Month, moment_text
 from dsfn.billing.rates import RateBook
-from dsfn.billing.replacement import Correction, corrected
+from dsfn.billing.replacement import Correction, corrected, next_id
 from dsfn.billing.signing import SigningKey
 from dsfn.billing.statement import Statement, by_of, month_statement, month_usage, statement
 from dsfn.billing.usage import Usage
@@ -201,8 +201,21 @@ class Months:
                 name=invocation_id,
             )
         replacement = corrected(usage, correction)
+        if self.ledger.usage(replacement.invocation_id) not in (None, replacement):
+            last = self._last_for(replacement.invocation_id)
+            raise Conflict(
+                f"Call {invocation_id} has been corrected already: {last} stands in its place, and"
+                " is the row to correct now.",
+                invocation_id=invocation_id,
+            )
         self.ledger.correct(invocation_id, replacement)
         return replacement
+
+    def _last_for(self, invocation_id: str) -> str:
+        """The last of the rows that stand in for each other, this one among them."""
+        while self.ledger.usage(following := next_id(invocation_id)) is not None:
+            invocation_id = following
+        return invocation_id
 
     def verify(self, number: str) -> DocumentCheck:
         """Whether a document is what was issued. Raises `NotFound`."""

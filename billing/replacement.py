@@ -56,7 +56,7 @@ def corrected(usage: Usage, correction: Correction) -> Usage:
         # The key stays with the first row: it still is one success.
         return replace(
             usage,
-            invocation_id=_next_id(usage.invocation_id),
+            invocation_id=next_id(usage.invocation_id),
             error=reason,
             idempotency_key="",
             **changes,
@@ -65,7 +65,7 @@ def corrected(usage: Usage, correction: Correction) -> Usage:
         raise UsageError(f"{error}.") from error
 
 
-def _next_id(invocation_id: str) -> str:
-    """ "a" is followed by "a.2", that by "a.3"."""
+def next_id(invocation_id: str) -> str:
+    """The id of the row that stands in for another: "a" is followed by "a.2", that by "a.3"."""
     match = re.fullmatch(r"(.*)\.([0-9]{1,9})", invocation_id)
     return f"{match[1]}.{int(match[2]) + 1}" if match else f"{invocation_id}.2"

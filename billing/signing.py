@@ -31,7 +31,7 @@ class SigningKey:
         """
         try:
             if not path.exists():
-                write_whole(path, new_pem())
+                write_whole(path, new_pem(), durably=True)
             return cls._read(path)
         except OSError as error:
             if error.errno == 28:

@@ -52,7 +52,8 @@ def keep(directory: Path, found: Sequence[Damaged]) -> None:
     kept = path.read_bytes().rstrip(b"\n").split(b"\n") if path.exists() else []
     fresh = [line for line in map(_line_of, found) if line not in kept]
     if fresh:
-        write_whole(path, b"".join(line + b"\n" for line in (*kept, *fresh)))
+        lines = b"".join(line + b"\n" for line in (*kept, *fresh))
+        write_whole(path, lines, durably=True)
 
 
 def problems_in(directory: Path) -> list[Problem]:

@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import StorageFull, UsageError
 from dsfn.functions.values import dataclass
 
@@ -47,17 +48,9 @@ class DataDirectory:
     def announce(self, url: str, started_at: str, local_key: str) -> None:
         """Writes `node.json`, by which the command line finds the node, and `node.key`, by which
         the node knows that it is its owner's."""
-        self._write("node.key", local_key)
+        write_whole(self.path / "node.key", local_key.encode())
         document = {"url": url, "pid": os.getpid(), "started_at": started_at}
-        self._write("node.json", json.dumps(document))
-
-    def _write(self, name: str, text: str) -> None:
-        """A file that nobody sees half written, and nobody but its owner at all."""
-        temporary = self.path / f".{name}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(self.path / name)
+        write_whole(self.path / "node.json", json.dumps(document).encode())
 
     def release(self) -> None:
         """Takes both away and unlocks the directory."""

@@ -6,10 +6,9 @@ not define has the prefix `x_`. Numbers are exact decimals.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 
+from dsfn.billing.csv import csv_text
 from dsfn.billing.lines import Line
 from dsfn.billing.money import minor_text
 from dsfn.billing.periods import DAY_US, Month, day_text, moment_text
@@ -91,12 +90,7 @@ def to_focus(statement: Statement, accounts: Accounts) -> str:
     A charge has the period that its line is about: a day where the statement is by day, otherwise
     all of the statement's.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    for line in statement.lines:
-        writer.writerow(_charge(line, statement, accounts))
-    return text.getvalue()
+    return csv_text(COLUMNS, (_charge(line, statement, accounts) for line in statement.lines))
 
 
 def _charge(line: Line, statement: Statement, accounts: Accounts) -> dict[str, str]:

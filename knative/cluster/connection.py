@@ -6,14 +6,21 @@ import json
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dsfn.functions.errors import ClusterUnreachable, DsfnError, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.refusals import one_line, refusal_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from urllib3 import BaseHTTPResponse, Retry
+    from urllib3.connectionpool import ConnectionPool
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -43,69 +50,74 @@ class Cluster:
     ) -> bytes:
         """What the API server answers. Raises `ClusterError`, `NotFound`."""
         from kubernetes.client import ApiException
-        from kubernetes.config import ConfigException
-        from urllib3.exceptions import HTTPError
+        from urllib3 import exceptions
 
         try:
-            response = self._api.call_api(
-                path,
-                method,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "*/*", "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-                _return_http_data_only=True,
-                _preload_content=False,
-                _request_timeout=(min(_CONNECT_S, self.answer_s), self.answer_s),
-            )
+            with self._credentials():
+                response = self._api.call_api(
+                    path,
+                    method,
+                    query_params=list((query or {}).items()),
+                    header_params={"Accept": "*/*", "Content-Type": content_type},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                    _return_http_data_only=True,
+                    _preload_content=False,
+                    _request_timeout=(min(_CONNECT_S, self.answer_s), self.answer_s),
+                )
             content: bytes = response.data
             return content
         except ApiException as error:
             if not error.status:
                 raise self._unreachable(_cause(error)) from error
             raise self._refusal(error.status, error.body) from error
-        except HTTPError as error:
+        except exceptions.TimeoutError as error:
+            raise self._silent() from error
+        except exceptions.HTTPError as error:
             raise self._unreachable(_cause(error)) from error
-        except ConfigException as error:
-            raise UsageError(
-                f"Context '{self.context}' gives no credentials: {one_line(error)}."
-            ) from error
 
     def connect_to(self, namespace: str, pod: str, port: int) -> socket.socket:
         """A connection to a port of a pod. Raises `ClusterError`, `NotFound`."""
-        from kubernetes.client import ApiClient, ApiException, CoreV1Api
-        from kubernetes.stream import portforward
+        from websocket import (
+            WebSocketBadStatusException,
+            WebSocketException,
+            WebSocketTimeoutException,
+        )
 
-        # Of its own for each connection, since the library changes it while it connects.
-        core = CoreV1Api(ApiClient(self._api.configuration))
+        from dsfn.knative.cluster.tunnel import open_tunnel
+
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
         try:
-            tunnel = portforward(
-                core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
-            )
-        except (ApiException, AttributeError) as error:
-            raise self._no_way(error) from error
-        # Under the library's wrapper is a plain socket.
-        connected: socket.socket = tunnel.socket(port)._socket
-        return connected
+            with self._credentials():
+                return open_tunnel(self._api, path, port, self.answer_s)
+        except WebSocketBadStatusException as error:
+            raise self._refusal(error.status_code, error.resp_body) from error
+        except (TimeoutError, WebSocketTimeoutException) as error:
+            raise self._silent() from error
+        except (OSError, WebSocketException) as error:
+            raise self._unreachable(_cause(error)) from error
 
     def document(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """A JSON document. Raises `ClusterError`, `NotFound`."""
         return json.loads(self.request("GET", path, query))
 
-    def _no_way(self, error: Exception) -> DsfnError:
-        """Why there is no connection to a pod. The library keeps what the API server has answered
-        to itself, and falls over its own error: both are found in what came before."""
-        from websocket import WebSocketBadStatusException
+    @contextmanager
+    def _credentials(self) -> Iterator[None]:
+        """Says so where kubeconfig has no credentials for what is asked inside the block."""
+        from kubernetes.config import ConfigException
 
-        first = error
-        while isinstance(first.__context__, Exception):
-            first = first.__context__
-            if isinstance(first, WebSocketBadStatusException):
-                return self._refusal(first.status_code, first.resp_body)
-        return self._unreachable(_cause(first))
+        try:
+            yield
+        except ConfigException as error:
+            raise UsageError(
+                f"Context '{self.context}' gives no credentials: {one_line(error)}."
+            ) from error
 
     def _refusal(self, status: int, body: bytes | str | None) -> DsfnError:
         return refusal_of(status, body, f"context '{self.context}'")
+
+    def _silent(self) -> ClusterUnreachable:
+        return self._unreachable(f"it has said nothing for {self.answer_s:g} s")
 
     def _unreachable(self, reason: str) -> ClusterUnreachable:
         return ClusterUnreachable(
@@ -119,7 +131,8 @@ def open_cluster(
     context: str | None = None, answer_s: float = _ANSWER_S, tries_again: bool = True
 ) -> Cluster:
     """The cluster of a context of kubeconfig, by default its current one; in a pod without a
-    kubeconfig, the pod's own. `tries_again`: what it does not answer is asked for some more times.
+    kubeconfig, the pod's own. `tries_again`: what it does not answer is asked for some more times,
+    unless it has kept silent for `answer_s`.
 
     Nothing is sent yet. Raises `UsageError`.
     """
@@ -132,8 +145,7 @@ def open_cluster(
             " `pip install 'dsfn[knative]'`."
         ) from None
     configuration = Configuration()
-    if not tries_again:
-        configuration.retries = False
+    configuration.retries = _retries() if tries_again else False
     if context is None and _is_inside():
         config.load_incluster_config(client_configuration=configuration)
         return Cluster(_IN_CLUSTER, configuration.host, answer_s, ApiClient(configuration))
@@ -145,6 +157,28 @@ def open_cluster(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
     return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
+
+
+def _retries() -> Retry:
+    """Those that urllib3 usually makes, but for one: who said nothing for long will not now."""
+    from urllib3 import Retry
+    from urllib3.exceptions import ReadTimeoutError
+
+    class Retries(Retry):
+        def increment(
+            self,
+            method: str | None = None,
+            url: str | None = None,
+            response: BaseHTTPResponse | None = None,
+            error: Exception | None = None,
+            _pool: ConnectionPool | None = None,
+            _stacktrace: TracebackType | None = None,
+        ) -> Self:
+            if isinstance(error, ReadTimeoutError):
+                raise error
+            return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    return Retries(3)
 
 
 def _is_inside() -> bool:

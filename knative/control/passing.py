@@ -19,15 +19,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from dsfn.functions.errors import Unavailable
 from dsfn.functions.values import dataclass
+from dsfn.knative.handover import DOOR_PATIENCE_S
 from dsfn.runtime.gateway.serving import BACKLOG
 from dsfn.runtime.problems import problem_response
 
 MAX_CONNECTIONS = 4096
 HEAD_TIMEOUT_S = 15.0
 CONNECT_S = 3.0
-# So long takes what usually comes between: a leader that is told to stop answers what is under way,
-# or the Lease of one that died runs out, and the next one starts. Commands wait a little longer.
-PATIENCE_S = 28.0
 # A replica that ends goes on until nothing has come for so long.
 QUIET_S = 1.0
 _LOOK_AGAIN_S = 0.1
@@ -50,7 +48,7 @@ class Passing:
 
     leader: Callable[[], str | None]
     own_url: str
-    patience_s: float = PATIENCE_S
+    patience_s: float = DOOR_PATIENCE_S
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
     _came_at_s: float = 0.0

@@ -23,7 +23,7 @@ from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
 from dsfn.knative.pod.settings import PodSettings
 from dsfn.knative.pod.sink import THREADS, EventSink
 from dsfn.knative.pod.store import Store
-from dsfn.knative.pod.usage import SentUsage
+from dsfn.knative.pod.usage import AGENT_PATIENCE_S, CONTROL_PATIENCE_S, SentUsage
 from dsfn.runtime.answers import Answers
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.blobs.bucket import BlobBucket
@@ -199,9 +199,9 @@ def _clients(
 
 def _usage(control: Control, agent: Agent | None, leases: Leases) -> SentUsage:
     if agent is None:
-        return SentUsage(control, leases)
+        return SentUsage(control, leases, CONTROL_PATIENCE_S)
     books = AgentBooks(agent)
-    return SentUsage(books, leases, books)
+    return SentUsage(books, leases, AGENT_PATIENCE_S, books)
 
 
 def _agent(path: Path, key: str) -> Agent:

@@ -16,9 +16,9 @@ from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.values import dataclass
 from dsfn.knative.pod.platform import Said, as_said
+from dsfn.knative.pod.usage import SentUsage
 from dsfn.runtime.gateway.calls import ClientWatch, send_answer
 from dsfn.runtime.invoke import Caller
-from dsfn.runtime.metering import UsageSink
 from dsfn.runtime.model import Call, Revision
 from dsfn.runtime.problems import problem_response
 
@@ -32,7 +32,7 @@ class PlatformCalls:
 
     caller: Caller
     revision: Revision
-    usage: UsageSink
+    usage: SentUsage
     api_key: str
 
     async def answer(
@@ -57,7 +57,7 @@ class PlatformCalls:
 
     async def _answer(self, said: Said, posted: list[Usage], send: Send) -> None:
         async def post(row: Usage) -> None:
-            await self.usage.post(row)
+            await self.usage.post_for_leader(row)
             posted.append(row)
 
         answer, row = await self.caller.call(said.call, self.revision, post, said.whole)

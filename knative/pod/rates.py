@@ -13,7 +13,6 @@ from dsfn.knative.pod.control import RETRY_AFTER_S, Control
 
 REFRESH_S = 60.0
 RETRY_S = 1.0
-PATIENCE_S = 20.0
 _LOG = logging.getLogger("dsfn.pod")
 
 
@@ -36,12 +35,12 @@ class CurrentRates:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
-    async def wait(self) -> None:
+    async def wait(self, patience_s: float) -> None:
         """Returns once there is a card. Raises `StoreUnavailable` when that takes too long."""
         if self._card is not None:
             return
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 await self._known.wait()
         except TimeoutError:
             raise StoreUnavailable(

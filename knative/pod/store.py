@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import NotFound, StoreUnavailable, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.pod.signed import Signer, signer
@@ -104,11 +105,11 @@ class DirectoryObjects:
     def put(self, name: str, data: bytes) -> None:
         """See `Objects`."""
         path = self.root / name
-        staging = path.with_name(f".staging-{os.getpid()}-{path.name}")
+        # Others publish there, too, and pods of any user read it.
+        by_way_of = path.with_name(f".staging-{os.getpid()}-{path.name}")
         try:
             path.parent.mkdir(exist_ok=True)
-            staging.write_bytes(data)
-            staging.replace(path)
+            write_whole(path, data, mode=0o666, by_way_of=by_way_of)
         except OSError as error:
             raise self._unavailable(error) from error
 

@@ -13,16 +13,23 @@ from dsfn.billing.posting_document import Measured
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable
 from dsfn.functions.values import dataclass
+from dsfn.knative.handover import DOOR_PATIENCE_S, LEADERS_CALL_PATIENCE_S
 from dsfn.knative.pod.control import RETRY_AFTER_S
+from dsfn.knative.pod.http import TIMEOUT_S
 from dsfn.runtime.leases.leases import Leases
 from dsfn.runtime.unposted import Unposted, UnpostedRows
 
-# How long a call waits for its row to be accepted, and a pod that ends for its last ones.
-PATIENCE_S = 20.0
 FLUSH_EVERY_S = 60.0
 MAX_ROWS = 500
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 2.0
+# How long a call waits for its row to be accepted, and a pod that ends for its last ones. By the
+# agent of the node, which is back in seconds:
+AGENT_PATIENCE_S = 20.0
+# By the control service: for as long as a connection to it waits for the next leader, and after
+# that for one more request, which may just have been put off. It is less than Knative waits for an
+# answer beyond a function's `timeout`.
+CONTROL_PATIENCE_S = DOOR_PATIENCE_S + MAX_PAUSE_S + TIMEOUT_S
 # Rows of devices are in no hurry: several go together.
 _SOON_S = 0.1
 _LOG = logging.getLogger("dsfn.pod")
@@ -57,12 +64,15 @@ class Books(Protocol):
 class SentUsage:
     """`UsageSink` to books elsewhere. While a request is under way the rows that come up wait for
     the next; what fails is sent again, since a row that comes twice is one. Calls do not wait for
-    rows of devices: these go beside. `reservations`: None where nobody sees this pod end."""
+    rows of devices: these go beside.
+
+    `patience_s`: how long a call waits for its row to be accepted. `reservations`: None
+    where nobody sees this pod end."""
 
     books: Books
     leases: Leases
+    patience_s: float
     reservations: Reservations | None = None
-    patience_s: float = PATIENCE_S
     _rows: UnpostedRows = field(init=False)
     _reserved: set[str] = field(default_factory=set)
     _released: list[str] = field(default_factory=list)
@@ -128,8 +138,15 @@ class SentUsage:
         A success that another pod has had already under the same idempotency key is on the books
         as that: what it took here is the platform's, and the answer as good.
         """
+        await self._post(row, kept, self.patience_s)
+
+    async def post_for_leader(self, row: Usage) -> None:
+        """The same of a call that the leader of the control service waits for."""
+        await self._post(row, False, min(self.patience_s, LEADERS_CALL_PATIENCE_S))
+
+    async def _post(self, row: Usage, kept: bool, patience_s: float) -> None:
         entry = self._rows.add(row, kept)
-        timer = asyncio.get_running_loop().call_later(self.patience_s, _give_up, entry)
+        timer = asyncio.get_running_loop().call_later(patience_s, _give_up, entry)
         self._send()
         try:
             await asyncio.shield(entry.committed)

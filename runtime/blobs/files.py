@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import CorruptBlob, NotFound
 from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs.references import DIGEST, references_in
@@ -174,15 +176,8 @@ class BlobFiles:
 
     def _write(self, path: Path, data: bytes) -> None:
         self._staging.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._staging)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        by_way_of = self._staging / f"{path.name}.{secrets.token_hex(4)}"
+        write_whole(path, data, by_way_of=by_way_of)
 
 
 def check(digest: str, data: bytes) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
+from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import UsageError
 from dsfn.functions.options import NAME_PATTERN
 from dsfn.functions.values import dataclass
@@ -96,12 +97,10 @@ def save_contexts(contexts: Contexts) -> None:
     path = contexts_file()
     named = {name: {"url": each.url, "key": each.key} for name, each in contexts.named.items()}
     text = json.dumps({"current": contexts.current, "contexts": named}, indent=2)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600)
-        fresh.write_text(f"{text}\n", encoding="utf-8")
-        fresh.replace(path)
+        # Another `dsfn context` may be writing it, too.
+        by_way_of = path.with_name(f"{path.name}.{os.getpid()}")
+        write_whole(path, f"{text}\n".encode(), by_way_of=by_way_of)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from error

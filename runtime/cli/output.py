@@ -156,6 +156,12 @@ def local_time(rfc3339: str) -> str:
     return datetime.fromisoformat(rfc3339).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def exact_local_time(rfc3339: str) -> str:
+    """The same with what it has of a second."""
+    fraction = datetime.fromisoformat(rfc3339).strftime(".%f").rstrip("0").rstrip(".")
+    return f"{local_time(rfc3339)}{fraction}"
+
+
 def item_words(item: object) -> str:
     """Which item of a fan-out: "[3]", "[3][0]", "" for none."""
     items = item if isinstance(item, list) else [] if item is None else [item]

@@ -13,7 +13,15 @@ from dsfn.billing.money import minor_text, percent
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.cli.documents import RateCardDocument, RateDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
-from dsfn.runtime.cli.output import Column, local_time, print_fields, print_json, print_table, say
+from dsfn.runtime.cli.output import (
+    Column,
+    exact_local_time,
+    local_time,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
 
 _PICO_EXPONENT = 12
 _SHORT = 12
@@ -45,7 +53,7 @@ def list_rates(json_output: JsonOption = False) -> None:
             (
                 str(card["number"]),
                 _from(card["effective_from"]),
-                local_time(card["effective_until"]) if card["effective_until"] else "",
+                exact_local_time(card["effective_until"]) if card["effective_until"] else "",
                 local_time(card["set_at"]),
                 card["source"],
                 card["sha256"][:_SHORT],
@@ -183,4 +191,4 @@ def _seconds(time_us: int) -> str:
 
 
 def _from(moment: str) -> str:
-    return "the beginning" if moment.startswith("1970-01-01T00:00:00") else local_time(moment)
+    return "the beginning" if moment == "1970-01-01T00:00:00Z" else exact_local_time(moment)

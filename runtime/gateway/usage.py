@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dsfn.billing.posting_document import Measured, posting_document, read_posting
+from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, MalformedBody, NotFound
 from dsfn.functions.invalid import invalid
 from dsfn.runtime.gateway.request import headers_of
@@ -50,8 +51,35 @@ async def show(request: Request) -> Response:
 
 
 async def _post(services: Services, rows: Sequence[Measured]) -> list[Document]:
-    """Posts all at once; where one of them is refused, each for itself. Raises why rows could not
-    be written."""
+    """Posts all that make sense at once; where one of them is refused, each for itself. Raises why
+    rows could not be written."""
+    wrong = {number: found for number, row in enumerate(rows) if (found := _contradiction(row))}
+    sound = [number for number in range(len(rows)) if number not in wrong]
+    errors = await _posted(services, [rows[number] for number in sound])
+    refused: dict[int, Conflict] = dict(wrong)
+    for number, error in zip(sound, errors, strict=True):
+        if isinstance(error, Conflict):
+            refused[number] = error
+        elif error is not None:
+            raise error
+    return [
+        {"row": number, "problem": problem_document(refused[number])} for number in sorted(refused)
+    ]
+
+
+def _contradiction(row: Measured) -> Conflict | None:
+    """What keeps a row from being true, though each of its values may be."""
+    if isinstance(row, Usage) and row.busy_us > row.held_us:
+        return Conflict(
+            f"The row of {row.invocation_id} has busy_us {row.busy_us}, more than the held_us"
+            f" {row.held_us} that it is part of.",
+            invocation_id=row.invocation_id,
+        )
+    return None
+
+
+async def _posted(services: Services, rows: Sequence[Measured]) -> Sequence[Exception | None]:
+    """What came of each row."""
     posted: asyncio.Future[Sequence[Exception | None]] = asyncio.get_running_loop().create_future()
 
     def done(errors: Sequence[Exception | None]) -> None:
@@ -59,13 +87,7 @@ async def _post(services: Services, rows: Sequence[Measured]) -> list[Document]:
             posted.set_result(errors)
 
     services.meter.post_kept(rows, done)
-    errors, refused = await posted, []
-    for number, error in enumerate(errors):
-        if isinstance(error, Conflict):
-            refused.append({"row": number, "problem": problem_document(error)})
-        elif error is not None:
-            raise error
-    return refused
+    return await posted
 
 
 def _rows(body: bytes) -> list[Measured]:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from dsfn.billing.durable import write_whole
 from dsfn.billing.evidence import Place
 from dsfn.functions.errors import DsfnError
 
@@ -36,9 +37,7 @@ class Progress:
         """A place has all checkpoints up to this one. Raises `OSError`."""
         with self._lock:
             self._numbers[place] = number
-            temporary = self._path.with_name(f".{self._path.name}")
-            temporary.write_text(json.dumps(self._numbers), encoding="utf-8")
-            temporary.replace(self._path)
+            write_whole(self._path, json.dumps(self._numbers).encode())
 
 
 class Depositor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from dsfn.billing.checkpoints import MAX_DOCUMENT_BYTES
-from dsfn.billing.durable import sync_directory
+from dsfn.billing.durable import write_whole
 from dsfn.billing.evidence import Place
 from dsfn.functions.errors import StoreUnavailable, UsageError
 from dsfn.runtime.notary.settings import PlaceSettings
@@ -65,13 +64,9 @@ class DirectoryPlace:
             target = self._directory / name_of(number)
             if target.exists():
                 return
-            temporary = self._directory / f".{target.name}.{secrets.token_hex(4)}"
-            try:
-                _write(temporary, text)
-                temporary.rename(target)
-                sync_directory(self._directory)
-            finally:
-                temporary.unlink(missing_ok=True)
+            # Several nodes may have the same place.
+            by_way_of = self._directory / f".{target.name}.{secrets.token_hex(4)}"
+            write_whole(target, text.encode(), durably=True, mode=0o444, by_way_of=by_way_of)
 
     def since(self, number: int, limit: int) -> Sequence[tuple[int, str]]:
         """See `Place`."""
@@ -133,11 +128,3 @@ class BucketPlace:
     def _asked(self, request: Callable[[], _T], timeout_s: float = REQUEST_TIMEOUT_S) -> _T:
         transfer = Transfer(timeout_s, "a checkpoint")
         return retried(self._bucket, transfer, request)
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

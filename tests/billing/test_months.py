@@ -372,6 +372,23 @@ def test_a_call_is_corrected_once_and_its_row_is_the_one_that_was_asked_for(
         months.correct("b", nobodys)
 
 
+def test_a_second_correction_of_a_call_is_told_which_row_to_correct(
+    months: Months, used: MakeUsage
+) -> None:
+    months.ledger.post([used("a", 5)])
+    slower = Correction("it was slower", busy_us=1)
+    for call, last in (("a", "a.2"), ("a.2", "a.3")):
+        months.correct(call, slower)
+        for corrected in {"a", call}:
+            with pytest.raises(Conflict) as caught:
+                months.correct(corrected, Correction("it was faster", busy_us=2))
+            assert caught.value.message == (
+                f"Call {corrected} has been corrected already: {last} stands in its place, and is"
+                " the row to correct now."
+            )
+    assert months.correct("a", slower).invocation_id == "a.2"
+
+
 def test_a_call_that_is_corrected_is_one_request(months: Months, used: MakeUsage) -> None:
     months.ledger.post([used("a", 5)])
     months.correct("a", Correction("it was slower", busy_us=1))

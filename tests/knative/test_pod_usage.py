@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,18 @@ import httpx
 import pytest
 from deadlines import eventually
 from faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from gates import gate
 from live_node import LiveNode
 from live_pod import StartPod
+
+from dsfn.knative.control.door import Door
+from dsfn.knative.control.passing import Passing
+from dsfn.knative.handover import DOOR_PATIENCE_S, LEADERS_CALL_PATIENCE_S
+from dsfn.knative.manifests.function import BEYOND_TIMEOUT_S
+from dsfn.knative.pod.usage import CONTROL_PATIENCE_S
+from dsfn.runtime.cli.transport import ADMIN_TIMEOUT_S
+from dsfn.runtime.config import Limits
+from dsfn.runtime.gateway.serving import CUT_OFF_GRACE_S
 
 REFUSED = Fault("refused")
 LOST = Fault("lost")
@@ -43,6 +54,43 @@ def test_a_call_is_answered_once_its_row_is_accepted(
     assert pod.stop() == 0, pod.log
 
 
+def test_a_call_waits_for_the_next_leader_as_long_as_a_connection_to_it_does(
+    node: LiveNode, start_pod: StartPod
+) -> None:
+    port = httpx.URL(node.url).port
+    assert port is not None
+    with (
+        gate(port) as leader,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        leaders, url = [leader.url], f"http://127.0.0.1:{listener.getsockname()[1]}"
+        door = Door(Passing(lambda: leaders[0] if leaders else None, url), listener)
+        door.open()
+        try:
+            pod = start_pod("rest", control=url)
+            pod.call(seconds=0)
+            leaders.clear()
+            leader.shut()
+            asked = clients.submit(pod.call, seconds=0, number=3)
+            with pytest.raises(TimeoutError):
+                asked.result(DOOR_PATIENCE_S - 3)
+            leader.open()
+            leaders.append(leader.url)
+            answer = asked.result()
+            assert (answer.status_code, answer.json()) == (200, 3)
+            assert len(node.rows_of(answer.headers["dsfn-invocation-id"])) == 1
+            assert pod.stop() == 0, pod.log
+        finally:
+            door.close(0.0)
+
+
+def test_what_waits_for_a_leader_ends_before_who_waits_for_it() -> None:
+    assert DOOR_PATIENCE_S < ADMIN_TIMEOUT_S
+    assert DOOR_PATIENCE_S < CONTROL_PATIENCE_S < BEYOND_TIMEOUT_S
+    assert LEADERS_CALL_PATIENCE_S < Limits().shutdown_timeout_s + CUT_OFF_GRACE_S
+
+
 def test_a_row_whose_acceptance_is_lost_is_on_the_books_once(
     node: LiveNode, start_pod: StartPod, proxy: FaultyProxy
 ) -> None:
@@ -63,7 +111,7 @@ def test_a_call_whose_row_is_not_accepted_in_time_is_told_and_its_time_is_the_pl
     proxy.inject(REFUSED, "POST", "/usage", times=10_000)
     began_s = time.monotonic()
     answer = pod.call(seconds=0.1)
-    assert 19 < time.monotonic() - began_s < 40
+    assert CONTROL_PATIENCE_S - 1 < time.monotonic() - began_s < CONTROL_PATIENCE_S + 20
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "could not be written down" in answer.json()["detail"]
     proxy.heal()

@@ -101,6 +101,21 @@ def test_a_row_that_is_refused_is_named_and_the_others_are_taken(
     assert {row.invocation_id for row in ledger.between(0, 10_000)} == {"call-1", "call-3"}
 
 
+def test_a_row_that_computed_for_longer_than_it_was_held_is_refused_alone(
+    client: TestClient, ledger: SqliteLedger
+) -> None:
+    wrong = replace(CALL, invocation_id="call-0", busy_us=8, idempotency_key="")
+    answer = client.post("/usage", json=rows(wrong, CALL, wrong)).json()
+    assert [each["row"] for each in answer["refused"]] == [0, 2]
+    problem = answer["refused"][0]["problem"]
+    assert (problem["status"], problem["detail"]) == (
+        409,
+        "The row of call-0 has busy_us 8, more than the held_us 7 that it is part of.",
+    )
+    assert list(ledger.between(0, 10_000)) == [CALL]
+    assert client.post("/usage", json=rows(wrong)).status_code == 200
+
+
 @pytest.mark.parametrize(
     "body",
     [

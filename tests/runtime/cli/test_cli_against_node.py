@@ -346,7 +346,9 @@ def test_the_bill_counts_what_was_called(dsfn: Dsfn) -> None:
 
 def test_rate_cards_are_set_listed_and_shown(dsfn: Dsfn) -> None:
     file = dsfn.directory / "card.toml"
-    file.write_text("effective_from = 2127-01-01T00:00:00Z\n[devices.cpu]\npico_per_second = 5\n")
+    file.write_text(
+        "effective_from = 2127-01-01T00:00:00.25Z\n[devices.cpu]\npico_per_second = 5\n"
+    )
     checked = dsfn("rates", "check", str(file), "--json").json()
     assert_shape(checked, documented("dsfn rates check"))
     card = dsfn("rates", "set", str(file), "--json").json()
@@ -362,7 +364,10 @@ def test_rate_cards_are_set_listed_and_shown(dsfn: Dsfn) -> None:
     assert_shape(shown, documented("dsfn rates show"))
     assert shown == card
     assert dsfn("rates", "show", "--json").json()["number"] == 1
-    assert "the beginning" in dsfn("rates", "list").out
+    table = dsfn("rates", "list").out.splitlines()
+    (first,) = (line for line in table if "the beginning" in line)
+    (second,) = (line for line in table if line.split()[:1] == [str(number)])
+    assert ":00:00.25" in first and ":00:00.25" in second, "until when, and from when on"
     assert "0.000000000005" in dsfn("rates", "show", str(number)).out
 
 
