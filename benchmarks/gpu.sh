@@ -7,10 +7,11 @@
 # the nodes that are to compress get to see it.
 #
 # The machine has Python 3.12, torch for CUDA 13, cuda-bindings, safetensors, httpx, psutil, rich,
-# typer and uvloop. What it lacks is downloaded elsewhere:
+# typer, uvloop, pyyaml, prometheus-client and attrs. What it lacks is downloaded elsewhere:
 #
-#   needs='annotated-types|apsw|httptools|pydantic|pydantic-core|python-multipart|starlette'
-#   needs="$needs|typing-extensions|typing-inspection|uvicorn"
+#   needs='annotated-types|apsw|cffi|cronsim|cryptography|httptools|jsonschema'
+#   needs="$needs|jsonschema-specifications|pycparser|pydantic|pydantic-core|python-multipart"
+#   needs="$needs|referencing|rpds-py|starlette|typing-extensions|typing-inspection|uvicorn"
 #   grep -E "^($needs)==" constraints.txt > needs.txt
 #   pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #       --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
