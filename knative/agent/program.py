@@ -15,6 +15,7 @@ from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.server import Server, listen
 from dsfn.knative.agent.settings import AgentSettings
 from dsfn.knative.agent.snapshots import NodeSnapshots
+from dsfn.knative.agent.warming import keep_warm
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.http import HttpClient
 from dsfn.runtime.clock import SystemClock
@@ -59,6 +60,8 @@ class Agent:
                         prefetch(self.settings.prefetch, self.control, self.server.snapshots)
                     ),
                 ]
+                if self.settings.libraries:
+                    parts.append(tasks.create_task(keep_warm(self.settings.libraries)))
                 await ended.wait()
                 for part in parts:
                     part.cancel()

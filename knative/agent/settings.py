@@ -10,8 +10,9 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
 from dsfn.knative.manifests.agent import MAX_PREFETCHED
-from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
+from dsfn.knative.pod.settings import API_KEY, required, store_settings, told_libraries, url
 from dsfn.runtime.config import SnapshotSettings
+from dsfn.runtime.libraries import LIBRARIES
 
 DEFAULT_DATA_DIR = "/var/lib/dsfn"
 MAX_SNAPSHOT_BYTES = 64 << 30
@@ -20,7 +21,8 @@ MAX_SNAPSHOT_BYTES = 64 << 30
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     """`data_dir`: its part of the node's disk; `shown`: where the same snapshots are mounted to be
-    read alone. `prefetch`: functions whose snapshots are brought before a pod asks."""
+    read alone. `prefetch`: functions whose snapshots are brought before a pod asks; `libraries`:
+    what is imported before a pod does."""
 
     store: SnapshotSettings
     control: str
@@ -32,6 +34,7 @@ class AgentSettings:
     max_outbox_bytes: int = MAX_BYTES
     max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES
     prefetch: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = LIBRARIES
 
 
 def read_settings(environ: Mapping[str, str]) -> AgentSettings:
@@ -40,6 +43,7 @@ def read_settings(environ: Mapping[str, str]) -> AgentSettings:
     prefetch = tuple(name for name in environ.get("DSFN_PREFETCH", "").split(",") if name)
     if len(prefetch) > MAX_PREFETCHED:
         raise UsageError(f"DSFN_PREFETCH names more than {MAX_PREFETCHED} functions.")
+    libraries = told_libraries(environ)
     return AgentSettings(
         store=store_settings(required(environ, "DSFN_STORE"), environ),
         control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
@@ -51,6 +55,7 @@ def read_settings(environ: Mapping[str, str]) -> AgentSettings:
         max_outbox_bytes=_number(environ, "DSFN_OUTBOX_BYTES", MAX_BYTES),
         max_snapshot_bytes=_number(environ, "DSFN_SNAPSHOT_BYTES", MAX_SNAPSHOT_BYTES),
         prefetch=prefetch,
+        libraries=LIBRARIES if libraries is None else libraries,
     )
 
 

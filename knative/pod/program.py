@@ -49,7 +49,7 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     launcher = None if begun is None else _launcher(settings, settings.libraries or (), begun)
     fetching = asyncio.create_task(asyncio.to_thread(_fetch, settings))
-    importing = asyncio.create_task(asyncio.to_thread(_import_the_rest))
+    importing = asyncio.create_task(asyncio.to_thread(import_the_rest))
     published, store = await fetching
     # The pod is ready: whoever connects waits while the rest is imported.
     listener.listen(BACKLOG)
@@ -90,7 +90,8 @@ def _fetch(settings: PodSettings) -> tuple[Published, Store]:
     return fetch(settings.revision, settings.data_dir / "bundles", store), store
 
 
-def _import_the_rest() -> None:
+def import_the_rest() -> None:
+    """Imports what serving needs."""
     # uvicorn's package imports its command line, and with that click and what watches files: a
     # tenth of all that is imported here, and nothing that a pod uses.
     command_line = ModuleType("uvicorn.main")

@@ -57,7 +57,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
         agent=Path(agent) if (agent := environ.get("DSFN_AGENT")) else None,
-        libraries=_libraries(environ.get("DSFN_LIBRARIES")),
+        libraries=told_libraries(environ),
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
         sink=url("K_SINK", environ.get("K_SINK", "")),
@@ -87,7 +87,9 @@ def required(environ: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _libraries(text: str | None) -> tuple[str, ...] | None:
+def told_libraries(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """What workers are born with; None where nothing says so. Raises `UsageError`."""
+    text = environ.get("DSFN_LIBRARIES")
     if text is None:
         return None
     return chosen_libraries("DSFN_LIBRARIES", [name for name in text.split(",") if name])

@@ -55,6 +55,8 @@ class LiveAgent:
             "DSFN_CONTROL": self.control,
             "DSFN_AGENT": str(self.socket),
             "DSFN_DATA": str(self.data),
+            # An import of torch takes the processors from the tests that are not about it.
+            "DSFN_LIBRARIES": "",
             **self.store.variables,
             **self.variables,
         }
