@@ -83,8 +83,7 @@ def test_what_pods_import_is_in_memory_after_the_agents_start(
     evicted(first)
     evicted(second)
     agent.start()
-    for module in (first, second):
-        eventually(lambda module=module: resident_share(module) == 1, f"all of {module}")
+    eventually(lambda: resident_share(first) == resident_share(second) == 1, "all of both")
     ((pid, nice),) = eventually(lambda: told_by(first), "the import to be told")
     assert agent.process is not None and pid != agent.process.pid
     assert nice == 19
