@@ -28,6 +28,11 @@ _HOST = "/var/lib/dsfn"
 _DATA = "/var/lib/dsfn"
 _SHOWN = "/shown"
 _GRACE_S = 30
+# What it holds: 100 MB of its own, for moments as much again of a rehearsal's, and the page cache
+# of what that imports, 300 MB. A kubelet short of memory evicts first who holds more than this. It
+# is no limit: to one, the page cache of snapshots would count too, and be thrown out, which may be
+# as large as the node's memory allows and is given back when anybody needs it.
+_MEMORY = "512Mi"
 _PREFETCH = "DSFN_PREFETCH"
 # Kubernetes wants to be told a size, and does not hold a directory to it.
 _SOCKETS = "1Mi"
@@ -126,7 +131,7 @@ def _container(settings: AgentSettings) -> Manifest:
             {"name": "HOME", "value": "/tmp"},
         ],
         "envFrom": [{"secretRef": {"name": settings.secret}}],
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "resources": {"requests": {"cpu": "50m", "memory": _MEMORY}},
         "securityContext": _as_owner(),
         "readinessProbe": {**probe, "periodSeconds": 10},
         "livenessProbe": {**probe, "periodSeconds": 30},
