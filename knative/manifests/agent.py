@@ -28,10 +28,10 @@ _HOST = "/var/lib/dsfn"
 _DATA = "/var/lib/dsfn"
 _SHOWN = "/shown"
 _GRACE_S = 30
-# What it holds: 100 MB of its own, for moments as much again of a rehearsal's, and the page cache
-# of what that imports, 300 MB. A kubelet short of memory evicts first who holds more than this. It
-# is no limit: to one, the page cache of snapshots would count too, and be thrown out, which may be
-# as large as the node's memory allows and is given back when anybody needs it.
+# What it comes to: the page cache of what a rehearsal of a pod's start imports, 320 MB, and for its
+# moments 180 MB more. A kubelet short of memory evicts those first that hold more than they have
+# requested. It is no limit: the page cache of snapshots would count to one and be thrown out by it.
+# That may be as large as the node's memory allows, and is given back when anybody needs it.
 _MEMORY = "512Mi"
 _PREFETCH = "DSFN_PREFETCH"
 # Kubernetes wants to be told a size, and does not hold a directory to it.
