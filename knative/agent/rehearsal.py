@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from dsfn.runtime.bytecode import use_bytecode
+
 _LOWEST_PRIORITY = 19
 # What fetches a pod's revision.
 _FETCHING = "dsfn.knative.pod.publication"
@@ -22,7 +24,8 @@ def main() -> None:
     """The program. Libraries that cannot be imported are told at its end, with exit code 1; the
     others are imported nevertheless."""
     os.nice(_LOWEST_PRIORITY)
-    gc.disable()  # as a fork server has it
+    gc.disable()  # this, and what follows, as a fork server has it
+    use_bytecode()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     libraries = sys.argv[1].split(",")
     troubles = {name: trouble for name in libraries if (trouble := _import(name))}
