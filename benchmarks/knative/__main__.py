@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.harness import Machine, Spread, console, save, show
-from benchmarks.knative.cold import Cold, body_of, cold_call
+from benchmarks.knative.cold import Cold, body_of, cold_call, wait_for_zero
 from benchmarks.knative.place import Images, Place, place
 
 APP = Path(__file__).parent / "app.py"
@@ -101,7 +101,8 @@ def _timed_ms(work: Callable[[], object]) -> float:
 
 
 def _cold_calls(here: Place, rounds: int) -> dict[str, list[Cold]]:
-    """Every system once a round; a first round, in which caches are filled, is not counted."""
+    """Every system once a round, another one first each time; a first round, in which caches are
+    filled, is not counted."""
     services: Mapping[str, tuple[Any, str, bytes | None]] = {
         "dsfn": (here.objects.read(here.service("greet")), "POST", body_of({"name": "Ada"})),
         "python": (here.objects.read(here.service("python")), "GET", None),
@@ -109,7 +110,9 @@ def _cold_calls(here: Place, rounds: int) -> dict[str, list[Cold]]:
     }
     found: dict[str, list[Cold]] = {system: [] for system in SYSTEMS}
     for number in range(rounds + 1):
-        for system in SYSTEMS:
+        wait_for_zero(here)
+        first = number % len(SYSTEMS)
+        for system in (*SYSTEMS[first:], *SYSTEMS[:first]):
             call = cold_call(here, *services[system])
             console.print(f"{number} {system}: {_line(call)}")
             if number:

@@ -66,19 +66,13 @@ class Seen:
                     self.at_s.setdefault(step, time.perf_counter())
 
 
-def pods(place: Place, service: str) -> list[Any]:
-    """The pods of a Service that are not about to go."""
-    query = {"labelSelector": f"{_LABEL}={service}"}
-    found = place.objects.list("v1", "Pod", place.namespace, query)
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-
-def wait_for_zero(place: Place, service: str) -> None:
-    """Returns once the Service has no pod, and its routes know. Raises `RuntimeError`."""
+def wait_for_zero(place: Place) -> None:
+    """Returns once no Service has a pod, not even one that is about to go and would be in the way
+    of the next, and the routes know. Raises `RuntimeError`."""
     end_s = time.monotonic() + ZERO_S
-    while pods(place, service):
+    while place.objects.list("v1", "Pod", place.namespace, {"labelSelector": _LABEL}):
         if time.monotonic() > end_s:
-            raise RuntimeError(f"{service} is not scaled to zero.")
+            raise RuntimeError("Not all Services are scaled to zero.")
         time.sleep(0.5)
     time.sleep(SETTLE_S)
 
@@ -86,7 +80,6 @@ def wait_for_zero(place: Place, service: str) -> None:
 def cold_call(place: Place, service: Any, method: str, body: bytes | None) -> Cold:
     """Calls a Service that has no pod. Raises `RuntimeError` for a call that fails."""
     name, host = service["metadata"]["name"], urlsplit(service["status"]["url"]).netloc
-    wait_for_zero(place, name)
     seen = Seen(place.namespace, name)
     seen.look()
     begin_s = time.perf_counter()

@@ -42,7 +42,7 @@ def test_no_call_fails(require: Any, there: Place, greet: Any, script: str, tmp_
     require("k6", "put k6 (https://k6.io) on PATH")
     host = urlsplit(greet["status"]["url"]).netloc
     summary = tmp_path / "summary.json"
-    wait_for_zero(there, greet["metadata"]["name"])
+    wait_for_zero(there)
     variables = {"URL": GATEWAY or f"http://{host}", "HOST": host, "MINUTES": "3"}
     given = [f"--env={name}={value}" for name, value in variables.items()]
     command = ("k6", "run", "--quiet", f"--summary-export={summary}", *given)
