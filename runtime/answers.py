@@ -24,16 +24,16 @@ from dsfn.functions.errors import DsfnError, IdempotencyMismatch, StorageFull, U
 from dsfn.functions.values import dataclass
 from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.events.sameness import same_digest
 from dsfn.runtime.events.stored import (
     INLINE_BYTES,
     StoredBody,
     answer_document,
     load_body,
     read_answer,
-    request_digest,
     store_body,
 )
-from dsfn.runtime.model import Answer, Call, shown_key
+from dsfn.runtime.model import EVENT_KEY, Answer, Call, shown_key
 
 # July and August: a key outlives its own month and the next, in which that is corrected.
 KEEP_KEYS_S = 62 * 24 * 3600
@@ -93,11 +93,12 @@ class Answers:
 
         Waits up to `wait_s` while the first call still runs. Raises the function's
         own error when that was the first answer, `IdempotencyMismatch` when the key
-        came with another request, `Unavailable` when the wait was too long, `StorageFull`.
+        came with another request (see `same_digest`), `Unavailable` when the wait was
+        too long, `StorageFull`.
         """
         assert call.idempotency_key is not None
         key = (call.tenant, call.function, call.idempotency_key)
-        digest = request_digest(call.content_type, call.body)
+        digest = same_digest(call.content_type, call.body)
         try:
             async with asyncio.timeout(wait_s):
                 while (running := self._running.get(key)) is not None:
@@ -138,9 +139,10 @@ class Answers:
         """Ends a claim whose call failed.
 
         What the function came to is the first answer. When nobody can say what it came to
-        (its process ended), or it could not be run (no replica, no room), the key is free.
+        (its process ended), or it could not be run (no replica, no room), the key is free. So it
+        is when an event failed: who sends it again wants it tried again.
         """
-        if not isinstance(error, _OWN_WORD):
+        if claim.key[2].startswith(EVENT_KEY) or not isinstance(error, _OWN_WORD):
             self.release(claim)
             return
         try:

@@ -27,6 +27,8 @@ class ReplicaState(StrEnum):
 
 # Goes before every key that a client chose, so that none can be taken for one of the node's own.
 CLIENT_KEY = "key:"
+# Goes before the keys that events are known by.
+EVENT_KEY = "event:"
 
 
 def shown_key(key: str | None) -> str:

@@ -18,6 +18,7 @@ from dsfn.knative.pod.http import HttpClient
 from dsfn.knative.pod.log import StandardOutput
 from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform_calls import PlatformCalls
+from dsfn.knative.pod.pruning import Pruning
 from dsfn.knative.pod.rates import CurrentRates
 from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
 from dsfn.knative.pod.settings import PodSettings
@@ -84,6 +85,7 @@ class Pod:
     rates: CurrentRates
     blobs: BlobStore
     answers: Answers
+    pruning: Pruning
     checkpointer: Checkpointer
     clients: tuple[HttpClient | Agent, ...]
 
@@ -93,6 +95,7 @@ class Pod:
         self.rates.start()
         self.gpus.start()
         self.usage.start()
+        self.pruning.start()
         self.pools.start()
         self.pools.start_ahead(self.revision)
         try:
@@ -100,6 +103,7 @@ class Pod:
         finally:
             await self.pools.close()
             await self.copies.close()
+            await self.pruning.close()
             await self._settle()
             await self.rates.close()
             await self.gpus.close()
@@ -176,6 +180,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         rates,
         blobs,
         answers,
+        Pruning(answers),
         Checkpointer(database),
         _clients(control, agent, sink),
     )

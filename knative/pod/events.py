@@ -55,7 +55,7 @@ class EventCalls:
         self, events: Sequence[Event], scope: Scope, headers: RequestHeaders, send: Send
     ) -> None:
         """Serves a request with a batch: all of its events, or an error that names one which
-        failed. Who sends the batch again does none of them twice."""
+        failed. Who sends the batch again has those tried again that failed, and no others."""
         outcomes = await asyncio.gather(
             *(self._one_of_batch(event, scope, headers) for event in events),
             return_exceptions=True,

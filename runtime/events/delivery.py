@@ -87,8 +87,8 @@ class Delivery:
         """The call that this try makes.
 
         Each try has an invocation id of its own, because each has a row of its
-        own in the books. An event's attempts have keys of their own: the first
-        answer to a key is kept even when it is a failure, and a retry must run.
+        own in the books. An event's attempts have keys of their own: one whose answer
+        could not go on as an event has a first answer, and the next one must run.
         """
         key = self.idempotency_key
         if self.kind is DeliveryKind.EVENT and self.attempts:

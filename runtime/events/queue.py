@@ -24,13 +24,13 @@ from dsfn.runtime.events.delivery import (
     Invocation,
     NewDelivery,
 )
+from dsfn.runtime.events.sameness import same_digest
 from dsfn.runtime.events.stored import (
     StoredBody,
     answer_document,
     error_text,
     load_body,
     read_answer,
-    request_digest,
     store_body,
 )
 from dsfn.runtime.model import Answer, Call, Payer, shown_key
@@ -79,7 +79,7 @@ class Queue:
             idempotency_key=call.idempotency_key or f"async:{call.id}",
             content_type=call.content_type,
             accept=call.accept,
-            digest=request_digest(call.content_type, call.body),
+            digest=same_digest(call.content_type, call.body),
             body=await store_body(self._blobs, call.body, call.content_type),
         )
         with transaction(self._connection):

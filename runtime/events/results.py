@@ -10,6 +10,7 @@ from dsfn.functions import event as events
 from dsfn.functions.errors import DsfnError, InvalidInput
 from dsfn.functions.event import Event
 from dsfn.functions.interface import EVENT_CONTENT_TYPE, JSON_CONTENT_TYPE
+from dsfn.runtime.model import EVENT_KEY
 from dsfn.runtime.problems import PROBLEM_CONTENT_TYPE, problem_document
 
 COMPLETED_TYPE = "dev.dsfn.function.completed"
@@ -104,8 +105,8 @@ def event_key(event: Event, function: str) -> str:
     parts = (event.source, event.id, function)
     joined = "".join(f"{len(part)}:{part}" for part in parts)
     if len(joined) <= _MAX_KEY_CHARS:
-        return f"event:{joined}"
-    return f"event:sha256:{sha256(joined.encode()).hexdigest()}"
+        return f"{EVENT_KEY}{joined}"
+    return f"{EVENT_KEY}sha256:{sha256(joined.encode()).hexdigest()}"
 
 
 def _complaint(source: str, type: str, id: str, error: DsfnError, cause: Event, time: str) -> Event:

@@ -17,11 +17,11 @@ from dsfn.runtime.clock import Clock
 from dsfn.runtime.events.delivery import DeliveryKind, NewDelivery
 from dsfn.runtime.events.queue import Queue
 from dsfn.runtime.events.results import event_body, event_key, taken_for_loop
+from dsfn.runtime.events.sameness import same_digest
 from dsfn.runtime.events.stored import (
     INLINE_BYTES,
     StoredBody,
     by_reference,
-    request_digest,
     store_body,
 )
 from dsfn.runtime.model import Payer
@@ -140,7 +140,7 @@ class Router:
         transaction; gives their number, 0 when its source and id are known."""
         targets = self.subscribers(event)
         body = event_body(event)
-        digest = request_digest(EVENT_CONTENT_TYPE, body)
+        digest = same_digest(EVENT_CONTENT_TYPE, body)
         return self.store(Routed(payer or self._payer, event, targets, digest, StoredBody(body)))
 
     async def prepare(
@@ -158,7 +158,7 @@ class Router:
         payer = payer or self._payer
         targets = self.subscribers(event) if targets is None else targets
         told, body = await self._encode(event)
-        digest = request_digest(EVENT_CONTENT_TYPE, body)
+        digest = same_digest(EVENT_CONTENT_TYPE, body)
         stored = StoredBody(None)
         if targets:
             if told is not event:
@@ -208,7 +208,9 @@ class Router:
         )
         is_new = self._queue.insert(delivery)
         if is_new and given_up is not None:
-            self._queue.bury(delivery.id, given_up, attempts=1)
+            # Attempts elsewhere had the event's own key, and so has the first one here: whoever
+            # succeeds, one success is on the books.
+            self._queue.bury(delivery.id, given_up, attempts=0)
         elif is_new and (reason := taken_for_loop(event)) is not None:
             self._queue.bury(delivery.id, reason, attempts=0)
         return is_new

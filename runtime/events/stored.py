@@ -81,7 +81,7 @@ def error_text(error: DsfnError | None) -> str | None:
 
 
 def request_digest(content_type: str, body: bytes) -> bytes:
-    """What two requests with one idempotency key must share: content type and body."""
+    """The digest of a content type and a body."""
     kind = content_type.encode()
     digest = hashlib.sha256(len(kind).to_bytes(4) + kind)
     digest.update(body)

@@ -20,11 +20,12 @@ from dsfn.functions.errors import DsfnError, Unauthenticated, Unavailable
 from dsfn.functions.event import Event
 from dsfn.runtime.access.letterbox import letterbox_of
 from dsfn.runtime.events.binding import events_of_request
+from dsfn.runtime.events.sameness import KNATIVE
 from dsfn.runtime.gateway.request import headers_of
 from dsfn.runtime.problem_reading import problem_error
 from dsfn.runtime.services import Services
 
-_WHY = "knativeerror"
+_WHY = f"{KNATIVE}error"
 
 
 async def take(request: Request) -> Response:
@@ -46,7 +47,7 @@ async def take(request: Request) -> Response:
 
 
 def _as_it_was(event: Event) -> Event:
-    kept = {name: v for name, v in event.extensions.items() if not name.startswith(_WHY)}
+    kept = {name: v for name, v in event.extensions.items() if not name.startswith(KNATIVE)}
     return replace(event, extensions=kept)
 
 

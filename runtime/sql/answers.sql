@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS answers (
     tenant         TEXT NOT NULL,
     function       TEXT NOT NULL,
     key            TEXT NOT NULL,
-    digest         BLOB NOT NULL,              -- of the request's content type and body
+    digest         BLOB NOT NULL,              -- what a repeat must share with the request
     claimed_at_us  INTEGER NOT NULL,
     done           INTEGER NOT NULL DEFAULT 0, -- 0: runs, or ran when the node was killed
     answer         TEXT,                       -- the answer's document, without its body, or

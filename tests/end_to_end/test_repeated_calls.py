@@ -120,3 +120,17 @@ def test_a_direct_event_runs_once(node: LiveNode) -> None:
     assert again.headers["dsfn-replayed"] == "true"
     rows = [row for row in node.rows("greet") if "direct-1" in row.idempotency_key]
     assert len(rows) == 1
+
+
+def test_a_direct_event_that_failed_is_tried_again(node: LiveNode) -> None:
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "direct-2",
+        "ce-source": "/repeats",
+        "ce-type": "greeting",
+    }
+    for _ in range(2):
+        answer = node.http.post("/functions/greet", json={}, headers=headers)
+        assert (answer.status_code, "replayed" in answer.json()) == (500, False)
+    rows = [row for row in node.rows("greet") if "direct-2" in row.idempotency_key]
+    assert [row.status for row in rows] == ["failed", "failed"]

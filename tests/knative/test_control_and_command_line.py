@@ -191,6 +191,34 @@ def test_what_the_broker_gives_up_is_a_dead_letter_and_can_be_replayed(
     assert httpx.post(control.url + nobody, content=b"{}").status_code == 401
 
 
+def test_a_replay_of_what_has_succeeded_meanwhile_is_on_the_books_once(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    deployed(control, tmp_path, 1)
+    event = {
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": "meanwhile",
+        "ce-source": "/mouth",
+        "ce-type": "word.due",
+    }
+    body = b'{"word": "meanwhile"}'
+    pod = json.loads(cluster.hosts.read_bytes())["speak.functions.svc.cluster.local"]
+    assert httpx.post(pod, content=body, headers=event).status_code == 200
+    sink = cluster.of_kind("Trigger")["speak"]["spec"]["delivery"]["deadLetterSink"]["uri"]
+    lost = httpx.post(
+        control.url + sink, content=body, headers={**event, "ce-knativeerrorcode": "504"}
+    )
+    assert lost.status_code == 204
+    letter = control.http.get("/deadletters").json()["deadletters"][0]
+    location = control.http.post(f"/deadletters/{letter['id']}/replay").json()["location"]
+    eventually(
+        lambda: control.http.get(location).json()["state"] == "succeeded", "the event to be heard"
+    )
+    rows = [row for row in control.rows("speak") if "meanwhile" in row.idempotency_key]
+    assert [row.status for row in rows] == ["succeeded"]
+
+
 def test_a_filter_that_knative_does_not_have_is_refused_at_deploy(
     cluster: ActingCluster, control: LiveNode, tmp_path: Path
 ) -> None:

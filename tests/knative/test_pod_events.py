@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from deadlines import eventually
 from live_node import LiveNode
 from live_pod import LivePod, StartPod
 from usage_receiver import Receiver, receiving
+
+from dsfn.billing.sqlite import connect
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -28,9 +31,17 @@ def event(id_: str, path: Path, **data: object) -> dict[str, Any]:
     }
 
 
-def binary(document: dict[str, Any]) -> tuple[dict[str, str], bytes]:
-    headers = {f"ce-{k}": document[k] for k in ("specversion", "id", "source", "type")}
+def binary(document: dict[str, Any], **more: str) -> tuple[dict[str, str], bytes]:
+    attributes = {k: document[k] for k in ("specversion", "id", "source", "type")} | more
+    headers = {f"ce-{name}": value for name, value in attributes.items()}
     return {**headers, "content-type": "application/json"}, json.dumps(document["data"]).encode()
+
+
+def statuses(node: LiveNode, id_: str) -> list[str]:
+    """Of what is on the books of an event, in the order of posting."""
+    rows = [row for row in node.rows("note") if f":{id_}" in row.idempotency_key]
+    assert len({row.invocation_id for row in rows}) == len(rows)
+    return [row.status for row in rows]
 
 
 @pytest.fixture
@@ -80,6 +91,75 @@ def test_a_batch_with_an_event_that_fails_says_which(pod: LivePod, tmp_path: Pat
     batch = [event("f-0", tmp_path / "heard"), event("f-1", tmp_path / "no" / "folder")]
     answer = pod.http.post("/", content=json.dumps(batch), headers={"content-type": BATCH})
     assert (answer.status_code, answer.json()["index"]) == (500, 1)
+
+
+def test_an_event_that_failed_is_tried_again_when_it_is_sent_again(
+    node: LiveNode, pod: LivePod, tmp_path: Path
+) -> None:
+    folder = tmp_path / "later"
+    headers, body = binary(event("again-1", folder / "heard"))
+    first = pod.http.post("/", content=body, headers=headers)
+    assert (first.status_code, first.json()["title"]) == (500, "Handler raised")
+    folder.mkdir()
+    for _ in range(2):  # a success is the first answer
+        answer = pod.http.post("/", content=body, headers=headers)
+        assert (answer.status_code, answer.headers["ce-id"]) == (200, "again-1-noted")
+    assert (folder / "heard").read_text().split() == ["again-1"]
+    assert statuses(node, "again-1") == ["failed", "succeeded"]
+
+
+def test_of_a_batch_that_is_sent_again_what_failed_is_tried_again(
+    node: LiveNode, pod: LivePod, tmp_path: Path
+) -> None:
+    heard, folder = tmp_path / "heard", tmp_path / "later"
+    batch = json.dumps([event("batch-0", heard), event("batch-1", folder / "heard")])
+    first = pod.http.post("/", content=batch, headers={"content-type": BATCH})
+    assert (first.status_code, first.json()["index"]) == (500, 1)
+    folder.mkdir()
+    answer = pod.http.post("/", content=batch, headers={"content-type": BATCH})
+    assert [each["id"] for each in answer.json()] == ["batch-0-noted", "batch-1-noted"]
+    assert heard.read_text().split() == ["batch-0"]
+    assert statuses(node, "batch-0") == ["succeeded"]
+    assert statuses(node, "batch-1") == ["failed", "succeeded"]
+
+
+def test_what_an_event_gets_on_its_way_makes_it_no_other(
+    node: LiveNode, pod: LivePod, tmp_path: Path
+) -> None:
+    heard = tmp_path / "heard"
+    for number in range(2):
+        way = {
+            "knativearrivaltime": f"2026-01-31T12:00:0{number}.5Z",
+            "traceparent": f"00-{'1' * 32}-{'2' * 15}{number}-00",
+        }
+        headers, body = binary(event("way-1", heard), **way)
+        answer = pod.http.post("/", content=body, headers=headers)
+        assert (answer.status_code, answer.headers["ce-id"]) == (200, "way-1-noted")
+        assert answer.headers.get("dsfn-replayed") == (None, "true")[number]
+    assert heard.read_text().split() == ["way-1"]
+    assert statuses(node, "way-1") == ["succeeded"]
+    headers, body = binary(event("way-1", heard), shop="berlin")
+    assert pod.http.post("/", content=body, headers=headers).status_code == 422
+
+
+def test_first_answers_that_are_kept_no_longer_are_dropped(
+    start_pod: StartPod, tmp_path: Path
+) -> None:
+    data = {"DSFN_DATA": str(tmp_path / "data")}
+    pod = start_pod("note", variables=data)
+    for id_ in ("old", "young"):
+        headers, body = binary(event(id_, tmp_path / "heard"))
+        assert pod.http.post("/", content=body, headers=headers).status_code == 200
+    assert pod.stop() == 0, pod.log
+    with closing(connect(tmp_path / "data" / "pod.db", "")) as connection:
+        connection.execute("UPDATE answers SET claimed_at_us = 1 WHERE key LIKE '%:old%'")
+        start_pod("note", variables=data)
+
+        def keys() -> list[str]:
+            return [str(key) for (key,) in connection.execute("SELECT key FROM answers")]
+
+        eventually(lambda: len(keys()) == 1, "the old answer to go")
+        assert ":young" in keys()[0]
 
 
 def test_a_result_of_null_is_no_event(pod: LivePod, tmp_path: Path) -> None:

@@ -172,6 +172,21 @@ def test_the_functions_own_error_is_a_first_answer(
     asyncio.run(main(reopened(node, tmp_path)))
 
 
+@pytest.mark.parametrize(
+    "error", [HandlerRaised("No.", exception="ValueError"), InvalidInput("No.", field="x")]
+)
+def test_an_event_that_failed_is_tried_again(node: EventNode, error: DsfnError) -> None:
+    async def main() -> None:
+        event = call(key="event:1:a1:b4:echo")
+        node.answers.refuse(await node.answers.claim(event), error)
+        claim = await node.answers.claim(replace(event, id="c2"))
+        assert claim.answer is None and claim.call_id == "c2"
+        await node.answers.complete(claim, answer_to(event), usage_of(event))
+        assert (await node.answers.claim(replace(event, id="c3"))).answer is not None
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("error", [HandlerCrashed("It died."), Unavailable("Busy.")])
 def test_after_a_failure_of_the_platform_the_key_is_free(node: EventNode, error: DsfnError) -> None:
     async def main() -> None:

@@ -392,6 +392,31 @@ def test_an_event_that_refers_to_its_data_already_is_left_as_it_is(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("data", [b"", b'{"knative":"mine","n":[1.5e3,"\\u00e4"]}', b"\x89knative"])
+def test_what_an_event_gets_on_its_way_makes_it_no_other(
+    node: EventNode, handlers: Handlers, data: bytes
+) -> None:
+    ways: tuple[dict[str, str | int], ...] = (
+        {},
+        {"knativearrivaltime": "2026-01-31T12:00:00Z", "knativebrokerttl": 254},
+        {"knativeerrorcode": 500, "traceparent": f"00-{'1' * 32}-{'2' * 16}-00", "tracestate": "a"},
+    )
+
+    async def main() -> None:
+        node.deploy("a", ANYTHING)
+        event = replace(EVENT, data=data, extensions={"shop": "berlin"})
+        counts = [
+            await node.router.accept([replace(event, extensions={**event.extensions, **way})])
+            for way in ways
+        ]
+        assert counts == [1, 0, 0]
+        for other in ({"shop": "bonn"}, {"shop": "berlin", "notknative": "1"}):
+            with pytest.raises(Conflict):
+                await node.router.accept([replace(event, extensions=other)])
+
+    asyncio.run(main())
+
+
 def test_events_are_remembered_as_long_as_first_answers(node: EventNode) -> None:
     clock = node.clock
     assert isinstance(clock, ManualClock)
