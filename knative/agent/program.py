@@ -23,6 +23,7 @@ from dsfn.runtime.config import Limits
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.tiers.opening import open_store
+from dsfn.snapshots.secrets import keep_secrets
 from dsfn.snapshots.store import FileStore
 
 # Rows, questions of pods, and what is to be fetched ahead.
@@ -101,6 +102,7 @@ def assemble(settings: AgentSettings) -> Agent:
 
 def run(settings: AgentSettings) -> None:
     """The program. Raises `UsageError`, `StorageFull`."""
+    keep_secrets()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
     async def serve() -> None:

@@ -11,7 +11,8 @@ import heapq
 import json
 import logging
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import field
+from datetime import datetime, timedelta
+from itertools import chain
 
 from dsfn.functions.errors import ClusterRefused, DsfnError, NotFound
 from dsfn.functions.values import dataclass
@@ -22,7 +23,9 @@ from dsfn.runtime.clock import rfc3339
 
 POLL_S = 1.0
 _CHUNK_LINES = 1000
-_MAX_BYTES = 16 << 20
+# Of a pod's output at once: from the API server come the first so many of what is asked for.
+_PAGE_BYTES = 1 << 20
+_MAX_PAGE_BYTES = 16 << 20
 _HEAD = b'{"time":"'
 _LOG = logging.getLogger("dsfn.control")
 
@@ -39,15 +42,15 @@ class PodLogs:
         """See `Logs`. Raises `ClusterError`."""
         since = rfc3339(since_us)
         # A line begins with its time.
-        lines = heapq.merge(*(self._lines(pod, since) for pod in self._pods(function)))
+        lines = heapq.merge(*(self._all(pod, since) for pod in self._pods(function)))
         return _in_chunks(lines)
 
     async def follow(self, function: str, since_us: int = 0) -> AsyncGenerator[bytes, None]:
         """See `Logs`. What is away for a while is looked at again."""
-        told = _Told(rfc3339(since_us))
+        since, read = rfc3339(since_us), dict[str, _Read]()
         while self._is_followed:
             try:
-                lines = await asyncio.to_thread(self._news, function, told)
+                lines = await asyncio.to_thread(self._news, function, since, read)
             except DsfnError as error:
                 _LOG.warning("The output of %s cannot be read now: %s", function, error.message)
                 lines = []
@@ -59,51 +62,84 @@ class PodLogs:
         """See `Logs`."""
         self._is_followed = False
 
-    def _news(self, function: str, told: _Told) -> list[bytes]:
+    def _all(self, pod: str, since: str) -> Iterator[bytes]:
+        """A pod's lines: of the first page now, of the others as they are wanted."""
+        read = _Read(since)
+        lines, is_more = self._page(pod, read)
+        return chain(lines, self._rest(pod, read)) if is_more else iter(lines)
+
+    def _rest(self, pod: str, read: _Read) -> Iterator[bytes]:
+        is_more = True
+        while is_more:
+            lines, is_more = self._page(pod, read)
+            yield from lines
+
+    def _news(self, function: str, since: str, read: dict[str, _Read]) -> list[bytes]:
+        """A page of each pod's."""
         pods = self._pods(function)
-        lines = [told.news(pod, self._lines(pod, told.since_of(pod))) for pod in pods]
-        return sorted(line for each in lines for line in each)
+        pages = [self._page(pod, read.setdefault(pod, _Read(since)))[0] for pod in pods]
+        return sorted(line for each in pages for line in each)
 
     def _pods(self, function: str) -> list[str]:
         wanted = {"labelSelector": f"{FUNCTION_LABEL}={function}"}
         found = self.objects.list("v1", "Pod", self.namespace, wanted)
         return [str(pod["metadata"]["name"]) for pod in found]
 
-    def _lines(self, pod: str, since: str) -> list[bytes]:
-        """The lines of the functions in a pod's output, none from before `since`."""
-        query = {"container": FUNCTION, "limitBytes": str(_MAX_BYTES), "sinceTime": since}
+    def _page(self, pod: str, read: _Read) -> tuple[list[bytes], bool]:
+        """The lines of the functions that come next in a pod's output, and whether there may be
+        more."""
+        bytes_ = read.page_bytes
+        query = {"container": FUNCTION, "limitBytes": str(bytes_), "sinceTime": read.since}
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         try:
             output = self.objects.cluster.request("GET", path, query)
         except (NotFound, ClusterRefused):
-            return []  # it has gone, or its container has not begun
-        first, name = _HEAD + since.encode(), json.dumps(pod).encode()
-        return [
+            return [], False  # it has gone, or its container has not begun
+        first, name = _HEAD + read.since.encode(), json.dumps(pod).encode()
+        lines = [
             # Before what the function itself has written.
             line.replace(b',"stream":', b',"pod":' + name + b',"stream":', 1) + b"\n"
             # The last one may not be whole yet.
             for line in output.split(b"\n")[:-1]
             if line.startswith(_HEAD) and line >= first
         ]
+        is_full = len(output) >= bytes_
+        return read.news(pod, lines, is_full), is_full
 
 
 @dataclass(eq=False)
-class _Told:
-    """Which lines of each pod have been told: all up to its last one. Lines may share a time."""
+class _Read:
+    """How far a pod's output was read: all before `since`, and of the lines of that time the first
+    `count`, as lines may share a time. `page_bytes`: how much is to be asked for."""
 
     since: str
-    _last: dict[str, tuple[str, int]] = field(default_factory=dict)
+    count: int = 0
+    page_bytes: int = _PAGE_BYTES
 
-    def since_of(self, pod: str) -> str:
-        return self._last.get(pod, (self.since, 0))[0]
-
-    def news(self, pod: str, lines: list[bytes]) -> list[bytes]:
-        _, count = self._last.get(pod, (self.since, 0))
-        news = lines[count:]
-        if lines:
-            last = _time(lines[-1])
-            self._last[pod] = (last, sum(_time(line) == last for line in lines))
+    def news(self, pod: str, lines: list[bytes], is_full: bool) -> list[bytes]:
+        """Those of a page's lines that were not read before; they are now."""
+        news = lines[self.count :]
+        if news:
+            self.since, self.page_bytes = _time(lines[-1]), _PAGE_BYTES
+            self.count = sum(_time(line) == self.since for line in lines)
+        elif is_full:
+            self._go_on(pod)
         return news
+
+    def _go_on(self, pod: str) -> None:
+        """Asks for more, as kubelets begin with the whole second, and all that was asked for was
+        read before."""
+        if self.page_bytes < _MAX_PAGE_BYTES:
+            self.page_bytes *= 2
+            return
+        _LOG.warning(
+            "%s has printed more than %d MiB in a second: what is beyond them is left out.",
+            pod,
+            _MAX_PAGE_BYTES >> 20,
+        )
+        second = datetime.fromisoformat(self.since).replace(microsecond=0)
+        self.since = (second + timedelta(seconds=1)).isoformat()
+        self.count, self.page_bytes = 0, _PAGE_BYTES
 
 
 def _time(line: bytes) -> str:

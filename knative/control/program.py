@@ -30,6 +30,7 @@ from dsfn.knative.control.settings import BLOBS_FOLDER, ControlSettings
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.ledgers import require_psycopg
 from dsfn.runtime.node import listen, run_node
+from dsfn.snapshots.secrets import keep_secrets
 
 _LOG = logging.getLogger("dsfn.control")
 
@@ -39,6 +40,7 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
 
     Raises `UsageError`, `StoreUnavailable`, `StorageFull`.
     """
+    keep_secrets()
     require_psycopg()
     database = Address(settings.node.ledger)
     leadership = Leadership(

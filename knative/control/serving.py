@@ -191,6 +191,9 @@ class KnativeServing:
                 self._pods = await asyncio.to_thread(self.services.pods)
             except DsfnError as error:
                 _LOG.warning("%s", error.message)
+            except Exception:  # noqa: BLE001
+                # Whatever it was, the cluster is to agree all the same once it is over.
+                _LOG.exception("The cluster may not be as the registry says.")
             await wait_within(self._wake, LOOK_S)
             self._wake.clear()
 

@@ -19,6 +19,7 @@ from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable, from_do
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.wire import BadPacket, Message, exchange, packed
 from dsfn.knative.pod.control import RETRY_AFTER_S
+from dsfn.knative.pod.held import HeldFiles
 from dsfn.knative.pod.revision import PulledSnapshots
 from dsfn.snapshots.store import FileStore
 
@@ -34,11 +35,13 @@ class Agent:
     """Speaks to the agent over connections that are kept, one for each thread.
 
     `pod`: who the pod is, another each time that one starts. `key`: that of the control service.
+    `held`: what it has given to workers.
     """
 
     path: Path
     pod: str
     key: str = field(repr=False)
+    held: HeldFiles = field(default_factory=HeldFiles)
     _kept: local = field(default_factory=local)
     _open: set[socket.socket] = field(default_factory=set)
     _threads: ThreadPoolExecutor = field(init=False)
@@ -72,6 +75,7 @@ class Agent:
         self._threads.shutdown(cancel_futures=True)
         for connection in self._open:
             connection.close()
+        self.held.close()
 
     def _ask(self, message: Message, timeout_s: float) -> tuple[Message, list[int]]:
         kept: socket.socket | None = getattr(self._kept, "connection", None)
@@ -186,21 +190,19 @@ class AgentSnapshots:
         return True
 
     def _keep(self, digest: str, names: Sequence[str], descriptors: Sequence[int]) -> None:
-        """Has the snapshot be here, or gives the descriptors back."""
+        """Has the snapshot be here, and gives the descriptors back."""
         try:
             self._link(digest, names, descriptors)
-        except BaseException:
+        finally:
             for each in descriptors:
                 os.close(each)
-            raise
 
     def _link(self, digest: str, names: Sequence[str], descriptors: Sequence[int]) -> None:
-        """The descriptors stay open as long as this process lives, of which the worker is a child
-        of the same user: it opens them by their number."""
         directory = self.files.stage()
         try:
+            place = self.agent.held.hold(descriptors)
             for name, descriptor in zip(names, descriptors, strict=True):
-                (directory / Path(name).name).symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+                (directory / Path(name).name).symlink_to(place / str(descriptor))
             final = directory.with_name(digest)
             if final.exists():
                 shutil.rmtree(final)

@@ -10,6 +10,7 @@ from dsfn.functions.errors import DsfnError
 from dsfn.knative.pod.listening import CannotListen, take_port
 from dsfn.knative.pod.settings import read_settings
 from dsfn.runtime.replicas.begun import begin
+from dsfn.snapshots.secrets import keep_secrets
 
 
 def start() -> None:
@@ -23,6 +24,8 @@ def start() -> None:
                 if settings.libraries is None
                 else begin(Path(sys.executable), settings.libraries, in_a_hurry=True)
             )
+            # Its workers come later, and a function's code after them.
+            keep_secrets()
             # Only now: what can be known to be wrong is known before all of this is imported.
             from dsfn.knative.pod.program import run
 

@@ -10,6 +10,8 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from dsfn.snapshots.secrets import without_secrets
+
 _TAIL_LINES = 20
 _READ_BYTES = 1 << 16
 _MAX_LINE_BYTES = 2000
@@ -32,7 +34,8 @@ class CommandFailed(Exception):
 
 
 async def run_command(*command: str, on_line: Callable[[str], None] | None = None) -> None:
-    """Runs a program to its end, line by line. Raises `CommandFailed`.
+    """Runs a program to its end, line by line; it may be somebody else's, as what pip builds is,
+    and gets none of the platform's secrets. Raises `CommandFailed`.
 
     Cancelled, or when the node dies, the program ends with all that it started
     (with the node: itself at once, its own children when they notice).
@@ -42,6 +45,7 @@ async def run_command(*command: str, on_line: Callable[[str], None] | None = Non
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,
+        env=without_secrets(os.environ),
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsfn.functions.values import dataclass
+from dsfn.snapshots.secrets import without_secrets
 
 # Where the package is; not asked of the package itself, which has no file where a directory of its
 # name in the working directory was found before it.
@@ -43,11 +44,11 @@ def begin(python: Path, libraries: Sequence[str], *, in_a_hurry: bool = False) -
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a fork server: this package importable, NumPy's BLAS without threads,
-    since a process with threads cannot be forked safely."""
+    """The environment of a fork server: none of the platform's secrets, this package importable,
+    NumPy's BLAS without threads, since a process with threads cannot be forked safely."""
     path = os.environ.get("PYTHONPATH", "")
     return {
-        **os.environ,
+        **without_secrets(os.environ),
         "PYTHONPATH": f"{_HOME}{os.pathsep}{path}" if path else str(_HOME),
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",

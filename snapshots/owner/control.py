@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -39,6 +40,7 @@ from dsfn.snapshots.owner.messages import (
     send,
 )
 from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.secrets import without_secrets
 
 _ANSWER_S = 10.0
 _START_S = 120.0
@@ -72,6 +74,7 @@ class OwnerControl:
                 [sys.executable, "-m", "dsfn.snapshots.owner", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                env=without_secrets(os.environ),
             )
         ours.setblocking(False)
         control = cls(process, ours)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from as_in_pods import PYTHON
 from deadlines import eventually
 from live_node import environment
 from live_pod import START_TIMEOUT_S, STOP_TIMEOUT_S, TestStore
@@ -62,7 +62,7 @@ class LiveAgent:
         }
         with (self.place / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dsfn.knative.agent"],
+                [*PYTHON, "-m", "dsfn.knative.agent"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psycopg
 from acting_cluster import ActingCluster, acting_cluster
+from as_in_pods import PYTHON
 from deadlines import eventually
 from gates import Gate, gate
 from live_node import DeployFailed, environment
@@ -68,7 +69,7 @@ class Replica:
             return
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, PROGRAM],
+                [*PYTHON, PROGRAM],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
+from as_in_pods import PYTHON
 from deadlines import eventually
 from live_node import LiveNode, environment
 from plain_http import plain_client
@@ -138,7 +138,7 @@ def launch_pod(
     }
     with (place / "pod.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dsfn.knative.pod"],
+            [*PYTHON, "-m", "dsfn.knative.pod"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

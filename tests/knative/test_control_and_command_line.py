@@ -26,8 +26,9 @@ import dsfn
 
 @dsfn.on(type="word.due", prefix={{"source": "/mouth"}})
 @dsfn.function
-def speak(word: str = "", bad: bool = False) -> int:
-    print(f"I say {{word}}")
+def speak(word: str = "", bad: bool = False, times: int = 1) -> int:
+    for _ in range(times):
+        print(f"I say {{word}}")
     if bad and {number} > 1:
         raise ValueError("no good")
     return {number}
@@ -108,6 +109,28 @@ def test_what_a_function_prints_in_its_pod_is_read_and_followed(
     following.join(30)
     assert [text for text in told if "word" in text] == [f"I say {word}" for word in spoken]
     assert control.http.get("/functions/speak/logs", params={"since": "0"}).text == ""
+
+
+def test_more_than_is_read_at_once_is_read_and_followed_to_its_end(
+    control: LiveNode, tmp_path: Path
+) -> None:
+    deployed(control, tmp_path, 1)
+    control.call("speak", word="much" * 250, times=3000)
+    control.call("speak", word="the end")
+
+    def words(lines: Iterator[str]) -> list[str]:
+        found = []
+        for line in lines:
+            found.append(json.loads(line)["text"].removeprefix("I say "))
+            if found[-1] == "the end":
+                break
+        return [word for word in found if word[:4] in ("much", "the ")]
+
+    expected = ["much" * 250] * 3000 + ["the end"]
+    read = control.http.get("/functions/speak/logs").text
+    assert words(iter(read.splitlines())) == expected
+    with control.http.stream("GET", "/functions/speak/logs", params={"follow": "true"}) as stream:
+        assert words(stream.iter_lines()) == expected
 
 
 def shares(cluster: ActingCluster) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from as_in_pods import seen_of
 from deadlines import eventually
 from live_control import LiveControl, Replica, live_control
 from live_node import DeployFailed
@@ -100,6 +101,12 @@ def insisted(ask: Callable[[], httpx.Response]) -> httpx.Response:
 def has_ended(replica: Replica) -> bool:
     assert replica.process is not None
     return replica.process.poll() == 1
+
+
+def test_nobody_looks_into_a_replica(both: LiveControl) -> None:
+    for each in both.replicas:
+        assert each.process is not None
+        assert seen_of(each.process.pid) == []
 
 
 def test_whoever_is_asked_the_leader_answers(both: LiveControl) -> None:

@@ -26,12 +26,30 @@ from wheels import make_wheel
 
 from dsfn.billing.rates import RateCard
 from dsfn.billing.usage import Usage
+from dsfn.knative.manifests.function import FUNCTION
 from dsfn.knative.manifests.images import image_with
+from dsfn.knative.manifests.secrets import VARIABLES
+from dsfn.knative.manifests.words import COMPONENT, FUNCTION_LABEL
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 KEY = "dsfn_local_of-the-platform"
 HOST = ".functions.svc.cluster.local"
 TEXT = {"content-type": "text/plain"}
+# As the control service's own container has them.
+SECRETS = {"DSFN_API_KEY": KEY, "DSFN_LEDGER": "postgresql://db", "DSFN_LEDGER_KEY": "PEM"}
+SPY = """
+import os
+import dsfn
+
+
+@dsfn.function
+class Spy:
+    def setup(self) -> None:
+        raise ValueError(" ".join(["it sees", *os.environ]))
+
+    def __call__(self) -> int:
+        return 0
+"""
 FUNCTIONS = {"shout", "measure", "count-up", "hear", "repeat", "choke"}
 STRUCTURED = "application/cloudevents+json"
 
@@ -63,6 +81,8 @@ def start_control(
     told = ("--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY)
     variables = {
         **store.variables,
+        **SECRETS,
+        "DSFN_STORE": store.url,
         "KUBECONFIG": str(cluster.kubeconfig),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
@@ -328,6 +348,18 @@ def test_a_model_is_captured_here_and_restored_in_its_pod(control: LiveNode) -> 
     assert control.describe("model")["snapshot"]["digest"]
 
 
+def test_what_is_set_up_here_finds_no_secret_in_its_environment(
+    control: LiveNode, tmp_path: Path
+) -> None:
+    source = tmp_path / "spy.py"
+    source.write_text(SPY, encoding="utf-8")
+    with pytest.raises(DeployFailed, match="it sees") as failed:
+        control.deploy(source)
+    seen = str(failed.value.problem)
+    assert "DSFN_STORE" in seen
+    assert not [name for name in VARIABLES if name in seen]
+
+
 def changed(place: Path, text: str, to: str) -> Path:
     place.mkdir()
     path = place / "both.py"
@@ -392,9 +424,21 @@ def test_what_does_not_become_ready_is_told_and_the_revision_before_goes_on(
     assert answer.text == "ON"
 
 
-def test_what_the_cluster_could_not_be_told_it_is_told_later(
+def test_what_the_cluster_could_not_be_told_it_is_told_later_whatever_it_has_answered(
     cluster: ActingCluster, control: LiveNode
 ) -> None:
+    odd = "/api/v1/namespaces/functions/pods/odd"
+    labels = {COMPONENT: FUNCTION, FUNCTION_LABEL: "odd"}
+    cluster.objects[odd] = {
+        "kind": "Pod",
+        "metadata": {"name": "odd", "labels": labels},
+        "status": {"conditions": [{}]},
+    }
+    words = "The cluster may not be as the registry says."
+    try:
+        eventually(lambda: words in control.log, "the control service to stumble", 30)
+    finally:
+        del cluster.objects[odd]
     cluster.is_away = True
     try:
         assert control.http.delete("/functions/count-up").status_code == 204
