@@ -17,7 +17,7 @@ from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
 from dsfn.knative.manifests.words import Manifest
-from dsfn.knative.pod.publication import publish
+from dsfn.knative.pod.publication import mark_proved, publish
 from dsfn.knative.pod.store import Store
 from dsfn.runtime.model import Revision
 from dsfn.snapshots.store import FileStore
@@ -25,10 +25,11 @@ from dsfn.snapshots.store import FileStore
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A revision that the cluster has been told of. `before`: the Service as it was, None where
-    there was none."""
+    """A revision that the cluster has been told of. `digest`: of its document in the store;
+    `before`: the Service as it was, None where there was none."""
 
     revision: Revision
+    digest: str
     service: Manifest
     before: Manifest | None
 
@@ -62,14 +63,17 @@ class Publisher:
         image = image_with(self.settings.image, self.requirements(revision.environment))
         service = function_service(revision, publication, replace(self.settings, image=image))
         before = self.objects.read(service)
-        placed = Placed(revision, service, before)
+        placed = Placed(revision, publication.digest, service, before)
         service["spec"]["traffic"] = _traffic(before, placed.name)
         self.objects.apply(service)
         return placed
 
     def wait(self, placed: Placed, tell: Callable[[str], None]) -> Manifest:
-        """The Service once the revision is ready. Raises `NotReady`, `ClusterUnreachable`."""
-        return wait_ready(self.objects, placed.service, self.deadline_s, tell)
+        """The Service once the revision is ready, and with that proved. Raises `NotReady`,
+        `ClusterUnreachable`, `StoreUnavailable`."""
+        service = wait_ready(self.objects, placed.service, self.deadline_s, tell)
+        mark_proved(placed.digest, self.store)
+        return service
 
     def put_back(self, placed: Placed) -> None:
         """Has the Service be as it was. Raises `ClusterError`."""

@@ -152,7 +152,10 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             "successThreshold": 1,
             "failureThreshold": 3,
         },
+        # A pod that proves its revision opens its port late: as late as a replica may be loaded. A
+        # probe of the start would have all pods wait for the kubelet's next look, a second later.
         "livenessProbe": {
+            "initialDelaySeconds": ceil(Limits().start_timeout_s),
             "httpGet": {"path": "/health/liveness"},
             "periodSeconds": 10,
             "timeoutSeconds": 5,

@@ -2,6 +2,9 @@
 
 A cold call waits for all of this, so what takes long goes side by side: the fork server imports
 what a worker needs, this process what serving needs, and the revision is fetched.
+
+A revision of which no pod has been ready yet is proved first: then the port opens only once its
+replica is loaded.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import gc
 import logging
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +30,7 @@ from dsfn.runtime.replicas.begun import Begun
 from dsfn.runtime.replicas.launcher import Launcher
 
 if TYPE_CHECKING:
+    from dsfn.knative.pod.assembly import Pod
     from dsfn.knative.pod.document import Published
     from dsfn.knative.pod.store import Store
 
@@ -37,7 +42,8 @@ def run(listener: socket.socket, settings: PodSettings, begun: Begun | None) -> 
     come by then. `begun`: a fork server that imports the libraries of `settings`, where these say
     them. The garbage collector is off when it begins, and on from where it serves.
 
-    Raises `UsageError` for what the store does not have, `StoreUnavailable`, `StorageFull`.
+    Raises `UsageError` for what the store does not have, `StoreUnavailable`, `StorageFull`, and
+    what keeps a revision from being proved.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -50,9 +56,10 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
     launcher = None if begun is None else _launcher(settings, settings.libraries or (), begun)
     fetching = asyncio.create_task(asyncio.to_thread(_fetch, settings))
     importing = asyncio.create_task(asyncio.to_thread(import_the_rest))
-    published, store = await fetching
-    # The pod is ready: whoever connects waits while the rest is imported.
-    listener.listen(BACKLOG)
+    published, store, proved = await fetching
+    if proved:
+        # The pod is ready: whoever connects waits while the rest is imported.
+        listener.listen(BACKLOG)
     launcher = launcher or _launcher(settings, published.libraries)
     await importing
     from dsfn.knative.pod.assembly import assemble
@@ -68,6 +75,8 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
         # What lives now lives for ever: the collector need not look at it, and has not yet.
         gc.freeze()
         gc.enable()
+        if not proved and not await _prove(pod, settings.limits.start_timeout_s):
+            return
         server = PodServer(config, pod.front, pod.pools.cut_off, patience_s)
         await server.serve(sockets=[listener])
 
@@ -81,13 +90,24 @@ def _launcher(
     return launcher
 
 
-def _fetch(settings: PodSettings) -> tuple[Published, Store]:
-    """Runs in a thread, and imports there what it needs."""
-    from dsfn.knative.pod.publication import fetch
+async def _prove(pod: Pod, patience_s: float) -> bool:
+    # Most pods are of a revision that is proved.
+    from dsfn.knative.pod.proving import prove
+
+    return await prove(pod.pools, pod.revision, patience_s)
+
+
+def _fetch(settings: PodSettings) -> tuple[Published, Store, bool]:
+    """The revision, its store, and whether it is proved, which is asked meanwhile. Runs in a
+    thread, and imports there what it needs."""
+    from dsfn.knative.pod.publication import fetch, is_proved
     from dsfn.knative.pod.store import open_published
 
     store = open_published(settings.store)
-    return fetch(settings.revision, settings.data_dir / "bundles", store), store
+    with ThreadPoolExecutor(1) as beside:
+        proved = beside.submit(is_proved, settings.revision, store)
+        published = fetch(settings.revision, settings.data_dir / "bundles", store)
+        return published, store, proved.result()
 
 
 def import_the_rest() -> None:

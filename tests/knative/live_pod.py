@@ -21,7 +21,7 @@ from s3_server import CREDENTIALS, S3Server
 
 from dsfn.billing.sqlite import connect
 from dsfn.knative.pod.document import Publication
-from dsfn.knative.pod.publication import publish
+from dsfn.knative.pod.publication import mark_proved, publish
 from dsfn.knative.pod.settings import store_settings
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.clock import SystemClock
@@ -43,13 +43,17 @@ class TestStore:
     url: str
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def publish(self, node: LiveNode, function: str) -> Publication:
-        """Brings the revision that serves a function on a node here."""
+    def publish(self, node: LiveNode, function: str, *, proved: bool = True) -> Publication:
+        """Brings the revision that serves a function on a node here, as one of which a pod has
+        been ready already, or none."""
         revision = revision_of(node, function)
         store = open_published(store_settings(self.url, self.variables))
         snapshots = FileStore(node.data / "snapshots")
         try:
-            return publish(revision, node.data / "bundles", snapshots, store, 60.0)
+            published = publish(revision, node.data / "bundles", snapshots, store, 60.0)
+            if proved:
+                mark_proved(published.digest, store)
+            return published
         finally:
             store.snapshots.close()
 

@@ -424,6 +424,22 @@ def test_what_does_not_become_ready_is_told_and_the_revision_before_goes_on(
     assert answer.text == "ON"
 
 
+def test_what_cannot_start_in_its_pod_is_told_and_the_revision_before_goes_on(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    before = json.dumps(cluster.of_kind("Service")["shout"]["spec"], sort_keys=True)
+    ends = 'if "K_SERVICE" in os.environ:\n    os._exit(7)\n\n\n@dsfn.function\ndef shout'
+    with pytest.raises(DeployFailed) as failed:
+        control.deploy(changed(tmp_path / "ends", "@dsfn.function\ndef shout", ends))
+    assert failed.value.problem["type"].endswith("/not-ready")
+    told = str(failed.value)
+    assert "its container ends after its start (exit code 1" in told
+    assert "could not be started: its process ended" in told
+    assert json.dumps(cluster.of_kind("Service")["shout"]["spec"], sort_keys=True) == before
+    answer = control.http.post("/functions/shout", content="on", headers=TEXT)
+    assert answer.text == "ON"
+
+
 def test_what_the_cluster_could_not_be_told_it_is_told_later_whatever_it_has_answered(
     cluster: ActingCluster, control: LiveNode
 ) -> None:

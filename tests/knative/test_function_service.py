@@ -15,6 +15,7 @@ from dsfn.functions.placement import Placement
 from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.manifests.traffic import Target
 from dsfn.knative.pod.document import Publication
+from dsfn.runtime.config import Limits
 from dsfn.runtime.model import Revision
 
 SETTINGS = ServiceSettings(
@@ -133,6 +134,11 @@ def test_the_pod_is_restricted() -> None:
     assert set(mounts) == {"/tmp", "/dsfn"}
     assert all("sizeLimit" in volumes[name] for name in mounts.values())
     assert template_of()["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_pod_is_not_looked_at_for_life_while_its_replica_may_still_be_loading() -> None:
+    delay_s = container_of()["livenessProbe"]["initialDelaySeconds"]
+    assert delay_s >= Limits().start_timeout_s
 
 
 def test_the_pod_is_told_where_everything_is_and_no_secret() -> None:
