@@ -25,6 +25,7 @@ from dsfn.knative.manifests.platform import platform_objects
     each for each in platform_objects(Told().settings("models")) if each["kind"] == "Broker"
 )
 PATH = "/apis/eventing.knative.dev/v1/namespaces/models/brokers/dsfn"
+CONTROL_SECRET = ("Secret", "dsfn-control")
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def broker(ready: str, message: str = "") -> Any:
         "metadata": metadata,
         "status": {"observedGeneration": 1, "conditions": conditions},
     }
+
+
+def know_kinds(cluster: ScriptedCluster) -> None:
+    """Has the cluster know what a platform is remembered by."""
+    kinds = {"deployments": "Deployment", "daemonsets": "DaemonSet", "replicasets": "ReplicaSet"}
+    cluster.answers["/apis/apps/v1"] = [resources(kinds)]
+    cluster.answers["/api/v1"] = [
+        resources({"secrets": "Secret", "pods": "Pod", "events": "Event"})
+    ]
+
+
+def resources(kinds: dict[str, str]) -> Any:
+    return {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
 
 
 def test_what_is_awaited_is_told_each_time_that_it_changes(cluster: ScriptedCluster) -> None:
@@ -94,12 +108,7 @@ def test_what_is_prefetched_is_remembered_until_something_else_is_told(
 ) -> None:
     told = Told(prefetch=("embed", "classify"))
     found = {each["kind"]: each for each in platform_objects(told.settings("models"))}
-    kinds = {"deployments": "Deployment", "daemonsets": "DaemonSet"}
-    cluster.answers["/apis/apps/v1"] = [
-        {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
-    ]
-    secrets = {"name": "secrets", "kind": "Secret", "namespaced": True}
-    cluster.answers["/api/v1"] = [{"resources": [secrets]}]
+    know_kinds(cluster)
     path = "/apis/apps/v1/namespaces/models-agents/daemonsets/dsfn-agent"
     cluster.answers[path] = [found["DaemonSet"]]
     for now, then in ((None, ("embed", "classify")), ((), ()), (("other",), ("other",))):
@@ -107,9 +116,33 @@ def test_what_is_prefetched_is_remembered_until_something_else_is_told(
         assert settings.prefetch == then
 
 
+def test_keys_that_nobody_has_told_are_made_up_once(cluster: ScriptedCluster) -> None:
+    know_kinds(cluster)
+
+    def secrets() -> Any:
+        return platform_settings(cluster.objects, "models", Told(), agents=True).secrets
+
+    made, others = secrets(), secrets()
+    assert made["DSFN_LEDGER_KEY"].startswith("-----BEGIN PRIVATE KEY")
+    assert made["DSFN_API_KEY"].startswith("dsfn_local_")
+    assert not set(made.values()) & set(others.values())
+    objects = platform_objects(Told(secrets=made).settings("models"))
+    (secret,) = (e for e in objects if (e["kind"], e["metadata"]["name"]) == CONTROL_SECRET)
+    cluster.answers["/api/v1/namespaces/models/secrets/dsfn-control"] = [secret]
+    assert secrets() == made
+
+
 def test_what_agents_bring_takes_agents(cluster: ScriptedCluster) -> None:
     settings = Told(
-        "s3://models", "c:1", "f:1", {"DSFN_LEDGER": "postgresql://db"}, ("embed",)
+        "s3://models",
+        "c:1",
+        "f:1",
+        {
+            "DSFN_LEDGER": "postgresql://db",
+            "DSFN_LEDGER_KEY": "PEM",
+            "DSFN_API_KEY": "dsfn_local_k",
+        },
+        ("embed",),
     ).settings("models", agents=False)
     with pytest.raises(UsageError, match="--enable-features switches it on"):
         require_complete(settings)
@@ -148,12 +181,8 @@ def test_a_service_whose_revisions_have_no_name_of_their_own_is_awaited(
     cluster: ScriptedCluster,
 ) -> None:
     kinds = {"services": "Service", "revisions": "Revision"}
-    cluster.answers[f"/apis/{SERVING}"] = [
-        {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
-    ]
-    cluster.answers["/api/v1"] = [
-        {"resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}
-    ]
+    cluster.answers[f"/apis/{SERVING}"] = [resources(kinds)]
+    cluster.answers["/api/v1"] = [resources({"pods": "Pod"})]
     cluster.answers["/api/v1/namespaces/models/pods"] = [{"items": [], "metadata": {}}]
     cluster.answers[f"{SERVICES}/services/bare"] = [service(""), service("bare-00001")]
     failed = {"type": "Ready", "status": "False", "message": "Revision bare-00001 is no good."}
