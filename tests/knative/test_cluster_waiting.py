@@ -161,6 +161,94 @@ def test_without_knative_nothing_is_installed_and_nothing_is_left(
     assert installation.functions() == ()
 
 
+APPS = "/apis/apps/v1/namespaces/models"
+PODS = "/api/v1/namespaces/models/pods"
+OF_CONTROL = {"app.kubernetes.io/component": "control"}
+
+
+def of_workload(kind: str, annotation: str, ready: bool) -> Any:
+    """A Deployment or DaemonSet whose newest pods are of its third template."""
+    objects = platform_objects(Told().settings("models"))
+    found = next(each for each in objects if each["kind"] == kind)
+    own = {"uid": "u", "generation": 3, "annotations": {annotation: "3"}}
+    there = 2 if ready else 0
+    counts = {"availableReplicas": there, "updatedReplicas": there, "numberAvailable": there}
+    status = {"observedGeneration": 3, "updatedNumberScheduled": 2, "desiredNumberScheduled": 2}
+    return {**found, "metadata": {**found["metadata"], **own}, "status": {**status, **counts}}
+
+
+def pod_of(labels: dict[str, str], container: str, restarts: int) -> Any:
+    """One whose container ends again and again, or has just been started."""
+    state = {"terminated": {"exitCode": 1}} if restarts else {"waiting": {}}
+    about = {"name": container, "image": "a", "ready": False, "restartCount": restarts}
+    metadata = {"name": "p", "uid": "p", "namespace": "models", "labels": labels}
+    return {"metadata": metadata, "status": {"containerStatuses": [{**about, "state": state}]}}
+
+
+def replica_set(revision: str, hash_: str) -> Any:
+    return {
+        "metadata": {
+            "labels": {**OF_CONTROL, "pod-template-hash": hash_},
+            "annotations": {"deployment.kubernetes.io/revision": revision},
+            "ownerReferences": [{"uid": "u"}],
+        }
+    }
+
+
+def know_deployment(cluster: ScriptedCluster, replica_sets: Any) -> Any:
+    """A Deployment that becomes ready, beside the pods of the one before, which never were."""
+    know_kinds(cluster)
+    kind, annotation = "Deployment", "deployment.kubernetes.io/revision"
+    waits, ready = (of_workload(kind, annotation, each) for each in (False, True))
+    cluster.answers[f"{APPS}/deployments/dsfn-control"] = [waits, waits, ready]
+    cluster.answers[f"{APPS}/replicasets"] = [replica_sets]
+    before = pod_of({**OF_CONTROL, "pod-template-hash": "old"}, "control", 7)
+    newest = pod_of({**OF_CONTROL, "pod-template-hash": "new"}, "control", 0)
+    cluster.answers[PODS] = [{"items": [before, newest], "metadata": {}}]
+    cluster.answers["/api/v1/namespaces/models/events"] = [{"items": [], "metadata": {}}]
+    return ready
+
+
+def test_pods_of_a_deployment_as_it_was_say_nothing_of_it_as_it_is(
+    cluster: ScriptedCluster,
+) -> None:
+    sets = [replica_set("2", "old"), replica_set("3", "new")]
+    ready = know_deployment(cluster, {"items": sets, "metadata": {}})
+    assert wait_ready(cluster.objects, ready, 10, lambda sentence: None) == ready
+
+
+def test_a_deployment_that_has_not_been_looked_at_is_not_judged_by_its_pods(
+    cluster: ScriptedCluster,
+) -> None:
+    ready = know_deployment(cluster, {"items": [replica_set("3", "old")], "metadata": {}})
+    changed = {**ready, "metadata": {**ready["metadata"], "generation": 4}}
+    cluster.answers[f"{APPS}/deployments/dsfn-control"] = [changed, changed, ready]
+    assert wait_ready(cluster.objects, ready, 10, lambda sentence: None) == ready
+
+
+def test_who_may_not_see_replica_sets_is_told_of_all_pods(cluster: ScriptedCluster) -> None:
+    message = (
+        'replicasets.apps is forbidden: User "eve" cannot list resource "replicasets" in API'
+        ' group "apps" in the namespace "models"'
+    )
+    ready = know_deployment(cluster, {"code": 403, "message": message})
+    with pytest.raises(NotReady, match=r"ends after its start \(exit code 1, 7 times\)"):
+        wait_ready(cluster.objects, ready, 10, lambda sentence: None)
+
+
+def test_pods_of_a_daemon_as_it_was_say_nothing_of_it_as_it_is(cluster: ScriptedCluster) -> None:
+    know_kinds(cluster)
+    kind, annotation = "DaemonSet", "deprecated.daemonset.template.generation"
+    waits, ready = (of_workload(kind, annotation, each) for each in (False, True))
+    labels = {"app.kubernetes.io/component": "agent"}
+    before = pod_of({**labels, "pod-template-generation": "2"}, "agent", 7)
+    cluster.answers["/apis/apps/v1/namespaces/models-agents/daemonsets/dsfn-agent"] = [waits, ready]
+    agents = "/api/v1/namespaces/models-agents"
+    cluster.answers[f"{agents}/pods"] = [{"items": [before], "metadata": {}}]
+    cluster.answers[f"{agents}/events"] = [{"items": [], "metadata": {}}]
+    assert wait_ready(cluster.objects, ready, 10, lambda sentence: None) == ready
+
+
 SERVING = "serving.knative.dev/v1"
 SERVICES = f"/apis/{SERVING}/namespaces/models"
 
