@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
+from dsfn.functions.errors import MissingRights
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.readiness import condition, is_current
@@ -13,6 +15,12 @@ from dsfn.knative.manifests.words import Manifest
 _LINES = 20
 _POD_LABEL = "serving.knative.dev/revision"
 _WITH_PODS = ("Deployment", "DaemonSet")
+# By which a Deployment and its newest ReplicaSet know each other, and what that one's pods have.
+_DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
+_TEMPLATE_HASH = "pod-template-hash"
+# By which a DaemonSet and its newest pods know each other.
+_DAEMON_GENERATION = "deprecated.daemonset.template.generation"
+_TEMPLATE_GENERATION = "pod-template-generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,7 @@ def gather(objects: Objects, document: Manifest) -> Evidence:
     namespace = document["metadata"]["namespace"]
     wanted = {"name": name, "namespace": namespace}
     revision = objects.read({"apiVersion": SERVING, "kind": "Revision", "metadata": wanted})
-    query = {"labelSelector": f"{_POD_LABEL}={name}"}
-    pods = objects.list("v1", "Pod", namespace, query)
+    pods = objects.list("v1", "Pod", namespace, _with_labels({_POD_LABEL: name}))
     container = document["spec"]["template"]["spec"]["containers"][0].get("name", FUNCTION)
     return Evidence(document, revision, tuple(_about(objects, pod, container) for pod in pods))
 
@@ -65,13 +72,42 @@ def _revision_name(service: Manifest) -> str:
 
 
 def _of_template(objects: Objects, document: Manifest) -> Iterator[PodEvidence]:
-    """The pods of a Deployment or DaemonSet that are not ready."""
+    """The pods that a Deployment or DaemonSet has made from what it says now and that are not
+    ready. Those from what it said before fail for what may just have been mended."""
+    if not is_current(document):
+        return
     (container,) = document["spec"]["template"]["spec"]["containers"]
-    selected = document["spec"]["selector"]["matchLabels"].items()
-    query = {"labelSelector": ",".join(f"{name}={value}" for name, value in selected)}
+    selected = {**document["spec"]["selector"]["matchLabels"], **_newest(objects, document)}
+    query = _with_labels(selected)
     for pod in objects.list("v1", "Pod", document["metadata"]["namespace"], query):
         if condition(pod, "Ready").get("status") != "True":
             yield _about(objects, pod, container["name"])
+
+
+def _newest(objects: Objects, document: Manifest) -> dict[str, str]:
+    """The labels by which the newest pods differ from those before; none where whoever asks may
+    not know."""
+    metadata = document["metadata"]
+    if document["kind"] == "DaemonSet":
+        generation = _annotation(document, _DAEMON_GENERATION)
+        return {_TEMPLATE_GENERATION: generation} if generation else {}
+    query = _with_labels(document["spec"]["selector"]["matchLabels"])
+    newest = _annotation(document, _DEPLOYMENT_REVISION)
+    with suppress(MissingRights):
+        for each in objects.list("apps/v1", "ReplicaSet", metadata["namespace"], query):
+            owners = {owner["uid"] for owner in each["metadata"].get("ownerReferences", ())}
+            if metadata["uid"] in owners and _annotation(each, _DEPLOYMENT_REVISION) == newest:
+                return {_TEMPLATE_HASH: each["metadata"]["labels"][_TEMPLATE_HASH]}
+    return {}
+
+
+def _annotation(document: Manifest, name: str) -> str:
+    found: str = (document["metadata"].get("annotations") or {}).get(name, "")
+    return found
+
+
+def _with_labels(wanted: Mapping[str, str]) -> dict[str, str]:
+    return {"labelSelector": ",".join(f"{name}={value}" for name, value in wanted.items())}
 
 
 def _about(objects: Objects, pod: Manifest, container: str) -> PodEvidence:

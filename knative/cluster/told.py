@@ -35,14 +35,13 @@ class Told:
     prefetch: tuple[str, ...] | None = None
 
     def settings(self, namespace: str, agents: bool = True) -> PlatformSettings:
-        """Those of a platform that knows no more. Keys that nobody has told are made up."""
-        made_up = {API_KEY: new_local_key(), LEDGER_KEY: new_pem().decode()}
+        """Those of a platform that knows no more."""
         return PlatformSettings(
             namespace,
             self.store,
             self.image,
             self.function_image,
-            {**made_up, **self.secrets},
+            self.secrets,
             agents,
             self.prefetch or (),
         )
@@ -51,13 +50,15 @@ class Told:
 def platform_settings(
     objects: Objects, namespace: str, told: Told, agents: bool
 ) -> PlatformSettings:
-    """Those of a platform in a cluster. Raises `ClusterError`."""
+    """Those of a platform in a cluster, which remembers keys that are made up the first time.
+    Raises `ClusterError`."""
     before = _before(objects, namespace)
+    made_up = {API_KEY: new_local_key(), LEDGER_KEY: new_pem().decode()}
     now = Told(
         told.store or before.store,
         told.image or before.image,
         told.function_image or before.function_image,
-        {**before.secrets, **told.secrets},
+        {**made_up, **before.secrets, **told.secrets},
         before.prefetch if told.prefetch is None else told.prefetch,
     )
     return now.settings(namespace, agents)
@@ -74,6 +75,13 @@ def require_complete(settings: PlatformSettings) -> None:
         raise UsageError(
             f"The platform keeps its books in PostgreSQL: say in {LEDGER} where,"
             " postgresql://USER:PASSWORD@HOST/DATABASE."
+        )
+    if not settings.secrets.keys() >= {LEDGER_KEY, API_KEY}:
+        raise UsageError(
+            "What is applied again must bring the same keys, and so none is made up without a"
+            f" cluster: say in {LEDGER_KEY} the one that signs the ledger (`openssl genpkey"
+            f" -algorithm ed25519` makes one), and in {API_KEY} the one with which pods and the"
+            " control service ask each other, a random text that begins with dsfn_local_."
         )
     if settings.prefetch and not settings.agents:
         raise UsageError(

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from dsfn.functions.errors import ClusterRefused
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
+from dsfn.knative.control.refusing import require_free_name, require_timeout_taken
 from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
@@ -54,9 +56,15 @@ class Publisher:
     transfer_timeout_s: float
     deadline_s: float
 
+    def require_free_name(self, function: str) -> None:
+        """Raises `DefinitionError` where something else has the name that the function's Service
+        would, and `ClusterError`."""
+        require_free_name(self.objects, self.settings.namespace, function)
+
     def place(self, revision: Revision) -> Placed:
-        """Has the cluster start a revision. Raises `StoreUnavailable`, `ClusterError`, and
-        `CorruptSnapshot`, `NotFound` for a snapshot that is damaged or gone."""
+        """Has the cluster start a revision. Raises `StoreUnavailable`, `ClusterError`,
+        `DefinitionError` for a timeout that Knative does not take, and `CorruptSnapshot`,
+        `NotFound` for a snapshot that is damaged or gone."""
         publication = publish(
             revision, self.bundles, self.snapshots, self.store, self.transfer_timeout_s
         )
@@ -65,7 +73,11 @@ class Publisher:
         before = self.objects.read(service)
         placed = Placed(revision, publication.digest, service, before)
         service["spec"]["traffic"] = _traffic(before, placed.name)
-        self.objects.apply(service)
+        try:
+            self.objects.apply(service)
+        except ClusterRefused as error:
+            require_timeout_taken(error, revision)
+            raise
         return placed
 
     def wait(self, placed: Placed, tell: Callable[[str], None]) -> Manifest:

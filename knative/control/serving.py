@@ -63,11 +63,12 @@ class KnativeServing:
         """See `Serving`: calls run elsewhere, and end with their connections."""
 
     async def bring_up(self, revisions: Sequence[Revision], tell: Tell) -> None:
-        """See `Serving`. Raises `ClusterError`, `StoreUnavailable`, and `DefinitionError` for
-        filters that Knative does not have."""
+        """See `Serving`. Raises `ClusterError`, `StoreUnavailable`, and `DefinitionError` for what
+        a function may not be on a cluster."""
         for revision in revisions:
             for each in revision.interface.triggers:
                 require_filter(each, revision.function)
+            await asyncio.to_thread(self.publisher.require_free_name, revision.function)
         loop = asyncio.get_running_loop()
         functions, placed = {each.function for each in revisions}, list[Placed]()
         self._coming |= functions

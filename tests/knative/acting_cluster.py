@@ -28,10 +28,15 @@ from dsfn.knative.manifests.accounts import CONTROL
 from dsfn.knative.manifests.words import COMPONENT
 
 BROKEN = "broken"
+# Knative's webhook has these words for it.
+TOO_LONG = (
+    'admission webhook "validation.webhook.serving.knative.dev" denied the request: validation'
+    " failed: expected 0 <= {} <= {}: spec.template.spec.timeoutSeconds"
+)
 _KINDS = {
     "/apis/serving.knative.dev/v1": ["Service", "Revision"],
     "/apis/eventing.knative.dev/v1": ["Trigger", "Broker"],
-    "/api/v1": ["Pod", "Event"],
+    "/api/v1": ["Pod", "Event", "Service"],
 }
 _AT = "2026-01-01T00:00:00Z"
 
@@ -40,7 +45,8 @@ _AT = "2026-01-01T00:00:00Z"
 class ActingCluster:
     """`objects`: by path. `secret`: variables that pods have beside those of their container.
     `images`: of functions whose next pod has another than its own. `control`: the port of the
-    control service, to which connections to its pod lead. `is_away`: it answers 503."""
+    control service, to which connections to its pod lead. `max_timeout_s`: the longest of a
+    request that Knative takes. `is_away`: it answers 503."""
 
     place: Path
     secret: Mapping[str, str]
@@ -48,6 +54,7 @@ class ActingCluster:
     pods: dict[str, LivePod] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     control: int = 0
+    max_timeout_s: int = 600
     is_away: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: threading.Lock = field(default_factory=threading.Lock)
@@ -65,7 +72,11 @@ class ActingCluster:
     def of_kind(self, kind: str) -> dict[str, Any]:
         """The objects of a kind, by name."""
         found = list(self.objects.values())
-        return {each["metadata"]["name"]: each for each in found if each["kind"] == kind}
+        return {
+            each["metadata"]["name"]: each
+            for each in found
+            if each["kind"] == kind and not _is_host(each)
+        }
 
     def change(self, path: str, body: Any, is_apply: bool) -> Any:
         """PATCH: makes an object be as it is told."""
@@ -125,7 +136,7 @@ class ActingCluster:
             return self.objects.get(path)
         with self.lock:
             document = self.objects.get(path)
-            if document is not None and document["kind"] == "Service":
+            if document and document["kind"] == "Service" and not _is_host(document):
                 self._look(document)
             return document
 
@@ -219,6 +230,11 @@ def _ended(code: int) -> Any:
     }
 
 
+def _is_host(document: Any) -> bool:
+    """Whether it is a Service of Kubernetes itself."""
+    return bool(document.get("apiVersion") == "v1" and document["kind"] == "Service")
+
+
 def _answers(pod: LivePod) -> bool:
     try:
         return pod.http.get("/health/readiness").status_code == 200
@@ -272,6 +288,10 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
         def do_PATCH(self) -> None:
             body = self._body()
             is_apply = "apply-patch" in self.headers["Content-Type"]
+            timeout_s = body["spec"].get("template", {}).get("spec", {}).get("timeoutSeconds", 0)
+            if timeout_s > cluster.max_timeout_s:
+                self._send(400, {"message": TOO_LONG.format(timeout_s, cluster.max_timeout_s)})
+                return
             found = cluster.change(urlsplit(self.path).path, body, is_apply)
             self._send(404 if found is None else 200, found or {"message": "not found"})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from api_server import DocumentHandler, serving
 
@@ -27,7 +28,7 @@ users: [{{name: u, user: {{token: t}}}}]
 @dataclass(frozen=True, slots=True)
 class ScriptedCluster:
     """`answers`: by path, a document for each time that it is asked for, the last one for all
-    further times; None stands for a server that is away."""
+    further times; None stands for a server that is away, one with a `code` for a refusal."""
 
     objects: Objects
     answers: dict[str, list[Any]] = field(default_factory=dict)
@@ -44,14 +45,23 @@ def scripted_cluster(place: Path, monkeypatch: Any) -> Iterator[ScriptedCluster]
 
     class Handler(DocumentHandler, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            waiting = answers.get(path, [{"message": f"{path} not found"}])
+            path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+            waiting = answers.get(path, [{"code": 404, "message": f"{path} not found"}])
             document = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-            status = 503 if document is None else 200 if path in answers else 404
-            self.send_document(status, document or {"message": "it is away"})
+            document = document or {"code": 503, "message": "it is away"}
+            if "items" in document:
+                wanted = query.get("labelSelector", [""])[0].split(",")
+                items = [each for each in document["items"] if set(wanted) <= _labels(each)]
+                document = {**document, "items": items}
+            self.send_document(document.get("code", 200), document)
 
     with serving(Handler) as port:
         kubeconfig = place / "kubeconfig"
         kubeconfig.write_text(KUBECONFIG.format(port=port), encoding="utf-8")
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         yield ScriptedCluster(Objects(open_cluster()), answers)
+
+
+def _labels(item: Any) -> set[str]:
+    """As a selector has them; "" is what none asks for."""
+    return {"", *(f"{name}={value}" for name, value in item["metadata"].get("labels", {}).items())}

@@ -25,6 +25,7 @@ from dsfn.knative.manifests.platform import platform_objects
     each for each in platform_objects(Told().settings("models")) if each["kind"] == "Broker"
 )
 PATH = "/apis/eventing.knative.dev/v1/namespaces/models/brokers/dsfn"
+CONTROL_SECRET = ("Secret", "dsfn-control")
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def broker(ready: str, message: str = "") -> Any:
         "metadata": metadata,
         "status": {"observedGeneration": 1, "conditions": conditions},
     }
+
+
+def know_kinds(cluster: ScriptedCluster) -> None:
+    """Has the cluster know what a platform is remembered by."""
+    kinds = {"deployments": "Deployment", "daemonsets": "DaemonSet", "replicasets": "ReplicaSet"}
+    cluster.answers["/apis/apps/v1"] = [resources(kinds)]
+    cluster.answers["/api/v1"] = [
+        resources({"secrets": "Secret", "pods": "Pod", "events": "Event"})
+    ]
+
+
+def resources(kinds: dict[str, str]) -> Any:
+    return {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
 
 
 def test_what_is_awaited_is_told_each_time_that_it_changes(cluster: ScriptedCluster) -> None:
@@ -94,12 +108,7 @@ def test_what_is_prefetched_is_remembered_until_something_else_is_told(
 ) -> None:
     told = Told(prefetch=("embed", "classify"))
     found = {each["kind"]: each for each in platform_objects(told.settings("models"))}
-    kinds = {"deployments": "Deployment", "daemonsets": "DaemonSet"}
-    cluster.answers["/apis/apps/v1"] = [
-        {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
-    ]
-    secrets = {"name": "secrets", "kind": "Secret", "namespaced": True}
-    cluster.answers["/api/v1"] = [{"resources": [secrets]}]
+    know_kinds(cluster)
     path = "/apis/apps/v1/namespaces/models-agents/daemonsets/dsfn-agent"
     cluster.answers[path] = [found["DaemonSet"]]
     for now, then in ((None, ("embed", "classify")), ((), ()), (("other",), ("other",))):
@@ -107,9 +116,33 @@ def test_what_is_prefetched_is_remembered_until_something_else_is_told(
         assert settings.prefetch == then
 
 
+def test_keys_that_nobody_has_told_are_made_up_once(cluster: ScriptedCluster) -> None:
+    know_kinds(cluster)
+
+    def secrets() -> Any:
+        return platform_settings(cluster.objects, "models", Told(), agents=True).secrets
+
+    made, others = secrets(), secrets()
+    assert made["DSFN_LEDGER_KEY"].startswith("-----BEGIN PRIVATE KEY")
+    assert made["DSFN_API_KEY"].startswith("dsfn_local_")
+    assert not set(made.values()) & set(others.values())
+    objects = platform_objects(Told(secrets=made).settings("models"))
+    (secret,) = (e for e in objects if (e["kind"], e["metadata"]["name"]) == CONTROL_SECRET)
+    cluster.answers["/api/v1/namespaces/models/secrets/dsfn-control"] = [secret]
+    assert secrets() == made
+
+
 def test_what_agents_bring_takes_agents(cluster: ScriptedCluster) -> None:
     settings = Told(
-        "s3://models", "c:1", "f:1", {"DSFN_LEDGER": "postgresql://db"}, ("embed",)
+        "s3://models",
+        "c:1",
+        "f:1",
+        {
+            "DSFN_LEDGER": "postgresql://db",
+            "DSFN_LEDGER_KEY": "PEM",
+            "DSFN_API_KEY": "dsfn_local_k",
+        },
+        ("embed",),
     ).settings("models", agents=False)
     with pytest.raises(UsageError, match="--enable-features switches it on"):
         require_complete(settings)
@@ -126,6 +159,94 @@ def test_without_knative_nothing_is_installed_and_nothing_is_left(
         " Serving: https://knative.dev/docs/install/."
     )
     assert installation.functions() == ()
+
+
+APPS = "/apis/apps/v1/namespaces/models"
+PODS = "/api/v1/namespaces/models/pods"
+OF_CONTROL = {"app.kubernetes.io/component": "control"}
+
+
+def of_workload(kind: str, annotation: str, ready: bool) -> Any:
+    """A Deployment or DaemonSet whose newest pods are of its third template."""
+    objects = platform_objects(Told().settings("models"))
+    found = next(each for each in objects if each["kind"] == kind)
+    own = {"uid": "u", "generation": 3, "annotations": {annotation: "3"}}
+    there = 2 if ready else 0
+    counts = {"availableReplicas": there, "updatedReplicas": there, "numberAvailable": there}
+    status = {"observedGeneration": 3, "updatedNumberScheduled": 2, "desiredNumberScheduled": 2}
+    return {**found, "metadata": {**found["metadata"], **own}, "status": {**status, **counts}}
+
+
+def pod_of(labels: dict[str, str], container: str, restarts: int) -> Any:
+    """One whose container ends again and again, or has just been started."""
+    state = {"terminated": {"exitCode": 1}} if restarts else {"waiting": {}}
+    about = {"name": container, "image": "a", "ready": False, "restartCount": restarts}
+    metadata = {"name": "p", "uid": "p", "namespace": "models", "labels": labels}
+    return {"metadata": metadata, "status": {"containerStatuses": [{**about, "state": state}]}}
+
+
+def replica_set(revision: str, hash_: str) -> Any:
+    return {
+        "metadata": {
+            "labels": {**OF_CONTROL, "pod-template-hash": hash_},
+            "annotations": {"deployment.kubernetes.io/revision": revision},
+            "ownerReferences": [{"uid": "u"}],
+        }
+    }
+
+
+def know_deployment(cluster: ScriptedCluster, replica_sets: Any) -> Any:
+    """A Deployment that becomes ready, beside the pods of the one before, which never were."""
+    know_kinds(cluster)
+    kind, annotation = "Deployment", "deployment.kubernetes.io/revision"
+    waits, ready = (of_workload(kind, annotation, each) for each in (False, True))
+    cluster.answers[f"{APPS}/deployments/dsfn-control"] = [waits, waits, ready]
+    cluster.answers[f"{APPS}/replicasets"] = [replica_sets]
+    before = pod_of({**OF_CONTROL, "pod-template-hash": "old"}, "control", 7)
+    newest = pod_of({**OF_CONTROL, "pod-template-hash": "new"}, "control", 0)
+    cluster.answers[PODS] = [{"items": [before, newest], "metadata": {}}]
+    cluster.answers["/api/v1/namespaces/models/events"] = [{"items": [], "metadata": {}}]
+    return ready
+
+
+def test_pods_of_a_deployment_as_it_was_say_nothing_of_it_as_it_is(
+    cluster: ScriptedCluster,
+) -> None:
+    sets = [replica_set("2", "old"), replica_set("3", "new")]
+    ready = know_deployment(cluster, {"items": sets, "metadata": {}})
+    assert wait_ready(cluster.objects, ready, 10, lambda sentence: None) == ready
+
+
+def test_a_deployment_that_has_not_been_looked_at_is_not_judged_by_its_pods(
+    cluster: ScriptedCluster,
+) -> None:
+    ready = know_deployment(cluster, {"items": [replica_set("3", "old")], "metadata": {}})
+    changed = {**ready, "metadata": {**ready["metadata"], "generation": 4}}
+    cluster.answers[f"{APPS}/deployments/dsfn-control"] = [changed, changed, ready]
+    assert wait_ready(cluster.objects, ready, 10, lambda sentence: None) == ready
+
+
+def test_who_may_not_see_replica_sets_is_told_of_all_pods(cluster: ScriptedCluster) -> None:
+    message = (
+        'replicasets.apps is forbidden: User "eve" cannot list resource "replicasets" in API'
+        ' group "apps" in the namespace "models"'
+    )
+    ready = know_deployment(cluster, {"code": 403, "message": message})
+    with pytest.raises(NotReady, match=r"ends after its start \(exit code 1, 7 times\)"):
+        wait_ready(cluster.objects, ready, 10, lambda sentence: None)
+
+
+def test_pods_of_a_daemon_as_it_was_say_nothing_of_it_as_it_is(cluster: ScriptedCluster) -> None:
+    know_kinds(cluster)
+    kind, annotation = "DaemonSet", "deprecated.daemonset.template.generation"
+    waits, ready = (of_workload(kind, annotation, each) for each in (False, True))
+    labels = {"app.kubernetes.io/component": "agent"}
+    before = pod_of({**labels, "pod-template-generation": "2"}, "agent", 7)
+    cluster.answers["/apis/apps/v1/namespaces/models-agents/daemonsets/dsfn-agent"] = [waits, ready]
+    agents = "/api/v1/namespaces/models-agents"
+    cluster.answers[f"{agents}/pods"] = [{"items": [before], "metadata": {}}]
+    cluster.answers[f"{agents}/events"] = [{"items": [], "metadata": {}}]
+    assert wait_ready(cluster.objects, ready, 10, lambda sentence: None) == ready
 
 
 SERVING = "serving.knative.dev/v1"
@@ -148,12 +269,8 @@ def test_a_service_whose_revisions_have_no_name_of_their_own_is_awaited(
     cluster: ScriptedCluster,
 ) -> None:
     kinds = {"services": "Service", "revisions": "Revision"}
-    cluster.answers[f"/apis/{SERVING}"] = [
-        {"resources": [{"name": n, "kind": k, "namespaced": True} for n, k in kinds.items()]}
-    ]
-    cluster.answers["/api/v1"] = [
-        {"resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}
-    ]
+    cluster.answers[f"/apis/{SERVING}"] = [resources(kinds)]
+    cluster.answers["/api/v1"] = [resources({"pods": "Pod"})]
     cluster.answers["/api/v1/namespaces/models/pods"] = [{"items": [], "metadata": {}}]
     cluster.answers[f"{SERVICES}/services/bare"] = [service(""), service("bare-00001")]
     failed = {"type": "Ready", "status": "False", "message": "Revision bare-00001 is no good."}

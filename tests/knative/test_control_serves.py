@@ -317,6 +317,48 @@ def test_pods_of_a_function_with_requirements_have_an_image_with_these(
     eventually(lambda: "greeted" not in cluster.of_kind("Service"), "its Service to go", 30)
 
 
+def test_a_function_whose_name_is_taken_in_the_namespace_is_refused_at_once(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    path = "/api/v1/namespaces/functions/services/dsfn-control"
+    metadata = {"name": "dsfn-control"}
+    taken: Any = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+    cluster.objects[path] = taken
+    with pytest.raises(DeployFailed) as failed:
+        control.deploy(written(tmp_path, "@dsfn.function(name='dsfn-control')"))
+    assert failed.value.problem["detail"] == (
+        "The function dsfn-control needs another name here: namespace functions has a Service"
+        " dsfn-control already, which is not the function's."
+    )
+    # What Knative has made for the function itself is no hindrance, a Service of others is.
+    route = {"kind": "Route", "name": "dsfn-control"}
+    cluster.objects[path] = {**taken, "metadata": {**metadata, "ownerReferences": [route]}}
+    others = "/apis/serving.knative.dev/v1/namespaces/functions/services/dsfn-control"
+    cluster.objects[others] = {**taken, "apiVersion": "serving.knative.dev/v1", "kind": "Other"}
+    with pytest.raises(DeployFailed, match="needs another name here"):
+        control.deploy(written(tmp_path, "@dsfn.function(name='dsfn-control')"))
+    del cluster.objects[path], cluster.objects[others]
+    assert not {"dsfn-control"} & set(cluster.of_kind("Service"))
+
+
+def test_a_timeout_that_knative_does_not_take_is_refused_in_the_options_terms(
+    control: LiveNode, tmp_path: Path
+) -> None:
+    with pytest.raises(DeployFailed) as failed:
+        control.deploy(written(tmp_path, "@dsfn.function(name='patient', timeout=700)"))
+    assert failed.value.problem["detail"] == (
+        "The timeout of patient is 700 s: that and 40 s must be at most the"
+        " max-revision-timeout-seconds of this cluster's Knative, 600."
+    )
+
+
+def written(place: Path, decorator: str) -> Path:
+    path = place / "app.py"
+    text = f"import dsfn\n\n{decorator}\ndef one() -> int:\n    return 1\n"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def test_a_later_call_is_answered_as_on_a_node(control: LiveNode) -> None:
     answer = control.http.post(
         "/functions/measure", json={"text": "later"}, headers={"prefer": "respond-async"}
