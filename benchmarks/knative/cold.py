@@ -18,7 +18,8 @@ from dsfn.runtime.model import Phases
 
 # What the API server shows of a pod, in the order of time.
 STEPS = ("activator", "schedule", "sandbox", "start")
-ZERO_S = 120.0
+# A pod goes half a minute after the last call, and its sidecar takes another to end.
+ZERO_S = 300.0
 SETTLE_S = 3.0
 CALL_S = 120.0
 LOOK_S = 30

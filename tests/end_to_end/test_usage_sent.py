@@ -65,7 +65,7 @@ def test_a_receiver_that_is_away_holds_up_neither_calls_nor_the_end_of_a_node(
         assert node.value("count", number=number) == number
     name = {"receiver": "receiver"}
     eventually(lambda: node.metric("dsfn_outbox_failures_total", **name) >= 1, "a failure")
-    assert node.metric("dsfn_outbox_pending", **name) >= CALLS
+    eventually(lambda: node.metric("dsfn_outbox_pending", **name) >= CALLS, "all to wait there")
     assert node.stop() == 0
     with receiving(receiver):
         node = start(libraries=(), billing={"outbox.receiver.url": receiver.url})

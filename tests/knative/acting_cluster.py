@@ -316,7 +316,7 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
             if "tailLines" not in query:
                 assert datetime.fromisoformat(query["sinceTime"][0]).tzinfo is not None
             printed = cluster.pods[pod.removesuffix("-pod")].log
-            beginning = printed.encode()[: int(query["limitBytes"][0])]
+            beginning = printed.encode()[: int(query.get("limitBytes", [1 << 20])[0])]
             self.send_bytes(503 if cluster.is_away else 200, beginning)
 
         def _send(self, status: int, document: Any) -> None:
