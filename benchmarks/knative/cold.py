@@ -71,7 +71,8 @@ def wait_for_zero(place: Place) -> None:
     """Returns once no Service has a pod, not even one that is about to go and would be in the way
     of the next, and the routes know. Raises `RuntimeError`."""
     end_s = time.monotonic() + ZERO_S
-    while place.objects.list("v1", "Pod", place.namespace, {"labelSelector": _LABEL}):
+    query = {"labelSelector": _LABEL}
+    while any(True for _ in place.objects.list("v1", "Pod", place.namespace, query)):
         if time.monotonic() > end_s:
             raise RuntimeError("Not all Services are scaled to zero.")
         time.sleep(0.5)
