@@ -27,10 +27,17 @@ class HeldFiles:
             [_PROGRAM],
             pass_fds=descriptors,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            bufsize=0,
             env={},
         )
         self._holders.append(holder)
+        assert holder.stdin is not None and holder.stdout is not None
+        # Until it runs its own program it is as closed to others as this process: an answer of it
+        # shows that it does.
+        holder.stdin.write(b".")
+        if holder.stdout.read(1) != b".":
+            raise OSError(f"{_PROGRAM} has ended")
         return Path(f"/proc/{holder.pid}/fd")
 
     def close(self) -> None:
