@@ -10,9 +10,9 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
 from dsfn.knative.manifests.agent import MAX_PREFETCHED
-from dsfn.knative.pod.settings import API_KEY, required, store_settings, told_libraries, url
+from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
 from dsfn.runtime.config import SnapshotSettings
-from dsfn.runtime.libraries import LIBRARIES
+from dsfn.runtime.libraries import LIBRARIES, told_libraries
 
 DEFAULT_DATA_DIR = "/var/lib/dsfn"
 MAX_SNAPSHOT_BYTES = 64 << 30

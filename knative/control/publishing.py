@@ -15,11 +15,12 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.control.refusing import require_free_name, require_timeout_taken
-from dsfn.knative.manifests.function import ServiceSettings, function_service
+from dsfn.knative.manifests.function import SERVING, ServiceSettings, function_service
 from dsfn.knative.manifests.images import image_with
+from dsfn.knative.manifests.proof import proof
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
 from dsfn.knative.manifests.words import Manifest
-from dsfn.knative.pod.publication import mark_proved, publish
+from dsfn.knative.pod.publication import publish
 from dsfn.knative.pod.store import Store
 from dsfn.runtime.model import Revision
 from dsfn.snapshots.store import FileStore
@@ -27,11 +28,10 @@ from dsfn.snapshots.store import FileStore
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A revision that the cluster has been told of. `digest`: of its document in the store;
-    `before`: the Service as it was, None where there was none."""
+    """A revision that the cluster has been told of. `before`: the Service as it was, None where
+    there was none."""
 
     revision: Revision
-    digest: str
     service: Manifest
     before: Manifest | None
 
@@ -40,6 +40,12 @@ class Placed:
         """What Knative calls the revision."""
         name: str = self.service["spec"]["template"]["metadata"]["name"]
         return name
+
+    @property
+    def knative_revision(self) -> Manifest:
+        """The name of Knative's revision, as an object."""
+        metadata = {"name": self.name, "namespace": self.service["metadata"]["namespace"]}
+        return {"apiVersion": SERVING, "kind": "Revision", "metadata": metadata}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Publisher:
         image = image_with(self.settings.image, self.requirements(revision.environment))
         service = function_service(revision, publication, replace(self.settings, image=image))
         before = self.objects.read(service)
-        placed = Placed(revision, publication.digest, service, before)
+        placed = Placed(revision, service, before)
         service["spec"]["traffic"] = _traffic(before, placed.name)
         try:
             self.objects.apply(service)
@@ -82,9 +88,11 @@ class Publisher:
 
     def wait(self, placed: Placed, tell: Callable[[str], None]) -> Manifest:
         """The Service once the revision is ready, and with that proved. Raises `NotReady`,
-        `ClusterUnreachable`, `StoreUnavailable`."""
+        `ClusterError`."""
         service = wait_ready(self.objects, placed.service, self.deadline_s, tell)
-        mark_proved(placed.digest, self.store)
+        revision = self.objects.read(placed.knative_revision)
+        if revision is not None:
+            self.objects.apply(proof(revision))
         return service
 
     def put_back(self, placed: Placed) -> None:

@@ -40,6 +40,8 @@ CONTROL_RULES = (
     Rule("eventing.knative.dev", ("triggers",), _WRITE),
     Rule("eventing.knative.dev", ("brokers",), _READ),
     Rule("", ("pods", "pods/log", "events"), ("get", "list")),
+    # Proofs of revisions.
+    Rule("", ("configmaps",), ("create", "patch")),
     # Whether a name is free.
     Rule("", ("services",), ("get",)),
     Rule("coordination.k8s.io", ("leases",), ("create",)),

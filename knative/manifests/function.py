@@ -8,6 +8,7 @@ from math import ceil
 
 from dsfn.functions.placement import Placement
 from dsfn.functions.values import dataclass
+from dsfn.knative.manifests.proof import proof_variable
 from dsfn.knative.manifests.resources import resources, snapshot_bytes
 from dsfn.knative.manifests.scaling import autoscaling
 from dsfn.knative.manifests.security import restricted
@@ -82,6 +83,8 @@ def function_service(
     name = service_name(revision.function)
     template = _template(revision, publication, settings)
     template["metadata"]["name"] = revision_name(name, template)
+    (container,) = template["spec"]["containers"]
+    container["env"].append(proof_variable(template["metadata"]["name"]))
     return {
         "apiVersion": SERVING,
         "kind": "Service",
@@ -143,8 +146,9 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
         "securityContext": restricted(),
-        # The port is open once the pod has its revision: calls wait there while it gets ready, and
-        # not for the next probe. Without a period the kubelet asks at its usual one, every 10 s.
+        # The port of a proved revision is open at once: calls wait there while the pod gets
+        # ready, and not for the next probe. Without a period the kubelet asks at its usual one,
+        # every 10 s.
         "readinessProbe": {
             "tcpSocket": {"port": _PORT},
             "periodSeconds": 1,

@@ -3,8 +3,8 @@
 A cold call waits for all of this, so what takes long goes side by side: the fork server imports
 what a worker needs, this process what serving needs, and the revision is fetched.
 
-A revision of which no pod has been ready yet is proved first: then the port opens only once its
-replica is loaded.
+The port of a revision of which a pod has been ready before is open already. Another is proved
+first: then the port opens only once its replica is loaded.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from dsfn.knative.pod.listening import BACKLOG
+from dsfn.functions.errors import StoreUnavailable
 from dsfn.knative.pod.settings import PodSettings
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.gpus.found import find_gpus
@@ -34,32 +35,34 @@ if TYPE_CHECKING:
     from dsfn.knative.pod.document import Published
     from dsfn.knative.pod.store import Store
 
+_AGAIN_S = 1.0
+_LOG = logging.getLogger("dsfn.pod")
 _THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runtime.gateway.serving")
 
 
 def run(listener: socket.socket, settings: PodSettings, begun: Begun | None) -> None:
     """Serves the connections of `listener`, a port that is taken, until SIGTERM, and all that has
-    come by then. `begun`: a fork server that imports the libraries of `settings`, where these say
-    them. The garbage collector is off when it begins, and on from where it serves.
+    come by then, or ends at once where it does not serve yet. `begun`: a fork server that imports
+    the libraries of `settings`, where these say them. The garbage collector is off when it begins,
+    and on from where it serves.
 
     Raises `UsageError` for what the store does not have, `StoreUnavailable`, `StorageFull`, and
     what keeps a revision from being proved.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    uvloop.run(_serve(listener, settings, begun))
+    with suppress(asyncio.CancelledError):
+        uvloop.run(_serve(listener, settings, begun))
 
 
 async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | None) -> None:
+    _end_at_signals()
     with full_disk_errors("the pod"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     launcher = None if begun is None else _launcher(settings, settings.libraries or (), begun)
-    fetching = asyncio.create_task(asyncio.to_thread(_fetch, settings))
+    fetching = asyncio.create_task(_fetched(settings))
     importing = asyncio.create_task(asyncio.to_thread(import_the_rest))
-    published, store, proved = await fetching
-    if proved:
-        # The pod is ready: whoever connects waits while the rest is imported.
-        listener.listen(BACKLOG)
+    published, store = await fetching
     launcher = launcher or _launcher(settings, published.libraries)
     await importing
     from dsfn.knative.pod.assembly import assemble
@@ -75,8 +78,8 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
         # What lives now lives for ever: the collector need not look at it, and has not yet.
         gc.freeze()
         gc.enable()
-        if not proved and not await _prove(pod, settings.limits.start_timeout_s):
-            return
+        if not settings.proved:
+            await _prove(pod, settings.limits.start_timeout_s)
         server = PodServer(config, pod.front, pod.pools.cut_off, patience_s)
         await server.serve(sockets=[listener])
 
@@ -90,24 +93,44 @@ def _launcher(
     return launcher
 
 
-async def _prove(pod: Pod, patience_s: float) -> bool:
+def _end_at_signals() -> None:
+    """Has SIGTERM and SIGINT end this task until the server hears them itself: process 1 of a
+    container would not be ended by one."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+
+
+async def _prove(pod: Pod, patience_s: float) -> None:
     # Most pods are of a revision that is proved.
     from dsfn.knative.pod.proving import prove
 
-    return await prove(pod.pools, pod.revision, patience_s)
+    await prove(pod.pools, pod.revision, patience_s)
 
 
-def _fetch(settings: PodSettings) -> tuple[Published, Store, bool]:
-    """The revision, its store, and whether it is proved, which is asked meanwhile. Runs in a
-    thread, and imports there what it needs."""
-    from dsfn.knative.pod.publication import fetch, is_proved
+async def _fetched(settings: PodSettings) -> tuple[Published, Store]:
+    """The revision and its store. Callers of a proved one may be connected already: while the store
+    is away they wait, as long as a start may take."""
+    loop = asyncio.get_running_loop()
+    ends_at_s = loop.time() + settings.limits.start_timeout_s
+    while True:
+        try:
+            return await asyncio.to_thread(_fetch, settings)
+        except StoreUnavailable as error:
+            if not settings.proved or loop.time() >= ends_at_s:
+                raise
+            _LOG.warning("%s", error.message)
+        await asyncio.sleep(_AGAIN_S)
+
+
+def _fetch(settings: PodSettings) -> tuple[Published, Store]:
+    """Runs in a thread, and imports there what it needs."""
+    from dsfn.knative.pod.publication import fetch
     from dsfn.knative.pod.store import open_published
 
     store = open_published(settings.store)
-    with ThreadPoolExecutor(1) as beside:
-        proved = beside.submit(is_proved, settings.revision, store)
-        published = fetch(settings.revision, settings.data_dir / "bundles", store)
-        return published, store, proved.result()
+    return fetch(settings.revision, settings.data_dir / "bundles", store), store
 
 
 def import_the_rest() -> None:

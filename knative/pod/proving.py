@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 
 from dsfn.functions.errors import ReplicaStartFailed, Unavailable
 from dsfn.runtime.model import Revision
@@ -18,28 +17,11 @@ _AGAIN_S = 1.0
 _LOG = logging.getLogger("dsfn.pod")
 
 
-async def prove(pools: Pools, revision: Revision, patience_s: float) -> bool:
-    """Waits until a replica is loaded; whether one was before this process was told to end.
-
-    Raises `ReplicaStartFailed`, and after `patience_s` what else lacks: room, say.
-    """
+async def prove(pools: Pools, revision: Revision, patience_s: float) -> None:
+    """Returns once a replica is loaded. Raises `ReplicaStartFailed`, and after `patience_s` what
+    else lacks: room, say."""
     loop = asyncio.get_running_loop()
-    loading = asyncio.create_task(_load(pools, revision, loop.time() + patience_s))
-    # Until the server hears signals itself: process 1 of a container would not be ended by one.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, loading.cancel)
-    try:
-        await asyncio.wait({loading})
-    finally:
-        loading.cancel()
-    if loading.cancelled():
-        return False
-    loading.result()
-    return True
-
-
-async def _load(pools: Pools, revision: Revision, ends_at_s: float) -> None:
-    loop = asyncio.get_running_loop()
+    ends_at_s = loop.time() + patience_s
     while True:
         try:
             lease = await pools.acquire(revision)

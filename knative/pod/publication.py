@@ -72,17 +72,6 @@ def fetch(digest: str, bundles: Path, store: Store) -> Published:
     return published
 
 
-def mark_proved(digest: str, store: Store) -> None:
-    """Has pods of a revision be ready without a proof from now on. Blocks. Raises
-    `StoreUnavailable`."""
-    store.objects.put(_mark(digest), b"")
-
-
-def is_proved(digest: str, store: Store) -> bool:
-    """Whether pods of a revision need no proof, nor where the store does not say. Blocks."""
-    return not store.objects.lacks(_mark(digest))
-
-
 def _publish_snapshot(digest: str, files: FileStore, store: Store, timeout_s: float) -> None:
     if files.has(digest):
         store.snapshots.push(files.path(digest), Transfer(timeout_s))
@@ -97,10 +86,6 @@ def _tar_digest(source: bytes) -> str:
 
 def _document(digest: str) -> str:
     return f"revisions/{digest}.json"
-
-
-def _mark(digest: str) -> str:
-    return f"revisions/{digest}.proved"
 
 
 def _bundle(digest: str) -> str:

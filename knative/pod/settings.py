@@ -11,19 +11,21 @@ from pathlib import Path
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
-from dsfn.runtime.libraries import chosen_libraries
+from dsfn.runtime.libraries import told_libraries
 
 DEFAULT_DATA_DIR = "/dsfn"
 # One worker is born ahead: the one that the first call needs.
 LIMITS = Limits(spares=1)
 API_KEY = "DSFN_API_KEY"
+PROVED = "DSFN_PROVED"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
 class PodSettings:
-    """`revision`: the digest of its document in the `store`. `control`: the URL of the control
+    """`revision`: the digest of its document in the `store`; `proved`: whether a pod of it has been
+    ready before. `control`: the URL of the control
     service, `api_key` what it is asked with. `agent`: the socket of the node's agent, None where
     there is none. `libraries`: what workers are born with,
     None where the document must be asked. `blobs`: where those of the control service are, which
@@ -33,6 +35,7 @@ class PodSettings:
     revision: str
     store: SnapshotSettings
     control: str
+    proved: bool = False
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
     agent: Path | None = None
@@ -54,6 +57,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         revision=revision,
         store=store_settings(required(environ, "DSFN_STORE"), environ),
         control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
+        proved=environ.get(PROVED) == "true",
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
         agent=Path(agent) if (agent := environ.get("DSFN_AGENT")) else None,
@@ -85,14 +89,6 @@ def required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise UsageError(f"{name} is not set; docs/knative.md says what is needed.")
     return value
-
-
-def told_libraries(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """What workers are born with; None where nothing says so. Raises `UsageError`."""
-    text = environ.get("DSFN_LIBRARIES")
-    if text is None:
-        return None
-    return chosen_libraries("DSFN_LIBRARIES", [name for name in text.split(",") if name])
 
 
 def url(name: str, value: str) -> str:

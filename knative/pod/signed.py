@@ -35,16 +35,6 @@ class Signer:
     def get(self, bucket: str, key: str, limit_bytes: int) -> bytes | None:
         """An object, at most `limit_bytes` and one more of it; None where that is not what comes
         of one request."""
-        status, data = self._ask(bucket, key, limit_bytes)
-        return data if status == 200 else None
-
-    def lacks(self, bucket: str, key: str) -> bool:
-        """Whether the server says that there is no such object; not where it says nothing."""
-        status, _ = self._ask(bucket, key, 0)
-        return status == 404
-
-    def _ask(self, bucket: str, key: str, limit_bytes: int) -> tuple[int, bytes]:
-        """An answer's status and what came of its body; 0 for one that did not come whole."""
         server = urlsplit(self.endpoint)
         path = quote(f"{server.path.rstrip('/')}/{bucket}/{key}")
         kind = HTTPSConnection if server.scheme == "https" else HTTPConnection
@@ -55,9 +45,9 @@ class Signer:
             response = connection.getresponse()
             data = response.read(limit_bytes + 1)
             is_cut = len(data) <= limit_bytes and bool(response.length)
-            return 0 if is_cut else response.status, data
+            return data if response.status == 200 and not is_cut else None
         except (OSError, HTTPException):
-            return 0, b""
+            return None
         finally:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""How a pod starts: its port first, then the process that imports beside it, then the rest."""
+"""How a pod starts: the process that imports beside it, its port, then the rest."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from dsfn.functions.errors import DsfnError
-from dsfn.knative.pod.listening import CannotListen, take_port
-from dsfn.knative.pod.settings import read_settings
+from dsfn.knative.pod.listening import BACKLOG, CannotListen, take_port
+from dsfn.runtime.libraries import told_libraries
 from dsfn.runtime.replicas.begun import begin
 from dsfn.snapshots.secrets import keep_secrets
 
@@ -17,16 +17,22 @@ def start() -> None:
     """Serves until SIGTERM. What keeps it from that is said in a sentence."""
     try:
         with take_port() as listener:
-            settings = read_settings(os.environ)
+            libraries = told_libraries(os.environ)
             # It imports while this process does.
             begun = (
                 None
-                if settings.libraries is None
-                else begin(Path(sys.executable), settings.libraries, in_a_hurry=True)
+                if libraries is None
+                else begin(Path(sys.executable), libraries, in_a_hurry=True)
             )
             # Its workers come later, and a function's code after them.
             keep_secrets()
-            # Only now: what can be known to be wrong is known before all of this is imported.
+            # Only now, step by step: each import takes time in which another has something to do.
+            from dsfn.knative.pod.settings import read_settings
+
+            settings = read_settings(os.environ)
+            if settings.proved:
+                # The pod is ready: whoever connects waits for the rest.
+                listener.listen(BACKLOG)
             from dsfn.knative.pod.program import run
 
             run(listener, settings, begun)

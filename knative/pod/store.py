@@ -1,9 +1,8 @@
 """The store that deployments publish to and pods start from: a bucket, or a directory.
 
-revisions/<digest>.json     a revision's document, by the SHA-256 of its bytes
-revisions/<digest>.proved   there once a pod of it has been ready: see `dsfn.knative.pod.proving`
-bundles/<digest>.tar.gz     its source, by the SHA-256 of the tar
-<digest>/...                snapshots, as every store of snapshots has them
+revisions/<digest>.json   a revision's document, by the SHA-256 of its bytes
+bundles/<digest>.tar.gz   its source, by the SHA-256 of the tar
+<digest>/...              snapshots, as every store of snapshots has them
 """
 
 from __future__ import annotations
@@ -34,9 +33,6 @@ class Objects(Protocol):
 
     def get(self, name: str, limit_bytes: int) -> bytes:
         """What is there, at most `limit_bytes` and one more. Raises `NotFound`."""
-
-    def lacks(self, name: str) -> bool:
-        """Whether it is certain that it is not there; not where the store cannot be asked."""
 
     def put(self, name: str, data: bytes) -> None:
         """Writes it, whole or not at all."""
@@ -83,19 +79,6 @@ class BucketObjects:
         except Missing:
             raise _missing(name) from None
 
-    def lacks(self, name: str) -> bool:
-        """See `Objects`. Where there is a signer, boto3 is not asked: that takes too long."""
-        bucket = self.bucket
-        if self.signer is not None:
-            return self.signer.lacks(bucket.name, bucket.prefix + name)
-        try:
-            self.get(name, 0)
-        except NotFound:
-            return True
-        except StoreUnavailable:
-            pass
-        return False
-
     def put(self, name: str, data: bytes) -> None:
         """See `Objects`."""
         retried(self.bucket, _transfer(name), lambda: self.bucket.put(name, io.BytesIO(data)))
@@ -118,16 +101,6 @@ class DirectoryObjects:
             raise self._unavailable(error) from error
         except OSError as error:
             raise self._unavailable(error) from error
-
-    def lacks(self, name: str) -> bool:
-        """See `Objects`."""
-        try:
-            (self.root / name).stat()
-        except FileNotFoundError:
-            return self.root.is_dir()
-        except OSError:
-            pass
-        return False
 
     def put(self, name: str, data: bytes) -> None:
         """See `Objects`."""

@@ -36,7 +36,7 @@ TOO_LONG = (
 _KINDS = {
     "/apis/serving.knative.dev/v1": ["Service", "Revision"],
     "/apis/eventing.knative.dev/v1": ["Trigger", "Broker"],
-    "/api/v1": ["Pod", "Event", "Service"],
+    "/api/v1": ["Pod", "Event", "Service", "ConfigMap"],
 }
 _AT = "2026-01-01T00:00:00Z"
 
@@ -84,6 +84,9 @@ class ActingCluster:
             known = self.objects.get(path)
             if known is None and not is_apply:
                 return None
+            if "spec" not in body:
+                self.objects[path] = body
+                return body
             document = known or {**body, "metadata": {**body["metadata"], "generation": 0}}
             if document.get("spec") != body["spec"] or known is None:
                 document["metadata"]["generation"] += 1
@@ -159,7 +162,7 @@ class ActingCluster:
         name = template["metadata"]["name"]
         root = path.rpartition("/services/")[0]
         if f"{root}/revisions/{name}" not in self.objects:
-            made = {"creationTimestamp": f"{_AT}{len(self.objects):06d}"}
+            made = {"creationTimestamp": f"{_AT}{len(self.objects):06d}", "uid": name}
             (container,) = template["spec"]["containers"]
             namespace = service["metadata"]["namespace"]
             metadata = {**template["metadata"], **made, "namespace": namespace}
@@ -177,7 +180,9 @@ class ActingCluster:
                 about = {"name": "function", "image": BROKEN, "state": waiting, "ready": False}
                 status["containerStatuses"] = [about]
             else:
-                told = {each["name"]: each["value"] for each in container["env"]}
+                # What comes from ConfigMaps is not there yet when the first pod starts.
+                env = container["env"]
+                told = {each["name"]: each["value"] for each in env if "value" in each}
                 told = {**told, **self.secret, "HOME": str(self.place)}
                 self.pods[name] = launch_pod(self.place / name, told, wait=False)
             path = f"/api/v1/namespaces/{namespace}/pods/{name}"

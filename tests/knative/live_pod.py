@@ -21,7 +21,7 @@ from s3_server import CREDENTIALS, S3Server
 
 from dsfn.billing.sqlite import connect
 from dsfn.knative.pod.document import Publication
-from dsfn.knative.pod.publication import mark_proved, publish
+from dsfn.knative.pod.publication import publish
 from dsfn.knative.pod.settings import store_settings
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.clock import SystemClock
@@ -43,17 +43,13 @@ class TestStore:
     url: str
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def publish(self, node: LiveNode, function: str, *, proved: bool = True) -> Publication:
-        """Brings the revision that serves a function on a node here, as one of which a pod has
-        been ready already, or none."""
+    def publish(self, node: LiveNode, function: str) -> Publication:
+        """Brings the revision that serves a function on a node here."""
         revision = revision_of(node, function)
         store = open_published(store_settings(self.url, self.variables))
         snapshots = FileStore(node.data / "snapshots")
         try:
-            published = publish(revision, node.data / "bundles", snapshots, store, 60.0)
-            if proved:
-                mark_proved(published.digest, store)
-            return published
+            return publish(revision, node.data / "bundles", snapshots, store, 60.0)
         finally:
             store.snapshots.close()
 
@@ -161,13 +157,16 @@ def launch_pod(
     return pod
 
 
-def pod_variables(store: TestStore, digest: str, control: str) -> dict[str, str]:
-    """What a pod is told by its environment."""
+def pod_variables(
+    store: TestStore, digest: str, control: str, *, proved: bool = True
+) -> dict[str, str]:
+    """What a pod is told by its environment. `proved`: that one of its revision has been ready."""
     return {
         **store.variables,
         "DSFN_STORE": store.url,
         "DSFN_REVISION": digest,
         "DSFN_CONTROL": control,
+        **({"DSFN_PROVED": "true"} if proved else {}),
     }
 
 

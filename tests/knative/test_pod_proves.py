@@ -42,8 +42,8 @@ def launched(
     app = place / f"{name}.py"
     app.write_text(APP.format(name=name, in_the_pod=in_the_pod), encoding="utf-8")
     node.deploy(app)
-    published = store.publish(node, name, proved=proved)
-    variables = pod_variables(store, published.digest, node.url)
+    published = store.publish(node, name)
+    variables = pod_variables(store, published.digest, node.url, proved=proved)
     return launch_pod(place, {**variables, "GATE": str(place / "gate")}, wait=False)
 
 
@@ -135,7 +135,8 @@ class Crowded:
 
 def test_what_lacks_room_is_tried_again_and_told_as_that() -> None:
     pools: Any = Crowded(1)
-    assert asyncio.run(prove(pools, make_revision(1), 60))
+    asyncio.run(prove(pools, make_revision(1), 60))
+    assert pools.times < 0
     pools = Crowded(1_000)
     with pytest.raises(MemoryFull):
         asyncio.run(prove(pools, make_revision(1), 0))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from live_pod import TestStore
-from ports import free_port
 from s3_server import CREDENTIALS, S3Server
 
 from dsfn.functions.errors import NotFound
 from dsfn.knative.pod.settings import store_settings
 from dsfn.knative.pod.signed import Signer, signer
-from dsfn.knative.pod.store import DirectoryObjects, open_published
+from dsfn.knative.pod.store import open_published
 
 LIMIT_BYTES = 1 << 20
 
@@ -50,27 +47,6 @@ def test_an_object_comes_by_one_request(bucket: TestStore, s3: S3Server) -> None
     with pytest.raises(NotFound):
         store.objects.get("revisions/none.json", LIMIT_BYTES)
     store.snapshots.close()
-
-
-def test_what_a_store_lacks_is_known_only_where_it_says_so(
-    bucket: TestStore, s3: S3Server, tmp_path: Path
-) -> None:
-    store = open_published(store_settings(bucket.url, bucket.variables))
-    store.objects.put("here", b"")
-    assert not store.objects.lacks("here")
-    assert store.objects.lacks("not-here")
-    store.snapshots.close()
-    own = signer(s3.url, CREDENTIALS)
-    assert own is not None
-    name = bucket.url.removeprefix("s3://").partition("/")[0]
-    assert own.lacks(name, "published/not-here")
-    assert not replace(own, secret_key="another").lacks(name, "published/not-here")
-    away = replace(own, endpoint=f"http://127.0.0.1:{free_port()}")
-    assert not away.lacks(name, "published/not-here")
-    directory = DirectoryObjects(tmp_path)
-    directory.put("here", b"")
-    assert directory.lacks("not-here") and not directory.lacks("here")
-    assert not DirectoryObjects(tmp_path / "not-mounted").lacks("here")
 
 
 def test_credentials_that_are_elsewhere_are_left_to_boto3() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from deadlines import eventually
 from live_node import LiveNode
 from live_pod import TestStore, launch_pod, pod_variables
 from ports import free_port
@@ -53,7 +55,8 @@ def test_a_revision_that_is_not_there(tmp_path: Path, directory: TestStore) -> N
 
 def test_a_store_that_is_not_mounted(tmp_path: Path) -> None:
     store = TestStore(f"file://{tmp_path}/none")
-    words = last_words(tmp_path, pod_variables(store, DIGEST, "http://127.0.0.1:1"))
+    variables = pod_variables(store, DIGEST, "http://127.0.0.1:1", proved=False)
+    words = last_words(tmp_path, variables)
     assert words == f"The store {tmp_path}/none cannot be used: No such file or directory."
 
 
@@ -62,15 +65,48 @@ def test_an_s3_server_that_is_away(tmp_path: Path) -> None:
     store = TestStore(
         "s3://bucket", {**variables, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     )
-    words = last_words(tmp_path, pod_variables(store, DIGEST, "http://127.0.0.1:1"))
-    assert words.startswith("The store s3://bucket/ cannot be used")
+    variables = pod_variables(store, DIGEST, "http://127.0.0.1:1", proved=False)
+    assert last_words(tmp_path, variables).startswith("The store s3://bucket/ cannot be used")
 
 
-def test_a_pod_without_its_revision_is_not_ready(tmp_path: Path) -> None:
+def test_callers_of_what_is_proved_wait_while_the_store_is_away(
+    node: LiveNode, tmp_path: Path
+) -> None:
+    here, away = tmp_path / "store", tmp_path / "away"
+    here.mkdir()
+    store = TestStore(f"file://{here}")
+    digest = store.publish(node, "shout").digest
+    here.rename(away)
+    pod = launch_pod(tmp_path, pod_variables(store, digest, node.url), wait=False)
+    try:
+        eventually(lambda: "cannot be used: No such file" in pod.log, "the pod to ask the store")
+        with ThreadPoolExecutor(1) as beside:
+            answer = beside.submit(pod.call, text="hey")
+            away.rename(here)
+            assert answer.result().text == "HEY"
+        assert pod.stop() == 0
+    finally:
+        pod.end()
+
+
+def test_a_pod_that_waits_for_its_store_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    store = TestStore(f"file://{tmp_path}/none")
+    pod = launch_pod(tmp_path, pod_variables(store, DIGEST, "http://127.0.0.1:1"), wait=False)
+    try:
+        eventually(lambda: "cannot be used" in pod.log, "the pod to ask the store")
+        assert pod.stop() == 0
+    finally:
+        pod.end()
+
+
+def test_a_pod_without_its_revision_is_not_ready_where_that_is_to_be_proved(
+    tmp_path: Path,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         given = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-        variables = pod_variables(TestStore("s3://bucket", given), DIGEST, "http://127.0.0.1:1")
+        store = TestStore("s3://bucket", given)
+        variables = pod_variables(store, DIGEST, "http://127.0.0.1:1", proved=False)
         pod = launch_pod(tmp_path, variables, wait=False)
         try:
             silent.settimeout(30)
