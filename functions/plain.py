@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Any, Protocol, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Protocol, Union, get_args, get_origin
 
 from pydantic_core import SchemaSerializer, SchemaValidator
-from pydantic_core.core_schema import CoreSchema
 
 from dsfn.functions.values import dataclass
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import CoreSchema
 
 _OF_TYPE: Mapping[Any, str] = {
     str: "str",

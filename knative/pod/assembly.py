@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
@@ -210,7 +210,7 @@ def _usage(control: Control, agent: Agent | None, leases: Leases) -> SentUsage:
 
 
 def _agent(path: Path, key: str) -> Agent:
-    return Agent(path, uuid4().hex, key)
+    return Agent(path, os.urandom(16).hex(), key)
 
 
 def _snapshots(

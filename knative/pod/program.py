@@ -18,7 +18,6 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -27,6 +26,7 @@ from dsfn.functions.errors import StoreUnavailable
 from dsfn.knative.pod.settings import PodSettings
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.gpus.found import find_gpus
+from dsfn.runtime.left_out import left_out
 from dsfn.runtime.replicas.begun import Begun
 from dsfn.runtime.replicas.launcher import Launcher
 
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     from dsfn.knative.pod.document import Published
     from dsfn.knative.pod.store import Store
 
+# uvicorn's command line, with click and what watches files, and readers of configuration for logs:
+# an eighth of all that would be imported here.
+_NOT_NEEDED = {
+    "uvicorn.main": ("Server", "main", "run"),
+    "logging.config": (),
+    "configparser": ("RawConfigParser",),
+}
 _AGAIN_S = 1.0
 _LOG = logging.getLogger("dsfn.pod")
 _THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runtime.gateway.serving")
@@ -135,10 +142,6 @@ def _fetch(settings: PodSettings) -> tuple[Published, Store]:
 
 def import_the_rest() -> None:
     """Imports what serving needs."""
-    # uvicorn's package imports its command line, and with that click and what watches files: a
-    # tenth of all that is imported here, and nothing that a pod uses.
-    command_line = ModuleType("uvicorn.main")
-    vars(command_line).update(Server=None, main=None, run=None)
-    sys.modules.setdefault(command_line.__name__, command_line)
-    for module in _THE_REST:
-        import_module(module)
+    with left_out(_NOT_NEEDED):
+        for module in _THE_REST:
+            import_module(module)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import platform
 import shutil
 import site
 import sys
@@ -155,5 +154,7 @@ def _site_dirs() -> Iterator[Path]:
 
 
 def _digest(requirements: list[str]) -> str:
+    import platform  # a pod, which starts while somebody waits, makes no environments
+
     content = json.dumps([requirements, platform.python_version()], separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -5,14 +5,20 @@ from __future__ import annotations
 import gc
 
 from dsfn.runtime.bytecode import use_bytecode
+from dsfn.runtime.left_out import left_out
+
+# A sixth of all that is imported here: types of what pydantic makes. It imports them for itself.
+NOT_NEEDED = {
+    "pydantic_core.core_schema": ("CoreConfig", "CoreSchema", "CoreSchemaType", "ErrorType")
+}
 
 
 def main() -> None:
     """The program."""
     gc.disable()  # nothing of what imports make is garbage; workers enable it for themselves
     use_bytecode()
-    from dsfn.runtime.worker.forkserver import serve
-
+    with left_out(NOT_NEEDED):
+        from dsfn.runtime.worker.forkserver import serve
     serve()
 
 

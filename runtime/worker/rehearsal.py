@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dsfn.functions.codec import decode_arguments, encode_result
 from dsfn.functions.errors import NotFound, StorageFull
@@ -97,6 +96,8 @@ def _run_tensor() -> None:
 
 
 def _run_restore() -> None:
+    from tempfile import TemporaryDirectory
+
     from dsfn.snapshots.classes import Classes
     from dsfn.snapshots.cpu import CpuMemory
     from dsfn.snapshots.restore import restore
@@ -110,6 +111,8 @@ def _run_restore() -> None:
 @cache
 def _specimen_snapshot() -> Mapping[str, bytes]:
     """The files of a snapshot with a little of everything, which a worker has from its fork."""
+    from tempfile import TemporaryDirectory
+
     from torch import nn
     from torch.jit import CompilationUnit
 

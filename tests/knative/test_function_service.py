@@ -136,6 +136,23 @@ def test_the_pod_is_restricted() -> None:
     assert template_of()["spec"]["automountServiceAccountToken"] is False
 
 
+def test_the_pods_are_told_that_their_revision_is_proved_once_it_is() -> None:
+    revision = {
+        "apiVersion": SERVING,
+        "kind": "Revision",
+        "metadata": {"name": template_of()["metadata"]["name"], "namespace": "models", "uid": "1"},
+    }
+    proved = proof(revision)
+    (told,) = [each for each in container_of()["env"] if each["name"] == "DSFN_PROVED"]
+    reference = told["valueFrom"]["configMapKeyRef"]
+    assert reference["name"] == proved["metadata"]["name"]
+    assert proved["data"][reference["key"]] == "true"
+    assert reference["optional"]
+    (owner,) = proved["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"]) == ("Revision", revision["metadata"]["name"])
+    check_against_schema(proved)
+
+
 def test_a_pod_is_not_looked_at_for_life_while_its_replica_may_still_be_loading() -> None:
     delay_s = container_of()["livenessProbe"]["initialDelaySeconds"]
     assert delay_s >= Limits().start_timeout_s
@@ -143,7 +160,7 @@ def test_a_pod_is_not_looked_at_for_life_while_its_replica_may_still_be_loading(
 
 def test_the_pod_is_told_where_everything_is_and_no_secret() -> None:
     container = container_of()
-    told = {each["name"]: each["value"] for each in container["env"]}
+    told = {each["name"]: each.get("value") for each in container["env"]}
     assert told["DSFN_REVISION"] == DOCUMENT.digest
     assert told["DSFN_LIBRARIES"] == "torch,numpy"
     assert told["DSFN_STORE"] == "s3://models/prod"
