@@ -293,7 +293,9 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
         def do_PATCH(self) -> None:
             body = self._body()
             is_apply = "apply-patch" in self.headers["Content-Type"]
-            timeout_s = body.get("spec", {}).get("template", {}).get("spec", {}).get("timeoutSeconds", 0)
+            timeout_s = (
+                body.get("spec", {}).get("template", {}).get("spec", {}).get("timeoutSeconds", 0)
+            )
             if timeout_s > cluster.max_timeout_s:
                 self._send(400, {"message": TOO_LONG.format(timeout_s, cluster.max_timeout_s)})
                 return
