@@ -160,9 +160,7 @@ async def _at_work(services: Services) -> AsyncIterator[None]:
         await services.runs.close()
 
 
-def _inner(
-    entrances: Entrances, app: ASGIApp, limits: Limits
-) -> AbstractAsyncContextManager[None]:
+def _inner(entrances: Entrances, app: ASGIApp, limits: Limits) -> AbstractAsyncContextManager[None]:
     """Takes connections at the inner entrance, where there is one, inside the block."""
     if entrances.inner is None:
         return nullcontext()

@@ -175,8 +175,9 @@ class LiveControl:
             self.service.upstream_ports = ports
 
     def deploy(self, http: httpx.Client, path: Path, **terms: str) -> dict[str, Any]:
-        """Deploys a file, as a canary where there are terms; the functions by name. Raises `DeployFailed`, and `httpx.HTTPError`
-        where the control service cannot be reached or goes away."""
+        """Deploys a file, as a canary where there are terms; the functions by name. Raises
+        `DeployFailed`, and `httpx.HTTPError` where the control service cannot be reached or goes
+        away."""
         bundle = pack(path)
         answer = http.post(
             "/deployments",

@@ -246,7 +246,11 @@ def test_a_leader_that_stops_takes_what_pods_ask_and_leaves_the_rest_to_the_next
             here = f"http://127.0.0.1:{listener.getsockname()[1]}"
             leader.append(here)
             found = Passing(lambda: leader[0], here, patience_s=0.2)
-            async with leading(answer) as inner, leading(answer) as after, httpx.AsyncClient() as http:
+            async with (
+                leading(answer) as inner,
+                leading(answer) as after,
+                httpx.AsyncClient() as http,
+            ):
                 await found.start(listener, inner)
                 waits = asyncio.create_task(http.post(f"{here}/functions/shout"))
                 for method, path in (
