@@ -178,7 +178,7 @@ class Canary:
     def rows(self) -> int:
         """How many of its calls are on the books since it began."""
         rows = self.control.rows("tried")
-        return sum(row["revision"] == self.revision for row in rows) - self._rows_before
+        return len([row for row in rows if row["revision"] == self.revision]) - self._rows_before
 
     @property
     def told(self) -> Any:
