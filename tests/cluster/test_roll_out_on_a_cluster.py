@@ -71,13 +71,10 @@ def roll_out(platform: LivePlatform, template: Any) -> None:
     platform.objects.change(deployment(platform), {"spec": {"template": template}})
 
     def is_done() -> bool:
-        found = deployment(platform)
-        status, pods = (
-            found["status"],
-            platform.objects.list(
-                "v1", "Pod", platform.namespace, {"labelSelector": platform.controls.selector}
-            ),
-        )
+        found, query = deployment(platform), {"labelSelector": platform.controls.selector}
+        status = found["status"]
+        # Those that are about to go, too.
+        pods = list(platform.objects.list("v1", "Pod", platform.namespace, query))
         return bool(
             status["observedGeneration"] == found["metadata"]["generation"]
             and status.get("updatedReplicas") == status.get("readyReplicas") == len(pods) == 2
