@@ -160,9 +160,11 @@ class SentUsage:
             self._send_devices()
 
     async def _send_rest(self) -> None:
+        # First of all: what is on its way may yet come back.
+        await asyncio.gather(self._send(), self._send_devices())
         while self._rows.waiting or self._rows.doubtful or self.leases.rows or self._released:
-            await asyncio.gather(self._send(), self._send_devices())
             await asyncio.sleep(FIRST_PAUSE_S)
+            await asyncio.gather(self._send(), self._send_devices())
 
     def _send_soon(self) -> None:
         if self._soon is None:
