@@ -49,7 +49,7 @@ def test_rows_that_come_back_while_a_pod_ends_are_sent_again() -> None:
         async with asyncio.timeout(PATIENCE_S):
             await books.asked.wait()
             closing = asyncio.create_task(usage.close())
-            await asyncio.sleep(0)
+            assert not (await asyncio.wait([closing], timeout=0.2))[0]
             books.fails.set()
             await closing
         assert books.taken == [ROW]
