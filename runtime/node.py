@@ -204,9 +204,9 @@ class NodeServer(SignalledServer):
         services.life.accepts_calls = False
         services.logs.stop_following()
         services.runs.drain()
-        self._stopping()
         patience_s = services.settings.limits.shutdown_timeout_s
         asyncio.get_running_loop().call_later(patience_s, self._cut_off)
+        self._stopping()
 
     def _cut_off(self) -> None:
         """Ends what has not ended by itself, each with a word to whoever waits for it."""
