@@ -94,7 +94,7 @@ async def _serve(
         # What lives now lives for ever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        async with _inner(entrances, app, settings.limits), _at_work(services):
+        async with _inner(entrances, app, settings.limits), _working(services):
             config = server_config(app, settings.limits, patience_s)
             server = NodeServer(config, services, ready, entrances.stopping)
             await server.serve(sockets=[entrances.outer])
@@ -104,7 +104,8 @@ async def _serve(
 async def _node(
     settings: Settings, url: str, make_place: MakePlace, open_state: OpenState
 ) -> AsyncIterator[Services]:
-    """The parts of a node, recovered from what is stored, and stopped at the end."""
+    """The parts of a node, recovered from what is stored, and stopped at the end, when `_working`
+    has ended."""
     state = open_state(settings.data_dir / FILE_NAME)
     ledger = open_ledger(settings)
     try:
@@ -117,6 +118,17 @@ async def _node(
         services.backlog.start()
         services.meter.start()
         services.serving.start()
+        services.runs.start_serving()
+        # All that the node before this one owed is in the ledger.
+        if not services.serving.outlives_node:
+            ledger.close_leases()
+        services.budgets.start()
+        services.notary.start()
+        services.schedules.start()
+        services.dispatcher.start()
+        services.canaries.start()
+        services.sweeper.start()
+        services.outbox.start()
         try:
             yield services
         finally:
@@ -135,19 +147,9 @@ async def _node(
 
 
 @asynccontextmanager
-async def _at_work(services: Services) -> AsyncIterator[None]:
-    """What calls functions of its own accord; at the end what is under way has ended."""
-    services.runs.start_serving()
-    # All that the node before this one owed is in the ledger.
-    if not services.serving.outlives_node:
-        services.ledger.close_leases()
-    services.budgets.start()
-    services.notary.start()
-    services.schedules.start()
-    services.dispatcher.start()
-    services.canaries.start()
-    services.sweeper.start()
-    services.outbox.start()
+async def _working(services: Services) -> AsyncIterator[None]:
+    """At the block's end all ends that calls functions of its own accord, while the parts of the
+    node that calls need are still there."""
     try:
         yield
     finally:
