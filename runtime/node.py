@@ -7,23 +7,43 @@ import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.assembly import assemble
 from dsfn.runtime.calling import MakePlace, on_this_node
 from dsfn.runtime.clock import SystemClock, rfc3339
-from dsfn.runtime.config import Settings
+from dsfn.runtime.config import Limits, Settings
 from dsfn.runtime.data_directory import DataDirectory
 from dsfn.runtime.gateway.app import build_app
-from dsfn.runtime.gateway.serving import BACKLOG, SignalledServer, server_config
+from dsfn.runtime.gateway.serving import (
+    BACKLOG,
+    SignalledServer,
+    server_config,
+    serving_beside,
+)
 from dsfn.runtime.ledgers import open_ledger
 from dsfn.runtime.services import Services
 from dsfn.runtime.state import FILE_NAME, DiskState, OpenState
 from dsfn.snapshots.owner.linux import allow_many_descriptors
+
+
+@dataclass(frozen=True, slots=True)
+class Entrances:
+    """Listeners at which a node takes connections, and which it closes.
+
+    `outer`: until it is told to stop, when `stopping` is called in the event loop's thread.
+    `inner`: until what was under way has ended, for those by whom it ends.
+    """
+
+    outer: socket.socket
+    inner: socket.socket | None = None
+    stopping: Callable[[], None] = lambda: None
 
 
 def run_node(
@@ -31,21 +51,22 @@ def run_node(
     on_ready: Callable[[str], None],
     make_place: MakePlace = on_this_node,
     open_state: OpenState = DiskState,
-    listener: socket.socket | None = None,
+    entrances: Entrances | None = None,
 ) -> None:
     """Runs a node until SIGTERM or SIGINT; `on_ready` gets its URL once it takes calls. Functions
-    run where `make_place` says, its state is where `open_state` says. Without a `listener`, which
-    it closes, it has one of its own.
+    run where `make_place` says, its state is where `open_state` says. Without `entrances` it has
+    an outer one of its own.
 
     Raises `UsageError` when the data directory is in use or the port is taken, and `DeviceFault`
     when a device that the configuration names is not there.
     """
     directory = DataDirectory.lock(settings.data_dir)
     try:
-        with listener or listen(settings) as opened:
+        entrances = entrances or Entrances(listen(settings))
+        with entrances.outer, entrances.inner or nullcontext():
             # Every replica costs two and every client one.
             allow_many_descriptors()
-            uvloop.run(_serve(settings, directory, opened, on_ready, make_place, open_state))
+            uvloop.run(_serve(settings, directory, entrances, on_ready, make_place, open_state))
     finally:
         directory.release()
 
@@ -53,17 +74,16 @@ def run_node(
 async def _serve(
     settings: Settings,
     directory: DataDirectory,
-    listener: socket.socket,
+    entrances: Entrances,
     on_ready: Callable[[str], None],
     make_place: MakePlace,
     open_state: OpenState,
 ) -> None:
-    host, port = listener.getsockname()[:2]
+    host, port = entrances.outer.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     async with _node(settings, url, make_place, open_state) as services:
-        patience_s = settings.limits.shutdown_timeout_s
-        config = server_config(build_app(services), settings.limits, patience_s)
+        app, patience_s = build_app(services), settings.limits.shutdown_timeout_s
 
         def ready() -> None:
             services.life.accepts_calls = True
@@ -74,14 +94,18 @@ async def _serve(
         # What lives now lives for ever: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        await NodeServer(config, services, ready).serve(sockets=[listener])
+        async with _inner(entrances, app, settings.limits), _working(services):
+            config = server_config(app, settings.limits, patience_s)
+            server = NodeServer(config, services, ready, entrances.stopping)
+            await server.serve(sockets=[entrances.outer])
 
 
 @asynccontextmanager
 async def _node(
     settings: Settings, url: str, make_place: MakePlace, open_state: OpenState
 ) -> AsyncIterator[Services]:
-    """The parts of a node, recovered from what is stored, and stopped at the end."""
+    """The parts of a node, recovered from what is stored, and stopped at the end, when `_working`
+    has ended."""
     state = open_state(settings.data_dir / FILE_NAME)
     ledger = open_ledger(settings)
     try:
@@ -108,13 +132,6 @@ async def _node(
         try:
             yield services
         finally:
-            services.life.accepts_calls = False
-            await services.outbox.close()
-            await services.canaries.close()
-            await services.sweeper.close()
-            await services.schedules.close()
-            await services.dispatcher.close()
-            await services.runs.close()
             await services.tiers.close()
             await services.serving.close()
             await services.meter.close()
@@ -127,6 +144,29 @@ async def _node(
     finally:
         ledger.close()
         state.close()
+
+
+@asynccontextmanager
+async def _working(services: Services) -> AsyncIterator[None]:
+    """At the block's end all ends that calls functions of its own accord, while the parts of the
+    node that calls need are still there."""
+    try:
+        yield
+    finally:
+        services.life.accepts_calls = False
+        await services.outbox.close()
+        await services.canaries.close()
+        await services.sweeper.close()
+        await services.schedules.close()
+        await services.dispatcher.close()
+        await services.runs.close()
+
+
+def _inner(entrances: Entrances, app: ASGIApp, limits: Limits) -> AbstractAsyncContextManager[None]:
+    """Takes connections at the inner entrance, where there is one, inside the block."""
+    if entrances.inner is None:
+        return nullcontext()
+    return serving_beside(server_config(app, limits, 0), entrances.inner)
 
 
 def _recover(services: Services) -> None:
@@ -142,11 +182,16 @@ class NodeServer(SignalledServer):
     """Serves a node."""
 
     def __init__(
-        self, config: uvicorn.Config, services: Services, ready: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        services: Services,
+        ready: Callable[[], None],
+        stopping: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._services = services
         self._ready = ready
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to serve; only then, with signals heard, is the node ready."""
@@ -163,6 +208,7 @@ class NodeServer(SignalledServer):
         services.runs.drain()
         patience_s = services.settings.limits.shutdown_timeout_s
         asyncio.get_running_loop().call_later(patience_s, self._cut_off)
+        self._stopping()
 
     def _cut_off(self) -> None:
         """Ends what has not ended by itself, each with a word to whoever waits for it."""

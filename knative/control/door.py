@@ -30,9 +30,9 @@ class Door:
         self._thread = threading.Thread(target=self._loop.run_forever, name="door", daemon=True)
         self._thread.start()
 
-    def open(self) -> None:
-        """Takes connections."""
-        self._do(self.passing.start(self.listener))
+    def open(self, inner_url: str | None = None) -> None:
+        """Takes connections. `inner_url`: see `Passing`."""
+        self._do(self.passing.start(self.listener, inner_url))
 
     def shut(self) -> None:
         """Takes no more; what has come in goes on."""

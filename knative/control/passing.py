@@ -2,6 +2,9 @@
 
 By connections: what a client sends goes on as it comes, and so does what the leader answers. Its
 own health is all that it answers itself. While nobody leads a connection waits for whoever will.
+
+So does what comes to a leader that was told to stop, while it waits for calls under way. But what
+pods ask, by whom these calls end, goes on to it: it is the one who writes until it has resigned.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ _RETRY_AFTER_S = 2.0
 _LINGER_S = 2.0
 _READ_BYTES = 64 << 10
 _OWN = (b"GET /health/liveness ", b"GET /health/readiness ")
+# See `dsfn.knative.pod.control`.
+_OF_PODS = (b"POST /usage ", b"GET /usage/", b"GET /rates ", b"GET /rates/")
 _NO_LEADER = "The control service has no leader now."
 
 
@@ -43,7 +48,7 @@ class Passing:
 
     `leader`: the URL of the leader, None while there is none. `own_url`: at which this replica is
     called itself; should it lead, that is no leader for whom it passes on what it takes.
-    `patience_s`: how long a connection waits for a leader.
+    `patience_s`: how long a connection waits for a leader, and for one that stops besides.
     """
 
     leader: Callable[[], str | None]
@@ -51,10 +56,14 @@ class Passing:
     patience_s: float = DOOR_PATIENCE_S
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
+    # Of this replica, while it leads and stops.
+    _inner_url: str | None = None
     _came_at_s: float = 0.0
 
-    async def start(self, listener: socket.socket) -> None:
-        """Begins, unless it has."""
+    async def start(self, listener: socket.socket, inner_url: str | None = None) -> None:
+        """Begins, unless it has. `inner_url`: where this replica, which was told to stop, takes
+        what pods ask until it leads no longer, which it tells by starting this again."""
+        self._inner_url = inner_url
         if self._server is not None:
             return
         self._server = await asyncio.start_server(
@@ -104,8 +113,7 @@ class Passing:
             await _answer(reader, writer, PlainTextResponse("ok"))
             return
         try:
-            async with asyncio.timeout(self.patience_s):
-                there, back = await self._connected()
+            there, back = await self._connected(line)
         except TimeoutError:
             await _answer(reader, writer, _refusal(_NO_LEADER))
             return
@@ -115,14 +123,24 @@ class Passing:
         finally:
             back.close()
 
-    async def _connected(self) -> tuple[StreamReader, StreamWriter]:
-        """A connection to the leader, as soon as there is one."""
-        while True:
-            url = self.leader()
-            if url is not None and (self._server is None or url != self.own_url):
-                with suppress(OSError, TimeoutError):
-                    return await _connect(url)
-            await asyncio.sleep(_LOOK_AGAIN_S)
+    async def _connected(self, line: bytes) -> tuple[StreamReader, StreamWriter]:
+        """A connection to whoever is to answer what begins so, as soon as there is one. Raises
+        `TimeoutError`."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.patience_s) as patience:
+            while True:
+                if (url := self._whom(line)) is not None:
+                    with suppress(OSError, TimeoutError):
+                        return await _connect(url)
+                if self._inner_url is not None:
+                    patience.reschedule(loop.time() + self.patience_s)
+                await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _whom(self, line: bytes) -> str | None:
+        if self._inner_url is not None and line.startswith(_OF_PODS):
+            return self._inner_url
+        url = self.leader()
+        return url if self._server is None or url != self.own_url else None
 
 
 async def _connect(url: str) -> tuple[StreamReader, StreamWriter]:

@@ -29,7 +29,7 @@ from dsfn.knative.control.services import on_a_cluster
 from dsfn.knative.control.settings import BLOBS_FOLDER, ControlSettings
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.ledgers import require_psycopg
-from dsfn.runtime.node import listen, run_node
+from dsfn.runtime.node import Entrances, listen, run_node
 from dsfn.snapshots.secrets import keep_secrets
 
 _LOG = logging.getLogger("dsfn.control")
@@ -57,7 +57,7 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
             if uvloop.run(_stand_by(leadership)):
                 _LOG.warning("%s leads.", settings.name)
                 door.shut()
-                _lead(settings, listener.dup(), client)
+                _lead(settings, door, client)
         finally:
             leadership.resign()
             # What has come since this replica was told to stop waits for the next leader.
@@ -87,12 +87,9 @@ async def _stand_by(leadership: Leadership) -> bool:
     return not is_stopped
 
 
-def _lead(
-    settings: ControlSettings,
-    listener: socket.socket,
-    client: httpx.AsyncClient,
-) -> None:
-    """Is the node, with the state that the leaders before have left."""
+def _lead(settings: ControlSettings, door: Door, client: httpx.AsyncClient) -> None:
+    """Is the node, with the state that the leaders before have left. Once it is told to stop it
+    takes at an entrance of its own what calls under way need to end: the rows that pods post."""
     # Until the node hears signals itself: process 1 of a container would not be ended by one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
@@ -103,7 +100,15 @@ def _lead(
     _prepare(settings)
     objects, store = Objects(open_cluster()), open_published(settings.store)
     place = on_a_cluster(settings.cluster, objects, store, client)
-    run_node(settings.node, lambda _: None, place, open_state, listener)
+    inner = socket.create_server(("127.0.0.1", 0))
+    inner_url = f"http://127.0.0.1:{inner.getsockname()[1]}"
+
+    def stopping() -> None:
+        _LOG.warning("%s is told to stop.", settings.name)
+        door.open(inner_url)
+
+    entrances = Entrances(door.listener.dup(), inner, stopping)
+    run_node(settings.node, lambda _: None, place, open_state, entrances)
 
 
 def _prepare(settings: ControlSettings) -> None:

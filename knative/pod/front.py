@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.functions.values import dataclass
-from dsfn.knative.handover import LEADERS_CALL_PATIENCE_S
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform import HEADER
@@ -92,7 +91,7 @@ class Front:
     ) -> None:
         call_id = new_call_id(self.clock.now_us())
         try:
-            await self.rates.wait(_patience_s(scope))
+            await self.rates.wait(CONTROL_PATIENCE_S)
             await serve(call_id, scope, receive, send)
         except ClientGone:
             return
@@ -172,12 +171,6 @@ class Front:
         url = str(URL(scope=scope).replace(path="", query="", fragment=""))
         document = openapi_document(pairs, dsfn.__version__, url)
         return "application/json", json.dumps(document).encode()
-
-
-def _patience_s(scope: Scope) -> float:
-    """How long a request may wait for the control service."""
-    is_of_leader = any(name == HEADER for name, _ in scope["headers"])
-    return LEADERS_CALL_PATIENCE_S if is_of_leader else CONTROL_PATIENCE_S
 
 
 def _ok(scope: Scope) -> _Page:

@@ -57,7 +57,7 @@ class PlatformCalls:
 
     async def _answer(self, said: Said, posted: list[Usage], send: Send) -> None:
         async def post(row: Usage) -> None:
-            await self.usage.post_for_leader(row)
+            await self.usage.post(row)
             posted.append(row)
 
         answer, row = await self.caller.call(said.call, self.revision, post, said.whole)

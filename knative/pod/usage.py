@@ -13,7 +13,7 @@ from dsfn.billing.posting_document import Measured
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, StoreUnavailable
 from dsfn.functions.values import dataclass
-from dsfn.knative.handover import DOOR_PATIENCE_S, LEADERS_CALL_PATIENCE_S
+from dsfn.knative.handover import DOOR_PATIENCE_S
 from dsfn.knative.pod.control import RETRY_AFTER_S
 from dsfn.knative.pod.http import TIMEOUT_S
 from dsfn.runtime.leases.leases import Leases
@@ -138,15 +138,8 @@ class SentUsage:
         A success that another pod has had already under the same idempotency key is on the books
         as that: what it took here is the platform's, and the answer as good.
         """
-        await self._post(row, kept, self.patience_s)
-
-    async def post_for_leader(self, row: Usage) -> None:
-        """The same of a call that the leader of the control service waits for."""
-        await self._post(row, False, min(self.patience_s, LEADERS_CALL_PATIENCE_S))
-
-    async def _post(self, row: Usage, kept: bool, patience_s: float) -> None:
         entry = self._rows.add(row, kept)
-        timer = asyncio.get_running_loop().call_later(patience_s, _give_up, entry)
+        timer = asyncio.get_running_loop().call_later(self.patience_s, _give_up, entry)
         self._send()
         try:
             await asyncio.shield(entry.committed)
@@ -167,9 +160,11 @@ class SentUsage:
             self._send_devices()
 
     async def _send_rest(self) -> None:
+        # First of all: what is on its way may yet come back.
+        await asyncio.gather(self._send(), self._send_devices())
         while self._rows.waiting or self._rows.doubtful or self.leases.rows or self._released:
-            await asyncio.gather(self._send(), self._send_devices())
             await asyncio.sleep(FIRST_PAUSE_S)
+            await asyncio.gather(self._send(), self._send_devices())
 
     def _send_soon(self) -> None:
         if self._soon is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
@@ -61,3 +62,25 @@ class SignalledServer(Server, ABC):
             for number in numbers:
                 loop.remove_signal_handler(number)
                 signal.signal(number, signal.SIG_IGN)
+
+
+class _ServerBeside(Server):
+    """uvicorn's server where signals are another's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves them alone."""
+        yield
+
+
+@asynccontextmanager
+async def serving_beside(config: Config, listener: socket.socket) -> AsyncIterator[None]:
+    """Serves at `listener`, which it closes, inside the block: what is under way at its end is
+    answered first."""
+    server = _ServerBeside(config)
+    serving = asyncio.create_task(server.serve([listener]), name="serving-beside")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving

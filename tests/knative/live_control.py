@@ -174,13 +174,14 @@ class LiveControl:
             later.join()
             self.service.upstream_ports = ports
 
-    def deploy(self, http: httpx.Client, path: Path) -> dict[str, Any]:
-        """Deploys a file; the functions by name. Raises `DeployFailed`, and `httpx.HTTPError`
-        where the control service cannot be reached or goes away."""
+    def deploy(self, http: httpx.Client, path: Path, **terms: str) -> dict[str, Any]:
+        """Deploys a file, as a canary where there are terms; the functions by name. Raises
+        `DeployFailed`, and `httpx.HTTPError` where the control service cannot be reached or goes
+        away."""
         bundle = pack(path)
         answer = http.post(
             "/deployments",
-            params={"entry": bundle.entry},
+            params={"entry": bundle.entry, **terms},
             content=bundle.data,
             headers={"Content-Type": BUNDLE_CONTENT_TYPE},
         ).raise_for_status()

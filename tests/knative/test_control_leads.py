@@ -25,7 +25,6 @@ from s3_server import S3Server
 
 from dsfn.knative.control.leadership import GIVE_UP_S
 from dsfn.knative.control.lease import LEASE_S
-from dsfn.knative.handover import LEADERS_CALL_PATIENCE_S
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 TEXT = {"content-type": "text/plain"}
@@ -227,43 +226,6 @@ def test_what_was_on_the_leaders_disk_is_found_again(both: LiveControl) -> None:
         assert answer.text == "QUIET" * 50_000
         assert http.post("/functions/repeat", json=arguments, headers=kept).text == long
     assert second.stop() == 0, second.log
-
-
-def test_no_call_fails_while_the_leader_is_told_to_stop(both: LiveControl) -> None:
-    first, over = both.leader(), threading.Event()
-
-    def call(_: int) -> list[tuple[str, float]]:
-        found = []
-        with both.client() as http:
-            while not over.is_set():
-                began_s = time.monotonic()
-                text = http.post("/functions/measure", json={"text": "four"}).text
-                found.append((text, time.monotonic() - began_s))
-        return found
-
-    with ThreadPoolExecutor(CALLERS) as clients:
-        calls = clients.map(call, range(CALLERS))
-        time.sleep(1)
-        with both.without(first):
-            assert first.stop() == 0, first.log
-            assert both.leader() is both.other(first)
-        over.set()
-        answers = [each for found in calls for each in found]
-        in_time = [text for text, took_s in answers if took_s < LEADERS_CALL_PATIENCE_S]
-        assert in_time and set(in_time) == {"4"}
-        # The leader takes no rows while it waits for calls: where a pod comes too late for it, and
-        # the next one is late, too, the pod says so before the call is cut off.
-        late = "its usage could not be written down in time"
-        assert all(text == "4" or late in text for text, _ in answers)
-
-
-def test_a_leader_that_is_told_to_stop_hands_over_at_once(both: LiveControl) -> None:
-    first = both.leader()
-    assert first.stop() == 0, first.log
-    assert both.holder() != first.name, "the other does not have to wait until it runs out"
-    assert both.leader() is both.other(first)
-    with both.client() as http:
-        assert http.post("/functions/measure", json={"text": "four"}).json() == 4
 
 
 def test_a_leader_whose_container_is_started_again_leads_on(both: LiveControl) -> None:

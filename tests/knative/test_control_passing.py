@@ -231,3 +231,43 @@ def test_what_is_no_request_ends_without_harm() -> None:
                 assert (await http.get(f"{here}/health/liveness")).status_code == 200
 
     asyncio.run(run())
+
+
+def test_a_leader_that_stops_takes_what_pods_ask_and_leaves_the_rest_to_the_next() -> None:
+    asked: list[bytes] = []
+
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b" HTTP")[0])
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+
+    async def run() -> None:
+        leader: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            here = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            leader.append(here)
+            found = Passing(lambda: leader[0], here, patience_s=0.2)
+            async with (
+                leading(answer) as inner,
+                leading(answer) as after,
+                httpx.AsyncClient() as http,
+            ):
+                await found.start(listener, inner)
+                waits = asyncio.create_task(http.post(f"{here}/functions/shout"))
+                for method, path in (
+                    ("POST", "/usage"),
+                    ("GET", "/usage/call-1"),
+                    ("GET", "/rates"),
+                    ("GET", "/rates/1"),
+                ):
+                    assert (await http.request(method, here + path)).status_code == 204
+                # However long it takes until the next one leads.
+                await asyncio.sleep(0.5)
+                assert not waits.done()
+                assert len(asked) == 4
+                await found.start(listener)
+                leader[0] = after
+                assert (await waits).status_code == 204
+                assert asked[-1] == b"POST /functions/shout"
+                await found.drain(0.0)
+
+    asyncio.run(run())

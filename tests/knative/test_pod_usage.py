@@ -17,12 +17,10 @@ from live_pod import StartPod
 
 from dsfn.knative.control.door import Door
 from dsfn.knative.control.passing import Passing
-from dsfn.knative.handover import DOOR_PATIENCE_S, LEADERS_CALL_PATIENCE_S
+from dsfn.knative.handover import DOOR_PATIENCE_S
 from dsfn.knative.manifests.function import BEYOND_TIMEOUT_S
 from dsfn.knative.pod.usage import CONTROL_PATIENCE_S
 from dsfn.runtime.cli.transport import ADMIN_TIMEOUT_S
-from dsfn.runtime.config import Limits
-from dsfn.runtime.gateway.serving import CUT_OFF_GRACE_S
 
 REFUSED = Fault("refused")
 LOST = Fault("lost")
@@ -88,7 +86,6 @@ def test_a_call_waits_for_the_next_leader_as_long_as_a_connection_to_it_does(
 def test_what_waits_for_a_leader_ends_before_who_waits_for_it() -> None:
     assert DOOR_PATIENCE_S < ADMIN_TIMEOUT_S
     assert DOOR_PATIENCE_S < CONTROL_PATIENCE_S < BEYOND_TIMEOUT_S
-    assert LEADERS_CALL_PATIENCE_S < Limits().shutdown_timeout_s + CUT_OFF_GRACE_S
 
 
 def test_a_row_whose_acceptance_is_lost_is_on_the_books_once(
