@@ -433,6 +433,54 @@ def test_a_new_revision_takes_over_once_it_is_ready_and_can_be_taken_back(
     assert {control.value("measure", text="four") for _ in range(5)} == {4}
 
 
+def test_functions_that_do_not_become_ready_hold_up_no_other(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    def target(function: str) -> Any:
+        (found,) = cluster.of_kind("Service")[function]["status"]["traffic"]
+        return found["revisionName"]
+
+    stuck = ("shout", "hear", "repeat", "choke", "count-up")
+    control.deploy(changed(tmp_path / "next", "import dsfn", "import dsfn\n\nNEXT = 1"))
+    before = {each: target(each) for each in (*stuck, "measure")}
+    newest = control.describe("shout")["revision"]
+    cluster.unready |= {*stuck}
+    with ThreadPoolExecutor(len(stuck) + 1) as threads:
+        back = [
+            threads.submit(
+                control.http.post, f"/functions/{each}/rollback", json={"revision": None}
+            )
+            for each in stuck
+        ]
+        try:
+            eventually(
+                lambda: all(told_of(cluster, each) != before[each] for each in stuck), "them"
+            )
+            control.http.post("/functions/measure/rollback", json={"revision": None})
+            assert target("measure") != before["measure"]
+            control.deploy(written(tmp_path, "@dsfn.function(name='beside')"))
+            assert control.value("beside") == 1
+            assert control.http.delete("/functions/beside").status_code == 204
+            assert "beside" not in cluster.of_kind("Service")
+            # The last word counts, though what was said before has not come about.
+            back.append(
+                threads.submit(
+                    control.http.post, "/functions/shout/rollback", json={"revision": newest}
+                )
+            )
+        finally:
+            cluster.unready.clear()
+        assert {each.result().status_code for each in back} == {200}
+    eventually(lambda: target("shout") == before["shout"], "the last word to be heard")
+    eventually(lambda: target("hear") != before["hear"], "the others to be as they were told")
+
+
+def told_of(cluster: ActingCluster, function: str) -> str:
+    """Which revision has a function's calls, as Knative was told."""
+    (found,) = cluster.of_kind("Service")[function]["spec"]["traffic"]
+    return str(found["revisionName"])
+
+
 def test_a_call_of_a_revision_that_the_ingress_does_not_know_yet_waits_for_it(
     cluster: ActingCluster, control: LiveNode
 ) -> None:
