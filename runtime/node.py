@@ -61,7 +61,7 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    async with _node(settings, url, make_place, open_state) as services:
+    async with _node(settings, make_place, open_state) as services:
         patience_s = settings.limits.shutdown_timeout_s
         config = server_config(build_app(services), settings.limits, patience_s)
 
@@ -79,13 +79,13 @@ async def _serve(
 
 @asynccontextmanager
 async def _node(
-    settings: Settings, url: str, make_place: MakePlace, open_state: OpenState
+    settings: Settings, make_place: MakePlace, open_state: OpenState
 ) -> AsyncIterator[Services]:
     """The parts of a node, recovered from what is stored, and stopped at the end."""
     state = open_state(settings.data_dir / FILE_NAME)
     ledger = open_ledger(settings)
     try:
-        services = assemble(settings, url, SystemClock(), state.connection, ledger, make_place)
+        services = assemble(settings, SystemClock(), state.connection, ledger, make_place)
         state.keep()
         _recover(services)
         await services.tiers.start()
