@@ -482,8 +482,10 @@ def told_of(cluster: ActingCluster, function: str) -> str:
 
 
 def test_a_call_of_a_revision_that_the_ingress_does_not_know_yet_waits_for_it(
-    cluster: ActingCluster, control: LiveNode
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
 ) -> None:
+    control.deploy(changed(tmp_path / "new", "return len(text)", "return 2 * len(text)"))
+    control.deploy(BOTH)
     cluster.is_away = True
     try:
         control.http.post("/functions/measure/rollback", json={"revision": None})
