@@ -75,7 +75,10 @@ def test_what_somebody_changed_is_shown_and_put_right(
     kind = "application/merge-patch+json"
     objects.cluster.request("PATCH", objects.path(quota), body=json.loads(patch), content_type=kind)
     status = dsfn("platform", "status", *where)
-    assert (status.code, "somebody has changed spec.hard.pods" in status.out) == (1, True)
+    assert (status.code, 'somebody has changed spec.hard.pods: "4k" -> "7"' in status.out) == (
+        1,
+        True,
+    )
     run = dsfn("platform", "upgrade", *where)
     assert run.out == '~ ResourceQuota dsfn\n    spec.hard.pods: "7" -> "4k"\n'
 
