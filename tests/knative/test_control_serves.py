@@ -341,6 +341,49 @@ def test_a_function_whose_name_is_taken_in_the_namespace_is_refused_at_once(
     assert not {"dsfn-control"} & set(cluster.of_kind("Service"))
 
 
+def test_a_function_is_deployed_again_where_its_hosts_are_its_own_routes(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    source = written(tmp_path, "@dsfn.function(name='owned')")
+    first = control.deploy(source)["owned"]["revision"]
+    root = "/apis/serving.knative.dev/v1/namespaces/functions/services/owned"
+    host = "/api/v1/namespaces/functions/services/owned"
+    service = cluster.objects[root]
+
+    def owned_by(kind: str, name: str) -> Any:
+        metadata = {"name": "owned", "ownerReferences": [{"kind": kind, "name": name}]}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+
+    def deploys() -> bool:
+        source.write_text(source.read_text() + "\n# again\n", encoding="utf-8")
+        try:
+            return bool(control.deploy(source)["owned"]["created"])
+        except DeployFailed as error:
+            assert "needs another name here" in str(error.problem["detail"])
+            return False
+
+    try:
+        # As Knative makes it for the function's Route, and as others do.
+        cluster.objects[host] = owned_by("Route", "owned")
+        assert deploys()
+        second = control.describe("owned")["revision"]
+        cluster.objects[host] = owned_by("Route", "another")
+        assert not deploys()
+        cluster.objects[host] = owned_by("Gateway", "owned")
+        assert not deploys()
+        del cluster.objects[host]
+        # A Service of the function's name that another function has.
+        labels = service["metadata"]["labels"]
+        labels[FUNCTION_LABEL] = "another"
+        assert not deploys()
+        labels[FUNCTION_LABEL] = "owned"
+        assert (control.describe("owned")["revision"], second != first) == (second, True)
+        assert control.value("owned") == 1
+    finally:
+        cluster.objects.pop(host, None)
+        control.http.delete("/functions/owned")
+
+
 def test_a_timeout_that_knative_does_not_take_is_refused_in_the_options_terms(
     control: LiveNode, tmp_path: Path
 ) -> None:
