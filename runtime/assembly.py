@@ -89,7 +89,6 @@ BLOB_OWNERS = (blobs_of_answers, blobs_of_deliveries, blobs_of_cached_results, b
 
 def assemble(
     settings: Settings,
-    url: str,
     clock: Clock,
     connection: apsw.Connection,
     ledger: SpooledLedger,
@@ -176,7 +175,7 @@ def assemble(
     return Services(
         settings=settings,
         clock=clock,
-        life=Life(url, clock.now_us()),
+        life=Life(clock.now_us()),
         access=Access(Keys(connection, clock), settings.tenant, settings.auth.required, place.key),
         registry=registry,
         pipeline=_pipeline(

@@ -82,7 +82,7 @@ async def _serve(
     host, port = entrances.outer.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    async with _node(settings, url, make_place, open_state) as services:
+    async with _node(settings, make_place, open_state) as services:
         app, patience_s = build_app(services), settings.limits.shutdown_timeout_s
 
         def ready() -> None:
@@ -102,14 +102,14 @@ async def _serve(
 
 @asynccontextmanager
 async def _node(
-    settings: Settings, url: str, make_place: MakePlace, open_state: OpenState
+    settings: Settings, make_place: MakePlace, open_state: OpenState
 ) -> AsyncIterator[Services]:
     """The parts of a node, recovered from what is stored, and stopped at the end, when `_working`
     has ended."""
     state = open_state(settings.data_dir / FILE_NAME)
     ledger = open_ledger(settings)
     try:
-        services = assemble(settings, url, SystemClock(), state.connection, ledger, make_place)
+        services = assemble(settings, SystemClock(), state.connection, ledger, make_place)
         state.keep()
         _recover(services)
         await services.tiers.start()

@@ -51,7 +51,6 @@ from dsfn.runtime.writer import Writer
 class Life:
     """Where the node is in its life; the one thing about it that changes."""
 
-    url: str
     started_at_us: int
     accepts_calls: bool = False
 

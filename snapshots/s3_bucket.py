@@ -26,6 +26,9 @@ RECEIVE_BYTES = 1 << 20
 _RETRIED_STATUSES = frozenset((408, 425, 429))
 # Status 400, and yet worth another try: bytes that were late, or that changed on their way.
 _RETRIED_CODES = frozenset(("BadDigest", "RequestTimeout", "XAmzContentSHA256Mismatch"))
+_NOT_LET_IN = frozenset(
+    ("AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
+)
 
 
 class Fault(Exception):
@@ -250,6 +253,8 @@ class Bucket:
         reason = f"it answers {status}" + (f" {code}" if code != str(status) else "")
         if code == "NoSuchBucket":
             return self.unavailable(f"it has no bucket {self.name!r}")
+        if code in _NOT_LET_IN:
+            return self.unavailable(f"it refuses the credentials ({status} {code})")
         if status == 404:
             return Missing(reason)
         if status == 416:

@@ -11,6 +11,7 @@ from dsfn.functions.errors import Conflict, NotFound, UsageError
 from dsfn.functions.options import NAME_PATTERN
 from dsfn.runtime.cli.options import JsonOption
 from dsfn.runtime.cli.output import Column, complain, print_json, print_table, say
+from dsfn.runtime.cli.progress import progress
 
 if TYPE_CHECKING:
     from dsfn.knative.cluster.installation import Installation
@@ -151,7 +152,8 @@ def uninstall(
         )
     manifests = installation.to_remove()
     if not dry_run:
-        installation.remove(manifests, timeout, complain)
+        with progress("Deleting") as shown:
+            installation.remove(manifests, timeout, shown.show)
     if json_output:
         print_json(removed_document(installation, manifests, dry_run))
     elif dry_run or not manifests:
@@ -214,7 +216,8 @@ def _apply(
     if not json_output:
         say("\n".join(plan_lines(planned)) or "Everything is there as it should be.", flush=True)
     if not dry_run:
-        installation.carry_out(planned, timeout_s, complain)
+        with progress("Applying") as shown:
+            installation.carry_out(planned, timeout_s, shown.show)
     if json_output:
         print_json(plan_document(installation, planned, dry_run))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for planned in plan.applied:
         if planned.does_something:
             yield f"{_SIGNS[_action(planned)]} {name_of(planned.manifest)}"
-            yield from (f"    {_change_line(change)}" for change in planned.changes)
+            yield from (f"    {change.line}" for change in planned.changes)
     yield from (f"- {name_of(manifest)}" for manifest in plan.removed)
 
 
@@ -92,11 +91,3 @@ def _action(planned: Planned) -> str:
 
 def _change_document(change: Change) -> ChangeDocument:
     return {"path": change.path, "before": change.before, "after": change.after}
-
-
-def _change_line(change: Change) -> str:
-    before, after = (
-        "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-        for value in (change.before, change.after)
-    )
-    return f"{change.path}: {before} -> {after}"

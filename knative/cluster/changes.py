@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,19 @@ class Change:
     path: str
     before: object
     after: object
+
+    @property
+    def line(self) -> str:
+        """For people: "spec.replicas: 1 -> 2"."""
+        before, after = (
+            "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+            for value in (self.before, self.after)
+        )
+        return f"{self.path}: {before} -> {after}"
+
+    def undone(self) -> Change:
+        """The change that this one takes back."""
+        return Change(self.path, self.after, self.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +105,12 @@ def _hidden(change: Change) -> Change:
 
 
 def _parts(value: object) -> dict[str, object] | None:
-    """The parts of a document or list by their names or numbers, None for a value without any."""
+    """The parts of a document or of a list of documents, by their names where they have some, else
+    by their numbers; None for a value without parts."""
     if isinstance(value, Mapping):
         return {str(key): part for key, part in value.items()}
-    if isinstance(value, list):
-        return {str(number): part for number, part in enumerate(value)}
+    if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+        names = [str(part.get("name", "")) for part in value]
+        are_names = all(names) and len(set(names)) == len(names)
+        return dict(zip(names if are_names else map(str, range(len(value))), value, strict=True))
     return None

@@ -177,8 +177,8 @@ class Installation:
         if live is None:
             return ObjectState(planned.manifest, "missing", "it is not there")
         if planned.changes:
-            paths = ", ".join(change.path for change in planned.changes)
-            return ObjectState(planned.manifest, "changed", f"somebody has changed {paths}")
+            found = ", ".join(change.undone().line for change in planned.changes)
+            return ObjectState(planned.manifest, "changed", f"somebody has changed {found}")
         if not is_ready(live):
             return ObjectState(planned.manifest, "starting", why_not(live))
         return ObjectState(planned.manifest, "ready")

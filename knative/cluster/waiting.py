@@ -102,5 +102,5 @@ def _if_ready(objects: Objects, manifest: Manifest, waiting: _Waiting) -> Manife
 
 def _not_ready(document: Manifest, reason: Reason) -> NotReady:
     about = is_about(document)
-    sentence = f"{about} is not ready: {reason.text}."
-    return NotReady(sentence, object=about, reason=reason.text, log=reason.log)
+    text = reason.with_last_words
+    return NotReady(f"{about} is not ready: {text}.", object=about, reason=text, log=reason.log)

@@ -29,6 +29,12 @@ class Reason:
     is_final: bool = False
     log: str = ""
 
+    @property
+    def with_last_words(self) -> str:
+        """The text, and the last line of the log."""
+        line = one_line(self.log.rpartition("\n")[2])
+        return f"{self.text}; it last printed: {line}" if line else self.text
+
 
 def explain(evidence: Evidence) -> Reason:
     """The reason that is nearest to the cause: a container's, a pod's, then what Knative says."""
@@ -87,7 +93,7 @@ def _of_crash(status: dict[str, Any], ended: dict[str, Any], log: str) -> Reason
     )
     again = f", {times} times" if times > 1 else ""
     return Reason(
-        f"its container ends after its start ({how}{again}){_last_words(log)}",
+        f"its container ends after its start ({how}{again})",
         is_final=times >= _RESTARTS,
         log=log,
     )
@@ -96,13 +102,7 @@ def _of_crash(status: dict[str, Any], ended: dict[str, Any], log: str) -> Reason
 def _of_silence(evidence: PodEvidence) -> Reason:
     failed = [each for each in evidence.events if "probe failed" in each]
     told = f" ({one_line(failed[-1])})" if failed else ""
-    text = f"its container runs and does not get ready{told}{_last_words(evidence.log)}"
-    return Reason(text, log=evidence.log)
-
-
-def _last_words(log: str) -> str:
-    line = one_line(log.rpartition("\n")[2])
-    return f"; it last printed: {line}" if line else ""
+    return Reason(f"its container runs and does not get ready{told}", log=evidence.log)
 
 
 def _lowered(text: str) -> str:

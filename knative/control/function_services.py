@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
+from dsfn.functions.errors import NotFound
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
-from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.cluster.objects import Objects, is_about
+from dsfn.knative.cluster.readiness import is_ready
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
@@ -24,8 +26,6 @@ from dsfn.knative.manifests.words import (
 )
 from dsfn.runtime.model import Revision
 
-# How long a change of the traffic may take until it is waited for no longer.
-SHARE_S = 30.0
 _OURS = {"labelSelector": f"{COMPONENT}={FUNCTION}"}
 _REVISION_LABEL = "serving.knative.dev/revision"
 
@@ -97,8 +97,9 @@ class FunctionServices:
             str(each["revisionName"]) for each in status.get("traffic", ()) if each.get("tag")
         )
 
-    def share(self, share: Share) -> None:
-        """Has calls and events be shared out so. Raises `ClusterError`, `NotFound`."""
+    def tell(self, share: Share) -> None:
+        """Has calls and events be shared out so, once the Service is ready. Raises `ClusterError`,
+        `NotFound`."""
         function = share.current.function
         targets = tuple(Target(percent, name, tag_of(name)) for name, percent in share.targets)
         service = self._object(SERVING, "Service", function)
@@ -109,7 +110,22 @@ class FunctionServices:
             self.objects.delete(self._object(EVENTING, "Trigger", function))
         else:
             self.objects.apply(events)
-        self.note(function, wait_ready(self.objects, service, SHARE_S, lambda _: None))
+
+    def is_ready(self, function: str) -> bool:
+        """Whether a function's Service does what it was told. Raises `ClusterError`, `NotFound`."""
+        manifest = self._object(SERVING, "Service", function)
+        service = self.objects.read(manifest)
+        if service is None:
+            raise NotFound(f"{is_about(manifest)} is gone.", kind="Service")
+        if not is_ready(service):
+            return False
+        self.note(function, service)
+        return True
+
+    def require_ready(self, function: str) -> None:
+        """Raises `NotReady` with the reason, `ClusterError`, `NotFound`."""
+        service = self._object(SERVING, "Service", function)
+        self.note(function, wait_ready(self.objects, service, 0.0, lambda _: None))
 
     def remove(self, function: str) -> None:
         """Takes a function out of the cluster. Raises `ClusterError`."""

@@ -28,8 +28,11 @@ from dsfn.knative.control.passing import Passing
 from dsfn.knative.control.services import on_a_cluster
 from dsfn.knative.control.settings import BLOBS_FOLDER, ControlSettings
 from dsfn.knative.pod.store import open_published
+from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.ledgers import require_psycopg
 from dsfn.runtime.node import Entrances, listen, run_node
+from dsfn.runtime.tiers.opening import open_bucket
+from dsfn.snapshots.s3_bucket import Fault, Missing
 from dsfn.snapshots.secrets import keep_secrets
 
 _LOG = logging.getLogger("dsfn.control")
@@ -42,6 +45,7 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
     """
     keep_secrets()
     require_psycopg()
+    _require_bucket(settings.store)
     database = Address(settings.node.ledger)
     leadership = Leadership(
         Lease.open(settings.namespace),
@@ -64,6 +68,19 @@ def run(settings: ControlSettings, client: httpx.AsyncClient) -> None:
             door.open()
             door.close(settings.node.limits.shutdown_timeout_s)
             leadership.close()
+
+
+def _require_bucket(store: SnapshotSettings) -> None:
+    """Raises `StoreUnavailable` where the store says that it has no such bucket, or refuses the
+    credentials. One that says nothing may come back: calls do without it."""
+    bucket = open_bucket(store)
+    try:
+        with suppress(Fault):
+            bucket.keys("", 1)
+    except Missing as error:
+        raise bucket.unavailable(str(error)) from error
+    finally:
+        bucket.close()
 
 
 async def _stand_by(leadership: Leadership) -> bool:

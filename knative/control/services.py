@@ -16,6 +16,7 @@ from dsfn.knative.control.function_services import FunctionServices
 from dsfn.knative.control.pod_logs import PodLogs
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.control.serving import KnativeServing
+from dsfn.knative.control.sharing import Sharing
 from dsfn.knative.manifests.accounts import CONTROL_NAME
 from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.manifests.platform import BROKER
@@ -84,10 +85,11 @@ def on_a_cluster(
             settings.broker,
             lambda name: DeadLetterSink(CONTROL_NAME, letterbox_path(settings.api_key, name)),
         )
-        serving = KnativeServing(around.registry, publisher, services)
+        sharing = Sharing(services)
+        serving = KnativeServing(around.registry, publisher, services, sharing)
         caller = ServiceCaller(
             client,
-            serving.address,
+            sharing.address,
             settings.api_key,
             around.budgets,
             around.in_force,

@@ -6,15 +6,15 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import field
 from functools import partial
 
-from dsfn.functions.errors import Conflict, DsfnError, Unavailable
+from dsfn.functions.errors import Conflict, DsfnError
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
-from dsfn.knative.control.function_services import SHARE_S, FunctionServices, PodOf, Share
+from dsfn.knative.control.function_services import FunctionServices, PodOf, Share
 from dsfn.knative.control.publishing import Placed, Publisher
+from dsfn.knative.control.sharing import SHARE_S, Sharing
 from dsfn.knative.manifests.trigger import require_filter
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.registry import FunctionRecord, Registry
@@ -38,26 +38,22 @@ class KnativeServing:
     registry: Registry
     publisher: Publisher
     services: FunctionServices
-    _agreed: dict[str, Share] = field(default_factory=dict)
-    # Those that this process has seen in the registry: nothing else in the cluster is removed.
-    _known: set[str] = field(default_factory=set)
+    sharing: Sharing
     _coming: set[str] = field(default_factory=set)
     _pods: list[PodOf] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    # Told when the cluster has been.
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """See `Serving`."""
-        self._begin(self._keep())
+        self._task = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
         """See `Serving`: the pods stay."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.sharing.close()
 
     def cut_off(self) -> None:
         """See `Serving`: calls run elsewhere, and end with their connections."""
@@ -89,24 +85,11 @@ class KnativeServing:
         finally:
             self._coming -= functions
 
-    async def address(self, revision: Revision) -> str:
-        """The URL at which a revision is called, which one that has just become live has once the
-        ingress knows of it. Raises `Unavailable` when that takes too long."""
-        try:
-            async with asyncio.timeout(SHARE_S):
-                while (address := self.services.address(revision)) is None:
-                    async with self._changed:
-                        await self._changed.wait()
-                return address
-        except TimeoutError:
-            message = f"The cluster has not been told of {revision.id} yet."
-            raise Unavailable(message, retry_after_s=LOOK_S) from None
-
     async def reconcile(self) -> None:
         """See `Serving`. What the cluster does not take in time is tried again later."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SHARE_S):
-                await asyncio.shield(self._begin(self._agree()))
+        self._agree()
+        if changes := self.sharing.fresh():
+            await asyncio.wait(changes, timeout=SHARE_S)
 
     def retire(self) -> None:
         """See `Serving`."""
@@ -158,12 +141,6 @@ class KnativeServing:
         """See `Serving`. Raises `Conflict`."""
         raise Conflict("What is in the memory of pods is not looked at.", function=function)
 
-    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def _place(self, revisions: Sequence[Revision], placed: list[Placed]) -> None:
         for revision in revisions:
             placed.append(await asyncio.to_thread(self.publisher.place, revision))
@@ -185,53 +162,30 @@ class KnativeServing:
         while True:
             try:
                 if not loaded:
-                    await asyncio.to_thread(self.services.load)
-                    await self._tell_of_change()
+                    await self.sharing.load()
+                    self._agree()
+                    self.sharing.fresh()  # nobody waits for what was so before
                     loaded = True
-                await self._agree()
+                self._agree()
                 self._pods = await asyncio.to_thread(self.services.pods)
             except DsfnError as error:
                 _LOG.warning("%s", error.message)
             except Exception:  # noqa: BLE001
-                # Whatever it was, the cluster is to agree all the same once it is over.
+                # Whatever it was, the pods are counted all the same once it is over.
                 _LOG.exception("The cluster may not be as the registry says.")
             await wait_within(self._wake, LOOK_S)
             self._wake.clear()
 
-    async def _agree(self) -> None:
-        """Tells the cluster what has changed since it was told last."""
-        async with self._turn:
-            records = {each.name: each for each in self.registry.functions()}
-            self._known |= set(records)
-            for name, record in records.items():
-                share = self._share(record)
-                if name not in self._coming and share is not None:
-                    await self._tell(name, share)
-            kept = {each.function for each in self.registry.retained()}
-            for name in self._known - set(records) - kept - self._coming:
-                await self._remove(name)
-
-    async def _tell(self, name: str, share: Share) -> None:
-        if self._agreed.get(name) == share:
-            return
-        try:
-            await asyncio.to_thread(self.services.share, share)
-            self._agreed[name] = share
-            await self._tell_of_change()
-        except DsfnError as error:
-            _LOG.warning("The traffic of %s is not as it should be: %s", name, error.message)
-
-    async def _tell_of_change(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _remove(self, name: str) -> None:
-        try:
-            await asyncio.to_thread(self.services.remove, name)
-            self._agreed.pop(name, None)
-            self._known.discard(name)
-        except DsfnError as error:
-            _LOG.warning("%s is still in the cluster: %s", name, error.message)
+    def _agree(self) -> None:
+        """Begins to tell the cluster what has changed since it was told last."""
+        records = {each.name: each for each in self.registry.functions()}
+        shares = {
+            name: share
+            for name, record in records.items()
+            if name not in self._coming and (share := self._share(record)) is not None
+        }
+        kept = {each.function for each in self.registry.retained()}
+        self.sharing.agree(shares, records, kept | self._coming)
 
     def _share(self, record: FunctionRecord) -> Share | None:
         """Who is to get a function's calls, None while the cluster lacks one that should."""

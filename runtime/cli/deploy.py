@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +12,8 @@ from dsfn.functions.errors import DsfnError
 from dsfn.runtime.cli.canary import canary_terms
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
-from dsfn.runtime.cli.output import Column, complain, print_json, print_table, size
+from dsfn.runtime.cli.output import Column, print_json, print_table, size
+from dsfn.runtime.cli.progress import progress
 from dsfn.runtime.precision import Precision
 from dsfn.runtime.problem_reading import problem_error
 
@@ -65,8 +64,9 @@ def deploy(
         # It may take minutes, in which whoever was reached goes away: what follows connects anew.
         with connect() as client:
             client.prepare(requirements)
-    with connect() as client, _progress(quiet=json_output) as show:
-        deployed = _last(client.deploy(bundle.data, bundle.entry, terms), show)
+    with connect() as client:
+        stages = client.deploy(bundle.data, bundle.entry, terms)
+        deployed = _last(stages, lambda _: None) if json_output else _shown(stages)
     if json_output:
         print_json(deployed)
     else:
@@ -96,27 +96,15 @@ def _last(
     raise DsfnError("The node broke off the deployment; its log says why.")
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[StageDocument], None]]:
-    """Shows stages on standard error: one line that changes on a terminal, else a line each."""
-    if quiet:
-        yield lambda stage: None
-    elif not sys.stderr.isatty():
-        yield lambda stage: complain(_words(stage))
-    else:
-        from rich.console import Console
-        from rich.text import Text
+def _shown(stages: Iterable[StageDocument]) -> list[DeployedDocument]:
+    """The same, with the stages on standard error: a warning stays there."""
+    with progress("Sending") as shown:
 
-        console = Console(stderr=True)
-        with console.status("Sending") as status:
+        def show(stage: StageDocument) -> None:
+            tell = shown.keep if stage.get("warning", False) else shown.show
+            tell(_words(stage))
 
-            def show(stage: StageDocument) -> None:
-                if stage.get("warning", False):
-                    console.print(Text(_words(stage)))  # which the next stage must not wipe out
-                else:
-                    status.update(Text(_words(stage)))
-
-            yield show
+        return _last(stages, show)
 
 
 def _words(stage: StageDocument) -> str:

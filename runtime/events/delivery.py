@@ -65,7 +65,8 @@ class Delivery:
     `tries`: how often, this time included. `attempts`: how often the function
     failed it before; times when it could not be served do not count.
     `attempts_before`: how many of them lie before it was given up and, at
-    `queued_at_us`, queued again.
+    `queued_at_us`, queued again. `stuck_answers`: how often it was given up for an answer
+    that could not go on as an event.
     """
 
     id: str
@@ -82,17 +83,19 @@ class Delivery:
     attempts: int
     queued_at_us: int
     attempts_before: int = 0
+    stuck_answers: int = 0
 
     def call(self, body: bytes, now_us: int, now_ns: int) -> Call:
         """The call that this try makes.
 
         Each try has an invocation id of its own, because each has a row of its
-        own in the books. An event's attempts have keys of their own: one whose answer
-        could not go on as an event has a first answer, and the next one must run.
+        own in the books. They share the key, as an attempt may have succeeded of which
+        nobody heard. But an answer that could not go on is the first one to its key:
+        after that one there is another key, as the function must run again.
         """
         key = self.idempotency_key
-        if self.kind is DeliveryKind.EVENT and self.attempts:
-            key = f"{key}#{self.attempts + 1}"
+        if self.stuck_answers:
+            key = f"{key}#{self.stuck_answers + 1}"
         return Call(
             id=self.id if self.tries == 1 else f"{self.id}.{self.tries}",
             function=self.function,

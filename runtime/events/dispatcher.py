@@ -154,9 +154,11 @@ class Dispatcher:
             return
         try:
             await self.outcomes.succeeded(delivery, answer)
-        except (RequestError, Unavailable) as error:
-            # It ran, but the event that follows from its answer cannot go on, or not now.
-            await self.outcomes.failed(delivery, error)
+        except RequestError as error:
+            # It ran, but the event that follows from its answer cannot go on.
+            await self.outcomes.stuck(delivery, error)
+        except Unavailable as error:
+            await self.outcomes.failed(delivery, error)  # not now
 
     def _sweep(self) -> None:
         now_us = self.clock.now_us()

@@ -89,6 +89,10 @@ class Outcomes:
             case Verdict.FINAL:
                 await self._give_up(delivery, error)
 
+    async def stuck(self, delivery: Delivery, error: RequestError) -> None:
+        """Gives a delivery up whose answer can never go on."""
+        await self._give_up(delivery, error, stuck_answers=1)
+
     def abandoned(self, delivery: Delivery) -> None:
         """Queues a delivery again whose call was called off."""
         with transaction(self._connection):
@@ -101,14 +105,14 @@ class Outcomes:
         current = self._registry.function(delivery.function).current
         return RetryPolicy.of(current.options)
 
-    async def _give_up(self, delivery: Delivery, error: DsfnError) -> None:
+    async def _give_up(self, delivery: Delivery, error: DsfnError, stuck_answers: int = 0) -> None:
         if delivery.kind is DeliveryKind.CALL:
             with transaction(self._connection):
                 self._queue.fail(delivery.id, error)
             return
         follower = await self._complaint(delivery, error)
         with transaction(self._connection):
-            self._queue.bury(delivery.id, error, attempts=1)
+            self._queue.bury(delivery.id, error, 1, stuck_answers)
             if follower is not None:
                 self._router.store(follower)
 

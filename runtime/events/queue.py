@@ -62,6 +62,7 @@ class Queue:
         with transaction(connection):
             connection.execute(_QUERIES["schema"])
             add_column(connection, "deliveries", "key_id", "TEXT NOT NULL DEFAULT ''")
+            add_column(connection, "deliveries", "stuck_answers", "INTEGER NOT NULL DEFAULT 0")
 
     async def put(self, call: Call) -> str:
         """Stores an asynchronous call and gives its invocation id.
@@ -154,6 +155,7 @@ class Queue:
             attempts=row[13],
             queued_at_us=row[14],
             attempts_before=row[15],
+            stuck_answers=row[16],
         )
 
     def requeue(self, id: str, after_us: int, error: DsfnError | None) -> None:
@@ -176,10 +178,12 @@ class Queue:
         """Ends an asynchronous call in failure, inside the caller's transaction."""
         self._connection.execute(_QUERIES["fail"], (id, self._clock.now_us(), error_text(error)))
 
-    def bury(self, id: str, error: DsfnError, attempts: int) -> None:
-        """Gives an event's delivery up after `attempts` more, inside the caller's transaction."""
+    def bury(self, id: str, error: DsfnError, attempts: int, stuck_answers: int = 0) -> None:
+        """Gives an event's delivery up after `attempts` more, inside the caller's transaction.
+        `stuck_answers`: how many of them had an answer that could not go on."""
+        now_us = self._clock.now_us()
         self._connection.execute(
-            _QUERIES["bury"], (id, self._clock.now_us(), error_text(error), attempts)
+            _QUERIES["bury"], (id, now_us, error_text(error), attempts, stuck_answers)
         )
 
     def recover(self, running: Collection[str] = ()) -> int:

@@ -15,15 +15,20 @@ from dsfn.runtime.services import Services
 from dsfn.runtime.serving import ReplicaView
 
 
+def node_url(request: Request) -> str:
+    """Where this node is called, from where this request came."""
+    return str(request.base_url).removesuffix("/")
+
+
 def function_url(request: Request, name: str) -> str:
     """Where to call a function: where it says itself, or from where this request came."""
     services: Services = request.app.state.services
-    return services.serving.url(name) or f"{request.base_url}functions/{name}"
+    return services.serving.url(name) or f"{node_url(request)}/functions/{name}"
 
 
 def workflow_url(request: Request, name: str) -> str:
     """Where to start a run of a workflow, from where this request came."""
-    return f"{request.base_url}workflows/{name}"
+    return f"{node_url(request)}/workflows/{name}"
 
 
 def snapshot_document(revision: Revision) -> dict[str, Any] | None:

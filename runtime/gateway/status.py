@@ -13,6 +13,7 @@ from starlette.routing import Route
 import dsfn
 from dsfn.functions.errors import ShuttingDown
 from dsfn.runtime.clock import rfc3339
+from dsfn.runtime.gateway.admin_documents import node_url
 from dsfn.runtime.gateway.openapi import openapi_document
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.services import Services
@@ -40,7 +41,7 @@ async def status(request: Request) -> Response:
     memory = await _memory(services)
     return JSONResponse(
         {
-            "url": services.life.url,
+            "url": node_url(request),
             "pid": os.getpid(),
             "version": dsfn.__version__,
             "started_at": rfc3339(services.life.started_at_us),
@@ -77,7 +78,7 @@ async def openapi(request: Request) -> Response:
     serving = [registry.route(record.name) for record in registry.functions()]
     pairs = [(revision.options, revision.interface) for revision in serving]
     workflows = [revision.dag for revision in services.workflows.all()]
-    url = services.life.url
+    url = node_url(request)
     needs_key = services.settings.auth.required
     return JSONResponse(openapi_document(pairs, dsfn.__version__, url, workflows, needs_key))
 

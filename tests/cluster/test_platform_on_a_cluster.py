@@ -75,7 +75,10 @@ def test_what_somebody_changed_is_shown_and_put_right(
     kind = "application/merge-patch+json"
     objects.cluster.request("PATCH", objects.path(quota), body=json.loads(patch), content_type=kind)
     status = dsfn("platform", "status", *where)
-    assert (status.code, "somebody has changed spec.hard.pods" in status.out) == (1, True)
+    assert (status.code, 'somebody has changed spec.hard.pods: "4k" -> "7"' in status.out) == (
+        1,
+        True,
+    )
     run = dsfn("platform", "upgrade", *where)
     assert run.out == '~ ResourceQuota dsfn\n    spec.hard.pods: "7" -> "4k"\n'
 
@@ -193,3 +196,10 @@ def test_nobody_leads_where_the_books_are_out_of_reach(dsfn: Dsfn, namespace: st
     run = lost("platform", "install", "--namespace", namespace, "--timeout", "20")
     assert run.code == 1
     assert "no replica of the control service leads; one last printed: The ledger dsfn" in run.err
+
+
+def test_an_install_says_that_its_bucket_is_not_there(dsfn: Dsfn, namespace: str) -> None:
+    lost = dsfn.given(DSFN_STORE="s3://no-such-bucket/platform")
+    run = lost("platform", "install", "--namespace", namespace)
+    assert run.code == 1
+    assert "cannot be used: it has no bucket 'no-such-bucket'." in run.err

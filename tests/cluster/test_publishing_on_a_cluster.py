@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from deadlines import eventually
 from live_cluster import HELLO, LiveCluster
 from revisions import event_type, make_revision
 
@@ -81,11 +82,17 @@ def brought(publisher: Publisher, services: FunctionServices, revision: Revision
     return placed.name
 
 
+def shared(services: FunctionServices, share: Share) -> None:
+    """Has calls be shared out so."""
+    services.tell(share)
+    eventually(lambda: services.is_ready(share.current.function), "the Service to be ready")
+
+
 def test_a_revision_takes_no_calls_before_it_is_told_to(
     cluster: LiveCluster, publisher: Publisher, services: FunctionServices
 ) -> None:
     first = brought(publisher, services, FIRST)
-    services.share(Share(FIRST, ((first, 100),)))
+    shared(services, Share(FIRST, ((first, 100),)))
     second = brought(publisher, services, SECOND)
     live = cluster.objects.read(publisher.place(SECOND).service)
     assert live is not None
@@ -95,7 +102,7 @@ def test_a_revision_takes_no_calls_before_it_is_told_to(
     first_url, second_url = map(services.address, (FIRST, SECOND))
     assert (first_url or "").startswith(f"http://{tag_of(first)}-published.")
     assert second_url is None
-    services.share(Share(SECOND, ((second, 90), (first, 10))))
+    shared(services, Share(SECOND, ((second, 90), (first, 10))))
     live = cluster.objects.read(publisher.place(SECOND).service)
     assert live is not None
     assert {each["revisionName"]: each["percent"] for each in live["status"]["traffic"]} == {

@@ -46,7 +46,8 @@ class ActingCluster:
     """`objects`: by path. `secret`: variables that pods have beside those of their container.
     `images`: of functions whose next pod has another than its own. `control`: the port of the
     control service, to which connections to its pod lead. `max_timeout_s`: the longest of a
-    request that Knative takes. `is_away`: it answers 503."""
+    request that Knative takes. `unready`: Services that do not become ready, whatever their pods
+    say. `is_away`: it answers 503."""
 
     place: Path
     secret: Mapping[str, str]
@@ -55,6 +56,7 @@ class ActingCluster:
     images: dict[str, str] = field(default_factory=dict)
     control: int = 0
     max_timeout_s: int = 600
+    unready: set[str] = field(default_factory=set)
     is_away: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: threading.Lock = field(default_factory=threading.Lock)
@@ -198,6 +200,7 @@ class ActingCluster:
             self.objects[pod]["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
         elif name in self.pods and (code := self.pods[name].process.poll()) is not None:
             self.objects[pod]["status"] = {"containerStatuses": [_ended(code)]}
+        is_ready = is_ready and metadata["name"] not in self.unready
         told = (service.get("status") or {}).get("traffic", [])
         service["status"] = {
             "traffic": service["spec"]["traffic"] if is_ready else told,

@@ -32,7 +32,20 @@ def test_a_change_is_named_by_its_path() -> None:
     before = document({"rules": [{"verbs": ["get", "list"]}], "gone": {"x": 1}})
     after = document({"rules": [{"verbs": ["get", "watch"]}, {"verbs": []}]})
     assert changes_between(before, after) == (
-        Change("spec.rules.0.verbs.1", "list", "watch"),
+        Change("spec.rules.0.verbs", ["get", "list"], ["get", "watch"]),
         Change("spec.rules.1", None, {"verbs": []}),
         Change("spec.gone", {"x": 1}, None),
+    )
+
+
+def test_what_has_a_name_is_named_by_it_wherever_it_stands() -> None:
+    def of(*env: tuple[str, str]) -> Any:
+        variables = [{"name": name, "value": value} for name, value in env]
+        return document({"containers": [{"name": "control", "env": variables}]})
+
+    before = of(("PORT", "8700"), ("DSFN_STORE", "s3://a"))
+    after = of(("POD_NAME", "x"), ("PORT", "8700"), ("DSFN_STORE", "s3://b"))
+    assert changes_between(before, after) == (
+        Change("spec.containers.control.env.DSFN_STORE.value", "s3://a", "s3://b"),
+        Change("spec.containers.control.env.POD_NAME", None, {"name": "POD_NAME", "value": "x"}),
     )

@@ -56,10 +56,8 @@ def test_a_crash_loop_with_its_exit_code_and_last_words() -> None:
     ended = {"terminated": {"exitCode": 3, "reason": "Error"}}
     log = "Traceback\nValueError: no model.\n"
     found = reason_of(pod(waiting, log.rstrip(), lastState=ended, restartCount=4))
-    assert found.text == (
-        "its container ends after its start (exit code 3, 4 times); it last printed:"
-        " ValueError: no model"
-    )
+    assert found.text == "its container ends after its start (exit code 3, 4 times)"
+    assert found.with_last_words == f"{found.text}; it last printed: ValueError: no model"
     assert (found.is_final, found.log) == (True, log.rstrip())
 
 
@@ -85,10 +83,12 @@ def test_a_pod_that_no_node_takes() -> None:
 def test_a_container_that_runs_and_is_never_ready() -> None:
     events = ["Started container", "Readiness probe failed: HTTP probe failed with statuscode: 503"]
     found = reason_of(pod({"running": {}}, "loading", events=events))
+    # What it prints meanwhile is no news of its state.
     assert found.text == (
         "its container runs and does not get ready (Readiness probe failed: HTTP probe failed"
-        " with statuscode: 503); it last printed: loading"
+        " with statuscode: 503)"
     )
+    assert found.with_last_words == f"{found.text}; it last printed: loading"
 
 
 def test_a_container_that_cannot_be_made() -> None:

@@ -84,6 +84,11 @@ def test_a_deployment_prints_the_same_list_and_the_url_of_the_service(
     assert urls["adding"] == "http://dsfn-control.functions/workflows/adding"
 
 
+def test_the_status_says_where_each_is_reached(cli: Dsfn, node: LiveNode) -> None:
+    here, there = (cli("status", "--json", "--target", name).json() for name in ("node", "knative"))
+    assert (here["url"], there["url"]) == (node.url, "http://dsfn-control.functions")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -242,6 +242,45 @@ def test_a_replay_of_what_has_succeeded_meanwhile_is_on_the_books_once(
     assert [row.status for row in rows] == ["succeeded"]
 
 
+def test_later_attempts_of_a_replay_book_no_second_success(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    source = tmp_path / "app.py"
+    once = SPOKEN.replace("@dsfn.function", "@dsfn.function(retries=0)")
+    revisions = []
+    for number in (1, 2):
+        source.write_text(once.format(number=number), encoding="utf-8")
+        revisions.append(control.deploy(source)["speak"]["revision"])
+
+    def serve(revision: str) -> None:
+        control.http.post("/functions/speak/rollback", json={"revision": revision})
+
+    event = {
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": "secretly",
+        "ce-source": "/mouth",
+        "ce-type": "word.due",
+    }
+    body = b'{"word": "secretly", "bad": true}'  # which the second revision does not take
+    serve(revisions[0])
+    pod = json.loads(cluster.hosts.read_bytes())["speak.functions.svc.cluster.local"]
+    assert httpx.post(pod, content=body, headers=event).status_code == 200
+    sink = cluster.of_kind("Trigger")["speak"]["spec"]["delivery"]["deadLetterSink"]["uri"]
+    httpx.post(control.url + sink, content=body, headers={**event, "ce-knativeerrorcode": "504"})
+    letter = control.http.get("/deadletters").json()["deadletters"][0]
+    for revision, expected in zip(reversed(revisions), ("failed", "succeeded"), strict=True):
+        serve(revision)
+        location = control.http.post(f"/deadletters/{letter['id']}/replay").json()["location"]
+
+        def has_ended(location: str = location, expected: str = expected) -> bool:
+            return bool(control.http.get(location).json()["state"] == expected)
+
+        eventually(has_ended, f"the replay to have {expected}")
+    rows = [row for row in control.rows("speak") if "secretly" in row.idempotency_key]
+    assert sorted(row.status for row in rows) == ["failed", "succeeded"]
+
+
 def test_a_filter_that_knative_does_not_have_is_refused_at_deploy(
     cluster: ActingCluster, control: LiveNode, tmp_path: Path
 ) -> None:

@@ -341,6 +341,49 @@ def test_a_function_whose_name_is_taken_in_the_namespace_is_refused_at_once(
     assert not {"dsfn-control"} & set(cluster.of_kind("Service"))
 
 
+def test_a_function_is_deployed_again_where_its_hosts_are_its_own_routes(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    source = written(tmp_path, "@dsfn.function(name='owned')")
+    first = control.deploy(source)["owned"]["revision"]
+    root = "/apis/serving.knative.dev/v1/namespaces/functions/services/owned"
+    host = "/api/v1/namespaces/functions/services/owned"
+    service = cluster.objects[root]
+
+    def owned_by(kind: str, name: str) -> Any:
+        metadata = {"name": "owned", "ownerReferences": [{"kind": kind, "name": name}]}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+
+    def deploys() -> bool:
+        source.write_text(source.read_text() + "\n# again\n", encoding="utf-8")
+        try:
+            return bool(control.deploy(source)["owned"]["created"])
+        except DeployFailed as error:
+            assert "needs another name here" in str(error.problem["detail"])
+            return False
+
+    try:
+        # As Knative makes it for the function's Route, and as others do.
+        cluster.objects[host] = owned_by("Route", "owned")
+        assert deploys()
+        second = control.describe("owned")["revision"]
+        cluster.objects[host] = owned_by("Route", "another")
+        assert not deploys()
+        cluster.objects[host] = owned_by("Gateway", "owned")
+        assert not deploys()
+        del cluster.objects[host]
+        # A Service of the function's name that another function has.
+        labels = service["metadata"]["labels"]
+        labels[FUNCTION_LABEL] = "another"
+        assert not deploys()
+        labels[FUNCTION_LABEL] = "owned"
+        assert (control.describe("owned")["revision"], second != first) == (second, True)
+        assert control.value("owned") == 1
+    finally:
+        cluster.objects.pop(host, None)
+        control.http.delete("/functions/owned")
+
+
 def test_a_timeout_that_knative_does_not_take_is_refused_in_the_options_terms(
     control: LiveNode, tmp_path: Path
 ) -> None:
@@ -433,9 +476,59 @@ def test_a_new_revision_takes_over_once_it_is_ready_and_can_be_taken_back(
     assert {control.value("measure", text="four") for _ in range(5)} == {4}
 
 
-def test_a_call_of_a_revision_that_the_ingress_does_not_know_yet_waits_for_it(
-    cluster: ActingCluster, control: LiveNode
+def test_functions_that_do_not_become_ready_hold_up_no_other(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
 ) -> None:
+    def target(function: str) -> Any:
+        (found,) = cluster.of_kind("Service")[function]["status"]["traffic"]
+        return found["revisionName"]
+
+    stuck = ("shout", "hear", "repeat", "choke", "count-up")
+    control.deploy(changed(tmp_path / "next", "import dsfn", "import dsfn\n\nNEXT = 1"))
+    before = {each: target(each) for each in (*stuck, "measure")}
+    newest = control.describe("shout")["revision"]
+    cluster.unready |= {*stuck}
+    with ThreadPoolExecutor(len(stuck) + 1) as threads:
+        back = [
+            threads.submit(
+                control.http.post, f"/functions/{each}/rollback", json={"revision": None}
+            )
+            for each in stuck
+        ]
+        try:
+            eventually(
+                lambda: all(told_of(cluster, each) != before[each] for each in stuck), "them"
+            )
+            control.http.post("/functions/measure/rollback", json={"revision": None})
+            assert target("measure") != before["measure"]
+            control.deploy(written(tmp_path, "@dsfn.function(name='beside')"))
+            assert control.value("beside") == 1
+            assert control.http.delete("/functions/beside").status_code == 204
+            assert "beside" not in cluster.of_kind("Service")
+            # The last word counts, though what was said before has not come about.
+            back.append(
+                threads.submit(
+                    control.http.post, "/functions/shout/rollback", json={"revision": newest}
+                )
+            )
+        finally:
+            cluster.unready.clear()
+        assert {each.result().status_code for each in back} == {200}
+    eventually(lambda: target("shout") == before["shout"], "the last word to be heard")
+    eventually(lambda: target("hear") != before["hear"], "the others to be as they were told")
+
+
+def told_of(cluster: ActingCluster, function: str) -> str:
+    """Which revision has a function's calls, as Knative was told."""
+    (found,) = cluster.of_kind("Service")[function]["spec"]["traffic"]
+    return str(found["revisionName"])
+
+
+def test_a_call_of_a_revision_that_the_ingress_does_not_know_yet_waits_for_it(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    control.deploy(changed(tmp_path / "new", "return len(text)", "return 2 * len(text)"))
+    control.deploy(BOTH)
     cluster.is_away = True
     try:
         control.http.post("/functions/measure/rollback", json={"revision": None})

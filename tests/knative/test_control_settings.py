@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from live_node import environment
+from ports import free_port
+from s3_server import CREDENTIALS, S3Server
 
 from dsfn.functions.errors import UsageError
 from dsfn.knative.control.settings import read_settings
@@ -47,16 +49,55 @@ def test_what_makes_no_sense_is_told(name: str, value: str, sentence: str) -> No
         read_settings({**TOLD, name: value})
 
 
-def test_a_replica_that_is_told_too_little_ends_with_one_sentence() -> None:
-    ended = subprocess.run(
+def test_a_replica_that_is_told_too_little_ends_with_one_sentence(tmp_path: Path) -> None:
+    told = dict.fromkeys(TOLD, "")
+    assert ended(tmp_path, told) == "DSFN_STORE is not set; docs/knative.md says what is needed.\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"DSFN_STORE": "s3://no-such-bucket/p"}, "it has no bucket 'no-such-bucket'"),
+        (
+            {"AWS_SECRET_ACCESS_KEY": "another"},
+            "it refuses the credentials (403 SignatureDoesNotMatch)",
+        ),
+        # In this server's words.
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "it answers 404 XAdminUserNotFound"),
+    ],
+)
+def test_a_replica_says_at_its_start_that_the_store_does_not_take_it(
+    s3: S3Server, tmp_path: Path, wrong: dict[str, str], reason: str
+) -> None:
+    bucket = s3.make_bucket()
+    told = {**CREDENTIALS, "AWS_ENDPOINT_URL": s3.url, "DSFN_STORE": f"s3://{bucket}/p", **wrong}
+    assert ended(tmp_path, told) == f"The store {told['DSFN_STORE']}/ cannot be used: {reason}.\n"
+
+
+def test_a_replica_does_without_a_store_that_is_away(tmp_path: Path) -> None:
+    told = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}
+    # It goes on to what lacks next.
+    assert "There is no kubeconfig" in ended(tmp_path, told)
+
+
+def ended(place: Path, told: dict[str, str]) -> str:
+    """What a replica says that ends at its start."""
+    variables = {
+        **TOLD,
+        "PYTHONPATH": ":".join(sys.path),
+        "KUBECONFIG": str(place / "none"),
+        "DSFN_DATA": str(place),
+        **told,
+    }
+    program = subprocess.run(
         [sys.executable, "-m", "dsfn.knative.control"],
-        env=environment({"PYTHONPATH": ":".join(sys.path)}),
+        env=environment(variables),
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert ended.returncode == 1
-    assert ended.stderr == "DSFN_STORE is not set; docs/knative.md says what is needed.\n"
+    assert program.returncode == 1
+    return program.stderr
 
 
 def test_rates_and_limits_are_those_of_a_file(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     answer          TEXT,          -- the answer's document, without its body
     result          BLOB,
     result_ref      TEXT,
+    stuck_answers   INTEGER NOT NULL DEFAULT 0, -- attempts whose answer could not go on
     UNIQUE (tenant, function, idempotency_key)
 ) STRICT;
 
@@ -112,7 +113,8 @@ WHERE seq = (
 RETURNING id, kind, function, revision, tenant, key_id, caller, idempotency_key, content_type,
     accept, body, body_ref, tries, attempts,
     coalesce((SELECT at_us FROM delivery_replays r WHERE r.seq = deliveries.seq), created_at_us),
-    coalesce((SELECT r.attempts FROM delivery_replays r WHERE r.seq = deliveries.seq), 0);
+    coalesce((SELECT r.attempts FROM delivery_replays r WHERE r.seq = deliveries.seq), 0),
+    stuck_answers;
 
 -- name: requeue
 -- Handed out, but nothing came of it: as if it had not been.
@@ -135,7 +137,8 @@ WHERE id = ?1 AND state = 'running';
 
 -- name: bury
 -- The body stays: it is the only copy of what was not delivered.
-UPDATE deliveries SET state = 'dead', attempts = attempts + ?4, finished_at_us = ?2, error = ?3
+UPDATE deliveries SET state = 'dead', attempts = attempts + ?4, finished_at_us = ?2, error = ?3,
+    stuck_answers = stuck_answers + ?5
 WHERE id = ?1 AND state <> 'dead';
 
 -- name: running
