@@ -2,8 +2,9 @@
 
 A class of that one is made by compiling up to six methods. A program that a caller waits for
 defines hundreds, and makes values of a few: here `__init__` is compiled when it is first wanted,
-and the rest needs no compiling. All else is the standard library's: `fields`, `replace`, `asdict`
-and `field` are used as they are there.
+and the rest needs no compiling. One that is forked again and again has all of them compiled before
+(`compile_all`), or each fork would. All else is the standard library's: `fields`, `replace`,
+`asdict` and `field` are used as they are there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import MISSING, Field, FrozenInstanceError, field, fields
 from operator import attrgetter
 from reprlib import recursive_repr
 from typing import Any, TypeVar, dataclass_transform
+from weakref import WeakSet
 
 _T = TypeVar("_T")
 
@@ -49,6 +51,12 @@ def dataclass(
     return decorate
 
 
+def compile_all() -> None:
+    """Compiles `__init__` of all classes that have made no value yet."""
+    for init in tuple(_waiting):
+        init.compile()
+
+
 def _says(cls: type, name: str) -> bool:
     """Whether a class has a method of its own. None is Python's: its `__hash__` beside `__eq__`."""
     return cls.__dict__.get(name) is not None
@@ -59,11 +67,21 @@ class _Init:
 
     def __init__(self, cls: type, frozen: bool, slots: bool) -> None:
         self._cls, self._frozen, self._slots = cls, frozen, slots
+        _waiting.add(self)
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
+        return self.compile().__get__(instance, owner)
+
+    def compile(self) -> Any:
+        """Puts the real one in its place."""
+        _waiting.discard(self)
         init = _compiled(self._cls, self._frozen, self._slots)
         self._cls.__init__ = init  # type: ignore[misc]  # of this class alone
-        return init.__get__(instance, owner)
+        return init
+
+
+# Weak: one that a class does not take, having its own, is gone from here by itself.
+_waiting: WeakSet[_Init] = WeakSet()
 
 
 class _New:

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
+from dsfn.functions.values import compile_all
 from dsfn.runtime.bytecode import end_use
 from dsfn.runtime.worker.linux import keep_freed_memory, kill_group, settle_heap
 from dsfn.runtime.worker.messages import Exited, Message, Preload, Spawn, Spawned, SpawnFailed
@@ -174,6 +175,7 @@ def serve() -> NoReturn:
     if sys.argv[3:]:
         gc.freeze()  # the collectors of workers are not to touch, and copy, what they share
     else:
+        compile_all()  # or each worker does it for the values that it makes
         settle_heap()
     ForkServer(node).serve()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dsfn.functions.values import dataclass
+from dsfn.functions.values import compile_all, dataclass
 
 KINDS = [
     {"frozen": True, "slots": True},
@@ -130,6 +130,24 @@ def test_a_recursive_value_can_be_printed() -> None:
     node = Node([])
     node.others.append(node)
     assert repr(node).endswith("Node(others=[...])")
+
+
+def test_who_forks_leaves_nothing_to_compile_to_the_forks() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Pair:
+        left: int
+        right: str = "b"
+
+    @dataclass()
+    class Own:
+        left: int
+
+        def __init__(self) -> None:
+            self.left = 3
+
+    compile_all()
+    assert inspect.isfunction(vars(Pair)["__init__"])
+    assert (Pair(1), Own().left) == (Pair(1, "b"), 3)
 
 
 def test_no_room_pays_the_standard_librarys_price() -> None:
