@@ -138,7 +138,7 @@ def test_the_pod_is_restricted() -> None:
 
 
 def test_the_pods_are_told_that_their_revision_is_proved_once_it_is() -> None:
-    revision = {
+    revision: Any = {
         "apiVersion": SERVING,
         "kind": "Revision",
         "metadata": {"name": template_of()["metadata"]["name"], "namespace": "models", "uid": "1"},
