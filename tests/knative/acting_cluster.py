@@ -23,6 +23,7 @@ from api_server import DocumentHandler, serving
 from live_pod import LivePod, launch_pod
 from port_forwards import forward
 from scripted_cluster import KUBECONFIG
+from stacks import WITH_STACKS, stacks
 
 from dsfn.knative.manifests.accounts import CONTROL
 from dsfn.knative.manifests.words import COMPONENT
@@ -154,6 +155,10 @@ class ActingCluster:
         path = f"/api/v1/namespaces/{namespace}/pods/dsfn-control-0"
         self.objects[path] = {"kind": "Pod", "metadata": metadata, "status": status}
 
+    def stacks(self) -> str:
+        """What the pods have printed, and what those that live are at, which ends them."""
+        return "\n".join(f"{name}:\n{stacks(pod)}" for name, pod in self.pods.items())
+
     def end(self) -> None:
         """Ends the pods."""
         for pod in self.pods.values():
@@ -185,7 +190,7 @@ class ActingCluster:
                 # What comes from ConfigMaps is not there yet when the first pod starts.
                 env = container["env"]
                 told = {each["name"]: each["value"] for each in env if "value" in each}
-                told = {**told, **self.secret, "HOME": str(self.place)}
+                told = {**told, **self.secret, **WITH_STACKS, "HOME": str(self.place)}
                 self.pods[name] = launch_pod(self.place / name, told, wait=False)
             path = f"/api/v1/namespaces/{namespace}/pods/{name}"
             self.objects[path] = {"kind": "Pod", "metadata": pod, "status": status}

@@ -21,6 +21,7 @@ from live_node import DeployFailed, LiveNode, launch, once_ready
 from live_pod import TestStore, s3_store
 from ports import free_port
 from s3_server import S3Server
+from stacks import WITH_STACKS, stacks
 from test_pod_answers import JSON, seen
 from wheels import make_wheel
 
@@ -82,6 +83,7 @@ def start_control(
     variables = {
         **store.variables,
         **SECRETS,
+        **WITH_STACKS,
         "DSFN_STORE": store.url,
         "KUBECONFIG": str(cluster.kubeconfig),
         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -101,10 +103,14 @@ def start_control(
 
 
 @pytest.fixture(scope="module")
-def control(start_control: Callable[[], LiveNode]) -> Iterator[LiveNode]:
+def control(start_control: Callable[[], LiveNode], cluster: ActingCluster) -> Iterator[LiveNode]:
     control = start_control()
     try:
-        control.deploy(BOTH)
+        try:
+            control.deploy(BOTH)
+        except httpx.TimeoutException as error:
+            error.add_note(f"{stacks(control)}\n{cluster.stacks()}")
+            raise
         yield control
         assert control.stop() == 0, control.log
     finally:
