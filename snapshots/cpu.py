@@ -60,7 +60,7 @@ class CpuSlab:
     def is_intact(self) -> bool:
         """See `dsfn.snapshots.memory.Slab`: of the mapping, with the pages that were written to.
         Raises `CorruptSnapshot` when there is no manifest beside the file any more."""
-        _, manifest = read_manifest(self._path.parent)
+        _, manifest = read_manifest(self._path.parent, through_links=True)
         return sha256(self._mapping).hexdigest() == manifest.files()[self._path.name].digest
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Golden:
 def read_golden(directory: Path) -> Golden | None:
     """The golden output of the snapshot in `directory`, if it has one. Raises
     `CorruptSnapshot`."""
-    _, manifest = read_manifest(directory)
+    _, manifest = read_manifest(directory, through_links=True)
     if manifest.golden is None:
         return None
     return Golden(manifest.golden.content_type, read_file(directory, manifest, GOLDEN_FILE))

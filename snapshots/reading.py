@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 
 from dsfn.snapshots.format import (
     ALIGNMENT_BYTES,
@@ -32,6 +33,7 @@ from dsfn.snapshots.format import (
     is_digest,
     slab_file,
 )
+from dsfn.snapshots.regular import NotRegular, open_regular
 
 
 def decode_manifest(data: bytes) -> tuple[str, Manifest]:
@@ -53,42 +55,50 @@ def decode_manifest(data: bytes) -> tuple[str, Manifest]:
     return digest, _manifest(document)
 
 
-def read_manifest(directory: Path) -> tuple[str, Manifest]:
-    """The digest and the manifest of the snapshot in `directory`; the other files' sizes fit.
+def read_manifest(directory: Path, *, through_links: bool = False) -> tuple[str, Manifest]:
+    """The digest and the manifest of the snapshot in `directory`; the other files' sizes fit, and
+    all are regular files. `through_links`: for who starts from it. In a pod it is made of links
+    to what the node's agent has opened; elsewhere only code of functions puts links there.
 
     Raises `CorruptSnapshot`.
     """
-    data = _read(directory / MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    data = _read(directory / MANIFEST_FILE, MAX_MANIFEST_BYTES, through_links)
     digest, manifest = decode_manifest(data)
     if is_digest(directory.name) and directory.name != digest:
         corrupt("the manifest is another snapshot's than the directory's name says", digest)
     for name, sealed in manifest.files().items():
         try:
-            size = (directory / name).stat().st_size
+            found = (directory / name).stat(follow_symlinks=through_links)
         except FileNotFoundError:
             corrupt(f"{name} is missing", digest)
-        if size != sealed.size_bytes:
-            corrupt(f"{name} has {size} bytes instead of {sealed.size_bytes}", digest)
+        if not S_ISREG(found.st_mode):
+            corrupt(f"{name} is not a regular file", digest)
+        if found.st_size != sealed.size_bytes:
+            corrupt(f"{name} has {found.st_size} bytes instead of {sealed.size_bytes}", digest)
     return digest, manifest
 
 
 def read_file(directory: Path, manifest: Manifest, name: str) -> bytes:
-    """A small file of the snapshot in `directory`, by its name in `Manifest.files()`.
+    """A small file of the snapshot in `directory`, by its name in `Manifest.files()`, for who
+    starts from it.
 
     Raises `CorruptSnapshot` if it is not the one that the manifest says.
     """
-    data = (directory / name).read_bytes()
-    if sha256(data).hexdigest() != manifest.files()[name].digest:
+    sealed = manifest.files()[name]
+    data = _read(directory / name, sealed.size_bytes, through_links=True)
+    if sha256(data).hexdigest() != sealed.digest:
         corrupt(f"the bytes of {name} differ from their digest", manifest.digest)
     return data
 
 
-def _read(path: Path, limit_bytes: int) -> bytes:
+def _read(path: Path, limit_bytes: int, through_links: bool) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, through_links=through_links) as file:
             data = file.read(limit_bytes + 1)
     except FileNotFoundError:
         corrupt(f"{path.name} is missing")
+    except NotRegular:
+        corrupt(f"{path.name} is not a regular file")
     if len(data) > limit_bytes:
         corrupt(f"{path.name} is over the limit of {limit_bytes} bytes")
     return data

@@ -71,7 +71,7 @@ def _restore(
     instance: object | None,
     streams: bool,
 ) -> Restored:
-    digest, manifest = read_manifest(directory)
+    digest, manifest = read_manifest(directory, through_links=True)
     _check_fits(manifest, memories)
     objects = read_file(directory, manifest, OBJECTS_FILE)
     slabs: dict[str, Slab] = {}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dsfn.functions.errors import DsfnError, StoreUnavailable
 from dsfn.snapshots.disk import create_file, storage_full
 from dsfn.snapshots.format import Sealed, corrupt
+from dsfn.snapshots.regular import open_regular
 from dsfn.snapshots.s3_bucket import Bucket, Fault, Missing, OutOfRange
 from dsfn.snapshots.sealed import PIECE_BYTES, write_at
 from dsfn.snapshots.transfer import Transfer
@@ -162,7 +163,7 @@ def send(
     object), `StoreUnavailable`, and what the transfer was stopped with.
     """
     size_bytes = sealed.size_bytes
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if size_bytes > PART_BYTES:
             _upload_parts(bucket, key, file.fileno(), sealed, threads, transfer)
             return

@@ -13,6 +13,7 @@ from dsfn.functions.values import dataclass
 from dsfn.snapshots.disk import create_file, storage_full
 from dsfn.snapshots.format import Sealed, corrupt
 from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.regular import NotRegular, open_regular
 from dsfn.snapshots.transfer import Transfer
 
 PIECE_BYTES = 1 << 20
@@ -57,12 +58,15 @@ def copy_sealed(source: Path, target: Path, sealed: Sealed, transfer: Transfer) 
     Raises `CorruptSnapshot`, `StorageFull`, and what `transfer` was stopped with.
     """
     found, at = sha256(), 0
-    with storage_full(), _created(target, sealed.size_bytes) as fd:
-        for piece in _pieces(source, transfer):
-            found.update(piece)
-            at += write_at(fd, piece, at)
-            transfer.advance(len(piece))
-        os.fsync(fd)
+    try:
+        with storage_full(), _created(target, sealed.size_bytes) as fd:
+            for piece in _pieces(source, transfer):
+                found.update(piece)
+                at += write_at(fd, piece, at)
+                transfer.advance(len(piece))
+            os.fsync(fd)
+    except NotRegular:
+        corrupt(f"{source.name} is not a regular file", source.parent.name)
     if found.hexdigest() != sealed.digest:
         corrupt(f"the bytes of {source.name} differ from their digest", source.parent.name)
 
@@ -89,7 +93,7 @@ def _digest_of(path: Path, digest: str, transfer: Transfer) -> str:
 
 
 def _pieces(path: Path, transfer: Transfer) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(PIECE_BYTES):
             transfer.check()
             yield piece

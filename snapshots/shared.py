@@ -11,6 +11,7 @@ from dsfn.functions.errors import StoreUnavailable
 from dsfn.snapshots.disk import storage_full
 from dsfn.snapshots.format import MANIFEST_FILE, Manifest
 from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.regular import open_regular
 from dsfn.snapshots.sealed import copy_sealed
 from dsfn.snapshots.store import FileStore, Published
 from dsfn.snapshots.transfer import Transfer
@@ -85,4 +86,5 @@ def _copy(directory: Path, manifest: Manifest, staging: Path, transfer: Transfer
     for name, sealed in manifest.files().items():
         copy_sealed(directory / name, staging / name, sealed, transfer)
     with storage_full():
-        shutil.copyfile(directory / MANIFEST_FILE, staging / MANIFEST_FILE)
+        with open_regular(directory / MANIFEST_FILE) as manifest_file:
+            (staging / MANIFEST_FILE).write_bytes(manifest_file.read())

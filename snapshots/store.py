@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from dsfn.functions.values import dataclass
 from dsfn.snapshots.disk import storage_full, sync_directory
 from dsfn.snapshots.format import MANIFEST_FILE, Manifest, is_digest
 from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.regular import open_regular
 from dsfn.snapshots.transfer import Transfer
 
 _STAGING = ".staging-"
@@ -83,7 +85,8 @@ class FileStore:
         digest, manifest = read_manifest(staging)
         with storage_full():
             for name in (*manifest.files(), MANIFEST_FILE):
-                (staging / name).chmod(0o444)
+                with open_regular(staging / name) as file:
+                    os.fchmod(file.fileno(), 0o444)
             sync_directory(staging)
             try:
                 staging.rename(self._root / digest)

@@ -15,6 +15,7 @@ from pathlib import Path
 from dsfn.functions.errors import BundleError
 from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.sources import MAX_CONTENT_BYTES, MAX_FILES, SourceFile, source_files
+from dsfn.snapshots.regular import NotRegular, open_regular
 
 # A tar adds a header of 512 bytes, padding and, for long names, more headers to each file.
 MAX_TAR_BYTES = MAX_CONTENT_BYTES + 4096 * MAX_FILES
@@ -38,20 +39,30 @@ def pack(path: Path) -> Bundle:
     """
     try:
         entry, files = source_files(path)
-        return Bundle(_tar_gz(files), entry)
+        return Bundle(_tar_gz(files, through_links=True), entry)
     except OSError as error:
         raise BundleError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
 
 
 def pack_again(directory: Path) -> bytes:
     """The tar.gz of a bundle that lies unpacked in `directory`; what was compiled there is left
-    out."""
-    paths = (p for p in directory.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    out. Raises `BundleError` where code of functions has put something else than files there."""
+    paths = (p for p in directory.rglob("*") if "__pycache__" not in p.parts)
     names = sorted((p.relative_to(directory).as_posix(), p) for p in paths)
-    return _tar_gz(tuple(SourceFile(n, p, bool(p.stat().st_mode & 0o100)) for n, p in names))
+    try:
+        return _tar_gz(tuple(_unpacked(n, p) for n, p in names if p.is_symlink() or not p.is_dir()))
+    except NotRegular as error:
+        raise BundleError(
+            f"{error.filename} was not in what was deployed, and {error.strerror}: the source has"
+            " changed since it was unpacked. Deploy it again with any change."
+        ) from error
 
 
-def _tar_gz(files: tuple[SourceFile, ...]) -> bytes:
+def _unpacked(name: str, path: Path) -> SourceFile:
+    return SourceFile(name, path, bool(path.lstat().st_mode & 0o100))
+
+
+def _tar_gz(files: tuple[SourceFile, ...], *, through_links: bool = False) -> bytes:
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(
@@ -60,7 +71,8 @@ def _tar_gz(files: tuple[SourceFile, ...]) -> bytes:
         tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         for file in files:
-            data = file.path.read_bytes()
+            with open_regular(file.path, through_links=through_links) as opened:
+                data = opened.read()
             info = tarfile.TarInfo(file.name)
             info.size = len(data)
             info.mode = 0o755 if file.executable else 0o644

@@ -20,13 +20,16 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import DefinitionError, NotFound, StorageFull
 from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.commands import CommandFailed, run_command
 from dsfn.runtime.disk import full_disk_errors
+from dsfn.snapshots.regular import open_regular
 
 INSTALL_TIMEOUT_S = 600.0
 _COMPLETE = ".complete"
+_MAX_COMPLETE_BYTES = 1 << 20
 _LINK = "dsfn-node.pth"
 _FULL_DISK = "No space left on device"
 
@@ -72,15 +75,18 @@ class Environments:
             return Path(sys.executable)
         path = self._root / digest
         if not (path / _COMPLETE).exists():
-            raise NotFound(f"There is no environment {digest!r}.", kind="environment", name=digest)
+            raise _no_environment(digest)
         return path / "bin" / "python"
 
     def requirements(self, digest: str) -> tuple[str, ...]:
         """What an environment was made with. Raises `NotFound`."""
         if not digest:
             return ()
-        self.python(digest)
-        return tuple((self._root / digest / _COMPLETE).read_text(encoding="utf-8").splitlines())
+        try:
+            with open_regular(self._root / digest / _COMPLETE) as file:
+                return tuple(file.read(_MAX_COMPLETE_BYTES).decode().splitlines())
+        except (OSError, UnicodeDecodeError):
+            raise _no_environment(digest) from None
 
     def search_path(self, digest: str) -> list[str]:
         """Where the interpreter of an environment finds its packages, in its order."""
@@ -105,7 +111,8 @@ class Environments:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 await self._install(path, requirements, progress)
-                (path / _COMPLETE).write_text("\n".join(requirements) + "\n", encoding="utf-8")
+                # Replaces whatever what pip built has put in its place.
+                write_whole(path / _COMPLETE, "".join(f"{r}\n" for r in requirements).encode())
             except BaseException:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
@@ -139,11 +146,16 @@ class Environments:
             ) from None
 
 
+def _no_environment(digest: str) -> NotFound:
+    return NotFound(f"There is no environment {digest!r}.", kind="environment", name=digest)
+
+
 def _link(path: Path) -> None:
     """Shows a venv the packages next to the node, the .pth files among them included."""
     lines = [f"import site; site.addsitedir({str(directory)!r})" for directory in _site_dirs()]
     for packages in path.glob("lib/python*/site-packages"):
-        (packages / _LINK).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if packages.resolve() == path.resolve() / packages.relative_to(path):
+            write_whole(packages / _LINK, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _site_dirs() -> Iterator[Path]:

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from dsfn.snapshots.regular import NotRegular, open_regular
+
 _MAX_PARSED_BYTES = 1 << 20
 
 
@@ -45,13 +47,15 @@ def declared_requirements(path: Path) -> set[str]:
 
 
 def _nodes(path: Path) -> Iterator[ast.AST]:
-    """Every node of the file; none when it does not parse, which its import will report,
-    or is so large that it must be data."""
-    if path.stat().st_size > _MAX_PARSED_BYTES:
-        return iter(())
+    """Every node of the file; none when it does not parse, which its import will report, is so
+    large that it must be data, or is no file at all."""
     try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        with open_regular(path, through_links=True) as file:
+            source = file.read(_MAX_PARSED_BYTES + 1)
+        if len(source) > _MAX_PARSED_BYTES:
+            return iter(())
+        tree = ast.parse(source)
+    except (NotRegular, SyntaxError, ValueError, RecursionError, MemoryError):
         return iter(())
     return ast.walk(tree)
 

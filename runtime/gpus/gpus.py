@@ -331,7 +331,7 @@ class Gpus:
         a hundred megabytes take to arrive, so what was read once is kept."""
         slabs = self._slabs.get(directory)
         if slabs is None:
-            digest, manifest = read_manifest(directory)
+            digest, manifest = read_manifest(directory, through_links=True)
             slabs = tuple(slab for slab in manifest.slabs if slab.device != CPU)
             if len(self._slabs) >= _MAX_KNOWN:
                 self._slabs.clear()

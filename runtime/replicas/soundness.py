@@ -24,6 +24,7 @@ from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.model import Revision, SnapshotRef
 from dsfn.snapshots.format import CPU, corrupt, slab_file
 from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.regular import open_regular
 
 _PIECE_BYTES = 1 << 20
 # Of a file: device, inode, size, and when its bytes and its inode last changed, in ns.
@@ -95,7 +96,7 @@ class Soundness:
         from dsfn.snapshots.libraries import check_libraries
 
         identity = self._identity(digest)
-        _, manifest = read_manifest(self.root / digest)
+        _, manifest = read_manifest(self.root / digest, through_links=True)
         check_libraries(manifest.libraries, self.environments.search_path(environment))
         for slab in manifest.slabs:
             if slab.device == CPU and self._digest(self.root / digest / slab.file) != slab.digest:
@@ -105,7 +106,7 @@ class Soundness:
     def _digest(self, path: Path) -> str:
         found, piece = sha256(), bytearray(_PIECE_BYTES)
         try:
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path, through_links=True) as file:
                 while count := file.readinto(piece):
                     found.update(memoryview(piece)[:count])
                     if self._stop.is_set():

@@ -102,7 +102,7 @@ class OwnerControl:
 
         Raises `CorruptSnapshot`, `MemoryFull`, `SnapshotError` (unreadable), `OwnerLost`.
         """
-        _, manifest = read_manifest(directory)
+        _, manifest = read_manifest(directory, through_links=True)
         for slab in manifest.slabs:
             if slab.device != CPU:
                 await self.load_slab(tenant, directory, slab)

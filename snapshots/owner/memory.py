@@ -203,7 +203,7 @@ class OwnedMemory:
     def map(self, path: Path, data_offset: int) -> OwnedSlab:
         """See `dsfn.snapshots.memory.Memory`. The arena has to have the slab of `path`, which
         lies beside its manifest. Raises as `OwnedSlab.begin_unpark`, and `CorruptSnapshot`."""
-        digest, manifest = read_manifest(path.parent)
+        digest, manifest = read_manifest(path.parent, through_links=True)
         sealed = manifest.files().get(path.name)
         if sealed is None:
             corrupt(f"the manifest says nothing of {path.name}", digest)

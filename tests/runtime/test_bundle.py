@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dsfn.functions.errors import BundleError
 from dsfn.runtime.deploy import sources, unpack
-from dsfn.runtime.deploy.bundle import pack
+from dsfn.runtime.deploy.bundle import pack, pack_again
 from dsfn.runtime.deploy.imports import declared_requirements
 from dsfn.runtime.deploy.unpack import unpack as unpack_into
 
@@ -272,3 +272,36 @@ other(requirements=["no"])
 """
     path = write(tmp_path, app=source) / "app.py"
     assert declared_requirements(path) == {"a==1", "b", "c==3"}
+
+
+def unpacked(place: Path) -> Path:
+    data = pack(write(place / "source", app="import helper", helper="") / "app.py").data
+    return place / "bundles" / unpack_into(data, place / "bundles")
+
+
+def test_what_is_unpacked_is_packed_again_without_what_was_compiled(tmp_path: Path) -> None:
+    bundle = unpacked(tmp_path)
+    (bundle / "__pycache__").mkdir()
+    (bundle / "__pycache__" / "app.pyc").touch()
+    assert names(pack_again(bundle)) == ["app.py", "helper.py"]
+
+
+@pytest.mark.parametrize("name", ["helper.py", "new.py", "linked"])
+def test_links_that_code_of_functions_puts_into_its_source_are_not_published(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("nobody's business")
+    bundle = unpacked(tmp_path)
+    (bundle / name).unlink(missing_ok=True)
+    (bundle / name).symlink_to(tmp_path / "secret" / ("key" if name.endswith(".py") else ""))
+    with pytest.raises(BundleError, match=f"{name} was not in what was deployed"):
+        pack_again(bundle)
+
+
+def test_nobody_waits_at_a_fifo_in_an_unpacked_source(tmp_path: Path) -> None:
+    bundle = unpacked(tmp_path)
+    os.mkfifo(bundle / "new.py")
+    assert sources.declared_by(bundle / "new.py") == frozenset()
+    with pytest.raises(BundleError, match="it is not a regular file"):
+        pack_again(bundle)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from wheels import make_wheel
+from wheels import make_sdist, make_wheel
 
 from dsfn.functions.errors import DefinitionError, NotFound
 from dsfn.runtime.deploy.commands import CommandFailed, run_command
@@ -115,6 +116,38 @@ def test_what_a_killed_node_left_half_made_is_dropped_and_made_again(tmp_path: P
     link.write_text("/where/an/earlier/node/was\n")
     environments.clean()
     assert evaluate(environment.python, "import dsfn_probe, apsw; print('both')") == "both"
+
+
+def test_what_pip_builds_cannot_have_the_node_write_or_read_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("nobody's business")
+    environments = Environments(tmp_path / "environments")
+    asyncio.run(environments.ensure((linking_sdist(tmp_path, tmp_path / "key"),), ignore))
+    (path,) = (tmp_path / "environments").iterdir()
+    environments.clean()
+    assert (tmp_path / "key").read_text() == "nobody's business"
+    (path / ".complete").unlink()
+    (path / ".complete").symlink_to(tmp_path / "key")
+    with pytest.raises(NotFound):
+        environments.requirements(path.name)
+    (path / ".complete").unlink()
+    os.mkfifo(path / ".complete")
+    with pytest.raises(NotFound):
+        environments.requirements(path.name)
+
+
+def linking_sdist(place: Path, target: Path) -> str:
+    """A source distribution whose build links what the node writes in an environment to
+    `target`."""
+    return make_sdist(
+        place,
+        "linking",
+        "import os, sys, sysconfig\n"
+        "from pathlib import Path\n"
+        "packages = Path(sysconfig.get_path('purelib'))\n"
+        "packages.joinpath('dsfn-node.pth').unlink()\n"
+        f"os.symlink({str(target)!r}, packages / 'dsfn-node.pth')\n"
+        f"os.symlink({str(target)!r}, Path(sys.prefix) / '.complete')\n",
+    )
 
 
 def test_a_program_that_fails_gives_the_end_of_its_output() -> None:

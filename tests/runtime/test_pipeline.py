@@ -22,6 +22,7 @@ from dsfn.billing.sqlite import connect
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.functions.errors import (
     BundleError,
+    CorruptSnapshot,
     DefinitionError,
     DsfnError,
     NotReady,
@@ -275,6 +276,38 @@ def test_another_source_is_another_revision_and_the_old_one_can_come_back(
     (again,) = deployer.deploy(ECHO)
     assert again == Deployed(first.revision, created=False)
     assert deployer.registry.route("echo") == first.revision
+
+
+SWAPPER = """
+from pathlib import Path
+
+import dsfn
+import torch
+
+@dsfn.function
+class Scale:
+    def setup(self) -> None:
+        self.weight = torch.arange(1000, dtype=torch.float32)
+
+    def after_restore(self) -> None:
+        slab = next(line for line in open("/proc/self/maps") if "slab-cpu" in line)
+        manifest = Path(slab.split()[-1]).with_name("manifest.json")
+        manifest.unlink()
+        manifest.symlink_to({})
+
+    def __call__(self, factor: float) -> float:
+        return 0.0
+"""
+
+
+def test_what_a_function_links_into_its_snapshot_is_neither_read_nor_told(
+    deployer: Deployer,
+) -> None:
+    secret = deployer.root / "secret"
+    secret.write_text("nobody's business " * 9)
+    error = deployer.refused(SWAPPER.format(repr(str(secret))), CorruptSnapshot)
+    assert error.message == "The snapshot is damaged: manifest.json is not a regular file."
+    assert "business" not in str(error.fields)
 
 
 @pytest.mark.parametrize(
