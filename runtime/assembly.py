@@ -184,7 +184,7 @@ def assemble(
             registry,
             workflows,
             environments,
-            Jobs(launcher, gpus, leases),
+            Jobs(launcher, gpus, leases, place.confinement),
             gpus,
             tiers,
             soundness,
@@ -353,6 +353,7 @@ def _pipeline(
         canaries,
         place.serving.bring_up,
         place.has_gpus,
+        place.confinement,
         settings.limits.discover_timeout_s,
         settings.limits.setup_timeout_s,
     )

@@ -11,6 +11,7 @@ from dsfn.runtime.blobs import BlobStore
 from dsfn.runtime.budgets import Budgets
 from dsfn.runtime.clock import Clock
 from dsfn.runtime.config import Settings
+from dsfn.runtime.deploy.confinement import Confinement
 from dsfn.runtime.deploy.environments import Environments
 from dsfn.runtime.gateway.metrics import Metrics
 from dsfn.runtime.invoke import Caller
@@ -49,7 +50,8 @@ class Around:
 class Place:
     """A place where functions run. `usage`: where the rows of its calls go, `post` those of the
     calls of runs, which are written later. `key`: with which it may ask the node for everything.
-    `logs`: of what functions print there. `has_gpus`: of its own, beside the node's."""
+    `logs`: of what functions print there. `has_gpus`: of its own, beside the node's.
+    `confinement`: of code of functions that runs beside the node nevertheless, to be deployed."""
 
     serving: Serving
     caller: Caller
@@ -58,6 +60,7 @@ class Place:
     key: str
     logs: Logs
     has_gpus: bool = False
+    confinement: Confinement | None = None
 
 
 MakePlace = Callable[[Around], Place]

@@ -93,7 +93,8 @@ def _container(settings: PlatformSettings) -> Manifest:
             {"name": "DSFN_AGENTS", "value": str(settings.agents).lower()},
             {"name": "DSFN_CONTROL", "value": control_url(settings.namespace)},
             {"name": "DSFN_CONFIG", "value": f"{_CONFIG_DIRECTORY}/config.toml"},
-            {"name": "HOME", "value": "/tmp"},
+            # Not where code of functions writes: libraries take settings from a home.
+            {"name": "HOME", "value": "/dsfn"},
             _of_the_pod("DSFN_NAMESPACE", "metadata.namespace"),
             _of_the_pod("POD_NAME", "metadata.name"),
             _of_the_pod("POD_IP", "status.podIP"),

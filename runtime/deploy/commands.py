@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from dsfn.runtime.deploy.confinement import Room
 from dsfn.snapshots.secrets import without_secrets
 
 _TAIL_LINES = 20
@@ -33,19 +34,26 @@ class CommandFailed(Exception):
         self.output = output
 
 
-async def run_command(*command: str, on_line: Callable[[str], None] | None = None) -> None:
+async def run_command(
+    *command: str, on_line: Callable[[str], None] | None = None, room: Room | None = None
+) -> None:
     """Runs a program to its end, line by line; it may be somebody else's, as what pip builds is,
-    and gets none of the platform's secrets. Raises `CommandFailed`.
+    and gets none of the platform's secrets. `room`: what it is confined to. Raises
+    `CommandFailed`.
 
     Cancelled, or when the node dies, the program ends with all that it started
     (with the node: itself at once, its own children when they notice).
     """
+    environment = without_secrets(os.environ)
+    if room is not None:
+        command, environment = room.command(*command), environment | room.environment()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-S", "-c", _LEASH, str(os.getpid()), *command),
+        pass_fds=() if room is None else (room.rules,),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,
-        env=without_secrets(os.environ),
+        env=environment,
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)

@@ -17,6 +17,7 @@ import shutil
 import site
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import DefinitionError, NotFound, StorageFull
 from dsfn.functions.values import dataclass
 from dsfn.runtime.deploy.commands import CommandFailed, run_command
+from dsfn.runtime.deploy.confinement import Confinement, Room
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.snapshots.regular import open_regular
 
@@ -51,9 +53,13 @@ class Environments:
         self._lock = asyncio.Lock()
 
     async def ensure(
-        self, requirements: tuple[str, ...], progress: Callable[[str], None]
+        self,
+        requirements: tuple[str, ...],
+        progress: Callable[[str], None],
+        confinement: Confinement | None = None,
     ) -> Environment:
-        """The environment with these requirements, made when it is not there yet.
+        """The environment with these requirements, made when it is not there yet; `confinement`
+        of what pip builds, if any.
 
         `progress` gets a sentence for each step that takes time. Raises
         `DefinitionError` with pip's own words when they cannot be installed, and
@@ -66,7 +72,7 @@ class Environments:
         async with self._lock:
             path = self._root / digest
             if not (path / _COMPLETE).exists():
-                await self._make(path, wanted, progress)
+                await self._make(path, wanted, progress, confinement)
         return Environment(digest, self.python(digest))
 
     def python(self, digest: str) -> Path:
@@ -103,14 +109,22 @@ class Environments:
                 shutil.rmtree(path)
 
     async def _make(
-        self, path: Path, requirements: list[str], progress: Callable[[str], None]
+        self,
+        path: Path,
+        requirements: list[str],
+        progress: Callable[[str], None],
+        confinement: Confinement | None,
     ) -> None:
         """Makes a venv in its final place, since it cannot be moved; the marker comes last."""
         with full_disk_errors("the environment"):
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                await self._install(path, requirements, progress)
+                path.mkdir(parents=True, exist_ok=True)
+                async with AsyncExitStack() as stack:
+                    room = None
+                    if confinement is not None:
+                        room = await stack.enter_async_context(confinement.room(write=[path]))
+                    await self._install(path, requirements, progress, room)
                 # Replaces whatever what pip built has put in its place.
                 write_whole(path / _COMPLETE, "".join(f"{r}\n" for r in requirements).encode())
             except BaseException:
@@ -118,7 +132,11 @@ class Environments:
                 raise
 
     async def _install(
-        self, path: Path, requirements: list[str], progress: Callable[[str], None]
+        self,
+        path: Path,
+        requirements: list[str],
+        progress: Callable[[str], None],
+        room: Room | None,
     ) -> None:
         names = ", ".join(requirements)
         progress(f"Installing {names}.")
@@ -127,10 +145,11 @@ class Environments:
         pip = ("install", "--no-input", "--disable-pip-version-check", "--no-warn-script-location")
         try:
             async with asyncio.timeout(self._install_timeout_s):
-                await run_command(sys.executable, "-m", "venv", *flags, str(path))
+                await run_command(sys.executable, "-m", "venv", *flags, str(path), room=room)
                 _link(path)
                 python = str(path / "bin" / "python")
-                await run_command(python, "-m", "pip", *pip, "--", *requirements, on_line=progress)
+                command = (python, "-m", "pip", *pip, "--", *requirements)
+                await run_command(*command, on_line=progress, room=room)
         except TimeoutError:
             raise DefinitionError(
                 f"Installing {names} took longer than {self._install_timeout_s:g} s.",

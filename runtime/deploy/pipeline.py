@@ -37,6 +37,7 @@ from dsfn.functions.workflow.yaml import read_workflow
 from dsfn.runtime.canaries.canaries import Canaries, Trial
 from dsfn.runtime.canaries.canary import Terms
 from dsfn.runtime.clock import Clock
+from dsfn.runtime.deploy.confinement import Confinement
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.jobs import Jobs
@@ -112,7 +113,8 @@ class _Draft:
 @dataclass(eq=False)
 class Pipeline:
     """The deployments of a node, one at a time. `has_gpus_elsewhere`: functions run on other
-    machines, and what asks for a GPU gets it there; its memory cannot be captured here."""
+    machines, and what asks for a GPU gets it there; its memory cannot be captured here.
+    `confinement`: of the code of functions that runs here, if any."""
 
     bundles: Path
     tiers: SnapshotTiers
@@ -126,6 +128,7 @@ class Pipeline:
     canaries: Canaries
     bring_up: Callable[[Sequence[Revision], Tell], Awaitable[None]]
     has_gpus_elsewhere: bool = False
+    confinement: Confinement | None = None
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -196,6 +199,8 @@ class Pipeline:
             shutil.rmtree(path)
         self.snapshots.clean()
         self.environments.clean()
+        if self.confinement is not None:
+            self.confinement.clean()
 
     async def _deploy(
         self, data: bytes, entry: str, terms: Terms | None, report: Report
@@ -279,6 +284,7 @@ class Pipeline:
             environment = await self.environments.ensure(
                 tuple(sorted(wanted)),
                 lambda line: report(Progress("environment", None, line)),
+                self.confinement,
             )
             source = Source(bundle, entry, environment)
             report(Progress("discover", None, f"Importing {entry}."))

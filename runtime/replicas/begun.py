@@ -8,9 +8,13 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.values import dataclass
 from dsfn.snapshots.secrets import without_secrets
+
+if TYPE_CHECKING:
+    from dsfn.runtime.deploy.confinement import Room
 
 # Where the package is; not asked of the package itself, which has no file where a directory of its
 # name in the working directory was found before it.
@@ -25,19 +29,26 @@ class Begun:
     socket: socket.socket
 
 
-def begin(python: Path, libraries: Sequence[str], *, in_a_hurry: bool = False) -> Begun:
+def begin(
+    python: Path,
+    libraries: Sequence[str],
+    *,
+    in_a_hurry: bool = False,
+    room: Room | None = None,
+) -> Begun:
     """Starts one that imports these libraries. It ends when its socket closes, and with this
-    process. `in_a_hurry`: its first worker counts, at the price of the later ones. Raises
-    `OSError`."""
+    process. `in_a_hurry`: its first worker counts, at the price of the later ones. `room`: what
+    it is confined to, and its workers. Raises `OSError`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:
         program = [str(python), "-m", "dsfn.runtime.worker"]
+        command = [*program, str(theirs.fileno()), ",".join(libraries), *["first"] * in_a_hurry]
         process = subprocess.Popen(
-            [*program, str(theirs.fileno()), ",".join(libraries), *["first"] * in_a_hurry],
-            pass_fds=(theirs.fileno(),),
+            command if room is None else room.command(*command),
+            pass_fds=(theirs.fileno(), *([] if room is None else [room.rules])),
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env=_environment() | ({} if room is None else room.environment()),
             start_new_session=True,
         )
     return Begun(process, ours)

@@ -14,12 +14,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import field
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import ReplicaStartFailed
 from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.replicas.begun import Begun, begin
 from dsfn.runtime.worker.messages import Exited, Preload, Preloaded, Spawn, Spawned, SpawnFailed
+
+if TYPE_CHECKING:
+    from dsfn.runtime.deploy.confinement import Room
 
 SPAWN_TIMEOUT_S = 60.0
 PRELOAD_TIMEOUT_S = 120.0
@@ -117,17 +121,18 @@ class ForkServer:
     _modules: set[str] = field(default_factory=set)
     _preloading: asyncio.Future[Preloaded] | None = None
 
-    async def spawn(self) -> WorkerProcess:
-        """A new worker, waiting for its first frame. Raises `ReplicaStartFailed`."""
+    async def spawn(self, room: Room | None = None) -> WorkerProcess:
+        """A new worker, waiting for its first frame; what it is confined to, if anything. Raises
+        `ReplicaStartFailed`."""
         try:
             with ExitStack() as ours, ExitStack() as theirs:
-                worker = await self._spawn(ours, theirs)
+                worker = await self._spawn(ours, theirs, room)
                 ours.pop_all()
                 return worker
         except (OSError, TimeoutError) as error:
             raise _not_started(str(error) or "the fork server does not answer") from error
 
-    async def _spawn(self, ours: ExitStack, theirs: ExitStack) -> WorkerProcess:
+    async def _spawn(self, ours: ExitStack, theirs: ExitStack, room: Room | None) -> WorkerProcess:
         """`ours` is closed when this fails, `theirs` in any case: the worker has copies."""
         control = self._ensure_started()
         near, far = socket.socketpair()
@@ -144,11 +149,14 @@ class ForkServer:
             ours.enter_context(owner)
             theirs.enter_context(owner_far)
             descriptors.append(owner_far.fileno())
+        if room is not None:
+            descriptors.append(room.rules)
         birth = _Birth(near, read_end, owner, asyncio.get_running_loop().create_future())
         number = next(self._ids)
         self._births[number] = birth
         try:
-            message = json.dumps(Spawn(number).to_document()).encode()
+            spawn = Spawn(number, None if room is None else str(room.home))
+            message = json.dumps(spawn.to_document()).encode()
             await _send(control, message, descriptors)
             async with asyncio.timeout(SPAWN_TIMEOUT_S):
                 return await birth.born

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 from dsfn.functions.errors import DsfnError, HandlerCrashed, HandlerTimedOut
 from dsfn.functions.values import dataclass
+from dsfn.runtime.deploy.confinement import Confinement
 from dsfn.runtime.deploy.environments import Environment
 from dsfn.runtime.deploy.jobs import JobResult
 from dsfn.runtime.gpus.gpus import Gpus
 from dsfn.runtime.leases.leases import Leases
+from dsfn.runtime.replicas.begun import begin
 from dsfn.runtime.replicas.connecting import connect
-from dsfn.runtime.replicas.forkserver import WorkerProcess, signal_name
+from dsfn.runtime.replicas.forkserver import ForkServer, WorkerProcess, signal_name
 from dsfn.runtime.replicas.launcher import Launcher
 from dsfn.runtime.worker.frames import Kind
-from dsfn.runtime.worker.messages import Gpu, Message
+from dsfn.runtime.worker.messages import Capture, Discover, Gpu, Message, Prove, Verify
 
 MAX_OUTPUT_BYTES = 64 << 10
 # How long a job that hangs has to say where.
@@ -33,6 +36,7 @@ class Jobs:
     launcher: Launcher
     gpus: Gpus
     leases: Leases
+    confinement: Confinement | None = None
 
     async def run(
         self,
@@ -48,16 +52,35 @@ class Jobs:
         ended; both with `output`, the last that it printed.
         """
         with self.launcher.hold(environment.digest), self._leased(job, gpus):
-            nursery = self.launcher.nursery(environment.digest, environment.python)
-            worker = await nursery.adopt()
+            async with self._worker(environment, job) as worker:
+                try:
+                    if gpus and worker.owner is not None:
+                        await self.gpus.attach(worker.owner, gpus)
+                except BaseException:
+                    worker.kill()
+                    worker.close()
+                    raise
+                return await self._run(worker, job, timeout_s)
+
+    @asynccontextmanager
+    async def _worker(self, environment: Environment, job: Message) -> AsyncIterator[WorkerProcess]:
+        """A worker of the environment, confined to what the job names if any is to be."""
+        nursery = self.launcher.nursery(environment.digest, environment.python)
+        if self.confinement is None:
+            yield await nursery.adopt()
+            return
+        read, write = _touched(environment, job)
+        async with self.confinement.room(read=read, write=write) as room:
+            if not environment.digest:
+                yield await nursery.spawn(room)
+                return
+            # An interpreter of an environment runs what was installed there before it serves.
+            begun = begin(environment.python, (), in_a_hurry=True, room=room)
+            server = ForkServer(environment.python, bool(self.gpus), (), begun)
             try:
-                if gpus and worker.owner is not None:
-                    await self.gpus.attach(worker.owner, gpus)
-            except BaseException:
-                worker.kill()
-                worker.close()
-                raise
-            return await self._run(worker, job, timeout_s)
+                yield await server.spawn()
+            finally:
+                await server.close()
 
     @contextmanager
     def _leased(self, job: Message, gpus: Sequence[Gpu]) -> Iterator[None]:
@@ -97,9 +120,25 @@ class Jobs:
         return JobResult(document, output.text())
 
     async def preload(self, environment: Environment, modules: list[str]) -> None:
-        """Has later workers of this environment born with these modules imported."""
+        """Has later workers of this environment born with these modules imported: nowhere where
+        they are confined, as the fork server is not."""
+        if self.confinement is not None:
+            return
         with self.launcher.hold(environment.digest):
             await self.launcher.nursery(environment.digest, environment.python).preload(modules)
+
+
+def _touched(environment: Environment, job: Message) -> tuple[list[Path], list[Path]]:
+    """What a job has to read, and to write."""
+    installed = [environment.python.parents[1]] if environment.digest else []
+    match job:
+        case Capture():
+            return [Path(job.bundle), *installed], [Path(job.staging)]
+        case Verify() | Prove():
+            return [Path(job.bundle), Path(job.snapshot), *installed], []
+        case Discover():
+            return [Path(job.bundle), *installed], []
+    raise AssertionError(job)
 
 
 class OutputTail:

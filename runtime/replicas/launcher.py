@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import ReplicaStartFailed
 from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES
 from dsfn.runtime.replicas.begun import Begun
 from dsfn.runtime.replicas.forkserver import ForkServer, WorkerProcess
+
+if TYPE_CHECKING:
+    from dsfn.runtime.deploy.confinement import Room
 
 # A refill right after an adoption would take the processor from the call that is waiting.
 REFILL_AFTER_S = 0.25
@@ -48,6 +52,10 @@ class Nursery:
             worker = await self._server.spawn()
         self._refill_later(REFILL_AFTER_S)
         return worker
+
+    async def spawn(self, room: Room) -> WorkerProcess:
+        """A fresh fork that is confined. Raises `ReplicaStartFailed`."""
+        return await self._server.spawn(room)
 
     def warm(self) -> None:
         """Starts the fork server and its spares now, in the background."""

@@ -63,7 +63,7 @@ class ForkServer:
     def _receive(self, _: int) -> None:
         try:
             data, descriptors, _, _ = socket.recv_fds(
-                self._node, _MAX_MESSAGE_BYTES, 3, socket.MSG_CMSG_CLOEXEC
+                self._node, _MAX_MESSAGE_BYTES, 4, socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionError:
             data = b""
@@ -83,7 +83,7 @@ class ForkServer:
             self._send(SpawnFailed(request.id, f"fork: {error.strerror}"))
         else:
             if pid == 0:
-                self._become_worker(descriptors)
+                self._become_worker(request.home, descriptors)
             self._send(Spawned(request.id, pid))
             pidfd = os.pidfd_open(pid)
             self._workers[pidfd] = pid
@@ -91,10 +91,13 @@ class ForkServer:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _become_worker(self, descriptors: list[int]) -> NoReturn:
+    def _become_worker(self, home: str | None, descriptors: list[int]) -> NoReturn:
         try:
             for descriptor in self._descriptors():
                 os.close(descriptor)
+            if home is not None:
+                confined = importlib.import_module("dsfn.runtime.worker.confined")
+                confined.confine(descriptors.pop(), home)
             main = importlib.import_module("dsfn.runtime.worker.main")
             main.become(self._pid, *descriptors)
         except BaseException:  # noqa: BLE001  nothing may unwind into the fork server's loop

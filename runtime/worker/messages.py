@@ -181,9 +181,11 @@ class Prove(Message):
 @dataclass(frozen=True, slots=True)
 class Spawn(Message):
     """To the fork server, with the worker's descriptors: its socket, its output pipe and, on a
-    node with GPUs, its socket to the memory owner."""
+    node with GPUs, its socket to the memory owner. `home`: of a worker that is confined, to rules
+    whose descriptor is the last one then."""
 
     id: int
+    home: str | None = None
     op: str = "spawn"
 
 
