@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from pathlib import Path
 
 import httpx
 
@@ -27,9 +25,7 @@ from dsfn.knative.pod.store import Store
 from dsfn.runtime.access.access import is_local_key
 from dsfn.runtime.access.letterbox import letterbox_path
 from dsfn.runtime.calling import Around, MakePlace, Place
-from dsfn.runtime.deploy.confinement import Confinement, confinement_of
-
-_LOG = logging.getLogger("dsfn.control")
+from dsfn.runtime.deploy.confinement import confinement_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +106,7 @@ def on_a_cluster(
             settings.api_key,
             PodLogs(objects, services.namespace),
             has_gpus=True,
-            confinement=_confinement(node.data_dir),
+            confinement=confinement_of(node.data_dir),
         )
 
     return make_place
-
-
-def _confinement(data_dir: Path) -> Confinement | None:
-    found = confinement_of(data_dir)
-    if found is None:
-        _LOG.warning(
-            "The kernel has no Landlock: code of functions can read the platform's keys while it"
-            " is deployed."
-        )
-    return found

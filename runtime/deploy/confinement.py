@@ -9,6 +9,7 @@ is its owner's, and its replicas run the same code with all its rights.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from dsfn.functions.values import dataclass
 from dsfn.runtime import landlock
 
+_LOG = logging.getLogger("dsfn.deploy")
 _HOMES = "homes"
 # A cluster keeps the token of a pod, and each Secret, on a file system in memory. Of these, those
 # that are in a machine's own directories hold none.
@@ -90,8 +92,15 @@ class Confinement:
 
 
 def confinement_of(data_dir: Path) -> Confinement | None:
-    """That of code that runs beside this directory; None where the kernel cannot confine."""
-    return Confinement(data_dir) if landlock.version() else None
+    """That of code that runs beside this directory; None, with a line in the log, where the
+    kernel cannot confine."""
+    if landlock.version():
+        return Confinement(data_dir)
+    _LOG.warning(
+        "Landlock is not to be had here: code of functions can read the platform's keys while it is"
+        " deployed."
+    )
+    return None
 
 
 def _allow_around(rules: int, place: Path, rights: int, kept: set[Path]) -> None:

@@ -31,6 +31,7 @@ from dsfn.knative.manifests.function import FUNCTION
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.secrets import VARIABLES
 from dsfn.knative.manifests.words import COMPONENT, FUNCTION_LABEL
+from dsfn.runtime import landlock
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
 KEY = "dsfn_local_of-the-platform"
@@ -449,6 +450,35 @@ def test_what_is_set_up_here_finds_no_secret_in_its_environment(
     seen = str(failed.value.problem)
     assert "DSFN_STORE" in seen
     assert not [name for name in VARIABLES if name in seen]
+
+
+GRABBER = """
+from pathlib import Path
+
+import dsfn
+
+
+@dsfn.function
+class Grabber:
+    def setup(self) -> None:
+        Path({place!r}).read_bytes()
+
+    def __call__(self) -> int:
+        return 0
+"""
+
+
+@pytest.mark.skipif(not landlock.version(), reason="The kernel has no Landlock.")
+def test_code_that_is_deployed_reaches_nothing_of_the_platforms(
+    control: LiveNode, tmp_path: Path
+) -> None:
+    (bundle, *_) = (control.data / "bundles").iterdir()
+    for place in (control.data / "node.key", control.data / "node.db", bundle / "both.py"):
+        assert place.exists()
+        app = tmp_path / "app.py"
+        app.write_text(GRABBER.format(place=str(place)), encoding="utf-8")
+        with pytest.raises(DeployFailed, match="PermissionError"):
+            control.deploy(app)
 
 
 def changed(place: Path, text: str, to: str) -> Path:

@@ -33,8 +33,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     info, wheel = "{name}-1.0.dist-info", "{name}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(f"{{wheel_directory}}/{{wheel}}", "w") as archive:
         archive.writestr("{name}.py", "")
-        archive.write("PKG-INFO", f"{{info}}/METADATA")
-        archive.write("WHEEL", f"{{info}}/WHEEL")
+        archive.writestr(f"{{info}}/METADATA", open("PKG-INFO").read())
+        archive.writestr(f"{{info}}/WHEEL", open("WHEEL").read())
         archive.writestr(f"{{info}}/RECORD", "")
     return wheel
 """
