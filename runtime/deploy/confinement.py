@@ -21,6 +21,7 @@ from pathlib import Path
 
 from dsfn.functions.values import dataclass
 from dsfn.runtime import landlock
+from dsfn.runtime.disk import full_disk_errors
 
 _LOG = logging.getLogger("dsfn.deploy")
 _HOMES = "homes"
@@ -59,7 +60,7 @@ class Confinement:
     async def room(
         self, *, read: Sequence[Path] = (), write: Sequence[Path] = ()
     ) -> AsyncIterator[Room]:
-        """A room whose program may read and write these, too. Raises `OSError`."""
+        """A room whose program may read and write these, too. Raises `StorageFull`, `OSError`."""
         room = await asyncio.to_thread(self._make, read, write)
         try:
             yield room
@@ -73,8 +74,9 @@ class Confinement:
 
     def _make(self, read: Sequence[Path], write: Sequence[Path]) -> Room:
         homes = self.data_dir / _HOMES
-        homes.mkdir(exist_ok=True)
-        home = Path(tempfile.mkdtemp(dir=homes))
+        with full_disk_errors("the deployment"):
+            homes.mkdir(exist_ok=True)
+            home = Path(tempfile.mkdtemp(dir=homes))
         rules = landlock.make_rules()
         try:
             for path in (*read, *write, home):

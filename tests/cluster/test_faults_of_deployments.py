@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 READY_S = 30
 NO_IMAGE = "dev.local/nothing:v1"
+REACHING = Path(__file__).parent / "apps" / "reaching.py"
 APP = """
 import dsfn
 
@@ -108,3 +109,11 @@ def test_an_image_or_a_node_that_is_not_there_is_told(served: LivePlatform, app:
     write(app, 5)
     served.deploy(app)
     assert eventually(lambda: served.answer("tried") == 5, "the new revision")
+
+
+def test_a_setup_reaches_neither_keys_nor_tokens_nor_what_is_others(served: LivePlatform) -> None:
+    # It is captured where it is deployed, beside all of these: a pod restores what it found.
+    (deployed,) = served.deploy(REACHING)
+    assert deployed["snapshot"] is not None, deployed
+    assert served.insisted("reaching") == {"reached": [], "attempts": [8]}
+    served.remove("reaching")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from no_leases import no_leases
@@ -22,7 +21,6 @@ pytestmark = pytest.mark.skipif(not landlock.version(), reason="The kernel has n
 
 TRIES = """
 import os, signal, socket, subprocess, sys, tempfile
-from pathlib import Path
 
 import dsfn
 import torch

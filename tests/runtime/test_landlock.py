@@ -1,4 +1,4 @@
-"""What confines code of functions, by itself: rules of files, for a program that may be anybody's."""
+"""What confines code of functions: rules of files, for any program."""
 
 from __future__ import annotations
 
