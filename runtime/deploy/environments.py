@@ -125,7 +125,6 @@ class Environments:
                     if confinement is not None:
                         room = await stack.enter_async_context(confinement.room(write=[path]))
                     await self._install(path, requirements, progress, room)
-                await asyncio.to_thread(_require_files, path)
                 # Replaces whatever what pip built has put in its place.
                 write_whole(path / _COMPLETE, "".join(f"{r}\n" for r in requirements).encode())
             except BaseException:
@@ -168,15 +167,6 @@ class Environments:
 
 def _no_environment(digest: str) -> NotFound:
     return NotFound(f"There is no environment {digest!r}.", kind="environment", name=digest)
-
-
-def _require_files(path: Path) -> None:
-    """Raises `DefinitionError` where the node, when it asks what is installed, would wait at what
-    is no file."""
-    for info in path.glob("lib/python*/site-packages/*-info"):
-        for each in (info, info / "METADATA", info / "PKG-INFO"):
-            if each.exists() and not each.is_file() and not each.is_dir():
-                raise DefinitionError(f"What pip installed has {each.name}, which is no file.")
 
 
 def _link(path: Path) -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not landlock.version(), reason="The kernel has n
 
 TRIES = """
 import os, signal, socket, subprocess, sys, tempfile
+from pathlib import Path
 
 import dsfn
 import torch

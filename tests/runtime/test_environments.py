@@ -135,19 +135,6 @@ def test_what_pip_builds_cannot_have_the_node_write_or_read_elsewhere(tmp_path: 
         environments.requirements(path.name)
 
 
-def test_what_pip_builds_cannot_have_the_node_wait(tmp_path: Path) -> None:
-    put = (
-        "import os, sysconfig\n"
-        "info = sysconfig.get_path('purelib') + '/torch-9.dist-info'\n"
-        "os.mkdir(info)\n"
-        "os.mkfifo(info + '/METADATA')\n"
-    )
-    environments = Environments(tmp_path / "environments")
-    with pytest.raises(DefinitionError, match="METADATA, which is no file"):
-        asyncio.run(environments.ensure((make_sdist(tmp_path, "waiting", put),), ignore))
-    assert list((tmp_path / "environments").iterdir()) == []
-
-
 def linking_sdist(place: Path, target: Path) -> str:
     """A source distribution whose build links what the node writes in an environment to
     `target`."""
