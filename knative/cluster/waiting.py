@@ -13,91 +13,91 @@ from dsfn.knative.cluster.readiness import is_ready, why_not
 from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
-_LOOK_S = 0.1
+# How often it is looked.
+AGAIN_S = 0.1
 # How often it is asked why what does not change is not ready: that takes five requests and more.
 _ASK_S = 1.0
 
 Progress = Callable[[str], None]
 
 
+@dataclass(slots=True)
+class Awaited:
+    """An object that is to become ready by `end_s`, monotonic. `progress` is told what is awaited,
+    each time that changes."""
+
+    objects: Objects
+    manifest: Manifest
+    end_s: float
+    progress: Progress
+    _told: str = ""
+    _seen: Manifest | None = None
+    _asked_s: float = 0.0
+
+    def look(self) -> Manifest | None:
+        """The object if it is ready.
+
+        Raises `NotReady` when it is not at its end, or earlier when it will not be; `NotFound` when
+        it is gone; `ClusterUnreachable` when the API server is away at the end.
+        """
+        is_last = time.monotonic() >= self.end_s
+        try:
+            document = self.objects.read(self.manifest)
+            if document is None:
+                raise NotFound(f"{is_about(self.manifest)} is gone.", kind=self.manifest["kind"])
+            if is_ready(document):
+                return document
+            if not (is_last or self._asks_why(document)):
+                return None
+            reason = explain(gather(self.objects, document))
+        except ClusterUnreachable as error:
+            # What runs in a cluster goes on while its API server is away.
+            if is_last:
+                raise
+            self._tell(error.message.rstrip("."))
+            return None
+        if is_last or reason.is_final:
+            raise _not_ready(document, reason)
+        self._tell(f"{is_about(document)}: {reason.text}")
+        return None
+
+    def _asks_why(self, document: Manifest) -> bool:
+        """Whether to ask why the object is not ready: it has changed, or was asked long ago."""
+        now_s = time.monotonic()
+        if document == self._seen and now_s < self._asked_s + _ASK_S:
+            return False
+        self._seen, self._asked_s = document, now_s
+        return True
+
+    def _tell(self, sentence: str) -> None:
+        """Tells it unless it was told last."""
+        if sentence != self._told:
+            self._told = sentence
+            self.progress(sentence)
+
+
 def wait_ready(
     objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress
 ) -> Manifest:
-    """The object once it is ready. `progress` is told what is awaited, each time that changes.
-
-    Raises `NotReady` when it is not within `deadline_s`, or earlier when it will not be;
-    `NotFound` when it is gone; `ClusterUnreachable` when the API server is away at the end.
-    """
-    waiting = _Waiting(time.monotonic() + deadline_s, progress)
-    while (ready := _if_ready(objects, manifest, waiting)) is None:
-        time.sleep(_LOOK_S)
+    """The object once it is ready, within `deadline_s`. Raises what `Awaited.look` does."""
+    awaited = Awaited(objects, manifest, time.monotonic() + deadline_s, progress)
+    while (ready := awaited.look()) is None:
+        time.sleep(AGAIN_S)
     return ready
 
 
 def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
     """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
-    waiting = _Waiting(time.monotonic() + deadline_s, progress)
+    end_s, about, told = time.monotonic() + deadline_s, is_about(manifest), ""
     while (document := objects.read(manifest)) is not None:
-        about = is_about(manifest)
         reason = why_not(document) or "something that it owns is still there"
-        if waiting.is_over:
+        if time.monotonic() >= end_s:
             sentence = f"{about} does not go: {reason}."
             raise NotReady(sentence, object=about, reason=reason, log="")
-        waiting.tell(f"{about}: {reason}")
-        time.sleep(_LOOK_S)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Until when, and what was told last."""
-
-    end: float
-    progress: Progress
-    told: str = ""
-    seen: Manifest | None = None
-    asked_s: float = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self.end
-
-    def asks_why(self, document: Manifest) -> bool:
-        """Whether to ask why the object is not ready: it has changed, or was asked long ago."""
-        now_s = time.monotonic()
-        if document == self.seen and now_s < self.asked_s + _ASK_S:
-            return False
-        self.seen, self.asked_s = document, now_s
-        return True
-
-    def tell(self, sentence: str) -> None:
-        """Tells it unless it was told last."""
-        if sentence != self.told:
-            self.told = sentence
-            self.progress(sentence)
-
-
-def _if_ready(objects: Objects, manifest: Manifest, waiting: _Waiting) -> Manifest | None:
-    """The object if it is ready. Raises when the waiting is over."""
-    is_last = waiting.is_over
-    try:
-        document = objects.read(manifest)
-        if document is None:
-            raise NotFound(f"{is_about(manifest)} is gone.", kind=manifest["kind"])
-        if is_ready(document):
-            return document
-        if not (is_last or waiting.asks_why(document)):
-            return None
-        reason = explain(gather(objects, document))
-    except ClusterUnreachable as error:
-        # What runs in a cluster goes on while its API server is away.
-        if is_last:
-            raise
-        waiting.tell(error.message.rstrip("."))
-        return None
-    if is_last or reason.is_final:
-        raise _not_ready(document, reason)
-    waiting.tell(f"{is_about(document)}: {reason.text}")
-    return None
+        if reason != told:
+            progress(f"{about}: {reason}")
+            told = reason
+        time.sleep(AGAIN_S)
 
 
 def _not_ready(document: Manifest, reason: Reason) -> NotReady:

@@ -6,6 +6,7 @@ as it was. Everything here blocks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from dsfn.functions.errors import ClusterRefused
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
-from dsfn.knative.cluster.waiting import wait_ready
+from dsfn.knative.cluster.waiting import Awaited, Progress
 from dsfn.knative.control.refusing import require_free_name, require_timeout_taken
 from dsfn.knative.manifests.function import SERVING, ServiceSettings, function_service
 from dsfn.knative.manifests.images import image_with
@@ -86,14 +87,15 @@ class Publisher:
             raise
         return placed
 
-    def wait(self, placed: Placed, tell: Callable[[str], None]) -> Manifest:
-        """The Service once the revision is ready, and with that proved. Raises `NotReady`,
-        `ClusterError`."""
-        service = wait_ready(self.objects, placed.service, self.deadline_s, tell)
+    def awaited(self, placed: Placed, tell: Progress) -> Awaited:
+        """The Service, which is ready once the revision is."""
+        return Awaited(self.objects, placed.service, time.monotonic() + self.deadline_s, tell)
+
+    def prove(self, placed: Placed) -> None:
+        """Has the pods of a revision that has become ready know so. Raises `ClusterError`."""
         revision = self.objects.read(placed.knative_revision)
         if revision is not None:
             self.objects.apply(proof(revision))
-        return service
 
     def put_back(self, placed: Placed) -> None:
         """Has the Service be as it was. Raises `ClusterError`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import field
 from functools import partial
 
 from dsfn.functions.errors import Conflict, DsfnError
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
+from dsfn.knative.cluster.waiting import AGAIN_S
 from dsfn.knative.control.function_services import FunctionServices, PodOf, Share
 from dsfn.knative.control.publishing import Placed, Publisher
 from dsfn.knative.control.sharing import SHARE_S, Sharing
@@ -74,11 +75,9 @@ class KnativeServing:
 
         try:
             await _seen_through(self._place(revisions, placed))
-            waits = (
-                asyncio.to_thread(self._wait, each, partial(say, each.revision.function))
-                for each in placed
+            await _together(
+                self._ready(each, partial(say, each.revision.function)) for each in placed
             )
-            await asyncio.gather(*waits)
         except BaseException:
             await _seen_through(self._put_back(placed))
             raise
@@ -145,8 +144,12 @@ class KnativeServing:
         for revision in revisions:
             placed.append(await asyncio.to_thread(self.publisher.place, revision))
 
-    def _wait(self, placed: Placed, tell: Callable[[str], None]) -> None:
-        service = self.publisher.wait(placed, tell)
+    async def _ready(self, placed: Placed, tell: Callable[[str], None]) -> None:
+        """Returns once it is. It may take minutes, of which threads are held for moments."""
+        awaited = self.publisher.awaited(placed, tell)
+        while (service := await asyncio.to_thread(awaited.look)) is None:
+            await asyncio.sleep(AGAIN_S)
+        await asyncio.to_thread(self.publisher.prove, placed)
         self.services.note(placed.revision.function, service)
         self.services.names[placed.revision.id] = placed.name
 
@@ -207,6 +210,17 @@ class KnativeServing:
 
 def _state(pod: PodOf) -> ReplicaState:
     return ReplicaState.READY if pod.is_ready else ReplicaState.STARTING
+
+
+async def _together(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """Does all of the works; with the first that fails the others end."""
+    tasks = [asyncio.ensure_future(each) for each in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _seen_through(work: Coroutine[None, None, None]) -> None:

@@ -16,13 +16,14 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
 
-from dsfn.functions.errors import StoreUnavailable
+from dsfn.knative.pod.patience import patiently
 from dsfn.knative.pod.settings import PodSettings
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.gpus.found import find_gpus
@@ -42,15 +43,13 @@ _NOT_NEEDED = {
     "logging.config": (),
     "configparser": ("RawConfigParser",),
 }
-_AGAIN_S = 1.0
-_LOG = logging.getLogger("dsfn.pod")
 _THE_REST = ("dsfn.knative.pod.assembly", "dsfn.knative.pod.server", "dsfn.runtime.gateway.serving")
 
 
 def run(listener: socket.socket, settings: PodSettings, begun: Begun | None) -> None:
     """Serves the connections of `listener`, a port that is taken, until SIGTERM, and all that has
-    come by then, or ends at once where it does not serve yet. `begun`: a fork server that imports
-    the libraries of `settings`, where these say them. The garbage collector is off when it begins,
+    come by then, or ends at once where it does not serve yet. `begun`: a fork server, where the
+    pod was told what this imports. The garbage collector is off when it begins,
     and on from where it serves.
 
     Raises `UsageError` for what the store does not have, `StoreUnavailable`, `StorageFull`, and
@@ -66,8 +65,11 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
     _end_at_signals()
     with full_disk_errors("the pod"):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    launcher = None if begun is None else _launcher(settings, settings.libraries or (), begun)
-    fetching = asyncio.create_task(_fetched(settings))
+    launcher = None if begun is None else _launcher(settings, begun.libraries, begun)
+    # Callers of a proved one may be connected already, and wait while the store is away.
+    patience_s = settings.limits.start_timeout_s if settings.proved else 0.0
+    fetch = partial(asyncio.to_thread, _fetch, settings)
+    fetching = asyncio.create_task(patiently(fetch, patience_s))
     importing = asyncio.create_task(asyncio.to_thread(import_the_rest))
     published, store = await fetching
     launcher = launcher or _launcher(settings, published.libraries)
@@ -79,15 +81,15 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
     revision = published.revision
     pod = assemble(settings, revision, store, launcher)
     # No call takes longer; Knative, which gives a pod as long as a request may take, waits more.
-    patience_s = revision.options.timeout_s + settings.limits.queue_timeout_s
-    config = server_config(pod.front, settings.limits, patience_s)
+    drain_s = revision.options.timeout_s + settings.limits.queue_timeout_s
+    config = server_config(pod.front, settings.limits, drain_s)
     async with pod.running():
         # What lives now lives for ever: the collector need not look at it, and has not yet.
         gc.freeze()
         gc.enable()
         if not settings.proved:
             await _prove(pod, settings.limits.start_timeout_s)
-        server = PodServer(config, pod.front, pod.pools.cut_off, patience_s)
+        server = PodServer(config, pod.front, pod.pools.cut_off, drain_s)
         await server.serve(sockets=[listener])
 
 
@@ -114,21 +116,6 @@ async def _prove(pod: Pod, patience_s: float) -> None:
     from dsfn.knative.pod.proving import prove
 
     await prove(pod.pools, pod.revision, patience_s)
-
-
-async def _fetched(settings: PodSettings) -> tuple[Published, Store]:
-    """The revision and its store. Callers of a proved one may be connected already: while the store
-    is away they wait, as long as a start may take."""
-    loop = asyncio.get_running_loop()
-    ends_at_s = loop.time() + settings.limits.start_timeout_s
-    while True:
-        try:
-            return await asyncio.to_thread(_fetch, settings)
-        except StoreUnavailable as error:
-            if not settings.proved or loop.time() >= ends_at_s:
-                raise
-            _LOG.warning("%s", error.message)
-        await asyncio.sleep(_AGAIN_S)
 
 
 def _fetch(settings: PodSettings) -> tuple[Published, Store]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
-from dsfn.runtime.libraries import told_libraries
 
 DEFAULT_DATA_DIR = "/dsfn"
 # One worker is born ahead: the one that the first call needs.
@@ -27,10 +26,9 @@ class PodSettings:
     """`revision`: the digest of its document in the `store`; `proved`: whether a pod of it has been
     ready before. `control`: the URL of the control
     service, `api_key` what it is asked with. `agent`: the socket of the node's agent, None where
-    there is none. `libraries`: what workers are born with,
-    None where the document must be asked. `blobs`: where those of the control service are, which
-    calls refer to, None for nowhere. `sink`: where events that follow go, "" for back to
-    whoever sent the first one; `overrides`: attributes that they get on their way there."""
+    there is none. `blobs`: where those of the control service are, which calls refer to, None for
+    nowhere. `sink`: where events that follow go, "" for back to whoever sent the first one;
+    `overrides`: attributes that they get on their way there."""
 
     revision: str
     store: SnapshotSettings
@@ -39,7 +37,6 @@ class PodSettings:
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
     agent: Path | None = None
-    libraries: tuple[str, ...] | None = None
     blobs: BlobSettings | None = None
     data_dir: Path = Path(DEFAULT_DATA_DIR)
     limits: Limits = LIMITS
@@ -61,7 +58,6 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
         agent=Path(agent) if (agent := environ.get("DSFN_AGENT")) else None,
-        libraries=told_libraries(environ),
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
         sink=url("K_SINK", environ.get("K_SINK", "")),

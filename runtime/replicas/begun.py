@@ -23,10 +23,11 @@ _HOME = Path(__file__).parents[3]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A process that imports what workers need, and the near end of its socket."""
+    """A process that imports what workers need, the `libraries`, and the near end of its socket."""
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
+    libraries: tuple[str, ...]
 
 
 def begin(
@@ -51,7 +52,7 @@ def begin(
             env=_environment() | ({} if room is None else room.environment()),
             start_new_session=True,
         )
-    return Begun(process, ours)
+    return Begun(process, ours, tuple(libraries))
 
 
 def _environment() -> dict[str, str]:

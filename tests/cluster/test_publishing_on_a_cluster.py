@@ -13,11 +13,13 @@ from revisions import event_type, make_revision
 
 from dsfn.functions.errors import NotReady
 from dsfn.functions.options import Options
+from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.control.function_services import FunctionServices, Share
-from dsfn.knative.control.publishing import Publisher
+from dsfn.knative.control.publishing import Placed, Publisher
 from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.manifests.traffic import tag_of
 from dsfn.knative.manifests.trigger import DeadLetterSink
+from dsfn.knative.manifests.words import Manifest
 from dsfn.knative.pod.store import open_published
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.model import Revision
@@ -73,10 +75,16 @@ def _made(place: Path) -> Path:
     return place
 
 
+def waited(publisher: Publisher, placed: Placed) -> Manifest:
+    """The Service once the revision is ready."""
+    return wait_ready(publisher.objects, placed.service, publisher.deadline_s, print)
+
+
 def brought(publisher: Publisher, services: FunctionServices, revision: Revision) -> str:
     """Brings a revision into the cluster; what Knative calls it."""
     placed = publisher.place(revision)
-    service = publisher.wait(placed, print)
+    service = waited(publisher, placed)
+    publisher.prove(placed)
     services.note(revision.function, service)
     services.names[revision.id] = placed.name
     return placed.name
@@ -125,10 +133,10 @@ def test_one_that_cannot_be_ready_leaves_all_as_it_was(
     before = cluster.objects.read(publisher.place(SECOND).service)
     placed = broken.place(THIRD)
     with pytest.raises(NotReady, match="cannot be pulled"):
-        broken.wait(placed, print)
+        waited(broken, placed)
     assert before is not None and cluster.get(before).status_code == 200
     broken.put_back(placed)
-    after = publisher.wait(placed, print)
+    after = waited(publisher, placed)
     assert after["status"]["traffic"] == before["status"]["traffic"]
     assert cluster.get(after).status_code == 200
 

@@ -29,6 +29,8 @@ from dsfn.knative.manifests.accounts import CONTROL
 from dsfn.knative.manifests.words import COMPONENT
 
 BROKEN = "broken"
+# Its pods are not there yet.
+LATE = "late"
 # Knative's webhook has these words for it.
 TOO_LONG = (
     'admission webhook "validation.webhook.serving.knative.dev" denied the request: validation'
@@ -118,6 +120,13 @@ class ActingCluster:
             self.objects[path] = {**body, "metadata": metadata}
         return 200
 
+    def break_pod(self, function: str) -> None:
+        """Has the newest pod of a function's lack its image."""
+        with self.lock:
+            template = self.of_kind("Service")[function]["spec"]["template"]
+            pod = self.of_kind("Pod")[f"{template['metadata']['name']}-pod"]
+            pod["status"] = _without_image()
+
     def delete(self, path: str) -> bool:
         """DELETE."""
         with self.lock:
@@ -183,10 +192,8 @@ class ActingCluster:
             status: Any = {"conditions": []}
             image = self.images.pop(service["metadata"]["name"], container["image"])
             if image == BROKEN:
-                waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
-                about = {"name": "function", "image": BROKEN, "state": waiting, "ready": False}
-                status["containerStatuses"] = [about]
-            else:
+                status = _without_image()
+            elif image != LATE:
                 # What comes from ConfigMaps is not there yet when the first pod starts.
                 env = container["env"]
                 told = {each["name"]: each["value"] for each in env if "value" in each}
@@ -229,6 +236,13 @@ class ActingCluster:
         temporary = self.hosts.with_suffix(".new")
         temporary.write_text(json.dumps(hosts), encoding="utf-8")
         temporary.replace(self.hosts)
+
+
+def _without_image() -> Any:
+    """The status of a pod whose image cannot be pulled."""
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+    about = {"name": "function", "image": BROKEN, "state": waiting, "ready": False}
+    return {"conditions": [], "containerStatuses": [about]}
 
 
 def _ended(code: int) -> Any:
@@ -330,7 +344,8 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
             assert query["container"] == ["function"]
             if "tailLines" not in query:
                 assert datetime.fromisoformat(query["sinceTime"][0]).tzinfo is not None
-            printed = cluster.pods[pod.removesuffix("-pod")].log
+            found = cluster.pods.get(pod.removesuffix("-pod"))
+            printed = "" if found is None else found.log
             beginning = printed.encode()[: int(query.get("limitBytes", [1 << 20])[0])]
             self.send_bytes(503 if cluster.is_away else 200, beginning)
 

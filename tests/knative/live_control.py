@@ -21,9 +21,11 @@ from as_in_pods import PYTHON
 from deadlines import eventually
 from gates import Gate, gate
 from live_node import DeployFailed, environment
-from live_pod import TestStore
+from live_pod import TestStore, s3_store
 from plain_http import plain_client, plain_get
 from ports import free_port
+from postgres_server import PostgresServer
+from s3_server import S3Server
 from scripted_cluster import KUBECONFIG
 
 from dsfn.billing.signing import new_pem
@@ -233,6 +235,18 @@ def live_control(place: Path, store: TestStore, database: str) -> Iterator[LiveC
             replicas.append(Replica(name, own, port, to_api, to_postgres, variables))
             stack.callback(replicas[-1].end)
         yield LiveControl(cluster, database, (replicas[0], replicas[1]), service)
+
+
+@contextmanager
+def running_platform(place: Path, s3: S3Server, postgres: PostgresServer) -> Iterator[LiveControl]:
+    """A platform that takes calls, with a bucket and a database of its own."""
+    database = postgres.make_database()
+    with live_control(place, s3_store(s3), database) as platform:
+        for each in platform.replicas:
+            each.start()
+        platform.leader()
+        yield platform
+    postgres.drop_database(database)
 
 
 def _made(place: Path) -> Path:

@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from deadlines import eventually
-from live_control import LiveControl, Replica, live_control
-from live_pod import s3_store
+from live_control import LiveControl, Replica, running_platform
 from postgres_server import PostgresServer
 from s3_server import S3Server
 
@@ -42,16 +41,12 @@ def platform(
 ) -> Iterator[LiveControl]:
     """A platform with functions."""
     require("kubernetes", "pip install 'dsfn[knative]'")
-    place, database = tmp_path_factory.mktemp("platform"), any_postgres.make_database()
-    with live_control(place / "control", s3_store(s3), database) as platform:
-        for each in platform.replicas:
-            each.start()
-        platform.leader()
+    place = tmp_path_factory.mktemp("platform")
+    with running_platform(place / "control", s3, any_postgres) as platform:
         with platform.client() as http:
             platform.deploy(http, APPS / "lingering.py")
             deployed(platform, http, place, 1)
         yield platform
-    any_postgres.drop_database(database)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from as_in_pods import seen_of
 from deadlines import eventually
-from live_control import LiveControl, Replica, live_control
+from live_control import LiveControl, Replica, live_control, running_platform
 from live_node import DeployFailed
 from live_pod import s3_store
 from postgres_server import PostgresServer
@@ -52,15 +52,11 @@ def platform(
 ) -> Iterator[LiveControl]:
     """A platform with functions."""
     require("kubernetes", "pip install 'dsfn[knative]'")
-    place, database = tmp_path_factory.mktemp("platform"), any_postgres.make_database()
-    with live_control(place / "control", s3_store(s3), database) as platform:
-        for each in platform.replicas:
-            each.start()
-        platform.leader()
+    place = tmp_path_factory.mktemp("platform")
+    with running_platform(place / "control", s3, any_postgres) as platform:
         with platform.client() as http:
             platform.deploy(http, BOTH)
         yield platform
-    any_postgres.drop_database(database)
 
 
 @pytest.fixture

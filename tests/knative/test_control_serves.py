@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from acting_cluster import BROKEN, ActingCluster, acting_cluster
+from acting_cluster import BROKEN, LATE, ActingCluster, acting_cluster
 from deadlines import eventually
 from live_node import DeployFailed, LiveNode, launch, once_ready
 from live_pod import TestStore, s3_store
@@ -552,6 +552,32 @@ def test_functions_that_do_not_become_ready_hold_up_no_other(
         assert {each.result().status_code for each in back} == {200}
     eventually(lambda: target("shout") == before["shout"], "the last word to be heard")
     eventually(lambda: target("hear") != before["hear"], "the others to be as they were told")
+
+
+def test_many_that_are_waited_for_hold_up_nothing_and_are_not_proved_when_one_fails(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    # More than there are threads for requests.
+    late = [f"late-{number}" for number in range(40)]
+    cluster.images |= dict.fromkeys((*late, "measure"), LATE)
+    source = changed(tmp_path / "late", "return len(text)", "return 3 * len(text)")
+    lines = (
+        f"\n\n@dsfn.function(name='{each}')\ndef {each.replace('-', '_')}() -> int: return 1\n"
+        for each in late
+    )
+    source.write_text(f"{source.read_text()}{''.join(lines)}", encoding="utf-8")
+    proved = {*cluster.of_kind("ConfigMap")}
+    with ThreadPoolExecutor(1) as threads:
+        deploying = threads.submit(control.deploy, source)
+        eventually(lambda: {*late} <= {*cluster.of_kind("Service")}, "all to be waited for", 60)
+        assert control.http.get("/bill").status_code == 200
+        cluster.break_pod("late-1")
+        with pytest.raises(DeployFailed, match="cannot be pulled"):
+            deploying.result()
+    assert control.value("measure", text="four") == 4
+    came = {*cluster.of_kind("ConfigMap")} - proved
+    assert not [each for each in came if each.startswith(("measure", "late"))]
+    assert not {*late} & {*cluster.of_kind("Service")}
 
 
 def told_of(cluster: ActingCluster, function: str) -> str:

@@ -48,6 +48,11 @@ def test_a_port_that_is_none(tmp_path: Path) -> None:
     assert words == "PORT is 'http', and not a port from 0 to 65535."
 
 
+def test_a_library_that_no_worker_is_born_with(tmp_path: Path) -> None:
+    words = last_words(tmp_path, {"DSFN_LIBRARIES": "torch,os"})
+    assert words == "DSFN_LIBRARIES names 'os', which no worker is born with."
+
+
 def test_a_revision_that_is_not_there(tmp_path: Path, directory: TestStore) -> None:
     words = last_words(tmp_path, pod_variables(directory, DIGEST, "http://127.0.0.1:1"))
     assert words.startswith(f"Revision {DIGEST} cannot be served: The store has no revisions/")
@@ -146,7 +151,6 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
         ({"DSFN_REVISION": "latest"}, "not the digest of a revision"),
         ({"DSFN_STORE": "ftp://a"}, "not s3://BUCKET"),
         ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
-        ({"DSFN_LIBRARIES": "torch,os"}, "names 'os'"),
         ({"K_SINK": "broker"}, "not an http(s) URL"),
         ({"K_CE_OVERRIDES": "{"}, "no overrides"),
         ({"K_CE_OVERRIDES": '{"extensions": {"Shop!": "a"}}'}, "no overrides"),
