@@ -61,7 +61,7 @@ class Confinement:
         self, *, read: Sequence[Path] = (), write: Sequence[Path] = ()
     ) -> AsyncIterator[Room]:
         """A room whose program may read and write these, too. Raises `StorageFull`, `OSError`."""
-        room = await asyncio.to_thread(self._make, read, write)
+        room = self._make(read, write)
         try:
             yield room
         finally:
@@ -82,9 +82,11 @@ class Confinement:
             for path in (*read, *write, home):
                 rights = landlock.READ if path in read else landlock.WRITE
                 landlock.allow(rules, path.resolve(), rights)
-            kept = {each.resolve() for each in (self.data_dir, *self.secrets, *_in_memory())}
+            temporary = Path(tempfile.gettempdir()).resolve()
+            kept = {each.resolve() for each in (*self.secrets, *_in_memory())} - {temporary}
+            kept.add(self.data_dir.resolve())
             _allow_around(rules, Path("/"), landlock.READ, kept)
-            for place in (Path("/dev"), Path(tempfile.gettempdir()).resolve()):
+            for place in (Path("/dev"), temporary):
                 _allow_around(rules, place, landlock.WRITE, kept)
         except BaseException:
             os.close(rules)

@@ -65,14 +65,13 @@ class Jobs:
     @asynccontextmanager
     async def _worker(self, environment: Environment, job: Message) -> AsyncIterator[WorkerProcess]:
         """A worker of the environment, confined to what the job names if any is to be."""
-        nursery = self.launcher.nursery(environment.digest, environment.python)
         if self.confinement is None:
-            yield await nursery.adopt()
+            yield await self.launcher.nursery(environment.digest, environment.python).adopt()
             return
         read, write = _touched(environment, job)
         async with self.confinement.room(read=read, write=write) as room:
             if not environment.digest:
-                yield await nursery.spawn(room)
+                yield await self.launcher.nursery("", environment.python).spawn(room)
                 return
             # An interpreter of an environment runs what was installed there before it serves.
             begun = begin(environment.python, (), in_a_hurry=True, room=room)
