@@ -4,9 +4,9 @@
 
 A round waits until no Service has a pod, and calls each once through Knative's ingress: a function
 without a model, a bare HTTP server in Python and one in Go. A deployment is that of a change in the
-code, until the new revision is ready; the bare server's is what `kubectl apply` does.
+code, until the new revision is ready: `dsfn deploy`, and `kubectl apply` of the bare server.
 
-It needs KUBECONFIG, `versitygw` on PATH (an S3 server), and these variables:
+It needs KUBECONFIG, `kubectl` and `versitygw` (an S3 server) on PATH, and these variables:
 
     DSFN_FUNCTION_IMAGE      dsfn's image, as `make images` names it
     DSFN_TEST_HELLO_IMAGE    a bare server in Go, by default Knative's example

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,23 +57,18 @@ class Place:
     def deploy(self, source: Path) -> Any:
         """`dsfn deploy`; the Service once it is ready."""
         command = (sys.executable, "-m", "dsfn", "deploy", str(source), "--json")
-        done = subprocess.run(
-            command, env={**os.environ, **self.variables}, capture_output=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr.decode())
-        (function,) = json.loads(done.stdout)
+        (function,) = json.loads(_run(command, {**os.environ, **self.variables}))
         return self.objects.read(self.service(function["name"]))
 
     def apply(self, name: str, container: Mapping[str, Any]) -> Any:
-        """What `kubectl apply` of a Knative Service does; the Service once it is ready."""
+        """`kubectl apply` of a bare Knative Service; the Service once it is ready."""
         annotations = {
             "autoscaling.knative.dev/window": "6s",
             "autoscaling.knative.dev/scale-to-zero-pod-retention-period": "0s",
         }
         template = {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}
         service = {**self.service(name), "spec": {"template": template}}
-        self.objects.apply(service)
+        _run(("kubectl", "apply", "-f", "-"), os.environ, json.dumps(service).encode())
         return wait_ready(self.objects, service, READY_S, lambda _: None)
 
     def service(self, name: str) -> Any:
@@ -96,6 +91,14 @@ class Place:
     def _bare(self, image: str) -> Any:
         ports = [{"containerPort": 8080}]
         return {"image": image, "ports": ports, "securityContext": restricted()}
+
+
+def _run(command: Sequence[str], variables: Mapping[str, str], told: bytes = b"") -> bytes:
+    """What a command prints. Raises `RuntimeError` with its words where it fails."""
+    done = subprocess.run(command, env=variables, input=told, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode())
+    return done.stdout
 
 
 @contextmanager
