@@ -133,6 +133,8 @@ class Sharing:
     async def _share(self, function: str, share: Share) -> None:
         """Returns when the cluster agrees, or something else is wanted. Raises `NotReady`,
         `ClusterError`, `NotFound`."""
+        # Once it is told something else, the cluster has what was agreed before no more.
+        self._agreed.pop(function, None)
         await self._ask(self.services.tell, share)
         looks, end_s = 0, asyncio.get_running_loop().time() + SHARE_S
         while not await self._ask(self.services.is_ready, function):
