@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsfn.billing.checkpoints import Checkpoint, Heads, following, read_checkpoint
+from dsfn.billing.checkpoints import Checkpoint, Heads, following, read_checkpoint, require_key
 from dsfn.billing.queries import Execute
 from dsfn.billing.signing import SigningKey
 from dsfn.functions.errors import UsageError
@@ -14,9 +14,10 @@ def add_checkpoint(
     """Signs the heads of all chains with rows and keeps that, in a transaction of the caller;
     None when they were signed before.
 
-    Raises `UsageError` when another key signed the last checkpoint.
+    Raises `UsageError` when another key signed the last checkpoint, also where nothing has come.
     """
     last = last_checkpoint(execute)
+    require_key(key, last)
     if heads == (last.heads if last else ()):
         return None
     checkpoint = following(key, last, heads, now_us)

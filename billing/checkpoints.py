@@ -99,16 +99,21 @@ def following(
     Raises `UsageError` when another key signed that one: without it, nobody could tell later
     whether the one before was the ledger's own.
     """
+    require_key(key, before)
     number, previous = 1, FIRST_PREVIOUS
     if before is not None:
-        if (before.next_key or before.public_key) != key.public_key:
-            raise UsageError(
-                f"{FILE_NAME} is not the key that signed the checkpoints of this ledger: put that"
-                " one back. If `dsfn ledger rotate-key` was stopped, run it again."
-            )
         number, previous = before.number + 1, before.digest()
     unsigned = Checkpoint(number, now_us, previous, heads, key.public_key, next_key=next_key)
     return replace(unsigned, signature=key.sign(unsigned.content()).hex())
+
+
+def require_key(key: SigningKey, last: Checkpoint | None) -> None:
+    """Raises `UsageError` for a key that may not sign after this checkpoint."""
+    if last is not None and (last.next_key or last.public_key) != key.public_key:
+        raise UsageError(
+            f"{FILE_NAME} is not the key that signed the checkpoints of this ledger: put that"
+            " one back. If `dsfn ledger rotate-key` was stopped, run it again."
+        )
 
 
 def read_checkpoint(text: str) -> Checkpoint:

@@ -40,17 +40,22 @@ class SigningKey:
 
     @classmethod
     def _read(cls, path: Path) -> SigningKey:
+        with path.open("rb") as file:
+            return cls.of_pem(file.read(_MAX_KEY_BYTES), str(path))
+
+    @classmethod
+    def of_pem(cls, pem: bytes, name: str) -> SigningKey:
+        """The key in some PEM (PKCS #8), which is called so. Raises `UsageError` for what is no
+        such key."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        with path.open("rb") as file:
-            pem = file.read(_MAX_KEY_BYTES)
         try:
             key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"{path} is not a private key in PEM.") from error
+            raise UsageError(f"{name} is not a private key in PEM.") from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise UsageError(f"{path} is not an Ed25519 key.")
+            raise UsageError(f"{name} is not an Ed25519 key.")
         return cls(key.public_key().public_bytes_raw().hex(), key)
 
     def sign(self, content: bytes) -> bytes:

@@ -202,7 +202,11 @@ def _chosen_context(context: str | None) -> str:
         contexts, current = config.list_kube_config_contexts(place)
         names = [str(each["name"]) for each in contexts]
         usual = str(current["name"])
-    except (config.ConfigException, OSError, yaml.YAMLError, TypeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place} is no kubeconfig: it is not text in UTF-8.") from error
+    except TypeError as error:
+        raise UsageError(f"{place} is no kubeconfig: it lacks what one consists of.") from error
+    except (config.ConfigException, OSError, yaml.YAMLError) as error:
         raise UsageError(f"{place} is no kubeconfig: {one_line(error)}.") from error
     if context is not None and context not in names:
         raise UsageError(f"{place} has no context '{context}'; it has {', '.join(names)}.")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from urllib.parse import urlsplit
 
-from dsfn.billing.signing import new_pem
+from dsfn.billing.signing import SigningKey, new_pem
 from dsfn.functions.errors import NotFound, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
@@ -20,7 +21,7 @@ from dsfn.knative.manifests.network import agents_namespace
 from dsfn.knative.manifests.secrets import API_KEY, LEDGER, LEDGER_KEY, read_secret
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import Manifest
-from dsfn.runtime.access.access import new_local_key
+from dsfn.runtime.access.access import is_local_key, new_local_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def platform_settings(
 
 
 def require_complete(settings: PlatformSettings) -> None:
-    """Raises `UsageError` for settings that lack something."""
+    """Raises `UsageError` for settings that lack something, or cannot be: a platform that serves is
+    told neither, and keeps the keys that it has."""
     if not settings.store.startswith("s3://"):
         raise UsageError(
             "The platform keeps revisions, snapshots and blobs in a bucket: say which with --store"
@@ -83,6 +85,7 @@ def require_complete(settings: PlatformSettings) -> None:
             f" -algorithm ed25519` makes one), and in {API_KEY} the one with which pods and the"
             " control service ask each other, a random text that begins with dsfn_local_."
         )
+    _require_sound(settings.secrets)
     if settings.prefetch and not settings.agents:
         raise UsageError(
             "The snapshots that --prefetch names are brought by the nodes' agents, and Knative's"
@@ -94,6 +97,14 @@ def require_complete(settings: PlatformSettings) -> None:
             raise UsageError(
                 f"Say what the platform runs with --{option}: `make images` builds it."
             )
+
+
+def _require_sound(secrets: Mapping[str, str]) -> None:
+    if not is_local_key(secrets[API_KEY]):
+        raise UsageError(f"{API_KEY} must begin with dsfn_local_, and be what nobody guesses.")
+    SigningKey.of_pem(secrets[LEDGER_KEY].encode(), LEDGER_KEY)
+    if urlsplit(secrets[LEDGER]).scheme not in ("postgresql", "postgres"):
+        raise UsageError(f"{LEDGER} is not postgresql://USER:PASSWORD@HOST/DATABASE.")
 
 
 def function_image_of(objects: Objects, namespace: str) -> str:

@@ -30,11 +30,12 @@ from dsfn.snapshots.store import FileStore
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A revision that the cluster has been told of. `before`: the Service as it was, None where
-    there was none."""
+    there was none; `is_new`: whether the cluster did not have the revision."""
 
     revision: Revision
     service: Manifest
     before: Manifest | None
+    is_new: bool
 
     @property
     def name(self) -> str:
@@ -78,7 +79,9 @@ class Publisher:
         image = image_with(self.settings.image, self.requirements(revision.environment))
         service = function_service(revision, publication, replace(self.settings, image=image))
         before = self.objects.read(service)
-        placed = Placed(revision, service, before)
+        placed = Placed(revision, service, before, is_new=True)
+        if before is not None and self.objects.read(placed.knative_revision) is not None:
+            placed = replace(placed, is_new=False)
         service["spec"]["traffic"] = _traffic(before, placed.name)
         try:
             self.objects.apply(service)
@@ -98,7 +101,8 @@ class Publisher:
             self.objects.apply(proof(revision))
 
     def put_back(self, placed: Placed) -> None:
-        """Has the Service be as it was. Raises `ClusterError`."""
+        """Has the Service be as it was, without pods that begin again and again. Raises
+        `ClusterError`."""
         before = placed.before
         if before is None:
             self.objects.delete(placed.service)
@@ -106,6 +110,8 @@ class Publisher:
         spec = {name: before["spec"][name] for name in ("template", "traffic")}
         metadata = placed.service["metadata"]
         self.objects.apply({**placed.service, "metadata": metadata, "spec": spec})
+        if placed.is_new:
+            self.objects.delete(placed.knative_revision)
 
 
 def _traffic(before: Manifest | None, name: str) -> list[Manifest]:

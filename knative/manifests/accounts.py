@@ -36,7 +36,8 @@ class Rule:
 # output, and has one leader. It reads no Secret.
 CONTROL_RULES = (
     Rule("serving.knative.dev", ("services",), _WRITE),
-    Rule("serving.knative.dev", ("revisions", "routes", "configurations"), _READ),
+    Rule("serving.knative.dev", ("routes", "configurations"), _READ),
+    Rule("serving.knative.dev", ("revisions",), (*_READ, "delete")),
     Rule("eventing.knative.dev", ("triggers",), _WRITE),
     Rule("eventing.knative.dev", ("brokers",), _READ),
     Rule("", ("pods", "pods/log", "events"), ("get", "list")),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from scripted_cluster import ScriptedCluster, scripted_cluster
 
+from dsfn.billing.signing import new_pem
 from dsfn.functions.errors import (
     ClusterUnreachable,
     MissingKinds,
@@ -139,7 +140,7 @@ def test_what_agents_bring_takes_agents(cluster: ScriptedCluster) -> None:
         "f:1",
         {
             "DSFN_LEDGER": "postgresql://db",
-            "DSFN_LEDGER_KEY": "PEM",
+            "DSFN_LEDGER_KEY": new_pem().decode(),
             "DSFN_API_KEY": "dsfn_local_k",
         },
         ("embed",),

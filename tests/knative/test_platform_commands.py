@@ -10,6 +10,7 @@ import yaml
 from cli_runs import Dsfn
 from ports import free_port
 
+from dsfn.billing.signing import new_pem
 from dsfn.knative.manifests.platform import platform_objects
 from dsfn.knative.manifests.secrets import VARIABLES
 from dsfn.knative.manifests.settings import PlatformSettings
@@ -27,7 +28,7 @@ users: [{{name: u, user: {{token: t}}}}]
 SECRETS = {
     "DSFN_API_KEY": "dsfn_local_k",
     "DSFN_LEDGER": "postgresql://dsfn:word@db/dsfn",
-    "DSFN_LEDGER_KEY": "PEM",
+    "DSFN_LEDGER_KEY": new_pem().decode(),
     "AWS_ACCESS_KEY_ID": "id",
     "AWS_SECRET_ACCESS_KEY": "key",
 }
@@ -76,6 +77,9 @@ def test_manifests_have_no_keys_that_nobody_has_told(dsfn: Dsfn, missing: str) -
         (TOLD, {}, "keeps its books in PostgreSQL: say in DSFN_LEDGER where"),
         (TOLD[:2], SECRETS, "Say what the platform runs with --image"),
         (TOLD[:4], SECRETS, "Say what the platform runs with --function-image"),
+        (TOLD, {**SECRETS, "DSFN_API_KEY": "xx"}, "DSFN_API_KEY must begin with dsfn_local_"),
+        (TOLD, {**SECRETS, "DSFN_LEDGER_KEY": "xx"}, "DSFN_LEDGER_KEY is not a private key"),
+        (TOLD, {**SECRETS, "DSFN_LEDGER": "mysql://db"}, "DSFN_LEDGER is not postgresql://"),
     ],
 )
 def test_what_must_be_told_is_asked_for(
@@ -126,6 +130,8 @@ def test_manifests_are_yaml_or_json(dsfn: Dsfn) -> None:
     ("kubeconfig", "arguments", "sentence"),
     [
         (None, (), "There is no kubeconfig at "),
+        ("\0\udcff", (), "is no kubeconfig: it is not text in UTF-8"),
+        ("root:x:0", (), "is no kubeconfig: it lacks what one consists of"),
         ("a: [", (), "is no kubeconfig: while parsing a flow node"),
         ("contexts: []\nclusters: []\nusers: []\ncurrent-context: x", (), "is no kubeconfig: "),
         (KUBECONFIG, ("--context", "work"), "has no context 'work'; it has home."),
@@ -138,7 +144,8 @@ def test_a_kubeconfig_that_is_wrong_is_a_usage_mistake(
 ) -> None:
     place = dsfn.directory / "kubeconfig"
     if kubeconfig is not None:
-        place.write_text(kubeconfig.format(port=1) if "{port}" in kubeconfig else kubeconfig)
+        text = kubeconfig.format(port=1) if "{port}" in kubeconfig else kubeconfig
+        place.write_text(text, errors="surrogateescape")
     run = dsfn.given(KUBECONFIG=str(place))("platform", command, *arguments)
     assert (run.code, run.out) == (2, "")
     assert sentence in run.err and run.err.count("\n") == 1
