@@ -580,6 +580,31 @@ def test_many_that_are_waited_for_hold_up_nothing_and_are_not_proved_when_one_fa
     assert not {*late} & {*cluster.of_kind("Service")}
 
 
+def test_what_is_taken_back_before_it_came_about_is_taken_back(
+    cluster: ActingCluster, control: LiveNode, tmp_path: Path
+) -> None:
+    def shares() -> list[int]:
+        told = cluster.of_kind("Service")["measure"]["spec"]["traffic"]
+        return [each["percent"] for each in told]
+
+    before = control.describe("measure")["revision"]
+    control.deploy(changed(tmp_path / "new", "return len(text)", "return 4 * len(text)"))
+    after = control.describe("measure")["revision"]
+    cluster.unready.add("measure")
+
+    def share(traffic: dict[str, int]) -> None:
+        control.http.put("/functions/measure/traffic", json={"traffic": traffic})
+
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            threads.submit(share, {before: 50, after: 50})
+            eventually(lambda: shares() == [50, 50], "the Service to be told")
+            threads.submit(share, {after: 100})
+            eventually(lambda: shares() == [100], "the Service to be told what it was before")
+        finally:
+            cluster.unready.clear()
+
+
 def told_of(cluster: ActingCluster, function: str) -> str:
     """Which revision has a function's calls, as Knative was told."""
     (found,) = cluster.of_kind("Service")[function]["spec"]["traffic"]
