@@ -139,6 +139,8 @@ def test_one_that_cannot_be_ready_leaves_all_as_it_was(
     after = waited(publisher, placed)
     assert after["status"]["traffic"] == before["status"]["traffic"]
     assert cluster.get(after).status_code == 200
+    gone = placed.knative_revision
+    eventually(lambda: cluster.objects.read(gone) is None, "the revision to go, with its pods")
 
 
 def test_a_function_that_is_removed_is_gone(
