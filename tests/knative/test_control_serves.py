@@ -603,6 +603,8 @@ def test_what_is_taken_back_before_it_came_about_is_taken_back(
             eventually(lambda: shares() == [100], "the Service to be told what it was before")
         finally:
             cluster.unready.clear()
+    control.http.post("/functions/measure/rollback", json={"revision": before})
+    assert control.value("measure", text="four") == 4
 
 
 def told_of(cluster: ActingCluster, function: str) -> str:
