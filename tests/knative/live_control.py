@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -37,8 +36,6 @@ NAMESPACE = "functions"
 # That of a leader which was killed runs out first.
 LEADS_WITHIN_S = 60.0
 CALL_TIMEOUT_S = 60.0
-# So much later a cluster's nodes know that a pod is about to end.
-_ENDPOINTS_S = 0.5
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/dsfn-control"
 
 
@@ -158,23 +155,6 @@ class LiveControl:
         """The other one."""
         (found,) = (each for each in self.replicas if each is not replica)
         return found
-
-    @contextmanager
-    def without(self, replica: Replica) -> Iterator[None]:
-        """The Service leaves one out that is about to end, a moment after it has begun to."""
-        ports = self.service.upstream_ports
-
-        def leave_out() -> None:
-            self.service.upstream_ports = [each for each in ports if each != replica.port]
-
-        later = threading.Timer(_ENDPOINTS_S, leave_out)
-        later.start()
-        try:
-            yield
-        finally:
-            later.cancel()
-            later.join()
-            self.service.upstream_ports = ports
 
     def deploy(self, http: httpx.Client, path: Path, **terms: str) -> dict[str, Any]:
         """Deploys a file, as a canary where there are terms; the functions by name. Raises

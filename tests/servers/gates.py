@@ -24,6 +24,8 @@ class Gate:
     _next: int = 0
     _open: set[socket.socket] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    # Held while a way is chosen and gone.
+    _ways: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:
@@ -38,6 +40,17 @@ class Gate:
     def open(self) -> None:
         """Lets all in again."""
         self.is_shut = False
+
+    @contextmanager
+    def without(self, upstream_port: int) -> Iterator[None]:
+        """Inside the block it forwards nothing more to one of its ports."""
+        ports = self.upstream_ports
+        with self._ways:
+            self.upstream_ports = [each for each in ports if each != upstream_port]
+        try:
+            yield
+        finally:
+            self.upstream_ports = ports
 
     def _cut_off(self) -> None:
         with self._lock:
@@ -65,12 +78,13 @@ class Gate:
                         self._open -= pair
 
     def _connect(self) -> socket.socket:
-        for _ in self.upstream_ports:
-            self._next += 1
-            port = self.upstream_ports[self._next % len(self.upstream_ports)]
-            with suppress(OSError):
-                if not self.is_shut:
-                    return socket.create_connection(("127.0.0.1", port), timeout=5)
+        with self._ways:
+            for _ in self.upstream_ports:
+                self._next += 1
+                port = self.upstream_ports[self._next % len(self.upstream_ports)]
+                with suppress(OSError):
+                    if not self.is_shut:
+                        return socket.create_connection(("127.0.0.1", port), timeout=5)
         raise ConnectionRefusedError
 
 
