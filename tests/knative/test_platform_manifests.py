@@ -73,6 +73,16 @@ def test_the_replicas_of_the_control_service_reach_each_other() -> None:
     assert "'app.kubernetes.io/component': 'control'" in str(policies["dsfn-control"]["ingress"])
 
 
+def test_the_control_service_serves_until_the_nodes_have_heard_that_a_pod_goes() -> None:
+    (deployment,) = of_kind("Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep" and int(seconds) >= 5
+    # The kubelet's patience counts from the beginning of that.
+    assert pod["terminationGracePeriodSeconds"] - int(seconds) >= 75
+
+
 def test_the_control_service_is_told_all_that_it_needs() -> None:
     (deployment,) = of_kind("Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
