@@ -18,8 +18,10 @@ from dsfn.runtime.coalescing import CoalescingTransport
 from dsfn.runtime.config import Limits
 from dsfn.runtime.problems import problem_response
 
-# A server that stops waits so long for the first request of a connection: it may be on its way.
+# A server that stops waits so long for a request that may be on its way: the first of a connection,
+# and one after others, whose client knows that connections end between requests.
 FIRST_REQUEST_S = 1.0
+NEXT_REQUEST_S = 0.25
 
 
 class AnswerTransport(CoalescingTransport):
@@ -103,20 +105,25 @@ class GatewayProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """What uvicorn calls when the server stops. Who has connected and asked nothing yet would
-        take the end of the connection for an answer that was lost."""
-        if self._is_unused():
-            self._is_last = True
-            self.loop.call_later(FIRST_REQUEST_S, self._end_if_unused)
+        """What uvicorn calls when the server stops. Whose request is on its way would take the end
+        of the connection for an answer that was lost: one more is answered, as the last."""
+        self._is_last = True
+        if self._is_idle():
+            patience_s = FIRST_REQUEST_S if self._last_cycle() is None else NEXT_REQUEST_S
+            self.loop.call_later(patience_s, self._end_if_idle)
         else:
             super().shutdown()
 
-    def _is_unused(self) -> bool:
+    def _last_cycle(self) -> RequestResponseCycle | None:
         # uvicorn does not say that there is none before the first request.
-        return cast(RequestResponseCycle | None, self.cycle) is None
+        return cast(RequestResponseCycle | None, self.cycle)
 
-    def _end_if_unused(self) -> None:
-        if self._is_unused():
+    def _is_idle(self) -> bool:
+        cycle = self._last_cycle()
+        return cycle is None or cycle.response_complete
+
+    def _end_if_idle(self) -> None:
+        if self._is_idle():
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
