@@ -20,6 +20,8 @@ _MAY_NOT = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
     r'(?: in API group "(?P<group>[^"]*)")?(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
+# Of a namespace itself an API server says "in the namespace", too; it lies in the cluster.
+_NAMESPACES = ("", "namespaces")
 _WEBHOOK = re.compile(r'admission webhook "[^"]*" denied the request: ')
 # Knative's words for fields of pods whose feature flag is off.
 _NOT_ALLOWED = "must not set the field"
@@ -55,16 +57,19 @@ def one_line(text: object) -> str:
 
 
 def _missing_rights(found: re.Match[str]) -> MissingRights:
-    group, namespace = found["group"], found["namespace"]
+    group, namespace = found["group"] or "", found["namespace"] or ""
+    if (group, found["resource"]) == _NAMESPACES:
+        namespace = ""
     resource = f"{found['resource']}.{group}" if group else found["resource"]
     where = f"in the namespace {namespace}" if namespace else "in the cluster"
+    role = "Role" if namespace else "ClusterRole"
     return MissingRights(
         f"{found['user']} may not {found['verb']} {resource} {where}: whoever administers the"
-        " cluster can grant it with a Role.",
+        f" cluster can grant it with a {role}.",
         user=found["user"],
         verb=found["verb"],
         resource=resource,
-        namespace=namespace or "",
+        namespace=namespace,
     )
 
 

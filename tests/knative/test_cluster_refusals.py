@@ -39,6 +39,28 @@ def test_missing_rights_say_who_may_not_do_what_where() -> None:
 
 
 @pytest.mark.parametrize(
+    ("refused_for", "resource"),
+    [
+        (
+            'cannot patch resource "namespaces" in API group "" in the namespace "dsfn"',
+            "namespaces",
+        ),
+        ('cannot list resource "nodes" in API group "" at the cluster scope', "nodes"),
+    ],
+)
+def test_missing_rights_on_what_is_in_no_namespace_are_the_clusters(
+    refused_for: str, resource: str
+) -> None:
+    error = refused(403, f'{resource} "dsfn" is forbidden: User "eve" {refused_for}')
+    assert type(error) is MissingRights
+    assert error.message.endswith(
+        f"{resource} in the cluster: whoever administers the cluster can grant it with a"
+        " ClusterRole."
+    )
+    assert error.fields["namespace"] == ""
+
+
+@pytest.mark.parametrize(
     ("status", "message", "kind"),
     [
         (401, "Unauthorized", MissingRights),
