@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -65,6 +66,7 @@ PrefetchOption = Annotated[
     ),
 ]
 _NAMESPACE = "dsfn"
+_NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TIMEOUT_S = 120
 
 
@@ -168,6 +170,7 @@ def _open(context: str | None, namespace: str) -> Installation:
     from dsfn.knative.cluster.installation import Installation
     from dsfn.knative.cluster.objects import Objects
 
+    _require_namespace(namespace)
     return Installation(Objects(open_cluster(context)), namespace)
 
 
@@ -232,9 +235,25 @@ def _print_manifests(told: Told, namespace: str, json_output: bool) -> None:
 
     if json_output:
         raise UsageError("Manifests are printed as YAML or in one JSON document, not both.")
+    _require_namespace(namespace)
     settings = told.settings(namespace)
     require_complete(settings)
     say(yaml.safe_dump_all(platform_objects(settings), sort_keys=False), end="")
+
+
+def _require_namespace(name: str) -> None:
+    """Raises `UsageError` for a namespace that there cannot be."""
+    from dsfn.knative.manifests.network import MAX_NAMESPACE, agents_namespace
+
+    if len(name) > MAX_NAMESPACE:
+        raise UsageError(
+            f"--namespace takes at most {MAX_NAMESPACE} characters, and {name} has {len(name)}:"
+            f" that of the agents, {agents_namespace(name)}, may have no more than 63."
+        )
+    if _NAMESPACE_PATTERN.fullmatch(name) is None:
+        raise UsageError(
+            f"--namespace takes small letters, digits, and dashes within, and {name!r} is none."
+        )
 
 
 def _tell_of_features(flags: list[str]) -> None:

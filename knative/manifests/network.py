@@ -23,6 +23,9 @@ CONTROL_PORT = 8700
 # There clouds tell every pod the credentials of its node.
 _LINK_LOCAL = {"IPv4": ("0.0.0.0/0", "169.254.0.0/16"), "IPv6": ("::/0", "fe80::/10")}
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
+_OF_AGENTS = "-agents"
+# A namespace's name has at most 63 characters, and so has that of the agents'.
+MAX_NAMESPACE = 63 - len(_OF_AGENTS)
 
 
 def network_policies(namespace: str) -> tuple[Manifest, ...]:
@@ -66,7 +69,7 @@ def network_policies(namespace: str) -> tuple[Manifest, ...]:
 
 def agents_namespace(namespace: str) -> str:
     """Where the node agents of a platform are."""
-    return f"{namespace}-agents"
+    return f"{namespace}{_OF_AGENTS}"
 
 
 def outward_only(name: str, namespace: str, component: str) -> Manifest:

@@ -122,6 +122,44 @@ def test_what_cannot_be_prefetched_is_a_usage_mistake(
     assert (run.code, run.err) == (2, f"{sentence}\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            57 * "n",
+            f"--namespace takes at most 56 characters, and {57 * 'n'} has 57: that of the agents,"
+            f" {57 * 'n'}-agents, may have no more than 63.",
+        ),
+        (
+            "Models",
+            "--namespace takes small letters, digits, and dashes within, and 'Models' is none.",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("install", "-o", "yaml", *TOLD), ("upgrade",), ("status",), ("uninstall",)]
+)
+@pytest.mark.usefixtures("client")
+def test_a_namespace_that_there_cannot_be_is_a_usage_mistake(
+    dsfn: Dsfn, command: tuple[str, ...], name: str, sentence: str
+) -> None:
+    run = dsfn.given(**SECRETS)("platform", *command, "--namespace", name)
+    assert (run.code, run.out, run.err) == (2, "", f"{sentence}\n")
+
+
+def test_the_longest_namespace_has_no_object_whose_name_is_too_long(dsfn: Dsfn) -> None:
+    longest = 56 * "n"
+    run = dsfn.given(**SECRETS)("platform", "install", "-o", "yaml", *TOLD, "--namespace", longest)
+    assert run.code == 0, run.err
+    namespaces = [
+        each["metadata"]["name"]
+        for each in yaml.safe_load_all(run.out)
+        if each["kind"] == "Namespace"
+    ]
+    assert namespaces == [longest, f"{longest}-agents"]
+    assert max(map(len, namespaces)) == 63
+
+
 def test_manifests_are_yaml_or_json(dsfn: Dsfn) -> None:
     assert dsfn("platform", "install", "-o", "yaml", "--json").code == 2
 
