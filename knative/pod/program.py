@@ -32,9 +32,10 @@ from dsfn.runtime.replicas.begun import Begun
 from dsfn.runtime.replicas.launcher import Launcher
 
 if TYPE_CHECKING:
-    from dsfn.knative.pod.assembly import Pod
     from dsfn.knative.pod.document import Published
     from dsfn.knative.pod.store import Store
+    from dsfn.runtime.model import Revision
+    from dsfn.runtime.replicas.pools import Pools
 
 # uvicorn's command line, with click and what watches files, and readers of configuration for logs:
 # an eighth of all that would be imported here.
@@ -88,7 +89,7 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
         gc.freeze()
         gc.enable()
         if not settings.proved:
-            await _prove(pod, settings.limits.start_timeout_s)
+            await prove(pod.pools, pod.revision, settings.limits.start_timeout_s)
         server = PodServer(config, pod.front, pod.pools.cut_off, drain_s)
         await server.serve(sockets=[listener])
 
@@ -111,11 +112,15 @@ def _end_at_signals() -> None:
         loop.add_signal_handler(number, task.cancel)
 
 
-async def _prove(pod: Pod, patience_s: float) -> None:
-    # Most pods are of a revision that is proved.
-    from dsfn.knative.pod.proving import prove
+async def prove(pools: Pools, revision: Revision, patience_s: float) -> None:
+    """The proof of a revision, before it gets any call: returns once a replica of it is loaded. The
+    pod is not ready meanwhile, and ends where that fails: so whoever deploys it hears why, and the
+    revision before goes on serving.
 
-    await prove(pod.pools, pod.revision, patience_s)
+    Raises `ReplicaStartFailed`, and after `patience_s` what else lacks: room, say.
+    """
+    lease = await patiently(lambda: pools.acquire(revision), patience_s)
+    lease.replica.unreserve(lease.slot)
 
 
 def _fetch(settings: PodSettings) -> tuple[Published, Store]:

@@ -14,7 +14,7 @@ from live_pod import LivePod, TestStore, launch_pod, pod_variables
 from revisions import make_revision
 
 from dsfn.functions.errors import MemoryFull
-from dsfn.knative.pod.proving import prove
+from dsfn.knative.pod.program import prove
 
 NO_ROOM = MemoryFull("The device has no room for it.", what="device", retry_after_s=1)
 APP = """
