@@ -147,10 +147,14 @@ class Installation:
     ) -> None:
         """Deletes these, the functions at once, then the rest one after the other. Raises
         `NotReady` for one that does not go."""
-        for manifest in manifests:
-            if manifest["apiVersion"] == SERVING:
-                self.objects.delete(manifest)  # what waits for its last calls does so beside others
-        for manifest in manifests:
+        functions = [each for each in manifests if each["apiVersion"] == SERVING]
+        others = [each for each in manifests if each["apiVersion"] != SERVING]
+        # Each waits for its last calls: beside the others.
+        going = [each for each in functions if self.objects.delete(each)]
+        for function in going:
+            progress(f"deleting {name_of(function)}")
+            wait_gone(self.objects, function, deadline_s, progress)
+        for manifest in others:
             progress(f"deleting {name_of(manifest)}")
             if self.objects.delete(manifest):
                 wait_gone(self.objects, manifest, deadline_s, progress)
