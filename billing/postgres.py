@@ -11,17 +11,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
+from dsfn.billing.address import Address, no_address
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
-from dsfn.functions.values import dataclass
 
 SCHEMA = "dsfn"
 CONNECT_TIMEOUT_S = 10
@@ -51,51 +49,26 @@ _SETTINGS = {
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a ledger's database is: "postgresql://USER@HOST:PORT/DATABASE"."""
-
-    url: str = field(repr=False)
-
-    def __post_init__(self) -> None:
-        """Raises `UsageError` for what is no such URL."""
-        try:
-            known = psycopg.conninfo.conninfo_to_dict(self.url)
-            parts = urlsplit(self.url)
-            is_postgres = parts.scheme in ("postgresql", "postgres")
-            is_address = is_postgres and bool(known.get("dbname")) and parts.port != 0
-        except (psycopg.ProgrammingError, ValueError):
-            is_address = False
-        if not is_address:
-            raise UsageError(
-                "The ledger's address is not postgresql://USER@HOST:PORT/DATABASE; what it is, is"
-                " not shown, as there may be a password in it."
-            )
-
-    def __str__(self) -> str:
-        """The address without what may be secret."""
-        parts = urlsplit(self.url)
-        _, _, host = parts.netloc.rpartition("@")
-        return f"{unquote(parts.path).strip('/')} at {unquote(host) or 'this machine'}"
-
-
 def connect(address: Address) -> Connection:
     """A connection in autocommit mode whose statements have time limits.
 
     Raises `StoreUnavailable` when there is none to be had, `UsageError` for a server that cannot
-    keep a ledger.
+    keep a ledger, and an address that libpq does not understand.
     """
-    with server_errors(address):
-        connection = psycopg.connect(
-            address.url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="dsfn",
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=ANSWER_TIMEOUT_S * 1000,
-        )
+    try:
+        with server_errors(address):
+            connection = psycopg.connect(
+                address.url,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="dsfn",
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=3,
+                tcp_user_timeout=ANSWER_TIMEOUT_S * 1000,
+            )
+    except psycopg.ProgrammingError:
+        raise no_address() from None  # which shows what it is
     try:
         # Sums of bigints, which PostgreSQL gives as numeric, are whole.
         connection.adapters.register_loader("numeric", _WholeNumber)

@@ -9,12 +9,12 @@ from dataclasses import field
 from psycopg import errors
 
 from dsfn.billing.accounts import lease_of
+from dsfn.billing.address import Address
 from dsfn.billing.chain import Head, Linked, Links
 from dsfn.billing.entry import Entry
 from dsfn.billing.paddings import count_new, count_older
 from dsfn.billing.postgres import (
     RETRY_AFTER_S,
-    Address,
     Connection,
     Watchdog,
     connect,

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from dsfn.billing.address import Address
 from dsfn.billing.cards import KeptCards
 from dsfn.billing.checkpointing import add_checkpoint, rotate, unsigned_rows
 from dsfn.billing.checkpoints import Checkpoint
@@ -22,7 +23,6 @@ from dsfn.billing.paddings import is_behind, read_roundings
 from dsfn.billing.postgres import (
     ANSWER_TIMEOUT_S,
     RETRY_AFTER_S,
-    Address,
     Watchdog,
     connect,
 )

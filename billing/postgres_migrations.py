@@ -6,7 +6,8 @@ import re
 from hashlib import sha256
 from importlib.resources import files
 
-from dsfn.billing.postgres import SCHEMA, Address, Connection, server_errors
+from dsfn.billing.address import Address
+from dsfn.billing.postgres import SCHEMA, Connection, server_errors
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from dsfn.billing.postgres import Address, Connection, Watchdog, connect, server_errors
+from dsfn.billing.address import Address
+from dsfn.billing.postgres import Connection, Watchdog, connect, server_errors
 from dsfn.functions.values import dataclass
 
 # Connections that are kept for the next reads.

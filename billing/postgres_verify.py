@@ -8,7 +8,8 @@ from functools import cache, partial
 from typing import Any
 
 from dsfn.billing import postgres_reading
-from dsfn.billing.postgres import SCHEMA, Address, Watchdog
+from dsfn.billing.address import Address
+from dsfn.billing.postgres import SCHEMA, Watchdog
 from dsfn.billing.postgres_migrations import guards
 from dsfn.billing.postgres_queries import QUERIES
 from dsfn.billing.postgres_reading import Readers

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from urllib.parse import urlsplit
 
+from dsfn.billing.address import require_address
 from dsfn.billing.signing import SigningKey, new_pem
 from dsfn.functions.errors import NotFound, UsageError
 from dsfn.functions.values import dataclass
@@ -103,8 +103,7 @@ def _require_sound(secrets: Mapping[str, str]) -> None:
     if not is_local_key(secrets[API_KEY]):
         raise UsageError(f"{API_KEY} must begin with dsfn_local_, and be what nobody guesses.")
     SigningKey.of_pem(secrets[LEDGER_KEY].encode(), LEDGER_KEY)
-    if urlsplit(secrets[LEDGER]).scheme not in ("postgresql", "postgres"):
-        raise UsageError(f"{LEDGER} is not postgresql://USER:PASSWORD@HOST/DATABASE.")
+    require_address(secrets[LEDGER], LEDGER)
 
 
 def function_image_of(objects: Objects, namespace: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import field
 
-from dsfn.billing.postgres import Address, Connection, Watchdog, connect, server_errors
+from dsfn.billing.address import Address
+from dsfn.billing.postgres import Connection, Watchdog, connect, server_errors
 from dsfn.billing.postgres_chain import LOCK as LEDGER_LOCK
 from dsfn.billing.sqlite import load_queries
 from dsfn.functions.errors import StoreUnavailable, UsageError

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import uvloop
 
-from dsfn.billing.postgres import Address, connect
+from dsfn.billing.address import Address
+from dsfn.billing.postgres import connect
 from dsfn.billing.signing import FILE_NAME as KEY_FILE
 from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects

@@ -12,7 +12,8 @@ import pytest
 from postgres_server import PostgresServer
 
 from dsfn.billing import postgres_migrations
-from dsfn.billing.postgres import Address, Watchdog, connect, server_errors
+from dsfn.billing.address import Address
+from dsfn.billing.postgres import Watchdog, connect, server_errors
 from dsfn.billing.postgres_migrations import Migration, known_migrations, migrate
 from dsfn.billing.postgres_reading import Readers
 from dsfn.functions.errors import StorageFull, StoreUnavailable, UsageError
@@ -40,6 +41,15 @@ def test_an_address_that_is_none_is_refused_without_showing_what_it_is(url: str)
     with pytest.raises(UsageError, match=r"not postgresql://USER@HOST:PORT/DATABASE") as refused:
         Address(url)
     assert url not in refused.value.message
+
+
+def test_an_address_that_libpq_does_not_understand_is_refused_without_showing_it() -> None:
+    for wrong in ("?secret=1", "?sslmode", "%zz"):
+        with pytest.raises(
+            UsageError, match=r"not postgresql://USER@HOST:PORT/DATABASE"
+        ) as refused:
+            connect(Address(f"postgresql://127.0.0.1:1/books{wrong}"))
+        assert wrong not in str(refused.value) and refused.value.__suppress_context__
 
 
 def test_a_password_is_never_shown() -> None:

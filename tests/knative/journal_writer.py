@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from dsfn.billing.postgres import Address
+from dsfn.billing.address import Address
 from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import StoreUnavailable
 from dsfn.knative.control.journal import restore

@@ -139,7 +139,7 @@ def test_what_agents_bring_takes_agents(cluster: ScriptedCluster) -> None:
         "c:1",
         "f:1",
         {
-            "DSFN_LEDGER": "postgresql://db",
+            "DSFN_LEDGER": "postgresql://db/dsfn",
             "DSFN_LEDGER_KEY": new_pem().decode(),
             "DSFN_API_KEY": "dsfn_local_k",
         },

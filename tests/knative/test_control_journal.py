@@ -19,7 +19,7 @@ import pytest
 from deadlines import eventually
 from postgres_server import PostgresServer
 
-from dsfn.billing.postgres import Address
+from dsfn.billing.address import Address
 from dsfn.billing.sqlite import transaction
 from dsfn.functions.errors import StoreUnavailable, UsageError
 from dsfn.knative.control import journal

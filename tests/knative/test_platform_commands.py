@@ -79,7 +79,8 @@ def test_manifests_have_no_keys_that_nobody_has_told(dsfn: Dsfn, missing: str) -
         (TOLD[:4], SECRETS, "Say what the platform runs with --function-image"),
         (TOLD, {**SECRETS, "DSFN_API_KEY": "xx"}, "DSFN_API_KEY must begin with dsfn_local_"),
         (TOLD, {**SECRETS, "DSFN_LEDGER_KEY": "xx"}, "DSFN_LEDGER_KEY is not a private key"),
-        (TOLD, {**SECRETS, "DSFN_LEDGER": "mysql://db"}, "DSFN_LEDGER is not postgresql://"),
+        (TOLD, {**SECRETS, "DSFN_LEDGER": "mysql://db/a"}, "DSFN_LEDGER is not postgresql://"),
+        (TOLD, {**SECRETS, "DSFN_LEDGER": "postgresql://db"}, "DSFN_LEDGER is not postgresql://"),
     ],
 )
 def test_what_must_be_told_is_asked_for(
