@@ -13,6 +13,7 @@ import ctypes
 import os
 import struct
 import sys
+from functools import cache
 from pathlib import Path
 from stat import S_ISDIR
 
@@ -35,6 +36,7 @@ WRITE = _FIRST | _REFER | _TRUNCATE
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+@cache
 def version() -> int:
     """Of the kernel's Landlock; 0 where there is none, or a filter of system calls forbids it."""
     found: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _TELL_VERSION)
