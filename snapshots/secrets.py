@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 # What the platform is asked with, and where its books are and what signs them.
 _ALWAYS = frozenset({"DSFN_API_KEY", "DSFN_LEDGER", "DSFN_LEDGER_KEY"})
-# Where there is this variable, the store is the platform's, and so are the credentials for it;
-# elsewhere they are those of whoever runs the node, and may be meant for functions.
+# Where there is this variable, which is a bucket's name and no secret, the store is the platform's,
+# and so are the credentials for it; elsewhere they are those of whoever runs the node, and may be
+# meant for functions.
 _STORE = "DSFN_STORE"
 _CREDENTIALS = "AWS_"
 _PR_SET_DUMPABLE = 4
