@@ -53,8 +53,9 @@ class Serving(Protocol):
     def require_filter(self, filter_: FilterInterface, function: str) -> None:
         """Raises `DefinitionError` where events for a function cannot be chosen so."""
 
-    def url(self, function: str) -> str | None:
-        """Where a function is called itself, None where this node is called for it."""
+    def url(self, function: str, here: str) -> str | None:
+        """Where a function is called: itself, or `here`, at this node. None where it is not known
+        to be served."""
 
     def state(self, function: str) -> ReplicaState:
         """The state of the function's liveliest replica."""

@@ -43,7 +43,8 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class PodOf:
-    """A pod of a revision, by the revision's id."""
+    """A pod of a function. `revision`: its id, or what Knative calls one that is not dsfn's, and
+    says so."""
 
     function: str
     revision: str
@@ -116,6 +117,7 @@ class FunctionServices:
         manifest = self._object(SERVING, "Service", function)
         service = self.objects.read(manifest)
         if service is None:
+            self._forget(function)
             raise NotFound(f"{is_about(manifest)} is gone.", kind="Service")
         if not is_ready(service):
             return False
@@ -131,24 +133,32 @@ class FunctionServices:
         """Takes a function out of the cluster. Raises `ClusterError`."""
         self.objects.delete(self._object(EVENTING, "Trigger", function))
         self.objects.delete(self._object(SERVING, "Service", function))
-        self.urls.pop(function, None)
-        self.tagged.pop(function, None)
+        self._forget(function)
 
     def pods(self) -> list[PodOf]:
         """The functions' pods. Raises `ClusterError`."""
-        ids = {name: id_ for id_, name in self.names.items()}
         found = []
         for pod in self.objects.list("v1", "Pod", self.namespace, _OURS):
             labels, metadata = pod["metadata"]["labels"], pod["metadata"]
             if "deletionTimestamp" not in metadata:
-                name = labels.get(_REVISION_LABEL, "")
                 ready = _is_ready(pod.get("status") or {})
-                found.append(PodOf(labels.get(FUNCTION_LABEL, ""), ids.get(name, name), ready))
+                found.append(PodOf(labels.get(FUNCTION_LABEL, ""), _revision_of(metadata), ready))
         return found
+
+    def _forget(self, function: str) -> None:
+        self.urls.pop(function, None)
+        self.tagged.pop(function, None)
 
     def _object(self, api_version: str, kind: str, function: str) -> Manifest:
         metadata = {"name": service_name(function), "namespace": self.namespace}
         return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _revision_of(pod: Manifest) -> str:
+    """Whose pod it is, by its metadata: Knative gives it the annotations of its revision."""
+    if (id_ := (pod.get("annotations") or {}).get(REVISION_ANNOTATION)) is not None:
+        return str(id_)
+    return f"{pod['labels'].get(_REVISION_LABEL, '')} (not dsfn's)".lstrip()
 
 
 def _is_ready(status: Mapping[str, object]) -> bool:

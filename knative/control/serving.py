@@ -98,8 +98,8 @@ class KnativeServing:
         """See `Serving`: the Broker's events are filtered by Knative."""
         require_filter(filter_, function)
 
-    def url(self, function: str) -> str | None:
-        """See `Serving`."""
+    def url(self, function: str, here: str) -> str | None:
+        """See `Serving`: a function is called at its Service."""
         return self.services.urls.get(function) or None
 
     def state(self, function: str) -> ReplicaState:

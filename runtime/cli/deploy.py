@@ -78,7 +78,7 @@ def deploy(
                 Column("snapshot"),
                 Column("url"),
             ),
-            [(d["name"], d["kind"], _revision(d), _snapshot(d), d["url"]) for d in deployed],
+            [(d["name"], d["kind"], _revision(d), _snapshot(d), d["url"] or "") for d in deployed],
             empty="The file holds no function.",
         )
 

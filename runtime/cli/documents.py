@@ -48,20 +48,20 @@ class DeployedDocument(TypedDict):
     kind: str
     name: str
     revision: str
-    url: str
+    url: str | None
     snapshot: SnapshotDocument | None
     snapshot_reason: str | None
     created: bool
 
 
 class SummaryDocument(TypedDict):
-    """One line of `dsfn list`."""
+    """One line of `dsfn list`. `url` is null where a cluster has no Service of the function."""
 
     name: str
     revision: str
     state: str
     replica_count: int
-    url: str
+    url: str | None
     created_at: str
 
 

@@ -23,6 +23,8 @@ from dsfn.runtime.cli.output import (
 from dsfn.runtime.cli.subscriptions import describe_filters
 from dsfn.runtime.precision import Precision
 
+_NO_URL = "none: the cluster has no Service of it"
+
 
 def list_functions(json_output: JsonOption = False) -> None:
     """List the deployed functions."""
@@ -160,7 +162,7 @@ def _description(function: FunctionDocument) -> list[tuple[str, str]]:
     rows = [
         ("name", function["name"]),
         ("description", function["description"]),
-        ("url", function["url"]),
+        ("url", function["url"] or _NO_URL),
         ("takes", takes or "nothing"),
         ("gives", ("a stream of " if result["streaming"] else "") + str(result["kind"])),
         ("state", function["state"]),

@@ -20,10 +20,11 @@ def node_url(request: Request) -> str:
     return str(request.base_url).removesuffix("/")
 
 
-def function_url(request: Request, name: str) -> str:
-    """Where to call a function: where it says itself, or from where this request came."""
+def function_url(request: Request, name: str) -> str | None:
+    """Where to call a function: where it says itself, or from where this request came. None where
+    it cannot be called."""
     services: Services = request.app.state.services
-    return services.serving.url(name) or f"{node_url(request)}/functions/{name}"
+    return services.serving.url(name, f"{node_url(request)}/functions/{name}")
 
 
 def workflow_url(request: Request, name: str) -> str:

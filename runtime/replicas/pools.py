@@ -147,9 +147,9 @@ class Pools:
         # A replica that is being looked at must come back, whoever asked and has gone.
         return await asyncio.shield(self._track(self._verify_all(function)))
 
-    def url(self, function: str) -> str | None:
+    def url(self, function: str, here: str) -> str | None:
         """See `Serving`: functions are called by the node."""
-        return None
+        return here
 
     def spares(self) -> list[int]:
         """See `Serving`."""

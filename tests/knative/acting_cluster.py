@@ -188,7 +188,7 @@ class ActingCluster:
                 "metadata": metadata,
             }
             labels = {**metadata["labels"], "serving.knative.dev/revision": name}
-            pod = {"name": f"{name}-pod", "uid": name, "labels": labels, "namespace": namespace}
+            pod = {**metadata, "name": f"{name}-pod", "labels": labels}
             status: Any = {"conditions": []}
             image = self.images.pop(service["metadata"]["name"], container["image"])
             if image == BROKEN:

@@ -36,6 +36,7 @@ from dsfn.runtime import landlock
 BOTH = Path(__file__).parent / "apps" / "both.py"
 KEY = "dsfn_local_of-the-platform"
 HOST = ".functions.svc.cluster.local"
+KNATIVE_REVISION = "serving.knative.dev/revision"
 TEXT = {"content-type": "text/plain"}
 # As the control service's own container has them.
 SECRETS = {"DSFN_API_KEY": KEY, "DSFN_LEDGER": "postgresql://db", "DSFN_LEDGER_KEY": "PEM"}
@@ -699,16 +700,34 @@ def test_a_pod_that_is_asked_itself_is_billed_once(
     assert len(control.rows_of(answer.headers["dsfn-invocation-id"])) == 1
 
 
-def test_a_control_service_that_starts_again_finds_what_serves(
+def test_pods_are_shown_by_their_revision_and_those_that_are_not_dsfns_as_such(
+    cluster: ActingCluster, control: LiveNode
+) -> None:
+    names = {COMPONENT: FUNCTION, FUNCTION_LABEL: "shout", KNATIVE_REVISION: "shout-00002"}
+    path = f"/api/v1/namespaces/functions/pods/{names[KNATIVE_REVISION]}"
+    metadata = {"name": "shout-00002-pod", "labels": names}
+    cluster.objects[path] = {"kind": "Pod", "metadata": metadata, "status": {}}
+    wanted = {control.describe("shout")["revision"], "shout-00002 (not dsfn's)"}
+
+    def is_shown() -> bool:
+        return {each["revision"] for each in control.describe("shout")["replicas"]} >= wanted
+
+    eventually(is_shown, "the pods to be counted")
+    del cluster.objects[path]
+
+
+def test_a_control_service_that_starts_again_finds_what_serves_and_what_does_not(
     cluster: ActingCluster, control: LiveNode, start_control: Callable[[], LiveNode]
 ) -> None:
     assert control.stop() == 0, control.log
+    assert cluster.delete("/apis/serving.knative.dev/v1/namespaces/functions/services/hear")
     pods = set(cluster.pods)
     again = start_control()
     try:
         assert again.value("measure", text="four") == 4
         eventually(lambda: again.describe("shout")["url"].endswith(".example.com"), "the URL")
         eventually(lambda: "ready" in again.states("shout"), "the pods to be counted")
+        assert again.describe("hear")["url"] is None
         assert set(cluster.pods) == pods
         assert again.stop() == 0, again.log
     finally:

@@ -63,8 +63,8 @@ class OneReplica:
     def state(self, function: str) -> ReplicaState:
         return ReplicaState.READY
 
-    def url(self, function: str) -> str | None:
-        return None
+    def url(self, function: str, here: str) -> str | None:
+        return here
 
     async def reconcile(self) -> None:
         self.reconciled += 1
