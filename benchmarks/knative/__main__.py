@@ -3,8 +3,9 @@
     python -m benchmarks.knative [--rounds 10]
 
 A round waits until no Service has a pod, and calls each once through Knative's ingress: a function
-without a model, a bare HTTP server in Python and one in Go. A deployment is that of a change in the
-code, until the new revision is ready: `dsfn deploy`, and `kubectl apply` of the bare server.
+without a model, a bare HTTP server in Python, the same without a token, and one in Go. A deployment
+is that of a change in the code, until the new revision is ready: `dsfn deploy`, and `kubectl apply`
+of the bare server.
 
 It needs KUBECONFIG, `kubectl` and `versitygw` (an S3 server) on PATH, and these variables:
 
@@ -32,8 +33,11 @@ from benchmarks.knative.cold import Cold, body_of, cold_call, wait_for_zero
 from benchmarks.knative.place import Images, Place, place
 
 APP = Path(__file__).parent / "app.py"
+# Without the token of a ServiceAccount, which Kubernetes mounts into every pod, and with it the
+# kubelet's wait for volumes.
+BARER = "python, no token"
 GO = "ghcr.io/knative/helloworld-go:latest"
-SYSTEMS = ("dsfn", "python", "go")
+SYSTEMS = ("dsfn", "python", BARER, "go")
 DEPLOYMENTS = 5
 
 
@@ -106,6 +110,11 @@ def _cold_calls(here: Place, rounds: int) -> dict[str, list[Cold]]:
     services: Mapping[str, tuple[Any, str, bytes | None]] = {
         "dsfn": (here.objects.read(here.service("greet")), "POST", body_of({"name": "Ada"})),
         "python": (here.objects.read(here.service("python")), "GET", None),
+        BARER: (
+            here.apply("barer", here.python(), automountServiceAccountToken=False),
+            "GET",
+            None,
+        ),
         "go": (here.apply("go", here.go()), "GET", None),
     }
     found: dict[str, list[Cold]] = {system: [] for system in SYSTEMS}

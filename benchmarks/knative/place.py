@@ -60,13 +60,17 @@ class Place:
         (function,) = json.loads(_run(command, {**os.environ, **self.variables}))
         return self.objects.read(self.service(function["name"]))
 
-    def apply(self, name: str, container: Mapping[str, Any]) -> Any:
-        """`kubectl apply` of a bare Knative Service; the Service once it is ready."""
+    def apply(self, name: str, container: Mapping[str, Any], **pod: Any) -> Any:
+        """`kubectl apply` of a bare Knative Service, whose pods are as Kubernetes makes them but
+        for `pod`; the Service once it is ready."""
         annotations = {
             "autoscaling.knative.dev/window": "6s",
             "autoscaling.knative.dev/scale-to-zero-pod-retention-period": "0s",
         }
-        template = {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}
+        template = {
+            "metadata": {"annotations": annotations},
+            "spec": {"containers": [container], **pod},
+        }
         service = {**self.service(name), "spec": {"template": template}}
         _run(("kubectl", "apply", "-f", "-"), os.environ, json.dumps(service).encode())
         return wait_ready(self.objects, service, READY_S, lambda _: None)

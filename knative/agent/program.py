@@ -12,7 +12,7 @@ from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
 from dsfn.knative.agent.prefetching import prefetch
 from dsfn.knative.agent.presence import Presence
-from dsfn.knative.agent.server import Server, listen
+from dsfn.knative.agent.server import Server, listen, listen_tcp
 from dsfn.knative.agent.settings import AgentSettings
 from dsfn.knative.agent.snapshots import NodeSnapshots
 from dsfn.knative.agent.warming import keep_warm
@@ -50,11 +50,12 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
         await self.presence.recall()
-        listener = listen(self.settings.socket)
+        listener, port = listen(self.settings.socket), listen_tcp(self.settings.port)
         try:
             async with asyncio.TaskGroup() as tasks:
                 parts = [
                     tasks.create_task(self.server.run(listener)),
+                    tasks.create_task(self.server.run(port)),
                     tasks.create_task(self.forwarder.run()),
                     tasks.create_task(self.presence.run()),
                     tasks.create_task(
@@ -68,6 +69,7 @@ class Agent:
                     part.cancel()
         finally:
             listener.close()
+            port.close()
             await self._close()
 
     async def _close(self) -> None:

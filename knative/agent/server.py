@@ -1,30 +1,31 @@
-"""The agent's socket: what pods ask, and what it answers."""
+"""The agent's socket and its port: what pods ask, and what it answers."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import socket
 from dataclasses import field
 from pathlib import Path
 
 from dsfn.billing.posting_document import Measured, read_posting
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated
+from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
 from dsfn.knative.agent.outbox import Outbox
+from dsfn.knative.agent.packets import Packets, StreamPackets, packets_of
 from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.snapshots import NodeSnapshots, OpenFile, close_files
-from dsfn.knative.agent.wire import MAX_PACKET_BYTES, BadPacket, Message, decode, encode
+from dsfn.knative.agent.wire import BadPacket, Message, decode, encode
 from dsfn.knative.pod.control import Control
 
 BACKLOG = 512
 MAX_CONNECTIONS = 4096
-# One that does not take its reply for so long is given up.
-REPLY_TIMEOUT_S = 10.0
-_FULL_BUFFER_S = 0.005
+# A connection that does not say whose it is takes the place of another.
+HELLO_TIMEOUT_S = 10.0
 
 
 def listen(path: Path) -> socket.socket:
@@ -39,6 +40,21 @@ def listen(path: Path) -> socket.socket:
     fresh.chmod(0o666)
     listener.listen(BACKLOG)
     fresh.replace(path)  # so that who connects finds the old one or a new one that listens
+    return listener
+
+
+def listen_tcp(port: int) -> socket.socket:
+    """A socket on a port of every address. Raises `UsageError` where it cannot be had."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        listener = socket.create_server(
+            ("", port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise UsageError(f"The agent cannot listen on port {port}: {reason}.") from error
+    listener.setblocking(False)
     return listener
 
 
@@ -74,10 +90,10 @@ class Server:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        loop, pod = asyncio.get_running_loop(), ""
+        pod = ""
         try:
-            while packet := await loop.sock_recv(connection, MAX_PACKET_BYTES):
+            packets = packets_of(connection)
+            while packet := await _next(packets, None if pod else HELLO_TIMEOUT_S):
                 files: list[OpenFile] = []
                 try:
                     message = decode(packet)
@@ -85,15 +101,14 @@ class Server:
                         pod = await self._welcome(message)
                         reply: Message = {}
                     else:
+                        if message["do"] == "snapshot" and isinstance(packets, StreamPackets):
+                            raise ValueError("no file comes this way")
                         reply = await self._answer(pod, message, files)
                 except (BadPacket, ValueError, TypeError, KeyError) as error:
                     reply = MalformedBody(f"That is no message to an agent: {error}.").to_document()
                 except DsfnError as error:
                     reply = error.to_document()
-                try:
-                    await _reply(connection, reply, files)
-                finally:
-                    close_files(files)
+                await _send(packets, reply, files)
         except OSError:
             pass  # it has gone
         finally:
@@ -153,14 +168,18 @@ class Server:
         )
 
 
-async def _reply(connection: socket.socket, reply: Message, files: list[OpenFile]) -> None:
-    """Sends a packet, with files. Raises `OSError` when it is not taken in time."""
-    packet, descriptors = encode(reply), [each.descriptor for each in files]
-    async with asyncio.timeout(REPLY_TIMEOUT_S):
-        while True:
-            try:
-                socket.send_fds(connection, [packet], descriptors)
-            except BlockingIOError:
-                await asyncio.sleep(_FULL_BUFFER_S)
-            else:
-                return
+async def _next(packets: Packets, timeout_s: float | None) -> bytes:
+    """Raises `OSError`, `TimeoutError` among them."""
+    async with asyncio.timeout(timeout_s):
+        return await packets.receive()
+
+
+async def _send(packets: Packets, reply: Message, files: list[OpenFile]) -> None:
+    """Raises `OSError`."""
+    try:
+        if isinstance(packets, StreamPackets):
+            await packets.send(encode(reply))
+        else:
+            await packets.send(encode(reply), [each.descriptor for each in files])
+    finally:
+        close_files(files)

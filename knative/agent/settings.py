@@ -10,6 +10,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
 from dsfn.knative.manifests.agent import MAX_PREFETCHED
+from dsfn.knative.manifests.words import AGENT_PORT
 from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.libraries import LIBRARIES, told_libraries
@@ -20,13 +21,14 @@ MAX_SNAPSHOT_BYTES = 64 << 30
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """`data_dir`: its part of the node's disk; `shown`: where the same snapshots are mounted to be
-    read alone. `prefetch`: functions whose snapshots are brought before a pod asks; `libraries`:
-    what is imported before a pod does."""
+    """`socket`, `port`: where pods ask. `data_dir`: its part of the node's disk; `shown`: where the
+    same snapshots are mounted to be read alone. `prefetch`: functions whose snapshots are brought
+    before a pod asks; `libraries`: what is imported before a pod does."""
 
     store: SnapshotSettings
     control: str
     socket: Path
+    port: int = AGENT_PORT
     api_key: str = field(default="", repr=False)
     data_dir: Path = Path(DEFAULT_DATA_DIR)
     shown: Path = Path(DEFAULT_DATA_DIR) / "snapshots"
@@ -48,6 +50,7 @@ def read_settings(environ: Mapping[str, str]) -> AgentSettings:
         store=store_settings(required(environ, "DSFN_STORE"), environ),
         control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
         socket=Path(required(environ, "DSFN_AGENT")),
+        port=_number(environ, "PORT", AGENT_PORT),
         api_key=environ.get(API_KEY, ""),
         data_dir=data_dir,
         shown=Path(environ.get("DSFN_SHOWN") or data_dir / "snapshots"),

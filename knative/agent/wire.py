@@ -1,7 +1,8 @@
 """What pods and the agent of their node say to each other.
 
-A Unix socket of SOCK_SEQPACKET: a packet is a JSON object, a request has one reply, in order, and
-files come along with a reply as descriptors.
+A packet is a JSON object, a request has one reply, in order. On a Unix socket of SOCK_SEQPACKET
+files come along with a reply as descriptors. On a TCP connection there are none, and each packet's
+length goes before it, four bytes of it, the most significant one first.
 
     {"do": "hello", "pod": ID, "key": KEY}       {}            once, before all else
     {"do": "reserve", "row": ROW}                {}            durable
@@ -17,12 +18,14 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 # The kernel keeps a packet whole in the socket's buffer, of which it gives this much to anybody.
 MAX_PACKET_BYTES = 160_000
 MAX_DESCRIPTORS = 128
+LENGTH = struct.Struct(">I")
 
 Message = Mapping[str, Any]
 
@@ -67,8 +70,35 @@ def packed(rows: Sequence[Message]) -> list[list[Message]]:
 def exchange(connection: socket.socket, message: Message) -> tuple[Message, list[int]]:
     """One request: its reply, and the descriptors that came along. Blocks. Raises `OSError` when
     the other side has gone, `BadPacket`."""
-    connection.sendall(encode(message))
+    packet = encode(message)
+    if connection.family != socket.AF_UNIX:
+        connection.sendall(framed(packet))
+        return decode(_received(connection)), []
+    connection.sendall(packet)
     packet, descriptors, _, _ = socket.recv_fds(connection, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
     if not packet:
         raise ConnectionResetError("it has gone")
     return decode(packet), descriptors
+
+
+def framed(packet: bytes) -> bytes:
+    """A packet as it goes over TCP."""
+    return LENGTH.pack(len(packet)) + packet
+
+
+def _received(connection: socket.socket) -> bytes:
+    """The next packet of a TCP connection."""
+    (size,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
+    if size > MAX_PACKET_BYTES:
+        raise BadPacket("it is too long")
+    return _exactly(connection, size)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size:
+        part = connection.recv(size - len(found))
+        if not part:
+            raise ConnectionResetError("it has gone")
+        found += part
+    return bytes(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from dsfn.functions.errors import ClusterRefused, MissingKinds, NotFound
+from dsfn.functions.errors import MissingKinds, NotFound
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.changes import Planned, plan
 from dsfn.knative.cluster.leading import lease_of, wait_led, why_nobody_leads
@@ -68,18 +68,11 @@ class Installation:
     def plan(self, told: Told, enable_features: bool) -> Plan:
         """What is to be done for everything to be as this version has it, and as it is `told`.
 
-        Raises `UsageError` when it was never told what it must know, `MissingKinds` without
-        Knative, and `ClusterRefused` when a feature flag is off without which no function runs.
+        Raises `UsageError` when it was never told what it must know, and `MissingKinds` without
+        Knative.
         """
         self.objects.require(SERVING, "Service")
         off = self.features_off()
-        if not enable_features and (needed := [each for each in off if each.always]):
-            raise ClusterRefused(
-                f"Knative's feature flag {needed[0].flag} is off, without which it refuses"
-                f" {needed[0].needed_for}: --enable-features switches it on.",
-                object=f"ConfigMap/{FEATURES_NAME}",
-                reason="a feature flag is off",
-            )
         switched = (enabling(),) if enable_features and off else ()
         stay_off = () if enable_features else off
         settings = self._settings(told, stay_off)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import field
 
 from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
 from dsfn.functions.values import dataclass
@@ -15,7 +16,8 @@ from dsfn.knative.manifests.words import Manifest
 
 # How often it is looked.
 AGAIN_S = 0.1
-# How often it is asked why what does not change is not ready: that takes five requests and more.
+# How often it is asked why something is not ready, and how long after the start of the waiting for
+# the first time: that takes five requests and more, of a cluster that has other things to do.
 _ASK_S = 1.0
 
 Progress = Callable[[str], None]
@@ -31,8 +33,7 @@ class Awaited:
     end_s: float
     progress: Progress
     _told: str = ""
-    _seen: Manifest | None = None
-    _asked_s: float = 0.0
+    _asked_s: float = field(default_factory=time.monotonic)
 
     def look(self) -> Manifest | None:
         """The object if it is ready.
@@ -47,7 +48,7 @@ class Awaited:
                 raise NotFound(f"{is_about(self.manifest)} is gone.", kind=self.manifest["kind"])
             if is_ready(document):
                 return document
-            if not (is_last or self._asks_why(document)):
+            if not (is_last or self._asks_why()):
                 return None
             reason = explain(gather(self.objects, document))
         except ClusterUnreachable as error:
@@ -61,12 +62,12 @@ class Awaited:
         self._tell(f"{is_about(document)}: {reason.text}")
         return None
 
-    def _asks_why(self, document: Manifest) -> bool:
-        """Whether to ask why the object is not ready: it has changed, or was asked long ago."""
+    def _asks_why(self) -> bool:
+        """Whether to ask why the object is not ready: it was asked long ago."""
         now_s = time.monotonic()
-        if document == self._seen and now_s < self._asked_s + _ASK_S:
+        if now_s < self._asked_s + _ASK_S:
             return False
-        self._seen, self._asked_s = document, now_s
+        self._asked_s = now_s
         return True
 
     def _tell(self, sentence: str) -> None:

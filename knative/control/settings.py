@@ -9,6 +9,7 @@ from pathlib import Path
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.control.services import ClusterSettings
+from dsfn.knative.manifests.agent import agent_url
 from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
 from dsfn.runtime.config import (
@@ -49,15 +50,16 @@ def read_settings(environ: Mapping[str, str]) -> ControlSettings:
     if not store.startswith("s3://"):
         raise UsageError(f"DSFN_STORE is {store!r}, and not s3://BUCKET/PREFIX.")
     node = _node(environ, store_settings(store, environ), address)
+    namespace = required(environ, "DSFN_NAMESPACE")
     services = ServiceSettings(
-        namespace=required(environ, "DSFN_NAMESPACE"),
+        namespace=namespace,
         image=required(environ, "DSFN_FUNCTION_IMAGE"),
         store=store,
         control_url=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
         tenant=node.tenant,
         secret=environ.get("DSFN_FUNCTION_SECRET", ""),
         blobs=f"{store}/{BLOBS}/{BLOBS_FOLDER}",
-        agent=environ.get("DSFN_AGENTS") == "true",
+        agent=agent_url(namespace) if environ.get("DSFN_AGENTS") == "true" else "",
     )
     shown = f"[{address}]" if ":" in address else address
     return ControlSettings(

@@ -1,19 +1,22 @@
-"""The node agent: a DaemonSet, and the way from a function's pod to its socket.
+"""The node agent: a DaemonSet, and the ways from a function's pod to it.
 
 The agent needs a part of the node's disk, which no Pod Security Standard but "privileged" allows:
 hence a namespace of its own, with nothing else in it. Functions stay in theirs, which is
-restricted: they mount the socket's directory, to be read alone, by a claim on a volume that is
-that directory on every node.
+restricted: those with a snapshot mount the directory of its socket, to be read alone, by a claim on
+a volume that is that directory on every node. The others have no file to get, and ask at the port
+of their node's agent: a pod without a volume starts a third of a second sooner, which is how long
+the kubelet waits until it looks whether volumes are mounted.
 """
 
 from __future__ import annotations
 
 from dsfn.functions.values import dataclass
-from dsfn.knative.manifests.network import agents_namespace, outward_only
+from dsfn.knative.manifests.network import agents_namespace, agents_policy
 from dsfn.knative.manifests.security import restricted
 from dsfn.knative.manifests.words import (
     AGENT_CLAIM,
     AGENT_DIRECTORY,
+    AGENT_PORT,
     AGENT_SOCKET,
     COMPONENT,
     SECRETS_ANNOTATION,
@@ -36,8 +39,6 @@ _MEMORY = "512Mi"
 _PREFETCH = "DSFN_PREFETCH"
 # Kubernetes wants to be told a size, and does not hold a directory to it.
 _SOCKETS = "1Mi"
-# As quick as Python can be: it knocks at the socket and goes away.
-_KNOCK = f"import socket as s; s.socket(s.AF_UNIX, s.SOCK_SEQPACKET).connect('{AGENT_SOCKET}')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,13 @@ class AgentSettings:
 
 
 def agent_objects(settings: AgentSettings) -> tuple[Manifest, ...]:
-    """Its network policy and DaemonSet, in a namespace of their own, and the volume by which
-    functions reach it."""
+    """Its network policy, DaemonSet and Service, in a namespace of their own, and the volume of its
+    socket."""
     namespace = agents_namespace(settings.namespace)
     return (
-        outward_only(AGENT_NAME, namespace, AGENT),
+        agents_policy(AGENT_NAME, namespace, AGENT, settings.namespace),
         _daemons(settings, namespace),
+        _service(namespace),
         agents_volume(settings.namespace),
         _claim(settings.namespace),
     )
@@ -116,12 +118,14 @@ def _daemons(settings: AgentSettings, namespace: str) -> Manifest:
 
 
 def _container(settings: AgentSettings) -> Manifest:
-    probe = {"exec": {"command": ["python", "-ESc", _KNOCK]}, "timeoutSeconds": 5}
+    probe = {"tcpSocket": {"port": AGENT_PORT}, "timeoutSeconds": 5}
     return {
         "name": AGENT,
         "image": settings.image,
         "command": ["python", "-m", "dsfn.knative.agent"],
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
         "env": [
+            {"name": "PORT", "value": str(AGENT_PORT)},
             {"name": "DSFN_STORE", "value": settings.store},
             {"name": "DSFN_CONTROL", "value": settings.control_url},
             {"name": "DSFN_AGENT", "value": AGENT_SOCKET},
@@ -149,6 +153,24 @@ def _as_owner() -> Manifest:
     """Restricted but for the user: the kubelet makes directories on a node for root alone. Without
     capabilities, root may do no more than what it owns allows."""
     return {**restricted(), "runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
+
+
+def agent_url(platform: str) -> str:
+    """Where pods of a platform's namespace find the agent of their own node."""
+    return f"tcp://{AGENT_NAME}.{agents_namespace(platform)}.svc.cluster.local:{AGENT_PORT}"
+
+
+def _service(namespace: str) -> Manifest:
+    """Of a node's pods to the agent of that node, which answers while it is not known to be ready:
+    who finds none asks again."""
+    spec = {
+        "selector": {COMPONENT: AGENT},
+        "ports": [{"name": "agent", "port": AGENT_PORT, "targetPort": AGENT_PORT}],
+        "internalTrafficPolicy": "Local",
+        "publishNotReadyAddresses": True,
+    }
+    metadata = {"name": AGENT_NAME, "namespace": namespace, "labels": labels(AGENT)}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
 def _on_the_node(name: str, path: str) -> Manifest:

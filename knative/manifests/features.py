@@ -19,21 +19,18 @@ _ENABLED = "enabled"
 @dataclass(frozen=True, slots=True)
 class Feature:
     """`needed_for`: what cannot be had without it, as the end of a sentence; `usual`: its state
-    where nobody has said anything; `always`: no function runs without it."""
+    where nobody has said anything."""
 
     flag: str
     needed_for: str
     usual: bool = False
-    always: bool = False
 
 
 AGENTS_FEATURE = Feature(
     "kubernetes.podspec-persistent-volume-claim", "the socket of the node's agent"
 )
 FEATURES = (
-    Feature(
-        "kubernetes.podspec-volumes-emptydir", "every function's files", usual=True, always=True
-    ),
+    Feature("kubernetes.podspec-volumes-emptydir", "functions with a snapshot", usual=True),
     AGENTS_FEATURE,
     Feature("kubernetes.podspec-nodeselector", "functions with a node_selector"),
     Feature("kubernetes.podspec-priorityclassname", "functions with a priority_class"),

@@ -54,7 +54,8 @@ class ServiceSettings:
     `image`: the runtime's, in which no function's code is. `store`: where revisions, bundles and
     snapshots are, "s3://BUCKET/PREFIX" or "file:///DIRECTORY". `blobs`: where the control service's
     blobs are, "s3://BUCKET/PREFIX", or "" where calls cannot refer to any. `control_url`: where
-    usage is told. `agent`: whether nodes have an agent.
+    usage is told. `agent`: where a pod without volumes asks the agent of its node, "tcp://...", or
+    "" where nodes have none.
     `secret`: the Secret whose keys are the rest of a pod's environment: DSFN_API_KEY, with which it
     asks the control service, AWS_ACCESS_KEY_ID and so on. "" for none.
     """
@@ -66,7 +67,7 @@ class ServiceSettings:
     tenant: str = "default"
     secret: str = ""
     blobs: str = ""
-    agent: bool = False
+    agent: str = ""
 
 
 def function_service(
@@ -120,7 +121,7 @@ def _template(revision: Revision, publication: Publication, settings: ServiceSet
             "timeoutSeconds": timeout_s,
             "responseStartTimeoutSeconds": timeout_s,
             "containers": [_container(revision, publication, settings)],
-            "volumes": _volumes(revision, settings.agent),
+            **_volumes(revision, settings),
             **_placed(options.placement, revision.function),
         },
     }
@@ -141,7 +142,8 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             {"name": "DSFN_TENANT", "value": settings.tenant},
             # Libraries keep caches at home.
             {"name": "HOME", "value": "/tmp"},
-            *([{"name": "DSFN_AGENT", "value": AGENT_SOCKET}] if settings.agent else ()),
+            *_disk(revision),
+            *_agent(revision, settings),
         ],
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
@@ -165,21 +167,43 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             "timeoutSeconds": 5,
             "failureThreshold": 6,
         },
-        "volumeMounts": [
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "dsfn", "mountPath": "/dsfn"},
-            *([{**_AGENT, "mountPath": AGENT_DIRECTORY}] if settings.agent else ()),
-        ],
+        **_mounts(revision, settings),
     }
 
 
-def _volumes(revision: Revision, agent: bool) -> list[Manifest]:
+def _disk(revision: Revision) -> list[Manifest]:
+    """What a pod without volumes holds itself to."""
+    if revision.snapshot is not None:
+        return []
+    return [{"name": "DSFN_DISK_BYTES", "value": str(_TMP_BYTES + _BUNDLE_BYTES)}]
+
+
+def _agent(revision: Revision, settings: ServiceSettings) -> list[Manifest]:
+    if not settings.agent:
+        return []
+    return [{"name": "DSFN_AGENT", "value": AGENT_SOCKET if revision.snapshot else settings.agent}]
+
+
+def _mounts(revision: Revision, settings: ServiceSettings) -> Manifest:
+    """Those of the volumes."""
+    if revision.snapshot is None:
+        return {}
+    own = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "dsfn", "mountPath": "/dsfn"}]
+    agents = [{**_AGENT, "mountPath": AGENT_DIRECTORY}] if settings.agent else []
+    return {"volumeMounts": [*own, *agents]}
+
+
+def _volumes(revision: Revision, settings: ServiceSettings) -> Manifest:
+    """None where there is no snapshot: the kubelet waits a third of a second until it looks
+    whether volumes are mounted, and the image has directories that a container writes to."""
+    if revision.snapshot is None:
+        return {}
     own_bytes = _BUNDLE_BYTES + snapshot_bytes(revision)
-    return [
+    own = [
         {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
         {"name": "dsfn", "emptyDir": {"sizeLimit": str(own_bytes)}},
-        *([_AGENT_VOLUME] if agent else ()),
     ]
+    return {"volumes": [*own, *([_AGENT_VOLUME] if settings.agent else [])]}
 
 
 def _placed(placement: Placement | None, function: str) -> Manifest:

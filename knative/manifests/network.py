@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dsfn.knative.manifests.accounts import CONTROL
 from dsfn.knative.manifests.function import FUNCTION
-from dsfn.knative.manifests.words import COMPONENT, Manifest, labels
+from dsfn.knative.manifests.words import AGENT_PORT, COMPONENT, Manifest, labels
 
 # Knative's own namespace, from which the activator sends calls and the autoscaler asks for
 # figures, and those of the ingresses that Knative has.
@@ -72,9 +72,16 @@ def agents_namespace(namespace: str) -> str:
     return f"{namespace}{_OF_AGENTS}"
 
 
-def outward_only(name: str, namespace: str, component: str) -> Manifest:
-    """Nobody connects to anything of a namespace, which itself may do what functions may."""
-    rules = {"policyTypes": ["Ingress", "Egress"], "egress": _outward()}
+def agents_policy(name: str, namespace: str, component: str, platform: str) -> Manifest:
+    """Functions of the platform connect to its agents, and nobody else does. Agents themselves may
+    do what functions may."""
+    functions = {**_namespaces(platform), "podSelector": {"matchLabels": {COMPONENT: FUNCTION}}}
+    port = {"protocol": "TCP", "port": AGENT_PORT}
+    rules = {
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [functions], "ports": [port]}],
+        "egress": _outward(),
+    }
     return _policy(name, namespace, component, {}, rules)
 
 

@@ -40,6 +40,7 @@ AGENT_KINDS = (
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("v1", "Secret"),
     ("apps/v1", "DaemonSet"),
+    ("v1", "Service"),
 )
 
 

@@ -18,6 +18,7 @@ DSFN = "dsfn"
 AGENT_CLAIM = "dsfn-agent"
 AGENT_DIRECTORY = "/run/dsfn"
 AGENT_SOCKET = f"{AGENT_DIRECTORY}/agent.sock"
+AGENT_PORT = 8701
 
 # A revision's name is the Service's, "-" and ten digits; a tag's host begins with the tag and "-".
 # Both are one label of a host name, which has at most 63 characters.

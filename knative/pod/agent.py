@@ -17,6 +17,7 @@ from dsfn.billing.posting_document import Measured, posting_document
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable, from_document
 from dsfn.functions.values import dataclass
+from dsfn.knative.agent.address import Endpoint, connect
 from dsfn.knative.agent.wire import BadPacket, Message, exchange, packed
 from dsfn.knative.pod.control import RETRY_AFTER_S
 from dsfn.knative.pod.held import HeldFiles
@@ -38,7 +39,7 @@ class Agent:
     `held`: what it has given to workers.
     """
 
-    path: Path
+    address: Path | Endpoint
     pod: str
     key: str = field(repr=False)
     held: HeldFiles = field(default_factory=HeldFiles)
@@ -107,10 +108,8 @@ class Agent:
         return found
 
     def _connected(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection = connect(self.address, TIMEOUT_S)
         try:
-            connection.settimeout(TIMEOUT_S)
-            connection.connect(str(self.path))
             reply, _ = exchange(connection, {"do": "hello", "pod": self.pod, "key": self.key})
             if "error" in reply:
                 raise BadPacket(str(reply.get("message")))

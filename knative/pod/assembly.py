@@ -10,6 +10,7 @@ from pathlib import Path
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
 from dsfn.functions.values import dataclass
+from dsfn.knative.agent.address import Endpoint
 from dsfn.knative.pod.agent import Agent, AgentBooks, AgentSnapshots
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.events import EventCalls
@@ -209,14 +210,14 @@ def _usage(control: Control, agent: Agent | None, leases: Leases) -> SentUsage:
     return SentUsage(books, leases, AGENT_PATIENCE_S, books)
 
 
-def _agent(path: Path, key: str) -> Agent:
-    return Agent(path, os.urandom(16).hex(), key)
+def _agent(address: Path | Endpoint, key: str) -> Agent:
+    return Agent(address, os.urandom(16).hex(), key)
 
 
 def _snapshots(
     agent: Agent | None, pulled: PulledSnapshots, limits: Limits
 ) -> PulledSnapshots | AgentSnapshots:
-    if agent is None:
+    if agent is None or isinstance(agent.address, Endpoint):
         return pulled
     return AgentSnapshots(agent, pulled.copies.files, pulled, limits.transfer_timeout_s)
 

@@ -15,6 +15,7 @@ import logging
 import signal
 import socket
 import sys
+import tempfile
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -76,6 +77,7 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
     launcher = launcher or _launcher(settings, published.libraries)
     await importing
     from dsfn.knative.pod.assembly import assemble
+    from dsfn.knative.pod.disk import kept_within
     from dsfn.knative.pod.server import PodServer
     from dsfn.runtime.gateway.serving import server_config
 
@@ -91,7 +93,9 @@ async def _serve(listener: socket.socket, settings: PodSettings, begun: Begun | 
         if not settings.proved:
             await prove(pod.pools, pod.revision, settings.limits.start_timeout_s)
         server = PodServer(config, pod.front, pod.pools.cut_off, drain_s)
-        await server.serve(sockets=[listener])
+        places = (settings.data_dir, Path(tempfile.gettempdir()))
+        async with kept_within(settings.max_disk_bytes, places, server.stop):
+            await server.serve(sockets=[listener])
 
 
 def _launcher(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import field
@@ -10,9 +11,12 @@ from pathlib import Path
 
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
+from dsfn.knative.agent.address import Endpoint, read_address
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
 
-DEFAULT_DATA_DIR = "/dsfn"
+DEFAULT_DATA_DIR = Path("/dsfn")
+# Memory, 64 MiB of it, which every container may write to.
+_SPARE_DIR = Path("/dev/shm")
 # One worker is born ahead: the one that the first call needs.
 LIMITS = Limits(spares=1)
 API_KEY = "DSFN_API_KEY"
@@ -24,11 +28,12 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 @dataclass(frozen=True, slots=True)
 class PodSettings:
     """`revision`: the digest of its document in the `store`; `proved`: whether a pod of it has been
-    ready before. `control`: the URL of the control
-    service, `api_key` what it is asked with. `agent`: the socket of the node's agent, None where
-    there is none. `blobs`: where those of the control service are, which calls refer to, None for
-    nowhere. `sink`: where events that follow go, "" for back to whoever sent the first one;
-    `overrides`: attributes that they get on their way there."""
+    ready before. `control`: the URL of the control service, `api_key` what it is asked with.
+    `agent`: where the node's agent is, None for none. `blobs`: where those of the control service
+    are, which calls refer to, None for nowhere. `sink`: where events that follow go, "" for back to
+    whoever sent the first one; `overrides`: attributes that they get on their way there.
+    `max_disk_bytes`: what may be in `data_dir` and the directory of temporary files together, 0
+    where somebody else sees to it."""
 
     revision: str
     store: SnapshotSettings
@@ -36,17 +41,21 @@ class PodSettings:
     proved: bool = False
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
-    agent: Path | None = None
+    agent: Path | Endpoint | None = None
     blobs: BlobSettings | None = None
-    data_dir: Path = Path(DEFAULT_DATA_DIR)
+    data_dir: Path = DEFAULT_DATA_DIR
+    max_disk_bytes: int = 0
     limits: Limits = LIMITS
     sink: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
-    """The settings. The key is taken out of `environ`, which user code will see. Raises
+    """The settings. The key is taken out of `environ`, which user code will see, and a directory
+    for temporary files is named there where the usual one cannot be written to. Raises
     `UsageError`."""
+    if not os.access("/tmp", os.W_OK):
+        environ.setdefault("TMPDIR", str(_SPARE_DIR))
     revision = required(environ, "DSFN_REVISION")
     if _DIGEST.fullmatch(revision) is None:
         raise UsageError(f"DSFN_REVISION is {revision!r}, and not the digest of a revision.")
@@ -57,12 +66,28 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         proved=environ.get(PROVED) == "true",
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
-        agent=Path(agent) if (agent := environ.get("DSFN_AGENT")) else None,
+        agent=read_address(agent) if (agent := environ.get("DSFN_AGENT")) else None,
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
-        data_dir=Path(environ.get("DSFN_DATA") or DEFAULT_DATA_DIR),
+        data_dir=_data_dir(environ),
+        max_disk_bytes=_bytes(environ, "DSFN_DISK_BYTES"),
         sink=url("K_SINK", environ.get("K_SINK", "")),
         overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
     )
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path:
+    """The one that is told, or the usual one: a volume, be it the image's, to which some runtimes
+    of containers let nobody write."""
+    if told := environ.get("DSFN_DATA"):
+        return Path(told)
+    return DEFAULT_DATA_DIR if os.access(DEFAULT_DATA_DIR, os.W_OK) else _SPARE_DIR / "dsfn"
+
+
+def _bytes(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name) or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name} is {text!r}, and not a number of bytes.")
+    return int(text)
 
 
 def store_settings(store: str, environ: Mapping[str, str]) -> SnapshotSettings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dsfn.functions.errors import DsfnError, Unavailable, UsageError
 from dsfn.runtime.cli.ways import http_parts, reached
+from dsfn.runtime.left_out import left_out
 from dsfn.runtime.problem_reading import problem_error
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class Transport:
     with, and `Unavailable` when no node answers."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        import httpx
+        # httpx's own command line takes as long to import as all else of it.
+        with left_out({"httpx._main": ("main",)}):
+            import httpx
 
         self._url, headers = url, {} if api_key is None else {"Authorization": _bearer(api_key)}
         self._open_way = ExitStack()

@@ -12,19 +12,23 @@ from as_in_pods import PYTHON
 from deadlines import eventually
 from live_node import environment
 from live_pod import START_TIMEOUT_S, STOP_TIMEOUT_S, TestStore
+from ports import free_port
 
 KEY = "the-platforms-key"
 
 
 @dataclass(eq=False)
 class LiveAgent:
-    """An agent that this test run starts, kills and starts again at the same place."""
+    """An agent that this test run starts, kills and starts again at the same place. `by_port`:
+    whether pods ask at its port, and not at its socket."""
 
     place: Path
     store: TestStore
     control: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    by_port: bool = False
     process: subprocess.Popen[bytes] | None = None
+    port: int = field(default_factory=free_port)
 
     @property
     def socket(self) -> Path:
@@ -44,7 +48,8 @@ class LiveAgent:
     @property
     def pods(self) -> dict[str, str]:
         """What its node's pods are told."""
-        return {"DSFN_AGENT": str(self.socket)}
+        address = f"tcp://127.0.0.1:{self.port}" if self.by_port else str(self.socket)
+        return {"DSFN_AGENT": address}
 
     def start(self) -> None:
         """Starts it, and waits until it listens."""
@@ -54,6 +59,7 @@ class LiveAgent:
             "DSFN_STORE": self.store.url,
             "DSFN_CONTROL": self.control,
             "DSFN_AGENT": str(self.socket),
+            "PORT": str(self.port),
             "DSFN_DATA": str(self.data),
             # An import of torch takes the processors from the tests that are not about it.
             "DSFN_LIBRARIES": "",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,9 @@ from live_node import LiveNode
 from live_pod import LivePod, StartPod, TestStore
 
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import StoreUnavailable
+from dsfn.functions.errors import MalformedBody, StoreUnavailable
+from dsfn.knative.agent.address import Endpoint
+from dsfn.knative.agent.wire import LENGTH, MAX_PACKET_BYTES, encode, framed
 from dsfn.knative.pod.agent import Agent
 
 REFUSED = Fault("refused")
@@ -36,20 +39,29 @@ def proxy(node: LiveNode) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-@pytest.fixture
-def agent(tmp_path: Path, directory: TestStore, proxy: FaultyProxy) -> Iterator[LiveAgent]:
-    agent = LiveAgent(tmp_path / "agent", directory, proxy.url)
+@pytest.fixture(params=["socket", "port"])
+def agent(
+    tmp_path: Path, directory: TestStore, proxy: FaultyProxy, request: pytest.FixtureRequest
+) -> Iterator[LiveAgent]:
+    by_port = request.param == "port"
+    agent = LiveAgent(tmp_path / "agent", directory, proxy.url, by_port=by_port)
     agent.start()
     yield agent
     agent.kill()
 
 
-def rows_of_tenant(node: LiveNode, tenant: str) -> list[Usage]:
+def tenant_of(agent: LiveAgent, name: str) -> str:
+    """All tests have one node: a tenant for each way to ask the agent."""
+    return f"{name}-by-{'port' if agent.by_port else 'socket'}"
+
+
+def rows_of_tenant(node: LiveNode, agent: LiveAgent, name: str) -> list[Usage]:
+    tenant = tenant_of(agent, name)
     return [row for row in node.rows("rest") if row.tenant == tenant]
 
 
-def pod_of(start_pod: StartPod, agent: LiveAgent, tenant: str) -> LivePod:
-    return start_pod("rest", variables={**agent.pods, "DSFN_TENANT": tenant})
+def pod_of(start_pod: StartPod, agent: LiveAgent, name: str) -> LivePod:
+    return start_pod("rest", variables={**agent.pods, "DSFN_TENANT": tenant_of(agent, name)})
 
 
 def test_calls_are_answered_while_the_control_service_is_away(
@@ -61,20 +73,20 @@ def test_calls_are_answered_while_the_control_service_is_away(
         answers = [clients.submit(pod.call, seconds=0, number=n) for n in range(40)]
     assert [each.result().json() for each in answers] == list(range(40))
     assert pod.stop() == 0, pod.log
-    assert not rows_of_tenant(node, "away")
+    assert not rows_of_tenant(node, agent, "away")
     agent.kill()
     agent.start()
     proxy.heal()
-    eventually(lambda: len(rows_of_tenant(node, "away")) == 40, "the rows", ACCOUNTED_S)
+    eventually(lambda: len(rows_of_tenant(node, agent, "away")) == 40, "the rows", ACCOUNTED_S)
     for each in answers:
         answer = each.result()
         assert node.row(answer).held_us == int(answer.headers["dsfn-held-us"])
-    (lease,) = {row.lease for row in rows_of_tenant(node, "away")}
+    (lease,) = {row.lease for row in rows_of_tenant(node, agent, "away")}
     eventually(lambda: any(i.closes for i in node.intervals(lease)), "the lease to be closed")
     intervals = node.intervals(lease)
     held_us = sum(each.duration_us for each in intervals if each.kind == "held")
     others_us = sum(each.duration_us for each in intervals if each.kind != "held")
-    assert held_us == others_us + sum(row.held_us for row in rows_of_tenant(node, "away"))
+    assert held_us == others_us + sum(row.held_us for row in rows_of_tenant(node, agent, "away"))
 
 
 def test_of_twenty_kills_in_mid_call_no_row_is_lost_and_none_is_there_twice(
@@ -102,8 +114,8 @@ def test_of_twenty_kills_in_mid_call_no_row_is_lost_and_none_is_there_twice(
                 assert [each.json() for each in answers] == list(range(4))
                 answered += answers
     total = len(answered) + killed + KILLS
-    eventually(lambda: len(rows_of_tenant(node, "kills")) >= total, "the rows", ACCOUNTED_S)
-    rows = rows_of_tenant(node, "kills")
+    eventually(lambda: len(rows_of_tenant(node, agent, "kills")) >= total, "the rows", ACCOUNTED_S)
+    rows = rows_of_tenant(node, agent, "kills")
     assert len(rows) == len({row.invocation_id for row in rows}) == total
     for each in answered:
         assert node.row(each).held_us == int(each.headers["dsfn-held-us"])
@@ -125,7 +137,7 @@ def test_a_long_call_goes_on_over_an_agent_that_starts_anew(
         agent.start()
         answer = call.result()
     assert answer.status_code == 200
-    eventually(lambda: len(rows_of_tenant(node, "long")) == 1, "the row", ACCOUNTED_S)
+    eventually(lambda: len(rows_of_tenant(node, agent, "long")) == 1, "the row", ACCOUNTED_S)
     assert node.row(answer).status == "succeeded"
 
 
@@ -152,9 +164,11 @@ def test_a_full_outbox_refuses_calls_and_loses_none(
         proxy.heal()
         eventually(lambda: pod.call(seconds=0).status_code == 200, "room", ACCOUNTED_S)
         eventually(
-            lambda: len(rows_of_tenant(node, "full")) == len(done) + 1, "the rows", ACCOUNTED_S
+            lambda: len(rows_of_tenant(node, agent, "full")) == len(done) + 1,
+            "the rows",
+            ACCOUNTED_S,
         )
-        assert {row.status for row in rows_of_tenant(node, "full")} == {"succeeded"}
+        assert {row.status for row in rows_of_tenant(node, agent, "full")} == {"succeeded"}
     finally:
         agent.kill()
 
@@ -167,7 +181,7 @@ def test_a_repeated_key_is_billed_once_by_two_pods_of_a_node(
         answer = pod.http.post("/", json={"seconds": 0.05}, headers={"idempotency-key": "agents"})
         assert answer.status_code == 200
     assert (one.stop(), two.stop()) == (0, 0)
-    eventually(lambda: len(rows_of_tenant(node, "keys")) == 1, "the row")
+    eventually(lambda: len(rows_of_tenant(node, agent, "keys")) == 1, "the row")
     assert "The ledger refuses row" in agent.log
 
 
@@ -177,15 +191,57 @@ def test_without_the_platforms_key_the_agent_does_nothing(
     agent = LiveAgent(tmp_path / "keyed", directory, proxy.url, {"DSFN_API_KEY": "right"})
     agent.start()
     try:
-        with closing(Agent(agent.socket, "pod", "right")) as known:
-            asyncio.run(known.ask({"do": "hello"}))
-        with (
-            closing(Agent(agent.socket, "pod", "wrong")) as unknown,
-            pytest.raises(StoreUnavailable, match="wants the key"),
-        ):
-            asyncio.run(unknown.ask({"do": "hello"}))
+        for address in (agent.socket, Endpoint("127.0.0.1", agent.port)):
+            with closing(Agent(address, "pod", "right")) as known:
+                asyncio.run(known.ask({"do": "hello"}))
+            with (
+                closing(Agent(address, "pod", "wrong")) as unknown,
+                pytest.raises(StoreUnavailable, match="wants the key"),
+            ):
+                asyncio.run(unknown.ask({"do": "hello"}))
     finally:
         agent.kill()
+
+
+def test_over_the_port_come_no_files(agent: LiveAgent) -> None:
+    with (
+        closing(Agent(Endpoint("127.0.0.1", agent.port), "pod", "")) as pod,
+        pytest.raises(MalformedBody, match="no file comes this way"),
+    ):
+        asyncio.run(pod.ask({"do": "snapshot", "digest": "0" * 64, "again": False}))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(LENGTH.pack(MAX_PACKET_BYTES + 1), id="a packet that is too long"),
+        pytest.param(LENGTH.pack(2**32 - 1), id="the longest there can be"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="another protocol"),
+    ],
+)
+def test_who_speaks_otherwise_is_cut_off_and_others_are_served(
+    agent: LiveAgent, sent: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", agent.port), 5) as connection:
+        connection.sendall(sent)
+        with suppress(ConnectionResetError):  # it has not read all of it
+            assert connection.recv(1) == b""
+    with closing(Agent(Endpoint("127.0.0.1", agent.port), "pod", "")) as pod:
+        asyncio.run(pod.ask({"do": "hello"}))
+
+
+def test_a_request_comes_in_pieces(agent: LiveAgent) -> None:
+    packet = framed(encode({"do": "hello", "pod": "slow", "key": ""}))
+    with socket.create_connection(("127.0.0.1", agent.port), 5) as connection:
+        for each in packet:
+            connection.send(bytes([each]))
+            time.sleep(0.001)
+        assert connection.recv(100) == framed(encode({}))
+
+
+def test_who_never_says_who_it_is_is_cut_off(agent: LiveAgent) -> None:
+    with socket.create_connection(("127.0.0.1", agent.port), 60) as connection:
+        assert connection.recv(1) == b""
 
 
 def test_a_full_disk_refuses_calls_until_there_is_room(
@@ -199,4 +255,4 @@ def test_a_full_disk_refuses_calls_until_there_is_room(
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, no_limit)
     assert pod.call(seconds=0).status_code == 200
-    eventually(lambda: len(rows_of_tenant(node, "disk")) == 2, "the rows", ACCOUNTED_S)
+    eventually(lambda: len(rows_of_tenant(node, agent, "disk")) == 2, "the rows", ACCOUNTED_S)

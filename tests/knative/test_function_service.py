@@ -130,11 +130,24 @@ def test_the_pod_is_restricted() -> None:
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert not security["allowPrivilegeEscalation"]
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-    mounts = {m["mountPath"]: m["name"] for m in container_of()["volumeMounts"]}
+    assert template_of()["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_pod_without_a_snapshot_has_no_volumes_and_keeps_to_a_limit_by_itself() -> None:
+    spec = function_service(revision_of(2), DOCUMENT, SETTINGS)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert "volumes" not in spec and "volumeMounts" not in container
+    told = {each["name"]: each.get("value", "") for each in container["env"]}
+    assert int(told["DSFN_DISK_BYTES"]) > 0
+
+
+def test_volumes_of_a_pod_with_a_snapshot_have_limits() -> None:
+    container = container_of()
+    mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
     volumes = {v["name"]: v["emptyDir"] for v in template_of()["spec"]["volumes"]}
     assert set(mounts) == {"/tmp", "/dsfn"}
     assert all("sizeLimit" in volumes[name] for name in mounts.values())
-    assert template_of()["spec"]["automountServiceAccountToken"] is False
+    assert "DSFN_DISK_BYTES" not in {each["name"] for each in container["env"]}
 
 
 def test_the_pods_are_told_that_their_revision_is_proved_once_it_is() -> None:

@@ -10,7 +10,7 @@ from knative_schemas import check_against_schema
 
 from dsfn.knative.control.settings import read_settings
 from dsfn.knative.manifests.accounts import CONTROL_RULES
-from dsfn.knative.manifests.agent import agents_namespace_of
+from dsfn.knative.manifests.agent import agent_url, agents_namespace_of
 from dsfn.knative.manifests.control import control_objects
 from dsfn.knative.manifests.features import enabling, missing_features
 from dsfn.knative.manifests.platform import AGENT_KINDS, KINDS, platform_objects
@@ -87,11 +87,12 @@ def test_the_control_service_is_told_all_that_it_needs() -> None:
     (deployment,) = of_kind("Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     told = {each["name"]: each.get("value", "10.0.0.1") for each in container["env"]}
-    settings = read_settings({**told, **TOLD})
+    settings = read_settings({**told, **TOLD, "DSFN_NAMESPACE": "models"})
     services = settings.cluster.services
     assert (services.image, services.secret) == (SETTINGS.function_image, "dsfn-function")
     assert services.control_url == "http://dsfn-control.models.svc.cluster.local"
-    assert (services.blobs, services.agent) == ("s3://models/p/blobs/control", True)
+    assert services.blobs == "s3://models/p/blobs/control"
+    assert services.agent == agent_url("models")
     assert settings.url == "http://10.0.0.1:8700"
     assert settings.node.auth.required
 
@@ -127,9 +128,9 @@ def test_functions_are_reached_by_knative_alone_and_reach_no_credentials_of_the_
 
 
 def test_a_flag_that_nobody_has_set_is_as_knative_has_it() -> None:
-    assert [each.always for each in missing_features({})] == [False] * 4
-    off = missing_features({"kubernetes.podspec-volumes-emptydir": "Disabled"})
-    assert off[0].always
+    flag = "kubernetes.podspec-volumes-emptydir"
+    assert flag not in [each.flag for each in missing_features({})]
+    assert flag in [each.flag for each in missing_features({flag: "Disabled"})]
     assert missing_features(enabling()["data"]) == ()
 
 
