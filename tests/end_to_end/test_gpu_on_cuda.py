@@ -18,7 +18,7 @@ import pytest
 import torch
 from apps import one_gpu, writing
 from deadlines import eventually
-from gpu_scenes import check_a_function_on_two_gpus
+from gpu_scenes import check_a_function_on_two_gpus, check_that_workers_are_born_ready
 from live_node import APPS, SHARED_MEMORY, LiveNode, left_in_shared_memory, start_node
 
 if not torch.cuda.is_available():
@@ -262,6 +262,12 @@ def test_a_spare_worker_takes_over_a_function_that_is_absent(tmp_path: Path) -> 
         there = node.processes()
         assert node.value("alpha", number=1) == right
         assert node.pids("alpha") <= there
+
+
+@pytest.mark.parametrize("warm", [0, 1])
+def test_a_worker_is_born_with_what_every_worker_on_a_gpu_needs(tmp_path: Path, warm: int) -> None:
+    with small_node(tmp_path, ["cuda:0"], warm) as node:
+        check_that_workers_are_born_ready(node)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
