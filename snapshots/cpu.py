@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dsfn.snapshots.reading import read_manifest
+from dsfn.snapshots.format import SlabEntry
 
 _MAP_NORESERVE = 0x4000  # Linux on x86 and Arm; the mmap module has no name for it
 
@@ -22,7 +22,7 @@ class CpuSlab:
 
     arrival = None
 
-    def __init__(self, path: Path, data_offset: int) -> None:
+    def __init__(self, path: Path, entry: SlabEntry) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             # NORESERVE: weights are hardly ever written, so they must not count as committed.
@@ -34,15 +34,17 @@ class CpuSlab:
             )
         finally:
             os.close(fd)
-        self._path = path
-        self._data_offset = data_offset
+        self._entry = entry
 
     def storage(self, offset: int, size_bytes: int) -> torch.UntypedStorage:
         """See `dsfn.snapshots.memory.Slab`. The storage keeps the mapping alive."""
         if not size_bytes:
             return torch.UntypedStorage(0)  # type: ignore[no-untyped-call]  # torch leaves it so
         return torch.frombuffer(
-            self._mapping, dtype=torch.uint8, count=size_bytes, offset=self._data_offset + offset
+            self._mapping,
+            dtype=torch.uint8,
+            count=size_bytes,
+            offset=self._entry.data_offset + offset,
         ).untyped_storage()
 
     def park(self) -> None:
@@ -58,10 +60,8 @@ class CpuSlab:
         self.begin_unpark()
 
     def is_intact(self) -> bool:
-        """See `dsfn.snapshots.memory.Slab`: of the mapping, with the pages that were written to.
-        Raises `CorruptSnapshot` when there is no manifest beside the file any more."""
-        _, manifest = read_manifest(self._path.parent, through_links=True)
-        return sha256(self._mapping).hexdigest() == manifest.files()[self._path.name].digest
+        """See `dsfn.snapshots.memory.Slab`: of the mapping, with the pages that were written to."""
+        return sha256(self._mapping).hexdigest() == self._entry.digest
 
     def close(self) -> None:
         """Drops the pages; the mapping itself ends with the last tensor over it."""
@@ -73,8 +73,8 @@ class CpuMemory:
 
     device_class = "cpu"
 
-    def map(self, path: Path, data_offset: int) -> CpuSlab:
+    def map(self, directory: Path, entry: SlabEntry) -> CpuSlab:
         """See `dsfn.snapshots.memory.Memory`."""
-        slab = CpuSlab(path, data_offset)
+        slab = CpuSlab(directory / entry.file, entry)
         slab.begin_unpark()
         return slab

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import torch
 
+from dsfn.snapshots.format import SlabEntry
+
 
 class Arrival(Protocol):
     """A slab's bytes on their way into memory, in order from its start."""
@@ -74,6 +76,6 @@ class Memory(Protocol):
     def device_class(self) -> str:
         """The class of device that usage is billed as."""
 
-    def map(self, path: Path, data_offset: int) -> Slab:
-        """Has the slab file `path`, whose data begins at byte `data_offset`, come into memory:
-        see `Slab.begin_unpark`."""
+    def map(self, directory: Path, entry: SlabEntry) -> Slab:
+        """Has the slab of which the manifest in `directory` says `entry` come into memory: see
+        `Slab.begin_unpark`."""

@@ -77,7 +77,7 @@ def _restore(
     slabs: dict[str, Slab] = {}
     with ExitStack() as mapped:  # whatever fails, no slab must stay behind
         for entry in manifest.slabs:
-            slab = memories[entry.device].map(directory / entry.file, entry.data_offset)
+            slab = memories[entry.device].map(directory, entry)
             mapped.callback(slab.close)
             slabs[entry.device] = slab
         storages = map_storages(tuple(slabs.values()), manifest.storages)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dsfn.snapshots.format import SlabEntry
 from dsfn.snapshots.memory import Memory, Slab
 
 # The one makes floating-point numbers NaN and indices -1, the other next to zero and absurd.
@@ -102,8 +103,8 @@ class StarvingMemory:
         """See `dsfn.snapshots.memory.Memory`."""
         return self._inner.device_class
 
-    def map(self, path: Path, data_offset: int) -> StarvingSlab:
+    def map(self, directory: Path, entry: SlabEntry) -> StarvingSlab:
         """See `dsfn.snapshots.memory.Memory`. Raises as the inner one does."""
-        slab = self._inner.map(path, data_offset)
+        slab = self._inner.map(directory, entry)
         slab.unpark()
-        return StarvingSlab(slab, path, data_offset)
+        return StarvingSlab(slab, directory / entry.file, entry.data_offset)

@@ -34,17 +34,19 @@ def begin(
     python: Path,
     libraries: Sequence[str],
     *,
+    gpus: bool = False,
     in_a_hurry: bool = False,
     room: Room | None = None,
 ) -> Begun:
     """Starts one that imports these libraries. It ends when its socket closes, and with this
-    process. `in_a_hurry`: its first worker counts, at the price of the later ones. `room`: what
-    it is confined to, and its workers. Raises `OSError`."""
+    process. `gpus`: its workers may come to use some. `in_a_hurry`: its first worker counts, at the
+    price of the later ones. `room`: what it is confined to, and its workers. Raises `OSError`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:
         program = [str(python), "-m", "dsfn.runtime.worker"]
-        command = [*program, str(theirs.fileno()), ",".join(libraries), *["first"] * in_a_hurry]
+        words = [*["gpus"] * gpus, *["first"] * in_a_hurry]
+        command = [*program, str(theirs.fileno()), ",".join(libraries), *words]
         process = subprocess.Popen(
             command if room is None else room.command(*command),
             pass_fds=(theirs.fileno(), *([] if room is None else [room.rules])),

@@ -106,8 +106,8 @@ class _Birth:
 @dataclass(eq=False)
 class ForkServer:
     """One fork server process; started on first use and again whenever it has died. `gpus`:
-    whether its workers get a socket to the memory owner; `libraries`: what it imports ahead;
-    `begun`: the process, where there is one already."""
+    whether its workers get a socket to the memory owner, and are born with what talks to it;
+    `libraries`: what it imports ahead; `begun`: the process, where there is one already."""
 
     python: Path
     gpus: bool = False
@@ -201,7 +201,7 @@ class ForkServer:
     def _ensure_started(self) -> socket.socket:
         if self._socket is not None:
             return self._socket
-        begun = self.begun or begin(self.python, self.libraries)
+        begun = self.begun or begin(self.python, self.libraries, gpus=self.gpus)
         self._process, self._socket, self.begun = begun.process, begun.socket, None
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
         return self._socket

@@ -1,8 +1,9 @@
-"""The fork server: `python -m dsfn.runtime.worker FD LIBRARIES [first]`.
+"""The fork server: `python -m dsfn.runtime.worker FD LIBRARIES [gpus] [first]`.
 
 One thread, torch and everything else that a worker needs imported, no GPU ever touched:
 a fork of it is a worker within milliseconds. FD is a SOCK_SEQPACKET socket to the node, LIBRARIES
-are the large ones that it imports, with commas between them. With `first` somebody waits for its
+are the large ones that it imports, with commas between them. With `gpus` it imports what brings
+weights to a GPU as well, which touches none. With `first` somebody waits for its
 first worker, and few will follow: nothing is done that only makes the next ones cheaper;
 the messages are `Spawn` and `Preload`, answered by `Spawned`, `Exited` and `Preloaded`.
 It ends, and all its workers with it, when the node does.
@@ -173,9 +174,9 @@ def serve() -> NoReturn:
     # CPUs with one busy process takes 400 ms instead of 20; alone, both take the same 4 ms.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     keep_freed_memory()
-    rehearse([name for name in sys.argv[2].split(",") if name])
+    rehearse([name for name in sys.argv[2].split(",") if name], gpus="gpus" in sys.argv[3:])
     end_use()  # what comes now may be an author's
-    if sys.argv[3:]:
+    if "first" in sys.argv[3:]:
         gc.freeze()  # the collectors of workers are not to touch, and copy, what they share
     else:
         compile_all()  # or each worker does it for the values that it makes

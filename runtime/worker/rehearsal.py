@@ -23,6 +23,9 @@ from dsfn.runtime.libraries import LIBRARIES
 
 _OURS = ("dsfn", "dsfn.runtime.worker.main")
 _OURS_OVER_TORCH = ("dsfn.snapshots.cpu", "dsfn.snapshots.restore")
+_OURS_OVER_GPUS = ("dsfn.snapshots.owner.memory", "dsfn.snapshots.owner.space")
+# Its driver's bindings are imported with it, which neither ask for a GPU nor for the driver.
+_OURS_OVER_CUDA = "dsfn.snapshots.cuda"
 # Where it is missing or full, the first restore is the slower one. Not tempfile's own choice: that
 # is made once, and an author's TMPDIR would come too late.
 _IN_MEMORY = "/dev/shm"
@@ -30,15 +33,25 @@ _IN_MEMORY = "/dev/shm"
 _needed: set[str] = set()
 
 
-def rehearse(libraries: Sequence[str] = LIBRARIES) -> None:
-    """Imports what a worker needs, `libraries` as far as they are installed, and uses it."""
+def rehearse(libraries: Sequence[str] = LIBRARIES, *, gpus: bool = False) -> None:
+    """Imports what a worker needs, `libraries` as far as they are installed, with `gpus` also what
+    brings weights to some, and uses it."""
     found = [m for m in libraries if importlib.util.find_spec(m.partition(".")[0]) is not None]
     ours = (*_OURS, *_OURS_OVER_TORCH) if "torch" in found else _OURS
     for module in (*found, *ours):
         importlib.import_module(module)
+    if gpus and "torch" in found:
+        _import_for_gpus()
     for scene in scenes():
         scene()
     _needed.update(sys.modules)
+
+
+def _import_for_gpus() -> None:
+    for module in _OURS_OVER_GPUS:
+        importlib.import_module(module)
+    with suppress(ImportError):  # without the bindings, or with broken ones, all else works
+        importlib.import_module(_OURS_OVER_CUDA)
 
 
 def is_needed(module: str) -> bool:

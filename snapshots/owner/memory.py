@@ -11,14 +11,13 @@ import torch
 
 from dsfn.functions.errors import OwnerLost, SnapshotError
 from dsfn.functions.values import dataclass
-from dsfn.snapshots.format import corrupt
+from dsfn.snapshots.format import SlabEntry
 from dsfn.snapshots.owner.arrival import OwnedArrival
 from dsfn.snapshots.owner.client import OwnerClient
 from dsfn.snapshots.owner.device import GRANULARITY_BYTES
 from dsfn.snapshots.owner.linux import allow_many_descriptors
 from dsfn.snapshots.owner.progress import ProgressReader
 from dsfn.snapshots.owner.space import Space
-from dsfn.snapshots.reading import read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +199,10 @@ class OwnedMemory:
         """See `dsfn.snapshots.memory.Memory`."""
         return self.space.device_class
 
-    def map(self, path: Path, data_offset: int) -> OwnedSlab:
-        """See `dsfn.snapshots.memory.Memory`. The arena has to have the slab of `path`, which
-        lies beside its manifest. Raises as `OwnedSlab.begin_unpark`, and `CorruptSnapshot`."""
-        digest, manifest = read_manifest(path.parent, through_links=True)
-        sealed = manifest.files().get(path.name)
-        if sealed is None:
-            corrupt(f"the manifest says nothing of {path.name}", digest)
-        slab = OwnedSlab(self, sealed.digest, sealed.size_bytes - data_offset)
+    def map(self, directory: Path, entry: SlabEntry) -> OwnedSlab:
+        """See `dsfn.snapshots.memory.Memory`. The arena has to have the slab. Raises as
+        `OwnedSlab.begin_unpark`."""
+        slab = OwnedSlab(self, entry.digest, entry.data_bytes)
         try:
             slab.begin_unpark()
         except BaseException:  # it goes on; the range must not stay behind

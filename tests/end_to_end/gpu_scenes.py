@@ -37,6 +37,16 @@ def resident_bytes(node: LiveNode) -> list[int]:
     return [device["resident_bytes"] for device in node.memory()["devices"]]
 
 
+def check_that_workers_are_born_ready(node: LiveNode) -> None:
+    """Deploys a function that tells what its worker did that every worker has to."""
+    described = node.deploy(APPS / "born.py")["born"]
+    assert described["snapshot"], described["snapshot_reason"]
+    ready = {"total": 1 << 18, "late": [], "unready": []}
+    for _ in range(2):
+        assert node.value("born") == ready
+        node.park("born", "absent")
+
+
 def check_a_function_on_two_gpus(node: LiveNode) -> None:
     """Deploys one and looks where its weights are, however they come back, on a node of two GPUs
     that nobody else uses."""

@@ -19,6 +19,7 @@ from gpu_scenes import (
     MIB,
     SEEDS,
     check_a_function_on_two_gpus,
+    check_that_workers_are_born_ready,
     expected,
     resident_bytes,
     stand_in,
@@ -239,6 +240,10 @@ def test_a_spare_worker_takes_over_a_function_that_is_absent(small: LiveNode) ->
         there = small.processes()
         assert small.value(name, number=1) == expected(name, 1)
         assert small.pids(name) <= there
+
+
+def test_a_worker_is_born_with_what_every_worker_on_a_gpu_needs(start: StartNode) -> None:
+    check_that_workers_are_born_ready(start(gpu=SMALL))
 
 
 def test_a_spare_worker_that_had_to_go_is_there_again_when_there_is_room(small: LiveNode) -> None:

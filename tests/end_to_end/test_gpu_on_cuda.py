@@ -18,7 +18,7 @@ import pytest
 import torch
 from apps import one_gpu, writing
 from deadlines import eventually
-from gpu_scenes import check_a_function_on_two_gpus
+from gpu_scenes import check_a_function_on_two_gpus, check_that_workers_are_born_ready
 from live_node import APPS, SHARED_MEMORY, LiveNode, left_in_shared_memory, start_node
 
 if not torch.cuda.is_available():
@@ -30,8 +30,9 @@ pytestmark = pytest.mark.gpu
 MIB = 1 << 20
 GIB = 1 << 30
 WEIGHTS_BYTES = 3 * GIB
-# The weights of one function, and the contexts of the owner and of a few workers.
-ROOM_BYTES = WEIGHTS_BYTES + 3 * GIB
+# The weights of one function, and the contexts of a few workers, of the owner, of its heir, and of
+# an owner that was killed, which the driver takes apart after the next one has begun.
+ROOM_BYTES = WEIGHTS_BYTES + 4 * GIB
 # What the driver keeps a little longer, or rounds.
 SLACK_BYTES = 300 * MIB
 # A context takes more than this wherever it was measured.
@@ -262,6 +263,12 @@ def test_a_spare_worker_takes_over_a_function_that_is_absent(tmp_path: Path) -> 
         there = node.processes()
         assert node.value("alpha", number=1) == right
         assert node.pids("alpha") <= there
+
+
+@pytest.mark.parametrize("warm", [0, 1])
+def test_a_worker_is_born_with_what_every_worker_on_a_gpu_needs(tmp_path: Path, warm: int) -> None:
+    with small_node(tmp_path, ["cuda:0"], warm) as node:
+        check_that_workers_are_born_ready(node)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")

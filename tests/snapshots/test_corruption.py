@@ -195,7 +195,7 @@ def test_slabs_that_were_mapped_before_the_restore_failed_are_given_up(copy: Pat
     class Full:
         device_class = "cpu"
 
-        def map(self, path: Path, data_offset: int) -> CpuSlab:
+        def map(self, directory: Path, entry: SlabEntry) -> CpuSlab:
             raise MemoryFull("There is no room.")
 
     with pytest.raises(MemoryFull):

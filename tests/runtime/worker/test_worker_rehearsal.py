@@ -3,6 +3,7 @@ depend on what else the machine does."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,15 @@ faults(False)
 """
 
 
+# Prints the threads of a process that has rehearsed for GPUs, and whether it has opened one.
+UNTOUCHED = """
+from dsfn.runtime.worker.linux import thread_count, uses_gpu
+from dsfn.runtime.worker.rehearsal import rehearse
+rehearse(gpus=True)
+print(thread_count(), uses_gpu())
+"""
+
+
 def test_a_fork_that_has_rehearsed_shares_little_that_a_restore_looks_at(tmp_path: Path) -> None:
     layers = [torch.nn.Linear(8, 8) for _ in range(20)]
     capture({"network": torch.nn.Sequential(*layers)}, Classes(), tmp_path)
@@ -67,3 +77,12 @@ def test_a_rehearsal_leaves_the_place_of_temporary_files_to_the_author(
     rehearsal.rehearse()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert tempfile.gettempdir() == str(tmp_path)
+
+
+def test_a_process_that_has_rehearsed_for_gpus_can_be_forked_and_has_touched_none() -> None:
+    command = (sys.executable, "-c", UNTOUCHED)
+    variables = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as the fork server has it
+    printed = subprocess.run(
+        command, env=variables, stdout=subprocess.PIPE, check=True, timeout=60, text=True
+    ).stdout
+    assert printed.split() == ["1", "False"]
