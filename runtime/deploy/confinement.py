@@ -85,9 +85,10 @@ class Confinement:
             temporary = Path(tempfile.gettempdir()).resolve()
             kept = {each.resolve() for each in (*self.secrets, *_in_memory())} - {temporary}
             kept.add(self.data_dir.resolve())
-            _allow_around(rules, Path("/"), landlock.READ, kept)
+            above = {parent for each in kept for parent in each.parents}
+            _allow_around(rules, Path("/"), landlock.READ, kept, above)
             for place in (Path("/dev"), temporary):
-                _allow_around(rules, place, landlock.WRITE, kept)
+                _allow_around(rules, place, landlock.WRITE, kept, above)
         except BaseException:
             os.close(rules)
             shutil.rmtree(home, ignore_errors=True)
@@ -107,17 +108,17 @@ def confinement_of(data_dir: Path) -> Confinement | None:
     return None
 
 
-def _allow_around(rules: int, place: Path, rights: int, kept: set[Path]) -> None:
+def _allow_around(rules: int, place: Path, rights: int, kept: set[Path], above: set[Path]) -> None:
     """Allows all in `place` but what is `kept`: whatever is allowed is so with all that is in it,
-    so the directories above what is kept are not, but what else they hold."""
+    so the directories `above` what is kept are not, but what else they hold."""
     if place in kept:
         return
     try:
-        if not any(each.is_relative_to(place) for each in kept):
+        if place not in above:
             landlock.allow(rules, place, rights)
             return
         for each in _entries(place):
-            _allow_around(rules, each, rights, kept)
+            _allow_around(rules, each, rights, kept, above)
     except (FileNotFoundError, PermissionError):
         return  # it has gone meanwhile, or is not this user's
 

@@ -34,6 +34,8 @@ def cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Callable[[str, str], None]
 ) -> Iterator[ScriptedCluster]:
     require("kubernetes", "pip install 'dsfn[knative]'")
+    # Each look asks why, and not one a second.
+    monkeypatch.setattr("dsfn.knative.cluster.waiting._ASK_S", 0.0)
     with scripted_cluster(tmp_path, monkeypatch) as made:
         yield made
 
