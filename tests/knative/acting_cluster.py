@@ -198,6 +198,10 @@ class ActingCluster:
                 env = container["env"]
                 told = {each["name"]: each["value"] for each in env if "value" in each}
                 told = {**told, **self.secret, **WITH_STACKS, "HOME": str(self.place)}
+                # A container has a directory for temporary files to itself.
+                temporary = self.place / name / "tmp"
+                temporary.mkdir(parents=True, exist_ok=True)
+                told["TMPDIR"] = str(temporary)
                 self.pods[name] = launch_pod(self.place / name, told, wait=False)
             path = f"/api/v1/namespaces/{namespace}/pods/{name}"
             self.objects[path] = {"kind": "Pod", "metadata": pod, "status": status}
