@@ -156,8 +156,9 @@ def _as_owner() -> Manifest:
 
 
 def agent_url(platform: str) -> str:
-    """Where pods of a platform's namespace find the agent of their own node."""
-    return f"tcp://{AGENT_NAME}.{agents_namespace(platform)}.svc.cluster.local:{AGENT_PORT}"
+    """Where pods of a platform's namespace find the agent of their own node. The name ends with a
+    dot: it is looked up as it is, and not in each of a pod's search domains before."""
+    return f"tcp://{AGENT_NAME}.{agents_namespace(platform)}.svc.cluster.local.:{AGENT_PORT}"
 
 
 def _service(namespace: str) -> Manifest:

@@ -82,7 +82,7 @@ def test_a_function_without_a_snapshot_asks_the_agent_of_its_node_at_its_port() 
     service = FOUND["Service"]
     (port,) = service["spec"]["ports"]
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    assert address == f"tcp://{name}.{namespace}.svc.cluster.local:{port['port']}"
+    assert address == f"tcp://{name}.{namespace}.svc.cluster.local.:{port['port']}"
     assert service["spec"]["internalTrafficPolicy"] == "Local"
     assert service["spec"]["selector"].items() <= POD_LABELS.items()
     (agent,) = POD["containers"]
