@@ -109,6 +109,8 @@ class Server:
                 except DsfnError as error:
                     reply = error.to_document()
                 await _send(packets, reply, files)
+                if not pod:
+                    break  # who does not say first of all whose it is holds no connection
         except OSError:
             pass  # it has gone
         finally:

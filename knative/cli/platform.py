@@ -228,8 +228,7 @@ def _apply(
 
 
 def _print_manifests(told: Told, namespace: str, json_output: bool) -> None:
-    import yaml
-
+    from dsfn.knative.cli.manifest_yaml import manifest_yaml
     from dsfn.knative.cluster.told import require_complete
     from dsfn.knative.manifests.platform import platform_objects
 
@@ -238,7 +237,7 @@ def _print_manifests(told: Told, namespace: str, json_output: bool) -> None:
     _require_namespace(namespace)
     settings = told.settings(namespace)
     require_complete(settings)
-    say(yaml.safe_dump_all(platform_objects(settings), sort_keys=False), end="")
+    say(manifest_yaml(platform_objects(settings)), end="")
 
 
 def _require_namespace(name: str) -> None:

@@ -239,6 +239,15 @@ def test_a_request_comes_in_pieces(agent: LiveAgent) -> None:
         assert connection.recv(100) == framed(encode({}))
 
 
+def test_who_says_something_else_first_holds_no_connection(agent: LiveAgent) -> None:
+    with socket.create_connection(("127.0.0.1", agent.port), 5) as connection:
+        connection.sendall(framed(encode({"do": "hello"})))
+        head = connection.recv(LENGTH.size, socket.MSG_WAITALL)
+        (size,) = LENGTH.unpack(head)
+        assert b"error" in connection.recv(size, socket.MSG_WAITALL)
+        assert connection.recv(1) == b""
+
+
 def test_who_never_says_who_it_is_is_cut_off(agent: LiveAgent) -> None:
     with socket.create_connection(("127.0.0.1", agent.port), 60) as connection:
         assert connection.recv(1) == b""

@@ -11,6 +11,7 @@ from cli_runs import Dsfn
 from ports import free_port
 
 from dsfn.billing.signing import new_pem
+from dsfn.knative.cli.manifest_yaml import manifest_yaml
 from dsfn.knative.manifests.platform import platform_objects
 from dsfn.knative.manifests.secrets import VARIABLES
 from dsfn.knative.manifests.settings import PlatformSettings
@@ -159,6 +160,14 @@ def test_the_longest_namespace_has_no_object_whose_name_is_too_long(dsfn: Dsfn) 
     ]
     assert namespaces == [longest, f"{longest}-agents"]
     assert max(map(len, namespaces)) == 63
+
+
+@pytest.mark.parametrize("name", ["y", "n", "1e3", "12e4", "0x1f", "off", "null", "1_000", "~"])
+def test_a_name_is_no_number_and_no_boolean_for_kubectl(name: str) -> None:
+    text = manifest_yaml([{"kind": name, "replicas": 2, "on": True}])
+    quoted = {f'kind: "{name}"', f"kind: '{name}'"}
+    kind, replicas, on = text.splitlines()
+    assert kind in quoted and replicas == "replicas: 2" and on in ('"on": true', "'on': true")
 
 
 def test_manifests_are_yaml_or_json(dsfn: Dsfn) -> None:
