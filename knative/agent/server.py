@@ -51,8 +51,9 @@ def listen_tcp(port: int) -> socket.socket:
         listener = socket.create_server(
             ("", port), family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
-    except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    except (OSError, OverflowError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number).lower() if number else str(error).rstrip(".")
         raise UsageError(f"The agent cannot listen on port {port}: {reason}.") from error
     listener.setblocking(False)
     return listener
