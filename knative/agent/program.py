@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
+from contextlib import closing, suppress
 
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
@@ -15,6 +17,7 @@ from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.server import Server, listen, listen_tcp
 from dsfn.knative.agent.settings import AgentSettings
 from dsfn.knative.agent.snapshots import NodeSnapshots
+from dsfn.knative.agent.turn import Turn
 from dsfn.knative.agent.warming import keep_warm
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.http import HttpClient
@@ -23,11 +26,16 @@ from dsfn.runtime.config import Limits
 from dsfn.runtime.disk import full_disk_errors
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.tiers.opening import open_store
+from dsfn.runtime.waiting import wait_within
 from dsfn.snapshots.secrets import keep_secrets
 from dsfn.snapshots.store import FileStore
 
 # Rows, questions of pods, and what is to be fetched ahead.
 CONTROL_THREADS = 3
+# One that ends sends rows for so long: the next one may stand by, and has them on the disk.
+DRAIN_S = 2.0
+# Pods have nobody to ask for as long, once the one before has ended.
+STAND_BY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +50,12 @@ class Agent:
     presence: Presence
     server: Server
 
-    async def run(self) -> None:
-        """Serves until SIGTERM. Rows that are left wait on the disk for the next run. Whatever
-        part of it fails takes all of it along: the cluster starts it anew."""
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
+    async def run(self, port: socket.socket, ended: asyncio.Event) -> None:
+        """Serves, at its socket and at `port`, until it has `ended`. Rows that are left wait on the
+        disk for the next run. Whatever part of it fails takes all of it along: the cluster starts
+        it anew."""
         await self.presence.recall()
-        listener, port = listen(self.settings.socket), listen_tcp(self.settings.port)
+        listener = listen(self.settings.socket)
         try:
             async with asyncio.TaskGroup() as tasks:
                 parts = [
@@ -74,7 +79,9 @@ class Agent:
 
     async def _close(self) -> None:
         await self.server.close()
-        await self.forwarder.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self.forwarder.drain()
         await self.copies.close()
         await self.committer.close()
         self.control.client.close()
@@ -85,8 +92,6 @@ def assemble(settings: AgentSettings) -> Agent:
     store = open_store(settings.store)
     if store is None:
         raise UsageError("No store is named.")
-    with full_disk_errors("the agent"):
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
     committer = Committer.open(
         settings.data_dir / "outbox.db", settings.max_rows, settings.max_outbox_bytes
     )
@@ -102,12 +107,27 @@ def assemble(settings: AgentSettings) -> Agent:
     return Agent(settings, committer, copies, control, forwarder, presence, server)
 
 
+async def serve(settings: AgentSettings) -> None:
+    """An agent from its start until SIGTERM. While another one has the node it stands by: pods that
+    connect to it already wait until that one has ended. Raises `UsageError`, `StorageFull`."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    with full_disk_errors("the agent"):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    turn = Turn(settings.data_dir)
+    with closing(listen_tcp(settings.port)) as port:
+        try:
+            while not (ended.is_set() or turn.take()):
+                await wait_within(ended, STAND_BY_S)
+            if not ended.is_set():
+                await assemble(settings).run(port, ended)
+        finally:
+            turn.end()
+
+
 def run(settings: AgentSettings) -> None:
     """The program. Raises `UsageError`, `StorageFull`."""
     keep_secrets()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-
-    async def serve() -> None:
-        await assemble(settings).run()
-
-    asyncio.run(serve())
+    asyncio.run(serve(settings))

@@ -113,7 +113,15 @@ def _daemons(settings: AgentSettings, namespace: str) -> Manifest:
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {"name": AGENT_NAME, "namespace": namespace, "labels": labels(AGENT)},
-        "spec": {"selector": {"matchLabels": selected}, "template": template},
+        "spec": {
+            "selector": {"matchLabels": selected},
+            "template": template,
+            # The next one has its image and stands by before the one before it ends.
+            "updateStrategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+        },
     }
 
 
@@ -137,7 +145,7 @@ def _container(settings: AgentSettings) -> Manifest:
         "envFrom": [{"secretRef": {"name": settings.secret}}],
         "resources": {"requests": {"cpu": "50m", "memory": _MEMORY}},
         "securityContext": _as_owner(),
-        "readinessProbe": {**probe, "periodSeconds": 10},
+        "readinessProbe": {**probe, "periodSeconds": 1},
         "livenessProbe": {**probe, "periodSeconds": 30},
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},
@@ -162,13 +170,11 @@ def agent_url(platform: str) -> str:
 
 
 def _service(namespace: str) -> Manifest:
-    """Of a node's pods to the agent of that node, which answers while it is not known to be ready:
-    who finds none asks again."""
+    """Of a node's pods to the agent of that node. One that is about to end gets none any more."""
     spec = {
         "selector": {COMPONENT: AGENT},
         "ports": [{"name": "agent", "port": AGENT_PORT, "targetPort": AGENT_PORT}],
         "internalTrafficPolicy": "Local",
-        "publishNotReadyAddresses": True,
     }
     metadata = {"name": AGENT_NAME, "namespace": namespace, "labels": labels(AGENT)}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}

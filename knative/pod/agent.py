@@ -25,6 +25,9 @@ from dsfn.knative.pod.revision import PulledSnapshots
 from dsfn.snapshots.store import FileStore
 
 TIMEOUT_S = 5.0
+# An agent of the same node takes a connection at once, or a second later when very many come. One
+# that waits longer waits for an address at which there is no agent any more.
+CONNECT_TIMEOUT_S = 1.5
 # Calls that begin at once share commits of the agent's; beside them go rows, and questions.
 THREADS = 8
 # The agent takes a pod that it has not heard of for 10 s for one that has ended.
@@ -108,8 +111,9 @@ class Agent:
         return found
 
     def _connected(self) -> socket.socket:
-        connection = connect(self.address, TIMEOUT_S)
+        connection = connect(self.address, CONNECT_TIMEOUT_S)
         try:
+            connection.settimeout(TIMEOUT_S)
             reply, _ = exchange(connection, {"do": "hello", "pod": self.pod, "key": self.key})
             if "error" in reply:
                 raise BadPacket(str(reply.get("message")))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,10 +53,24 @@ class LiveAgent:
         address = f"tcp://127.0.0.1:{self.port}" if self.by_port else str(self.socket)
         return {"DSFN_AGENT": address}
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> None:
-        """Starts it, and waits until it listens."""
-        self.place.mkdir(parents=True, exist_ok=True)
+        """Starts it, and waits until it serves."""
         self.socket.unlink(missing_ok=True)
+        self._launch()
+        eventually(self._serves, "the agent to serve", START_TIMEOUT_S)
+
+    def stand_by(self) -> None:
+        """Starts it where another one is, and waits until pods can connect to it."""
+        self._launch()
+        eventually(self._listens, "the agent to listen", START_TIMEOUT_S)
+
+    def _launch(self) -> None:
+        self.place.mkdir(parents=True, exist_ok=True)
         own = {
             "DSFN_STORE": self.store.url,
             "DSFN_CONTROL": self.control,
@@ -75,7 +91,6 @@ class LiveAgent:
                 env={**environment({}), **own},
                 start_new_session=True,
             )
-        eventually(self._listens, "the agent to listen", START_TIMEOUT_S)
 
     def kill(self) -> None:
         """kill -9."""
@@ -89,7 +104,12 @@ class LiveAgent:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
 
-    def _listens(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, f"The agent ended while it started:\n{self.log}"
+    def _serves(self) -> bool:
+        assert self.is_running, f"The agent ended while it started:\n{self.log}"
         return self.socket.exists()
+
+    def _listens(self) -> bool:
+        assert self.is_running, f"The agent ended while it started:\n{self.log}"
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
