@@ -1,4 +1,4 @@
-"""The control service is rolled out anew under load: no call fails, and each is billed once."""
+"""Parts of the platform are rolled out anew under load: no call fails, and each is billed once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 from deadlines import eventually
 from live_platform import LivePlatform, live_platform, surroundings
+from platform_load import by_url, check_calls
 from postgres_server import PostgresServer
 from s3_server import S3Server
 from steady_load import load
@@ -66,6 +67,19 @@ def deployment(platform: LivePlatform) -> Any:
     )
 
 
+def daemons(platform: LivePlatform) -> Any:
+    """The DaemonSet of the agents."""
+    metadata = {"name": "dsfn-agent", "namespace": platform.agents.namespace}
+    return platform.objects.read(
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata}
+    )
+
+
+def restarted() -> dict[str, Any]:
+    """A change of a template, as `kubectl rollout restart` makes it."""
+    return {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": str(time.time())}}}
+
+
 def roll_out(platform: LivePlatform, template: Any) -> None:
     """Changes the template of the control service's pods, and waits until all have changed."""
     platform.objects.change(deployment(platform), {"spec": {"template": template}})
@@ -94,10 +108,28 @@ def test_no_call_fails_while_the_control_service_is_rolled_out(
     first = platform.leader()
     with load(f"roll-out-{uuid.uuid4().hex[:6]}", ask, CALLERS) as calls:
         time.sleep(CALL_S)
-        restarted = {"kubectl.kubernetes.io/restartedAt": str(time.time())}
-        roll_out(platform, {"metadata": {"annotations": restarted}})
+        roll_out(platform, restarted())
     assert platform.leader() not in ("", first)
     assert {each.tries for each in calls.answered} == {1}
     rows = platform.rows("pause")
     assert sorted(id_ for id_, _, _ in rows) == sorted(each.id for each in calls.answered)
     assert {status for _, _, status in rows} == {"succeeded"}
+
+
+def test_no_call_fails_while_the_agents_are_rolled_out(whole: LivePlatform) -> None:
+    before = {each["metadata"]["uid"] for each in whole.pods(whole.agents)}
+
+    def is_done() -> bool:
+        now = whole.pods(whole.agents)
+        return (
+            whole.ready(whole.agents) == len(now) == len(before)
+            and not {each["metadata"]["uid"] for each in now} & before
+        )
+
+    with load(f"agents-{uuid.uuid4().hex[:6]}", by_url(whole), CALLERS) as calls:
+        time.sleep(CALL_S)
+        whole.objects.change(daemons(whole), {"spec": {"template": restarted()}})
+        eventually(is_done, "the agents to be rolled out", ROLLED_OUT_S)
+        time.sleep(CALL_S)
+    assert {each.tries for each in calls.answered} == {1}
+    check_calls(whole, calls)
