@@ -13,8 +13,12 @@ from dsfn.knative.manifests.words import Manifest
 
 # What the API server keeps of its own about an object.
 _ITS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
-# Knative's notes of who changed something last: they follow from the change.
-_NOTES = ("serving.knative.dev/creator", "serving.knative.dev/lastModifier")
+# Notes of who changed something last, and how many changes there were: they follow from the change.
+_NOTES = (
+    "serving.knative.dev/creator",
+    "serving.knative.dev/lastModifier",
+    "deprecated.daemonset.template.generation",
+)
 _HIDDEN = "(hidden)"
 
 

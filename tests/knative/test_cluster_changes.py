@@ -18,7 +18,10 @@ def document(spec: Any, **metadata: Any) -> Any:
 def test_the_api_servers_own_notes_are_no_change() -> None:
     live = document({"a": 1}, resourceVersion="1", generation=1, managedFields=[{}], uid="u")
     live["status"] = {"conditions": []}
-    noted = {"serving.knative.dev/lastModifier": "eve"}
+    noted = {
+        "serving.knative.dev/lastModifier": "eve",
+        "deprecated.daemonset.template.generation": "2",
+    }
     assert changes_between(live, document({"a": 1}, generation=2, annotations=noted)) == ()
 
 
