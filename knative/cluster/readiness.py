@@ -37,6 +37,15 @@ def why_not(document: Manifest) -> str:
     return next((one_line(c["message"]) for c in wrong if c.get("message")), "")
 
 
+def why_there(document: Manifest) -> str:
+    """What an object that is being deleted waits for, without a full stop. A namespace says that by
+    conditions that hold."""
+    found: list[dict[str, Any]] = (document.get("status") or {}).get("conditions", [])
+    namespaces = (c for c in found if c["type"].startswith("Namespace") and c["status"] == "True")
+    told = (one_line(c["message"]) for c in namespaces if c.get("message"))
+    return next(told, "something that it owns is still there")
+
+
 def condition(document: Manifest, type_: str) -> dict[str, Any]:
     """One of an object's conditions, empty when it is not there."""
     conditions = (document.get("status") or {}).get("conditions", [])

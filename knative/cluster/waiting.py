@@ -10,7 +10,7 @@ from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import gather
 from dsfn.knative.cluster.objects import Objects, is_about
-from dsfn.knative.cluster.readiness import is_ready, why_not
+from dsfn.knative.cluster.readiness import is_ready, why_not, why_there
 from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
@@ -91,7 +91,7 @@ def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress:
     """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
     end_s, about, told = time.monotonic() + deadline_s, is_about(manifest), ""
     while (document := objects.read(manifest)) is not None:
-        reason = why_not(document) or "something that it owns is still there"
+        reason = why_there(document)
         if time.monotonic() >= end_s:
             sentence = f"{about} does not go: {reason}."
             raise NotReady(sentence, object=about, reason=reason, log="")

@@ -105,7 +105,9 @@ class ServiceCaller:
             return await self.client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unavailable(
-                f"The Service of {call.function} cannot be reached.", retry_after_s=_RETRY_AFTER_S
+                f"The Service of {call.function} cannot be reached. If it is not there any more,"
+                " deploying the function again makes it anew.",
+                retry_after_s=_RETRY_AFTER_S,
             ) from error
         except httpx.TransportError as error:
             raise _lost(error) from error

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dsfn.knative.cluster.evidence import Evidence, PodEvidence
-from dsfn.knative.cluster.readiness import is_ready, why_not
+from dsfn.knative.cluster.readiness import is_ready, why_not, why_there
 from dsfn.knative.cluster.why import explain
 
 SERVING = "serving.knative.dev/v1"
@@ -156,3 +156,18 @@ def test_a_daemon_is_ready_once_each_node_has_the_new_one(updated: int, ready: b
     metadata = {"name": "a", "generation": 1}
     daemons = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "status": status}
     assert is_ready(daemons) == ready
+
+
+def test_a_namespace_that_goes_says_what_is_left_in_it() -> None:
+    def going(**held: str) -> Any:
+        conditions = [
+            {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "all well"},
+            *({"type": type_, "status": "True", "message": text} for type_, text in held.items()),
+        ]
+        return {"kind": "Namespace", "status": {"conditions": conditions}}
+
+    assert why_there(going(NamespaceContentRemaining="3 pods")) == "3 pods"
+    assert why_there(going()) == "something that it owns is still there"
+    unavailable = {"type": "Available", "status": "False", "message": "too few replicas"}
+    deployment = {"kind": "Deployment", "status": {"conditions": [unavailable]}}
+    assert why_there(deployment) == "something that it owns is still there"
