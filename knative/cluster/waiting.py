@@ -10,7 +10,7 @@ from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import gather
 from dsfn.knative.cluster.objects import Objects, is_about
-from dsfn.knative.cluster.readiness import is_ready, why_not, why_there
+from dsfn.knative.cluster.readiness import is_ready, why_there
 from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
