@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from dsfn.functions.errors import DsfnError, Unavailable, UsageError
-from dsfn.runtime.cli.ways import http_parts, reached
+from dsfn.functions.urls import read_http_url
+from dsfn.runtime.cli.ways import reached
 from dsfn.runtime.left_out import left_out
 from dsfn.runtime.problem_reading import problem_error
 
@@ -34,7 +35,7 @@ class Transport:
         self._url, headers = url, {} if api_key is None else {"Authorization": _bearer(api_key)}
         self._open_way = ExitStack()
         there = self._open_way.enter_context(reached(url))
-        parts = http_parts(there.url)
+        parts = read_http_url(there.url, "The URL")
         self.prepare = there.prepare
         self._http = httpx.Client(
             base_url=there.url,

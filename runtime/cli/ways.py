@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from urllib.parse import SplitResult, urlsplit
 
-from dsfn.functions.errors import UsageError
+from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 
 
@@ -44,20 +43,7 @@ def reached(url: str) -> Iterator[Reached]:
 def require_url(url: str) -> None:
     """Raises `UsageError` for a URL that cannot be reached in any way."""
     if _scheme(url) not in _WAYS:
-        http_parts(url)
-
-
-def http_parts(url: str) -> SplitResult:
-    """An HTTP URL taken apart. Raises `UsageError`."""
-    try:
-        parts = urlsplit(url)
-        # A port that is no port is found only when it is asked for.
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(f"{url!r} is not an http or https URL.")
-    return parts
+        read_http_url(url, "The URL")
 
 
 def _scheme(url: str) -> str:

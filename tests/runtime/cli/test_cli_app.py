@@ -140,7 +140,7 @@ def test_without_a_command_the_commands_are_shown(dsfn: Dsfn, line: str, command
 @pytest.mark.parametrize("url", ["http://[", "http://node:99999", "node", "ftp://node"])
 def test_a_url_that_is_none_is_a_usage_mistake(dsfn: Dsfn, url: str) -> None:
     run = dsfn.given(DSFN_URL=url)("status")
-    assert (run.code, run.err) == (2, f"{url!r} is not an http or https URL.\n")
+    assert (run.code, run.err) == (2, f"The URL is {url!r}, and not an http(s) URL.\n")
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

@@ -71,7 +71,7 @@ def test_a_stream_that_breaks_is_one_sentence() -> None:
 
 @pytest.mark.parametrize("url", ["", "localhost:8700", "ftp://localhost", "http://"])
 def test_a_url_that_is_none_is_a_usage_mistake(url: str) -> None:
-    with pytest.raises(UsageError, match="is not an http or https URL"):
+    with pytest.raises(UsageError, match=r"and not an http\(s\) URL"):
         Client(url)
 
 

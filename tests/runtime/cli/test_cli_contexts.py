@@ -101,7 +101,10 @@ def test_the_key_of_a_context_goes_to_it_alone(cli: Dsfn, node: str) -> None:
         (("list", "--target", "nobody"), "There is no context 'nobody'; there are local.\n"),
         (("context", "use", "nobody"), "There is no context 'nobody'; there are local.\n"),
         (("context", "remove", "local"), "The context 'local' is always there.\n"),
-        (("context", "set", "far", "ftp://far"), "'ftp://far' is not an http or https URL.\n"),
+        (
+            ("context", "set", "far", "ftp://far"),
+            "The URL is 'ftp://far', and not an http(s) URL.\n",
+        ),
         (("context", "set", "far", "http://far", "--key", ""), "The API key is empty.\n"),
     ],
 )
