@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -66,7 +65,6 @@ PrefetchOption = Annotated[
     ),
 ]
 _NAMESPACE = "dsfn"
-_NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TIMEOUT_S = 120
 
 
@@ -256,13 +254,14 @@ def _print_manifests(told: Told, namespace: str, enable_features: bool) -> None:
 def _require_namespace(name: str) -> None:
     """Raises `UsageError` for a namespace that there cannot be."""
     from dsfn.knative.manifests.network import MAX_NAMESPACE, agents_namespace
+    from dsfn.knative.manifests.words import is_namespace
 
     if len(name) > MAX_NAMESPACE:
         raise UsageError(
             f"--namespace takes at most {MAX_NAMESPACE} characters, and {name} has {len(name)}:"
             f" that of the agents, {agents_namespace(name)}, may have no more than 63."
         )
-    if _NAMESPACE_PATTERN.fullmatch(name) is None:
+    if not is_namespace(name):
         raise UsageError(
             f"--namespace takes small letters, digits, and dashes within, and {name!r} is none."
         )

@@ -20,6 +20,7 @@ _DIGEST = r"[a-zA-Z][a-zA-Z0-9]*([-_+.][a-zA-Z][a-zA-Z0-9]*)*:[a-fA-F0-9]{32,}"
 _IMAGE = re.compile(
     rf"(?P<repository>({_HOST}/)?{_WORD}(/{_WORD})*)(?P<version>(:{_TAG})?(@{_DIGEST})?)"
 )
+_REGISTRY = re.compile(rf"{_HOST}(/{_WORD})*")
 _MAX_REPOSITORY = 255
 
 
@@ -43,6 +44,13 @@ def read_image(text: str, name: str = "The image") -> Image:
             " registry.example/team/image:1."
         )
     return Image(found["repository"], found["version"])
+
+
+def read_registry(text: str, name: str) -> str:
+    """Where images are pushed to; `name`: what is to be one. Raises `UsageError`."""
+    if _REGISTRY.fullmatch(text) is None:
+        raise UsageError(f"{name} is {text!r}, and no registry, such as registry.example/team.")
+    return text
 
 
 def image_with(function_image: str, requirements: Collection[str]) -> str:
