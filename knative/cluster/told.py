@@ -24,6 +24,7 @@ from dsfn.knative.manifests.secrets import (
     LEDGER_KEY,
     read_secret,
     require_sound_secrets,
+    require_whole_credentials,
 )
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import Manifest
@@ -86,6 +87,7 @@ def require_complete(settings: PlatformSettings) -> None:
     """Raises `UsageError` for settings that lack something, or cannot be: a platform that serves is
     told neither, and keeps the keys that it has."""
     require_sound(settings)
+    require_whole_credentials(settings.secrets)
     if not settings.store:
         raise UsageError(
             "The platform keeps revisions, snapshots and blobs in a bucket: say which with --store"

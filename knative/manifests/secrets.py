@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from hashlib import sha256
@@ -21,20 +22,15 @@ from dsfn.runtime.access.access import is_local_key
 
 API_KEY, LEDGER, LEDGER_KEY = "DSFN_API_KEY", "DSFN_LEDGER", "DSFN_LEDGER_KEY"
 # As boto3 has them.
-AWS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-)
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_SERVERS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+AWS = (*_CREDENTIALS, "AWS_SESSION_TOKEN", *_REGIONS, *_SERVERS)
 # All that can be told.
 VARIABLES = (API_KEY, LEDGER, LEDGER_KEY, *AWS)
-_SERVERS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 # Functions and agents ask the control service and read the store; the books are not theirs.
 _SHARED = (API_KEY, *AWS)
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")  # as boto3 has it
 
 
 def require_sound_secrets(told: Mapping[str, str]) -> None:
@@ -51,6 +47,18 @@ def require_sound_secrets(told: Mapping[str, str]) -> None:
     for name in _SERVERS:
         if name in told:
             read_http_url(told[name], name)
+    for name in _REGIONS:
+        if name in told and _REGION.fullmatch(told[name]) is None:
+            raise UsageError(f"{name} is {told[name]!r}, and no region, such as eu-central-1.")
+
+
+def require_whole_credentials(told: Mapping[str, str]) -> None:
+    """Raises `UsageError` for one half of the store's credentials. Without any, pods have them from
+    elsewhere, such as a cloud."""
+    there = [name for name in _CREDENTIALS if name in told]
+    if len(there) == 1:
+        (missing,) = set(_CREDENTIALS).difference(there)
+        raise UsageError(f"{there[0]} is told without {missing}: say both, or neither.")
 
 
 def require_ledger(url: str) -> None:

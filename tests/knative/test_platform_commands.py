@@ -135,6 +135,12 @@ BUCKET = "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dot
         ((), {"AWS_ENDPOINT_URL_S3": "http://a b"}, "AWS_ENDPOINT_URL_S3 is 'http://a b', and not"),
         ((), {"AWS_SECRET_ACCESS_KEY": "\udcff"}, "AWS_SECRET_ACCESS_KEY is not text in UTF-8."),
         ((), {"DSFN_API_KEY": "word"}, "DSFN_API_KEY must begin with dsfn_local_"),
+        ((), {"AWS_REGION": "eu west"}, "AWS_REGION is 'eu west', and no region, such as"),
+        (
+            (),
+            {"AWS_SECRET_ACCESS_KEY": ""},
+            "AWS_ACCESS_KEY_ID is told without AWS_SECRET_ACCESS_KEY: say both, or neither.",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(
