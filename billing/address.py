@@ -19,6 +19,17 @@ class Address:
         """Raises `UsageError` for what is no such URL."""
         require_address(self.url)
 
+    @property
+    def is_of_this_machine_alone(self) -> bool:
+        """Whether it is reached by a Unix socket, as where no host is named."""
+        parts = urlsplit(self.url)
+        asked = parse_qs(parts.query)
+        # As libpq has it: these come before what is in front of the path.
+        hosts = asked.get("hostaddr") or asked.get("host") or [parts.hostname or ""]
+        return any(
+            unquote(host).startswith(("/", "@")) or not host for host in hosts[-1].split(",")
+        )
+
     def __str__(self) -> str:
         """The address without what may be secret."""
         parts = urlsplit(self.url)

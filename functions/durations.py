@@ -9,8 +9,13 @@ from dsfn.functions.errors import DefinitionError
 Seconds = float | str
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SHORT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)\s*")
-_ISO = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
+# More digits than any duration has would be infinite.
+_WHOLE = "[0-9]{1,15}"
+_SHORT = re.compile(rf"\s*({_WHOLE}(?:\.[0-9]+)?)\s*(ms|s|m|h)\s*")
+_ISO = re.compile(
+    rf"P(?:({_WHOLE})D)?"
+    rf"(?:T(?=[0-9])(?:({_WHOLE})H)?(?:({_WHOLE})M)?(?:({_WHOLE}(?:\.[0-9]+)?)S)?)?"
+)
 
 
 def parse_seconds(value: Seconds, option: str) -> float:

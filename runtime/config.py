@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
@@ -11,18 +10,18 @@ from typing import Any
 
 from dsfn.functions.errors import DefinitionError, UsageError
 from dsfn.functions.options import parse_bytes
+from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 from dsfn.runtime.libraries import LIBRARIES, chosen_libraries
 from dsfn.runtime.notary.settings import PlaceSettings, read_places
 from dsfn.runtime.outbox.settings import SinkSettings, read_sinks
+from dsfn.snapshots.addresses import read_bucket, read_store
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 MAX_WARM = 16
 _NAMES = ("host", "port", "tenant", "libraries")
 _TABLES = ("limits", "gpu", "snapshots", "blobs", "auth", "billing", "invoices")
-_BUCKET = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?"
-_STORE = re.compile(rf"{_BUCKET}|file:///.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,6 @@ class GpuSettings:
             raise UsageError("gpu.arena must be more than 0 bytes: weights pass through it.")
 
 
-def _check_endpoint(table: str, url: str) -> None:
-    if url and not url.startswith(("http://", "https://")):
-        raise UsageError(f"{table}.endpoint_url {url!r} is not an http(s) URL.")
-
-
 @dataclass(frozen=True, slots=True)
 class SnapshotSettings:
     """The `[snapshots]` table: where snapshots are kept beside the node's own disk.
@@ -106,13 +100,10 @@ class SnapshotSettings:
     max_disk_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if self.store and not _STORE.fullmatch(self.store):
-            raise UsageError(
-                f"snapshots.store is {self.store!r}, and not s3://BUCKET, s3://BUCKET/PREFIX or"
-                " file:///DIRECTORY. A bucket's name has 3 to 63 characters: lower-case letters,"
-                " digits, dots and hyphens."
-            )
-        _check_endpoint("snapshots", self.endpoint_url)
+        if self.store:
+            read_store(self.store, "snapshots.store")
+        if self.endpoint_url:
+            read_http_url(self.endpoint_url, "snapshots.endpoint_url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +119,10 @@ class BlobSettings:
     region: str = ""
 
     def __post_init__(self) -> None:
-        if self.store and not re.fullmatch(_BUCKET, self.store):
-            raise UsageError(
-                f"blobs.store is {self.store!r}, and not s3://BUCKET or s3://BUCKET/PREFIX."
-            )
-        _check_endpoint("blobs", self.endpoint_url)
+        if self.store:
+            read_bucket(self.store, "blobs.store")
+        if self.endpoint_url:
+            read_http_url(self.endpoint_url, "blobs.endpoint_url")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ Tell = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """What `describe` shows of one replica."""
+    """What `describe` shows of one replica: of one in a pod that pod's name, of one on this machine
+    its process, and how long it has had nothing to do."""
 
-    pid: int
     revision: str
     state: ReplicaState
-    idle_s: float
+    pid: int | None = None
+    idle_s: float | None = None
+    pod: str | None = None
 
 
 class Serving(Protocol):

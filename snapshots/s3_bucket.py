@@ -221,12 +221,15 @@ class Bucket:
             # Only Amazon is known to give every bucket a host name of its own.
             s3={"addressing_style": "path" if self.endpoint_url else "auto"},
         )
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.endpoint_url or None,
-            region_name=self.region or None,
-            config=config,
-        )
+        try:
+            return boto3.session.Session().client(
+                "s3",
+                endpoint_url=self.endpoint_url or None,
+                region_name=self.region or None,
+                config=config,
+            )
+        except ValueError as error:  # AWS_ENDPOINT_URL is no URL
+            raise self.unavailable(_words(error)) from error
 
     @contextmanager
     def _sorted(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -66,7 +65,6 @@ PrefetchOption = Annotated[
     ),
 ]
 _NAMESPACE = "dsfn"
-_NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TIMEOUT_S = 120
 
 
@@ -86,7 +84,14 @@ def install(
     """Install dsfn into a cluster; where it is installed, make it complete."""
     told = _told(store, image, function_image, prefetch)
     if output is not None:
-        _print_manifests(told, namespace, json_output)
+        if json_output:
+            raise UsageError("Manifests are printed as YAML or in one JSON document, not both.")
+        if context is not None:
+            raise UsageError(
+                "-o yaml asks no cluster, and so --context has no meaning with it: say it to"
+                " `kubectl apply`."
+            )
+        _print_manifests(told, namespace, enable_features)
         return
     installation = _open(context, namespace)
     _apply(installation, told, enable_features, dry_run, timeout, json_output)
@@ -105,8 +110,8 @@ def upgrade(
     json_output: JsonOption = False,
 ) -> None:
     """Bring an installed platform to this version of dsfn."""
-    installation = _open_installed(context, namespace)
     told = _told(store, image, function_image, prefetch)
+    installation = _open_installed(context, namespace)
     _apply(installation, told, enable_features, dry_run, timeout, json_output)
 
 
@@ -183,12 +188,18 @@ def _open_installed(context: str | None, namespace: str) -> Installation:
 
 
 def _told(store: str, image: str, function_image: str, prefetch: list[str] | None) -> Told:
-    """What somebody says now: what is secret in the environment, where no other user sees it."""
-    from dsfn.knative.cluster.told import Told
+    """What somebody says now: what is secret in the environment, where no other user sees it.
+    Raises `UsageError`."""
+    from dsfn.knative.cluster.told import Told, require_sound
     from dsfn.knative.manifests.secrets import VARIABLES
+    from dsfn.snapshots.addresses import read_bucket
 
+    # Without a "/" at its end it is the same, and no change of the platform.
+    store = str(read_bucket(store, "--store")) if store else ""
     secrets = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    return Told(store.rstrip("/"), image, function_image, secrets, _prefetched(prefetch))
+    told = Told(store, image, function_image, secrets, _prefetched(prefetch))
+    require_sound(told)
+    return told
 
 
 def _prefetched(names: list[str] | None) -> tuple[str, ...] | None:
@@ -227,29 +238,30 @@ def _apply(
         _tell_of_features([each.flag for each in planned.off])
 
 
-def _print_manifests(told: Told, namespace: str, json_output: bool) -> None:
+def _print_manifests(told: Told, namespace: str, enable_features: bool) -> None:
     from dsfn.knative.cli.manifest_yaml import manifest_yaml
     from dsfn.knative.cluster.told import require_complete
+    from dsfn.knative.manifests.features import enabling
     from dsfn.knative.manifests.platform import platform_objects
 
-    if json_output:
-        raise UsageError("Manifests are printed as YAML or in one JSON document, not both.")
     _require_namespace(namespace)
     settings = told.settings(namespace)
     require_complete(settings)
-    say(manifest_yaml(platform_objects(settings)), end="")
+    switched = (enabling(),) if enable_features else ()
+    say(manifest_yaml((*switched, *platform_objects(settings))), end="")
 
 
 def _require_namespace(name: str) -> None:
     """Raises `UsageError` for a namespace that there cannot be."""
     from dsfn.knative.manifests.network import MAX_NAMESPACE, agents_namespace
+    from dsfn.knative.manifests.words import is_namespace
 
     if len(name) > MAX_NAMESPACE:
         raise UsageError(
             f"--namespace takes at most {MAX_NAMESPACE} characters, and {name} has {len(name)}:"
             f" that of the agents, {agents_namespace(name)}, may have no more than 63."
         )
-    if _NAMESPACE_PATTERN.fullmatch(name) is None:
+    if not is_namespace(name):
         raise UsageError(
             f"--namespace takes small letters, digits, and dashes within, and {name!r} is none."
         )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dsfn.functions.errors import Unavailable, UsageError
+from dsfn.functions.values import dataclass
 from dsfn.runtime.cli.output import complain
 from dsfn.runtime.cli.ways import Reached
 
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
     from dsfn.knative.cluster.objects import Objects
 
 SCHEME = "kubernetes"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlAddress:
+    """Where a control service is. `context`: of kubeconfig, "" for its current one."""
+
+    context: str
+    namespace: str
+
+
+def read_address(url: str) -> ControlAddress:
+    """What a URL of the scheme stands for. Raises `UsageError`."""
+    from dsfn.knative.manifests.words import is_namespace
+
+    # Names of contexts may have slashes, those of namespaces have none.
+    below = url.removeprefix(f"{SCHEME}://").removesuffix("/")
+    context, slash, namespace = below.rpartition("/")
+    if not slash or not is_namespace(namespace):
+        raise UsageError(f"{url!r} is not {SCHEME}://CONTEXT/NAMESPACE.")
+    return ControlAddress(context, namespace)
 
 
 @contextmanager
@@ -29,11 +50,8 @@ def control_service(url: str) -> Iterator[Reached]:
     from dsfn.knative.manifests.accounts import CONTROL_NAME
     from dsfn.knative.manifests.network import CONTROL_PORT
 
-    # Names of contexts may have slashes, those of namespaces have none.
-    context, _, namespace = url.removeprefix(f"{SCHEME}://").rpartition("/")
-    if not namespace:
-        raise UsageError(f"{url!r} is not {SCHEME}://CONTEXT/NAMESPACE.")
-    cluster = open_cluster(context or None)
+    address = read_address(url)
+    cluster, namespace = open_cluster(address.context or None), address.namespace
     pod = _ready_pod(Objects(cluster), namespace)
     with forwarded(cluster, namespace, pod, CONTROL_PORT) as path:
         prepare = partial(_prepare, Objects(cluster), namespace)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from dsfn.billing.address import require_address
-from dsfn.billing.signing import SigningKey, new_pem
+from dsfn.billing.signing import new_pem
 from dsfn.functions.errors import NotFound, UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
@@ -17,11 +16,20 @@ from dsfn.knative.manifests.accounts import CONTROL_NAME
 from dsfn.knative.manifests.agent import AGENT_NAME, prefetched_of
 from dsfn.knative.manifests.control import image_of, variables_of
 from dsfn.knative.manifests.features import AGENTS_FEATURE
+from dsfn.knative.manifests.images import read_image
 from dsfn.knative.manifests.network import agents_namespace
-from dsfn.knative.manifests.secrets import API_KEY, LEDGER, LEDGER_KEY, read_secret
+from dsfn.knative.manifests.secrets import (
+    API_KEY,
+    LEDGER,
+    LEDGER_KEY,
+    read_secret,
+    require_sound_secrets,
+    require_whole_credentials,
+)
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import Manifest
-from dsfn.runtime.access.access import is_local_key, new_local_key
+from dsfn.runtime.access.access import new_local_key
+from dsfn.snapshots.addresses import read_bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,16 @@ class Told:
         )
 
 
+def require_sound(said: Told | PlatformSettings) -> None:
+    """Raises `UsageError` for what is said and cannot be."""
+    if said.store:
+        read_bucket(said.store, "--store")
+    for option, image in (("--image", said.image), ("--function-image", said.function_image)):
+        if image:
+            read_image(image, option)
+    require_sound_secrets(said.secrets)
+
+
 def platform_settings(
     objects: Objects, namespace: str, told: Told, agents: bool
 ) -> PlatformSettings:
@@ -68,7 +86,9 @@ def platform_settings(
 def require_complete(settings: PlatformSettings) -> None:
     """Raises `UsageError` for settings that lack something, or cannot be: a platform that serves is
     told neither, and keeps the keys that it has."""
-    if not settings.store.startswith("s3://"):
+    require_sound(settings)
+    require_whole_credentials(settings.secrets)
+    if not settings.store:
         raise UsageError(
             "The platform keeps revisions, snapshots and blobs in a bucket: say which with --store"
             " s3://BUCKET/PREFIX, and in AWS_... how it is reached."
@@ -85,7 +105,6 @@ def require_complete(settings: PlatformSettings) -> None:
             f" -algorithm ed25519` makes one), and in {API_KEY} the one with which pods and the"
             " control service ask each other, a random text that begins with dsfn_local_."
         )
-    _require_sound(settings.secrets)
     if settings.prefetch and not settings.agents:
         raise UsageError(
             "The snapshots that --prefetch names are brought by the nodes' agents, and Knative's"
@@ -97,13 +116,6 @@ def require_complete(settings: PlatformSettings) -> None:
             raise UsageError(
                 f"Say what the platform runs with --{option}: `make images` builds it."
             )
-
-
-def _require_sound(secrets: Mapping[str, str]) -> None:
-    if not is_local_key(secrets[API_KEY]):
-        raise UsageError(f"{API_KEY} must begin with dsfn_local_, and be what nobody guesses.")
-    SigningKey.of_pem(secrets[LEDGER_KEY].encode(), LEDGER_KEY)
-    require_address(secrets[LEDGER], LEDGER)
 
 
 def function_image_of(objects: Objects, namespace: str) -> str:

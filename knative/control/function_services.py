@@ -15,6 +15,7 @@ from dsfn.knative.cluster.objects import Objects, is_about
 from dsfn.knative.cluster.readiness import is_ready
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.function import FUNCTION, SERVING
+from dsfn.knative.manifests.proof import name_of_proved
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
 from dsfn.knative.manifests.trigger import EVENTING, DeadLetterSink, trigger
 from dsfn.knative.manifests.words import (
@@ -46,6 +47,7 @@ class PodOf:
     """A pod of a function. `revision`: its id, or what Knative calls one that is not dsfn's, and
     says so."""
 
+    name: str
     function: str
     revision: str
     is_ready: bool
@@ -74,8 +76,9 @@ class FunctionServices:
             key=lambda each: str(each["metadata"]["creationTimestamp"]),
         )
         for each in found:
-            revision = each["metadata"]["annotations"].get(REVISION_ANNOTATION, "")
-            self.names[revision] = str(each["metadata"]["name"])
+            name = str(each["metadata"]["name"])
+            if (revision := _revision_of(name, each)) is not None:
+                self.names[revision] = name
         for each in self.objects.list(SERVING, "Service", self.namespace, _OURS):
             self.note(each["metadata"]["labels"].get(FUNCTION_LABEL, ""), each)
 
@@ -137,13 +140,8 @@ class FunctionServices:
 
     def pods(self) -> list[PodOf]:
         """The functions' pods. Raises `ClusterError`."""
-        found = []
-        for pod in self.objects.list("v1", "Pod", self.namespace, _OURS):
-            labels, metadata = pod["metadata"]["labels"], pod["metadata"]
-            if "deletionTimestamp" not in metadata:
-                ready = _is_ready(pod.get("status") or {})
-                found.append(PodOf(labels.get(FUNCTION_LABEL, ""), _revision_of(metadata), ready))
-        return found
+        pods = self.objects.list("v1", "Pod", self.namespace, _OURS)
+        return [_pod_of(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def _forget(self, function: str) -> None:
         self.urls.pop(function, None)
@@ -154,11 +152,24 @@ class FunctionServices:
         return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 
 
-def _revision_of(pod: Manifest) -> str:
-    """Whose pod it is, by its metadata: Knative gives it the annotations of its revision."""
-    if (id_ := (pod.get("annotations") or {}).get(REVISION_ANNOTATION)) is not None:
-        return str(id_)
-    return f"{pod['labels'].get(_REVISION_LABEL, '')} (not dsfn's)".lstrip()
+def _pod_of(pod: Manifest) -> PodOf:
+    metadata, labels = pod["metadata"], pod["metadata"]["labels"]
+    named = labels.get(_REVISION_LABEL, "")
+    revision = _revision_of(named, pod) or f"{named} (not dsfn's)".lstrip()
+    is_ready = _is_ready(pod.get("status") or {})
+    return PodOf(str(metadata["name"]), labels.get(FUNCTION_LABEL, ""), revision, is_ready)
+
+
+def _revision_of(name: str, manifest: Manifest) -> str | None:
+    """The id of the revision that Knative calls `name`, by the manifest of that or of a pod of it;
+    None where it is not dsfn's.
+
+    Whoever changes the template of a Service gets a revision with the same annotation and, as
+    Knative wants that, another name. Its pods read the proof of the one that dsfn has made.
+    """
+    id_ = (manifest["metadata"].get("annotations") or {}).get(REVISION_ANNOTATION)
+    made = name_of_proved((manifest.get("spec") or {}).get("containers") or ())
+    return None if id_ is None or made not in (name, None) else str(id_)
 
 
 def _is_ready(status: Mapping[str, object]) -> bool:

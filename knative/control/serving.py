@@ -25,8 +25,6 @@ from dsfn.runtime.waiting import wait_within
 
 # How often what could not be done is tried again, and the pods are counted.
 LOOK_S = 5.0
-# In a container of its own a process is the first.
-_PID = 1
 _LOG = logging.getLogger("dsfn.control")
 
 
@@ -111,7 +109,7 @@ class KnativeServing:
     def replicas(self, function: str) -> list[ReplicaView]:
         """See `Serving`."""
         return [
-            ReplicaView(_PID, pod.revision, _state(pod), 0.0)
+            ReplicaView(pod.revision, _state(pod), pod=pod.name)
             for pod in self._pods
             if pod.function == function
         ]

@@ -11,6 +11,8 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.control.services import ClusterSettings
 from dsfn.knative.manifests.agent import agent_url
 from dsfn.knative.manifests.function import ServiceSettings
+from dsfn.knative.manifests.images import read_image
+from dsfn.knative.manifests.secrets import LEDGER, LEDGER_KEY, require_ledger
 from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
 from dsfn.runtime.config import (
     DEFAULT_PORT,
@@ -20,6 +22,7 @@ from dsfn.runtime.config import (
     SnapshotSettings,
     load_settings,
 )
+from dsfn.snapshots.addresses import read_bucket
 
 DEFAULT_DATA_DIR = "/dsfn"
 # In the bucket, beside what is published. Whoever leads has the same folder.
@@ -46,14 +49,13 @@ class ControlSettings:
 
 def read_settings(environ: Mapping[str, str]) -> ControlSettings:
     """The settings. Raises `UsageError`."""
-    store, address = required(environ, "DSFN_STORE").rstrip("/"), required(environ, "POD_IP")
-    if not store.startswith("s3://"):
-        raise UsageError(f"DSFN_STORE is {store!r}, and not s3://BUCKET/PREFIX.")
+    store = str(read_bucket(required(environ, "DSFN_STORE"), "DSFN_STORE"))
+    address = required(environ, "POD_IP")
     node = _node(environ, store_settings(store, environ), address)
     namespace = required(environ, "DSFN_NAMESPACE")
     services = ServiceSettings(
         namespace=namespace,
-        image=required(environ, "DSFN_FUNCTION_IMAGE"),
+        image=str(read_image(required(environ, "DSFN_FUNCTION_IMAGE"), "DSFN_FUNCTION_IMAGE")),
         store=store,
         control_url=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
         tenant=node.tenant,
@@ -68,7 +70,7 @@ def read_settings(environ: Mapping[str, str]) -> ControlSettings:
         store=node.snapshots,
         name=required(environ, "POD_NAME"),
         url=f"http://{shown}:{node.port}",
-        signing_key=required(environ, "DSFN_LEDGER_KEY"),
+        signing_key=required(environ, LEDGER_KEY),
     )
 
 
@@ -80,6 +82,8 @@ def _node(environ: Mapping[str, str], store: SnapshotSettings, address: str) -> 
     port = environ.get("PORT") or str(DEFAULT_PORT)
     if not port.isdecimal():
         raise UsageError(f"PORT is {port!r}, and not a port.")
+    ledger = required(environ, LEDGER)
+    require_ledger(ledger)
     node = load_settings(host, int(port), data_dir, Path(file) if file else None)
     return replace(
         node,
@@ -87,5 +91,5 @@ def _node(environ: Mapping[str, str], store: SnapshotSettings, address: str) -> 
         snapshots=replace(store, max_disk_bytes=node.snapshots.max_disk_bytes),
         blobs=BlobSettings(f"{store.store}/{BLOBS}", store.endpoint_url, store.region),
         auth=AuthSettings(required=True),
-        ledger=required(environ, "DSFN_LEDGER"),
+        ledger=ledger,
     )

@@ -11,6 +11,7 @@ from shutil import which
 
 from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
+from dsfn.knative.manifests.images import read_registry
 
 # In this order: docker's client is often there without its daemon.
 ENGINES = ("podman", "buildah", "docker")
@@ -35,7 +36,20 @@ def destination(environ: Mapping[str, str]) -> Destination:
             "Set IMAGE_LOAD, a command that takes an image's archive (kind load image-archive),"
             " or IMAGE_REGISTRY, where images are pushed to (registry.example/team)."
         )
-    return Destination(tuple(shlex.split(load)), registry.rstrip("/"))
+    if registry:
+        return Destination(registry=read_registry(registry.rstrip("/"), "IMAGE_REGISTRY"))
+    return Destination(_words(load))
+
+
+def _words(load: str) -> tuple[str, ...]:
+    """Those of a command as a shell has them. Raises `UsageError`."""
+    try:
+        words = tuple(shlex.split(load))
+    except ValueError as error:
+        raise UsageError(f"IMAGE_LOAD is {load!r}, and no command: {error}.") from error
+    if not words:
+        raise UsageError(f"IMAGE_LOAD is {load!r}, and no command.")
+    return words
 
 
 @dataclass(frozen=True, slots=True)

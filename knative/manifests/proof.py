@@ -3,11 +3,14 @@ kubelet takes from a ConfigMap, so that no pod has to ask for it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from dsfn.knative.manifests.words import Manifest, labels
 from dsfn.knative.pod.settings import PROVED
 
 _KEY = "proved"
-_PROOF = "proof"
+_PROOF, _SUFFIX = "proof", "-proved"
 
 
 def proof(revision: Manifest) -> Manifest:
@@ -38,5 +41,15 @@ def proof_variable(revision_name: str) -> Manifest:
     return {"name": PROVED, "valueFrom": {"configMapKeyRef": reference}}
 
 
+def name_of_proved(containers: Iterable[Manifest]) -> str | None:
+    """The Knative revision whose proof containers read: None where they have no variable for one,
+    "" where somebody has said otherwise what it is."""
+    for variable in chain.from_iterable(each.get("env") or () for each in containers):
+        if variable["name"] == PROVED:
+            reference = (variable.get("valueFrom") or {}).get("configMapKeyRef") or {}
+            return str(reference.get("name", "")).removesuffix(_SUFFIX)
+    return None
+
+
 def _name(revision_name: str) -> str:
-    return f"{revision_name}-proved"
+    return f"{revision_name}{_SUFFIX}"

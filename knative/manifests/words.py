@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +21,7 @@ AGENT_DIRECTORY = "/run/dsfn"
 AGENT_SOCKET = f"{AGENT_DIRECTORY}/agent.sock"
 AGENT_PORT = 8701
 
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # A revision's name is the Service's, "-" and ten digits; a tag's host begins with the tag and "-".
 # Both are one label of a host name, which has at most 63 characters.
 MAX_SERVICE_NAME = 46
@@ -33,6 +35,11 @@ def service_name(function: str) -> str:
         return function
     digest = sha256(function.encode()).hexdigest()[:_SHORT]
     return f"{function[: MAX_SERVICE_NAME - _SHORT - 1].rstrip('-')}-{digest}"
+
+
+def is_namespace(name: str) -> bool:
+    """Whether there can be a namespace of this name."""
+    return _NAMESPACE.fullmatch(name) is not None
 
 
 def labels(component: str) -> dict[str, str]:

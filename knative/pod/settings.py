@@ -10,9 +10,11 @@ from dataclasses import field
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.address import Endpoint, read_address
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
+from dsfn.snapshots.addresses import read_store
 
 DEFAULT_DATA_DIR = Path("/dsfn")
 # Memory, 64 MiB of it, which every container may write to.
@@ -91,8 +93,9 @@ def _bytes(environ: Mapping[str, str], name: str) -> int:
 
 
 def store_settings(store: str, environ: Mapping[str, str]) -> SnapshotSettings:
-    """A store by its URL; an S3 server that is not Amazon's is named as boto3 has it. Raises
-    `UsageError`."""
+    """A store by the URL that DSFN_STORE is; an S3 server that is not Amazon's is named as boto3
+    has it. Raises `UsageError`."""
+    read_store(store, "DSFN_STORE")
     return SnapshotSettings(store=store, endpoint_url=_endpoint(environ))
 
 
@@ -101,7 +104,10 @@ def _blobs(store: str, environ: Mapping[str, str]) -> BlobSettings | None:
 
 
 def _endpoint(environ: Mapping[str, str]) -> str:
-    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if said := environ.get(name):
+            return url(name, said)
+    return ""
 
 
 def required(environ: Mapping[str, str], name: str) -> str:
@@ -114,8 +120,8 @@ def required(environ: Mapping[str, str], name: str) -> str:
 
 def url(name: str, value: str) -> str:
     """A variable's value, a URL if it is anything. Raises `UsageError`."""
-    if value and not value.startswith(("http://", "https://")):
-        raise UsageError(f"{name} is {value!r}, and not an http(s) URL.")
+    if value:
+        read_http_url(value, name)
     return value
 
 

@@ -11,7 +11,6 @@ import io
 import os
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from dsfn.billing.durable import write_whole
 from dsfn.functions.errors import NotFound, StoreUnavailable, UsageError
@@ -19,6 +18,7 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.pod.signed import Signer, signer
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.tiers.opening import open_bucket, open_store
+from dsfn.snapshots.addresses import read_store
 from dsfn.snapshots.s3_bucket import Bucket, Missing
 from dsfn.snapshots.s3_transfer import retried
 from dsfn.snapshots.store import SnapshotStore
@@ -51,9 +51,9 @@ def open_published(settings: SnapshotSettings) -> Store:
     snapshots = open_store(settings)
     if snapshots is None:
         raise UsageError("No store is named.")
-    parts = urlsplit(settings.store)
-    if parts.scheme == "file":
-        return Store(DirectoryObjects(Path(unquote(parts.path))), snapshots)
+    address = read_store(settings.store)
+    if isinstance(address, Path):
+        return Store(DirectoryObjects(address), snapshots)
     bucket = open_bucket(settings)
     return Store(BucketObjects(bucket, signer(bucket.endpoint_url, os.environ)), snapshots)
 

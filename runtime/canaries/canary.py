@@ -11,7 +11,9 @@ from dsfn.functions.errors import InvalidInput
 from dsfn.functions.values import dataclass
 
 MAX_PERCENT = 49
-MAX_PROMOTE_AFTER_S = 30 * 24 * 3600
+_MAX_DAYS = 30
+MAX_PROMOTE_AFTER_S = _MAX_DAYS * 24 * 3600
+MAX_P99_US = MAX_PROMOTE_AFTER_S * 1_000_000
 # Of fewer calls nobody can say what share fails, and so none is promoted before.
 MIN_CALLS = 20
 # So many it takes for one in a hundred to be one.
@@ -39,7 +41,7 @@ class Terms:
         _require(
             0 <= self.promote_after_s <= MAX_PROMOTE_AFTER_S,
             "promote_after_s",
-            "A canary is promoted after 0 s to 30 days.",
+            f"A canary is promoted after 0 s to {_MAX_DAYS} days.",
         )
         _require(
             0 <= self.max_error_percent <= 100,
@@ -47,9 +49,9 @@ class Terms:
             "The share of calls that may fail is from 0 to 100 percent.",
         )
         _require(
-            self.max_p99_us is None or self.max_p99_us > 0,
+            self.max_p99_us is None or 0 < self.max_p99_us <= MAX_P99_US,
             "max_p99_us",
-            "The longest time that a call may take is more than 0.",
+            f"The longest time that a call may take is more than 0, at most {_MAX_DAYS} days.",
         )
 
 

@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
-from dsfn.functions.errors import UsageError
-from dsfn.runtime.cli.contexts import LOCAL, Context, load_contexts, save_contexts
+from dsfn.runtime.cli.contexts import (
+    LOCAL,
+    Context,
+    load_contexts,
+    require_key,
+    save_contexts,
+)
 from dsfn.runtime.cli.documents import ContextDocument
 from dsfn.runtime.cli.options import JsonOption, context_names
 from dsfn.runtime.cli.output import Column, print_fields, print_json, print_table, say
@@ -83,8 +88,8 @@ def set_context(
 ) -> None:
     """Give a node or a cluster a name, or change what has it."""
     secret = sys.stdin.readline().strip() if key == _STANDARD_INPUT else key
-    if secret == "":
-        raise UsageError("The API key is empty.")
+    if secret is not None:
+        require_key(secret)
     require_url(url)
     save_contexts(load_contexts().holding(name, Context(url.rstrip("/"), secret)))
     _tell(name, f"{name} is set; `dsfn context use {name}` has commands go there.", json_output)

@@ -67,6 +67,14 @@ class Contexts:
         return Contexts(named, LOCAL if self.current == name else self.current)
 
 
+def require_key(api_key: str) -> None:
+    """Raises `UsageError` for a key that no header can have."""
+    if not api_key:
+        raise UsageError("The API key is empty.")
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise UsageError("The API key is no API key: it has characters that none has.")
+
+
 def contexts_file() -> Path:
     """`dsfn/contexts.json` in the user's configuration directory."""
     base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dsfn.functions.errors import DsfnError
-from dsfn.runtime.cli.canary import canary_terms
+from dsfn.runtime.cli.canary import canary_parameters, canary_terms
 from dsfn.runtime.cli.documents import DeployedDocument, StageDocument
 from dsfn.runtime.cli.options import JsonOption, connect, given_path
 from dsfn.runtime.cli.output import Column, print_json, print_table, size
@@ -57,7 +57,7 @@ def deploy(
     from dsfn.runtime.deploy.bundle import pack
     from dsfn.runtime.deploy.sources import declared_by
 
-    terms = canary_terms(canary, promote_after, max_error_rate, max_p99)
+    terms = canary_parameters(canary_terms(canary, promote_after, max_error_rate, max_p99))
     bundle = pack(path)
     requirements = declared_by(path / bundle.entry if path.is_dir() else path)
     if requirements:

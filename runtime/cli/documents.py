@@ -66,12 +66,14 @@ class SummaryDocument(TypedDict):
 
 
 class ReplicaDocument(TypedDict):
-    """One running instance of a function."""
+    """One running instance of a function. On a cluster `pod` is the name of its pod, and `pid` and
+    `idle_s` are null; on a node `pod` is."""
 
-    pid: int
+    pid: int | None
+    pod: str | None
     revision: str
     state: str
-    idle_s: float
+    idle_s: float | None
 
 
 class CanaryDocument(TypedDict):

@@ -9,7 +9,7 @@ import typer
 from dsfn.functions.errors import UsageError
 from dsfn.functions.options import Options
 from dsfn.runtime.cli.canary import canary_words
-from dsfn.runtime.cli.documents import FunctionDocument, SnapshotDocument
+from dsfn.runtime.cli.documents import FunctionDocument, ReplicaDocument, SnapshotDocument
 from dsfn.runtime.cli.options import JsonOption, NameArgument, connect
 from dsfn.runtime.cli.output import (
     Column,
@@ -50,19 +50,7 @@ def describe(name: NameArgument, json_output: JsonOption = False) -> None:
     print_fields(_description(function))
     if function["replicas"]:
         say()
-        print_table(
-            (
-                Column("pid", right=True),
-                Column("state"),
-                Column("idle", right=True),
-                Column("revision"),
-            ),
-            [
-                (str(r["pid"]), r["state"], f"{r['idle_s']:.1f} s", r["revision"])
-                for r in function["replicas"]
-            ],
-            empty="",
-        )
+        _print_replicas(function["replicas"])
 
 
 def history(name: NameArgument, json_output: JsonOption = False) -> None:
@@ -151,6 +139,27 @@ def parse_shares(shares: list[str]) -> dict[str, int]:
     if sum(parsed.values()) != 100:
         raise UsageError(f"The shares add up to {sum(parsed.values())} instead of 100 percent.")
     return parsed
+
+
+def _print_replicas(replicas: list[ReplicaDocument]) -> None:
+    """A table of those of a node, or of a cluster, which knows of pods alone."""
+    if replicas[0]["pod"] is not None:
+        print_table(
+            (Column("pod"), Column("state"), Column("revision")),
+            [(str(r["pod"]), r["state"], r["revision"]) for r in replicas],
+            empty="",
+        )
+        return
+    print_table(
+        (
+            Column("pid", right=True),
+            Column("state"),
+            Column("idle", right=True),
+            Column("revision"),
+        ),
+        [(str(r["pid"]), r["state"], f"{r['idle_s']:.1f} s", r["revision"]) for r in replicas],
+        empty="",
+    )
 
 
 def _description(function: FunctionDocument) -> list[tuple[str, str]]:

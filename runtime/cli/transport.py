@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from dsfn.functions.errors import DsfnError, Unavailable, UsageError
-from dsfn.runtime.cli.ways import http_parts, reached
+from dsfn.functions.errors import DsfnError, Unavailable
+from dsfn.runtime.cli.contexts import require_key
+from dsfn.runtime.cli.ways import reached, read_base_url
 from dsfn.runtime.left_out import left_out
 from dsfn.runtime.problem_reading import problem_error
 
@@ -31,10 +32,13 @@ class Transport:
         with left_out({"httpx._main": ("main",)}):
             import httpx
 
-        self._url, headers = url, {} if api_key is None else {"Authorization": _bearer(api_key)}
+        self._url, headers = url, dict[str, str]()
+        if api_key is not None:
+            require_key(api_key)
+            headers["Authorization"] = f"Bearer {api_key}"
         self._open_way = ExitStack()
         there = self._open_way.enter_context(reached(url))
-        parts = http_parts(there.url)
+        parts = read_base_url(there.url)
         self.prepare = there.prepare
         self._http = httpx.Client(
             base_url=there.url,
@@ -118,13 +122,6 @@ def _refusal(status: int, body: bytes) -> DsfnError:
     if isinstance(problem, dict) and "detail" in problem:
         return problem_error(problem)
     return DsfnError(f"The server answered with HTTP status {status}; is it a dsfn node?")
-
-
-def _bearer(api_key: str) -> str:
-    """The header's value. Raises `UsageError` for a key that no header can have."""
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise UsageError("The API key is no API key: it has characters that none has.")
-    return f"Bearer {api_key}"
 
 
 def _document(body: bytes) -> Any:

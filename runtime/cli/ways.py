@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 
 
@@ -21,12 +22,20 @@ class Reached:
     prepare: Callable[[frozenset[str]], None] = lambda _: None
 
 
-Way = Callable[[str], AbstractContextManager[Reached]]
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How URLs of a scheme are reached. `reach` raises the tree's errors, `require_url`
+    `UsageError` for one that cannot be."""
+
+    reach: Callable[[str], AbstractContextManager[Reached]]
+    require_url: Callable[[str], object]
+
+
 _WAYS: dict[str, Way] = {}
 
 
 def add_way(scheme: str, way: Way) -> None:
-    """Has URLs of a scheme be reached by a way, which raises the tree's errors."""
+    """Has URLs of a scheme be reached by a way."""
     _WAYS[scheme] = way
 
 
@@ -37,28 +46,27 @@ def reached(url: str) -> Iterator[Reached]:
     if way is None:
         yield Reached(url)
         return
-    with way(url) as there:
+    with way.reach(url) as there:
         yield there
 
 
 def require_url(url: str) -> None:
     """Raises `UsageError` for a URL that cannot be reached in any way."""
-    if _scheme(url) not in _WAYS:
-        http_parts(url)
+    way = _WAYS.get(_scheme(url))
+    if way is None:
+        read_base_url(url)
+    else:
+        way.require_url(url)
 
 
-def http_parts(url: str) -> SplitResult:
-    """An HTTP URL taken apart. Raises `UsageError`."""
-    try:
-        parts = urlsplit(url)
-        # A port that is no port is found only when it is asked for.
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(f"{url!r} is not an http or https URL.")
+def read_base_url(url: str) -> SplitResult:
+    """An HTTP URL below which there is more, taken apart. Raises `UsageError`."""
+    parts = read_http_url(url, "The URL")
+    if parts.query or parts.fragment:
+        raise UsageError(f"The URL is {url!r}, and nothing can be below what has a '?' or '#'.")
     return parts
 
 
 def _scheme(url: str) -> str:
-    return url.partition("://")[0]
+    scheme, found, _ = url.partition("://")
+    return scheme if found else ""

@@ -125,7 +125,8 @@ def subscription_document(subscription: Subscription) -> dict[str, Any]:
 def _replica_document(view: ReplicaView) -> dict[str, Any]:
     return {
         "pid": view.pid,
+        "pod": view.pod,
         "revision": view.revision,
         "state": view.state.value,
-        "idle_s": round(view.idle_s, 3),
+        "idle_s": None if view.idle_s is None else round(view.idle_s, 3),
     }

@@ -8,16 +8,16 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
 
 from dsfn.billing.checkpoints import MAX_DOCUMENT_BYTES
 from dsfn.billing.durable import write_whole
 from dsfn.billing.evidence import Place
-from dsfn.functions.errors import StoreUnavailable, UsageError
+from dsfn.functions.errors import StoreUnavailable
 from dsfn.runtime.notary.settings import PlaceSettings
+from dsfn.runtime.tiers.opening import open_bucket
+from dsfn.snapshots.addresses import read_store
 from dsfn.snapshots.s3_bucket import Bucket, Missing
 from dsfn.snapshots.s3_transfer import retried
 from dsfn.snapshots.transfer import Transfer
@@ -34,16 +34,10 @@ _T = TypeVar("_T")
 
 def open_place(settings: PlaceSettings) -> Place:
     """A place; it is not asked anything yet. Raises `UsageError` when boto3 is not installed."""
-    parts = urlsplit(settings.store)
-    if parts.scheme == "file":
-        return DirectoryPlace(settings.store, Path(unquote(parts.path)))
-    if find_spec("boto3") is None:
-        raise UsageError(
-            f"{settings.store} needs boto3, which is not installed: run `pip install 'dsfn[s3]'`."
-        )
-    prefix = f"{parts.path.strip('/')}/".lstrip("/")
-    bucket = Bucket(parts.netloc, prefix, settings.endpoint_url, settings.region)
-    return BucketPlace(settings.store, bucket)
+    address = read_store(settings.store)
+    if isinstance(address, Path):
+        return DirectoryPlace(settings.store, address)
+    return BucketPlace(settings.store, open_bucket(settings))
 
 
 def name_of(number: int) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from dsfn.functions.errors import UsageError
+from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
+from dsfn.snapshots.addresses import read_store
 
 MAX_PLACES = 8
 _KEY = "billing.checkpoints"
-_STORE = re.compile(r"file:///\S*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/\S*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,11 @@ class PlaceSettings:
     store: str
     endpoint_url: str = ""
     region: str = ""
+
+    def __post_init__(self) -> None:
+        read_store(self.store, _KEY)
+        if self.endpoint_url:
+            read_http_url(self.endpoint_url, f"{_KEY}: endpoint_url")
 
 
 def read_places(value: object) -> tuple[PlaceSettings, ...]:
@@ -40,9 +45,4 @@ def _place(entry: object) -> PlaceSettings:
     for name, value in table.items():
         if name not in ("store", "endpoint_url", "region") or not isinstance(value, str):
             raise UsageError(f"{_KEY}: {name} is not a setting of a place, or no text.")
-    if not _STORE.fullmatch(table["store"]):
-        raise UsageError(
-            f"{_KEY}: {table['store']!r} is not file:///DIRECTORY, s3://BUCKET or"
-            " s3://BUCKET/PREFIX."
-        )
     return PlaceSettings(**table)

@@ -76,7 +76,7 @@ class Pools:
         """The replicas of a function, of every revision."""
         now_s = asyncio.get_running_loop().time()
         return [
-            ReplicaView(r.worker.pid, r.revision.id, r.state, max(0.0, now_s - r.used_at_s))
+            ReplicaView(r.revision.id, r.state, r.worker.pid, max(0.0, now_s - r.used_at_s))
             for pool in self._of(function)
             for r in pool.replicas
         ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from dsfn.functions.errors import UsageError
 from dsfn.runtime.config import BlobSettings, SnapshotSettings
+from dsfn.runtime.notary.settings import PlaceSettings
+from dsfn.snapshots.addresses import read_bucket, read_store
 from dsfn.snapshots.s3 import S3SnapshotStore
 from dsfn.snapshots.s3_bucket import Bucket
 from dsfn.snapshots.shared import SharedDirectory
@@ -21,13 +22,15 @@ def open_store(settings: SnapshotSettings) -> SnapshotStore | None:
     """
     if not settings.store:
         return None
-    parts = urlsplit(settings.store)
-    if parts.scheme == "file":
-        return SharedDirectory(Path(unquote(parts.path)))
+    address = read_store(settings.store)
+    if isinstance(address, Path):
+        return SharedDirectory(address)
     return S3SnapshotStore(open_bucket(settings))
 
 
-def open_bucket(settings: SnapshotSettings | BlobSettings, folder: str = "") -> Bucket:
+def open_bucket(
+    settings: SnapshotSettings | BlobSettings | PlaceSettings, folder: str = ""
+) -> Bucket:
     """The part of a bucket that a `store` of "s3://BUCKET/PREFIX" names, or a folder of it.
 
     Raises `UsageError` when what it needs is not installed.
@@ -37,7 +40,7 @@ def open_bucket(settings: SnapshotSettings | BlobSettings, folder: str = "") -> 
             f"The store {settings.store} needs boto3, which is not installed: run"
             " `pip install 'dsfn[s3]'`."
         )
-    parts = urlsplit(settings.store)
-    folders = [part for part in (parts.path.strip("/"), folder) if part]
-    prefix = "".join(f"{part}/" for part in folders)
-    return Bucket(parts.netloc, prefix, settings.endpoint_url, settings.region)
+    address = read_bucket(settings.store)
+    if folder:
+        address = address.below(folder)
+    return Bucket(address.bucket, address.prefix, settings.endpoint_url, settings.region)

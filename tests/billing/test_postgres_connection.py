@@ -58,6 +58,24 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in repr(address)
 
 
+@pytest.mark.parametrize(
+    ("url", "is_alone"),
+    [
+        ("postgresql://me@/books", True),
+        ("postgresql:///books?host=/run/postgresql", True),
+        ("postgresql://%2Frun%2Fpostgresql/books", True),
+        ("postgresql://db/books?host=@socket", True),
+        ("postgresql:///books?host=db,", True),
+        ("postgresql://db/books", False),
+        ("postgresql:///books?host=db", False),
+        ("postgresql:///books?hostaddr=10.0.0.1&host=/run/postgresql", False),
+        ("postgresql://me@[fd00::1]:5432/books", False),
+    ],
+)
+def test_an_address_tells_whether_other_machines_reach_it(url: str, is_alone: bool) -> None:
+    assert Address(url).is_of_this_machine_alone is is_alone
+
+
 def test_a_server_that_is_not_there_is_said_in_a_sentence() -> None:
     address = Address("postgresql://me:secret@127.0.0.1:1/books")
     with pytest.raises(StoreUnavailable, match=r"The ledger books at 127\.0\.0\.1:1 does") as lost:

@@ -186,6 +186,7 @@ class ActingCluster:
                 "apiVersion": service["apiVersion"],
                 "kind": "Revision",
                 "metadata": metadata,
+                "spec": template["spec"],
             }
             labels = {**metadata["labels"], "serving.knative.dev/revision": name}
             pod = {**metadata, "name": f"{name}-pod", "labels": labels}
@@ -204,7 +205,8 @@ class ActingCluster:
                 told["TMPDIR"] = str(temporary)
                 self.pods[name] = launch_pod(self.place / name, told, wait=False)
             path = f"/api/v1/namespaces/{namespace}/pods/{name}"
-            self.objects[path] = {"kind": "Pod", "metadata": pod, "status": status}
+            spec = {"containers": template["spec"]["containers"]}
+            self.objects[path] = {"kind": "Pod", "metadata": pod, "spec": spec, "status": status}
         self._map()
 
     def _look(self, service: Any) -> None:

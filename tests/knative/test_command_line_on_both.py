@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from acting_cluster import ActingCluster
 from cli_runs import Dsfn
+from deadlines import eventually
 from live_node import LiveNode
 from test_control_and_command_line import KEY, cluster, control
 
@@ -127,6 +129,24 @@ def test_functions_are_called_run_described_read_and_billed_alike(cli: Dsfn) -> 
         described.pop("replicas")  # a node shows them at once, a cluster when it has looked
         documents.append([shape(ran), shape(described), shape(bill)])
     assert documents[0] == documents[1]
+
+
+def test_replicas_are_shown_by_what_they_are_found_by(cli: Dsfn, cluster: ActingCluster) -> None:
+    def ready(target: str) -> dict[str, Any] | None:
+        described = cli("describe", "twice", "--json", "--target", target).json()
+        return next((each for each in described["replicas"] if each["state"] == "ready"), None)
+
+    found = {}
+    for target in ("node", "knative"):
+        cli("invoke", "twice", "--data", '{"text": "a"}', "--target", target)
+        found[target] = eventually(partial(ready, target), "the replica to be counted", 30)
+    pod, revision = found["knative"]["pod"], found["node"]["revision"]
+    assert pod in cluster.of_kind("Pod")
+    assert found["knative"].keys() == found["node"].keys()
+    assert found["knative"].items() >= {"pid": None, "idle_s": None, "revision": revision}.items()
+    assert isinstance(found["node"]["pid"], int) and found["node"]["pod"] is None
+    head, line = cli("describe", "twice", "--target", "knative").out.splitlines()[-2:]
+    assert (head.split(), line.split()) == (["POD", "STATE", "REVISION"], [pod, "ready", revision])
 
 
 def test_a_control_service_that_has_no_pod_is_one_sentence(cli: Dsfn) -> None:

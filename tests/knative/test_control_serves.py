@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from dsfn.billing.usage import Usage
 from dsfn.knative.manifests.function import FUNCTION
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.secrets import VARIABLES
-from dsfn.knative.manifests.words import COMPONENT, FUNCTION_LABEL
+from dsfn.knative.manifests.words import COMPONENT, FUNCTION_LABEL, REVISION_ANNOTATION
 from dsfn.runtime import landlock
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
@@ -700,20 +701,44 @@ def test_a_pod_that_is_asked_itself_is_billed_once(
     assert len(control.rows_of(answer.headers["dsfn-invocation-id"])) == 1
 
 
-def test_pods_are_shown_by_their_revision_and_those_that_are_not_dsfns_as_such(
-    cluster: ActingCluster, control: LiveNode
+@contextmanager
+def made_by_hand(cluster: ActingCluster, annotated: bool) -> Iterator[str]:
+    """What Knative calls a revision that somebody has made of a function's Service."""
+    name, namespace = "shout-00002", "namespaces/functions"
+    template = json.loads(json.dumps(cluster.of_kind("Service")["shout"]["spec"]["template"]))
+    metadata, spec = template["metadata"], template["spec"]
+    if not annotated:
+        del metadata["annotations"][REVISION_ANNOTATION]
+    revision = {**metadata, "name": name, "creationTimestamp": "2027-01-01T00:00:00Z"}
+    labels = {**metadata["labels"], KNATIVE_REVISION: name}
+    pod = {**metadata, "name": f"{name}-pod", "labels": labels}
+    made: dict[str, tuple[str, Any, Any]] = {
+        f"/apis/serving.knative.dev/v1/{namespace}/revisions/{name}": ("Revision", revision, {}),
+        f"/api/v1/{namespace}/pods/{name}": ("Pod", pod, {"status": {}}),
+    }
+    for path, (kind, about, more) in made.items():
+        cluster.objects[path] = {"kind": kind, "metadata": about, "spec": spec, **more}
+    try:
+        yield name
+    finally:
+        for path in made:
+            del cluster.objects[path]
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_pods_are_shown_by_their_names_and_revisions_and_those_that_are_not_dsfns_as_such(
+    cluster: ActingCluster, control: LiveNode, annotated: bool
 ) -> None:
-    names = {COMPONENT: FUNCTION, FUNCTION_LABEL: "shout", KNATIVE_REVISION: "shout-00002"}
-    path = f"/api/v1/namespaces/functions/pods/{names[KNATIVE_REVISION]}"
-    metadata = {"name": "shout-00002-pod", "labels": names}
-    cluster.objects[path] = {"kind": "Pod", "metadata": metadata, "status": {}}
-    wanted = {control.describe("shout")["revision"], "shout-00002 (not dsfn's)"}
+    def shown() -> dict[str, str]:
+        replicas = control.describe("shout")["replicas"]
+        assert all(each["pid"] is None and each["idle_s"] is None for each in replicas)
+        return {each["pod"]: each["revision"] for each in replicas}
 
-    def is_shown() -> bool:
-        return {each["revision"] for each in control.describe("shout")["replicas"]} >= wanted
-
-    eventually(is_shown, "the pods to be counted")
-    del cluster.objects[path]
+    newest = cluster.of_kind("Service")["shout"]["spec"]["template"]["metadata"]["name"]
+    with made_by_hand(cluster, annotated) as name:
+        eventually(lambda: f"{name}-pod" in shown(), "the pods to be counted")
+        assert shown()[f"{name}-pod"] == f"{name} (not dsfn's)"
+        assert shown()[f"{newest}-pod"] == control.describe("shout")["revision"]
 
 
 def test_a_control_service_that_starts_again_finds_what_serves_and_what_does_not(
@@ -721,14 +746,19 @@ def test_a_control_service_that_starts_again_finds_what_serves_and_what_does_not
 ) -> None:
     assert control.stop() == 0, control.log
     assert cluster.delete("/apis/serving.knative.dev/v1/namespaces/functions/services/hear")
-    pods = set(cluster.pods)
-    again = start_control()
-    try:
-        assert again.value("measure", text="four") == 4
-        eventually(lambda: again.describe("shout")["url"].endswith(".example.com"), "the URL")
-        eventually(lambda: "ready" in again.states("shout"), "the pods to be counted")
-        assert again.describe("hear")["url"] is None
-        assert set(cluster.pods) == pods
-        assert again.stop() == 0, again.log
-    finally:
-        again.end()
+    pods, traffic = set(cluster.pods), cluster.of_kind("Service")["shout"]["spec"]["traffic"]
+    with made_by_hand(cluster, annotated=True):
+        again = start_control()
+        try:
+            assert again.value("measure", text="four") == 4
+            eventually(lambda: again.describe("shout")["url"].endswith(".example.com"), "the URL")
+            eventually(lambda: "ready" in again.states("shout"), "the pods to be counted")
+            assert again.describe("hear")["url"] is None
+            assert set(cluster.pods) == pods
+            answer = again.http.post("/functions/shout", content="again", headers=TEXT)
+            assert answer.text == "AGAIN"
+            # What somebody has made by hand gets no calls.
+            assert cluster.of_kind("Service")["shout"]["spec"]["traffic"] == traffic
+            assert again.stop() == 0, again.log
+        finally:
+            again.end()

@@ -40,6 +40,10 @@ def test_what_is_missing_is_named(name: str) -> None:
     [
         ("PORT", "http", "PORT is 'http', and not a port"),
         ("DSFN_STORE", "file:///a", "and not s3://BUCKET/PREFIX"),
+        ("DSFN_STORE", "s3:///a", "DSFN_STORE is 's3:///a', and not s3://BUCKET/PREFIX"),
+        ("AWS_ENDPOINT_URL", "foo", "AWS_ENDPOINT_URL is 'foo', and not an http"),
+        ("DSFN_FUNCTION_IMAGE", "a b", "DSFN_FUNCTION_IMAGE is 'a b', and not what an image is"),
+        ("DSFN_LEDGER", "postgresql:///d", "DSFN_LEDGER names no host"),
         ("DSFN_CONTROL", "dsfn-control", "and not an http"),
         ("DSFN_API_KEY", "secret", "must begin with dsfn_local_"),
     ],

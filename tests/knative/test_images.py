@@ -117,6 +117,20 @@ def test_where_images_go_must_be_said_once(environ: dict[str, str]) -> None:
         destination(environ)
 
 
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"IMAGE_LOAD": "kind 'load"}, "IMAGE_LOAD is .* and no command: No closing quotation"),
+        ({"IMAGE_LOAD": " "}, "IMAGE_LOAD is ' ', and no command"),
+        ({"IMAGE_REGISTRY": "https://a.example"}, "IMAGE_REGISTRY is .*, and no registry, such"),
+        ({"IMAGE_REGISTRY": "a.example/my team"}, "IMAGE_REGISTRY is .*, and no registry, such"),
+    ],
+)
+def test_where_images_cannot_go_is_told(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        destination(environ)
+
+
 def test_wheels_are_told_apart_by_their_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for place in (first, second):

@@ -12,6 +12,7 @@ from ports import free_port
 
 from dsfn.billing.signing import new_pem
 from dsfn.knative.cli.manifest_yaml import manifest_yaml
+from dsfn.knative.manifests.features import enabling
 from dsfn.knative.manifests.platform import platform_objects
 from dsfn.knative.manifests.secrets import VARIABLES
 from dsfn.knative.manifests.settings import PlatformSettings
@@ -74,7 +75,6 @@ def test_manifests_have_no_keys_that_nobody_has_told(dsfn: Dsfn, missing: str) -
     ("arguments", "variables", "sentence"),
     [
         (TOLD[2:], SECRETS, "keeps revisions, snapshots and blobs in a bucket"),
-        (("--store", "file:///a", *TOLD[2:]), SECRETS, "in a bucket: say which with --store"),
         (TOLD, {}, "keeps its books in PostgreSQL: say in DSFN_LEDGER where"),
         (TOLD[:2], SECRETS, "Say what the platform runs with --image"),
         (TOLD[:4], SECRETS, "Say what the platform runs with --function-image"),
@@ -90,6 +90,98 @@ def test_what_must_be_told_is_asked_for(
     run = dsfn.given(**variables)("platform", "install", "-o", "yaml", *arguments)
     assert (run.code, run.out) == (2, "")
     assert sentence in run.err and run.err.count("\n") == 1
+
+
+LEDGER = "DSFN_LEDGER names no host, and a pod has no PostgreSQL beside it: say"
+BUCKET = "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dots and hyphens."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (("--store", "s3:///p"), {}, f"--store is 's3:///p', and not {BUCKET}"),
+        (("--store", "file:///a"), {}, f"--store is 'file:///a', and not {BUCKET}"),
+        (("--store", "models/p"), {}, f"--store is 'models/p', and not {BUCKET}"),
+        (("--store", "s3://my models/p"), {}, f"--store is 's3://my models/p', and not {BUCKET}"),
+        (("--store", "s3://Models"), {}, f"--store is 's3://Models', and not {BUCKET}"),
+        (("--store", "s3://a..b/p"), {}, f"--store is 's3://a..b/p', and not {BUCKET}"),
+        (("--store", "s3://ab"), {}, f"--store is 's3://ab', and not {BUCKET}"),
+        (
+            ("--store", "s3://models:9000/p"),
+            {},
+            f"--store is 's3://models:9000/p', and not {BUCKET}",
+        ),
+        (("--store", "s3://models/a//b"), {}, "prefix is not names of folders with / between"),
+        (("--store", "s3://models/../b"), {}, "prefix is not names of folders with / between"),
+        (("--store", "s3://models/a?b"), {}, "prefix is not names of folders with / between"),
+        (
+            ("--image", "r.example/my image:1"),
+            {},
+            "--image is 'r.example/my image:1', and not what",
+        ),
+        (("--image", "https://r.example/c"), {}, "--image is 'https://r.example/c', and not what"),
+        (("--image", "r.example/c:"), {}, "--image is 'r.example/c:', and not what an image is"),
+        (("--image", "r.example/c@sha256:12"), {}, "--image is 'r.example/c@sha256:12', and not"),
+        (("--function-image", " "), {}, "--function-image is ' ', and not what an image is called"),
+        (("--function-image", "F:1"), {}, "--function-image is 'F:1', and not what an image is"),
+        ((), {"DSFN_FUNCTION_IMAGE": "F:1"}, "--function-image is 'F:1', and not what an image"),
+        ((), {"DSFN_STORE": "s3://"}, f"--store is 's3://', and not {BUCKET}"),
+        ((), {"DSFN_LEDGER": "postgresql://u:word@/d"}, LEDGER),
+        ((), {"DSFN_LEDGER": "postgresql:///d"}, LEDGER),
+        ((), {"DSFN_LEDGER": "postgresql://u:word@%2Frun%2Fpostgresql/d"}, LEDGER),
+        ((), {"DSFN_LEDGER": "postgresql://db/d?host=/run/postgresql"}, LEDGER),
+        ((), {"AWS_ENDPOINT_URL": "foo"}, "AWS_ENDPOINT_URL is 'foo', and not an http(s) URL."),
+        ((), {"AWS_ENDPOINT_URL": "http://"}, "AWS_ENDPOINT_URL is 'http://', and not an http(s)"),
+        ((), {"AWS_ENDPOINT_URL_S3": "http://a b"}, "AWS_ENDPOINT_URL_S3 is 'http://a b', and not"),
+        ((), {"AWS_SECRET_ACCESS_KEY": "\udcff"}, "AWS_SECRET_ACCESS_KEY is not text in UTF-8."),
+        ((), {"DSFN_API_KEY": "word"}, "DSFN_API_KEY must begin with dsfn_local_"),
+        ((), {"AWS_REGION": "eu west"}, "AWS_REGION is 'eu west', and no region, such as"),
+        (
+            (),
+            {"AWS_SECRET_ACCESS_KEY": ""},
+            "AWS_ACCESS_KEY_ID is told without AWS_SECRET_ACCESS_KEY: say both, or neither.",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(
+    dsfn: Dsfn, arguments: tuple[str, ...], variables: dict[str, str], sentence: str
+) -> None:
+    names = ("DSFN_STORE", "DSFN_CONTROL_IMAGE", "DSFN_FUNCTION_IMAGE")
+    told = dict(zip(names, TOLD[1::2], strict=True))
+    run = dsfn.given(**SECRETS | told | variables)("platform", "install", "-o", "yaml", *arguments)
+    assert (run.code, run.out) == (2, "")
+    assert sentence in run.err
+    assert run.err.count("\n") == 1 and "word" not in run.err
+
+
+@pytest.mark.parametrize("command", ["install", "upgrade"])
+def test_what_cannot_be_is_refused_before_a_cluster_is_looked_for(dsfn: Dsfn, command: str) -> None:
+    run = dsfn("platform", command, "--store", "s3:///p")
+    assert (run.code, run.err) == (2, f"--store is 's3:///p', and not {BUCKET}\n")
+
+
+@pytest.mark.parametrize(
+    ("image", "store", "ledger"),
+    [
+        ("c", "s3://a.b-1", "postgresql://u:p@db.example:5433/d"),
+        (
+            "localhost:5000/a_b/c__d.e-f:V_1.0-x",
+            "s3://models/",
+            "postgresql://db/d?sslmode=require",
+        ),
+        (f"[::1]:5000/c:1@sha256:{64 * '0'}", "s3://models/a b/C_d", "postgresql:///d?host=db"),
+        (f"R.example/c@sha256:{64 * 'a'}", "s3://123", "postgres://u@[fd00::1]/d"),
+    ],
+)
+def test_what_may_be_is_printed_as_it_is_said(
+    dsfn: Dsfn, image: str, store: str, ledger: str
+) -> None:
+    told = ("--store", store, "--image", image, "--function-image", image)
+    variables = {**SECRETS, "DSFN_LEDGER": ledger, "AWS_ENDPOINT_URL": "https://[fd00::1]:9000/s3"}
+    run = dsfn.given(**variables)("platform", "install", "-o", "yaml", *told)
+    assert run.code == 0, run.err
+    settings = PlatformSettings("dsfn", store.rstrip("/"), image, image, variables)
+    assert tuple(yaml.safe_load_all(run.out)) == platform_objects(settings)
 
 
 def prefetched(dsfn: Dsfn, *arguments: str) -> str:
@@ -170,8 +262,31 @@ def test_a_name_is_no_number_and_no_boolean_for_kubectl(name: str) -> None:
     assert kind in quoted and replicas == "replicas: 2" and on in ('"on": true', "'on': true")
 
 
-def test_manifests_are_yaml_or_json(dsfn: Dsfn) -> None:
-    assert dsfn("platform", "install", "-o", "yaml", "--json").code == 2
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--json",), "Manifests are printed as YAML or in one JSON document, not both."),
+        (
+            ("--context", "home"),
+            "-o yaml asks no cluster, and so --context has no meaning with it: say it to"
+            " `kubectl apply`.",
+        ),
+    ],
+)
+def test_what_has_no_meaning_for_manifests_is_refused(
+    dsfn: Dsfn, arguments: tuple[str, ...], sentence: str
+) -> None:
+    run = dsfn.given(**SECRETS)("platform", "install", "-o", "yaml", *TOLD, *arguments)
+    assert (run.code, run.out, run.err) == (2, "", f"{sentence}\n")
+
+
+def test_manifests_switch_knatives_features_on_where_that_is_said(dsfn: Dsfn) -> None:
+    say = dsfn.given(**SECRETS)
+    without = say("platform", "install", "-o", "yaml", *TOLD)
+    run = say("platform", "install", "-o", "yaml", *TOLD, "--enable-features")
+    first, *others = yaml.safe_load_all(run.out)
+    assert first == enabling() and set(first["data"].values()) == {"enabled"}
+    assert others == list(yaml.safe_load_all(without.out))
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,8 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
     [
         ({"DSFN_REVISION": ""}, "DSFN_REVISION is not set"),
         ({"DSFN_REVISION": "latest"}, "not the digest of a revision"),
-        ({"DSFN_STORE": "ftp://a"}, "not s3://BUCKET"),
+        ({"DSFN_STORE": "ftp://a"}, "DSFN_STORE is 'ftp://a', and neither file:///DIRECTORY nor"),
+        ({"AWS_ENDPOINT_URL_S3": "s3:9000"}, "AWS_ENDPOINT_URL_S3 is 's3:9000', and not an http"),
         ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
         ({"K_SINK": "broker"}, "not an http(s) URL"),
         ({"K_CE_OVERRIDES": "{"}, "no overrides"),

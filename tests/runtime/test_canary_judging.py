@@ -49,6 +49,7 @@ def test_a_canary_ends_when_its_calls_say_so(
         {"percent": 10, "promote_after_s": 31 * 24 * 3600.0},
         {"percent": 10, "max_error_percent": 101.0},
         {"percent": 10, "max_p99_us": 0},
+        {"percent": 10, "max_p99_us": 10**18},
     ],
 )
 def test_terms_that_make_no_sense_are_refused(terms: dict[str, float]) -> None:

@@ -58,7 +58,7 @@ class OneReplica:
         self.reconciled = 0
 
     def replicas(self, function: str) -> list[ReplicaView]:
-        return [ReplicaView(7, FIRST.id, ReplicaState.READY, 1.5)]
+        return [ReplicaView(FIRST.id, ReplicaState.READY, 7, 1.5)]
 
     def state(self, function: str) -> ReplicaState:
         return ReplicaState.READY
@@ -137,7 +137,7 @@ def test_functions_are_listed_and_described(client: TestClient, services: Simple
     assert document["snapshot"] is None
     assert document["snapshot_reason"] == "it holds a lock."
     assert document["replicas"] == [
-        {"pid": 7, "revision": FIRST.id, "state": "ready", "idle_s": 1.5}
+        {"pid": 7, "pod": None, "revision": FIRST.id, "state": "ready", "idle_s": 1.5}
     ]
     (subscription,) = document["subscriptions"]
     assert subscription["exact"] == {"type": "a"}

@@ -309,8 +309,8 @@ def test_the_check_compares_with_what_is_kept_elsewhere(
     ("value", "words"),
     [
         ("file:///x", "must be a list"),
-        (["http://x"], "is not file:///DIRECTORY"),
-        (["file://x"], "is not file:///DIRECTORY"),
+        (["http://x"], "neither file:///DIRECTORY nor s3://BUCKET"),
+        (["file://x"], "neither file:///DIRECTORY nor s3://BUCKET"),
         ([7], "a place is a text"),
         ([{"endpoint_url": "x"}], "a place is a text"),
         ([{"store": "s3://bucket", "speed": "x"}], "speed is not a setting"),

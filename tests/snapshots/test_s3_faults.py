@@ -339,6 +339,14 @@ def test_a_server_that_is_not_there_is_given_up_within_seconds(credentials: None
     store.close()
 
 
+def test_a_server_whose_url_is_none_is_said_so(
+    credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "minio")
+    with pytest.raises(StoreUnavailable, match=r"s3://bucket/ cannot be used: Invalid endpoint: m"):
+        S3SnapshotStore(Bucket("bucket")).listing()
+
+
 def test_a_slab_of_too_many_parts_is_sent_in_larger_ones(
     way: Way, snapshot: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from cli_runs import Dsfn
 
 from dsfn.runtime.cli import app as cli
+from dsfn.runtime.cli.canary import canary_parameters, canary_terms
 
 HEAVY = (
     *("dsfn.billing.ledger", "dsfn.functions.workflow", "httpx", "numpy", "pydantic", "rich"),
@@ -140,7 +141,39 @@ def test_without_a_command_the_commands_are_shown(dsfn: Dsfn, line: str, command
 @pytest.mark.parametrize("url", ["http://[", "http://node:99999", "node", "ftp://node"])
 def test_a_url_that_is_none_is_a_usage_mistake(dsfn: Dsfn, url: str) -> None:
     run = dsfn.given(DSFN_URL=url)("status")
-    assert (run.code, run.err) == (2, f"{url!r} is not an http or https URL.\n")
+    assert (run.code, run.err) == (2, f"The URL is {url!r}, and not an http(s) URL.\n")
+
+
+@pytest.mark.parametrize(
+    ("terms", "sentence"),
+    [
+        ("--canary 0", "A canary gets from 1 to 49 percent of the calls."),
+        ("--canary 50", "A canary gets from 1 to 49 percent of the calls."),
+        ("--canary 9 --max-error-rate 101%", "The share of calls that may fail is from 0 to 100"),
+        ("--canary 9 --max-error-rate few", "--max-error-rate 'few' is no share, such as 1%."),
+        ("--canary 9 --promote-after 31000h", "A canary is promoted after 0 s to 30 days."),
+        ("--canary 9 --promote-after soon", "--promote-after 'soon' is not a duration; write it"),
+        ("--canary 9 --max-p99 0.0001ms", "The longest time that a call may take is more than 0"),
+        ("--promote-after 5m", "Only a canary has terms: say --canary PERCENT, too."),
+    ],
+)
+def test_terms_of_a_canary_that_make_no_sense_are_refused_before_a_node_is_asked(
+    dsfn: Dsfn, terms: str, sentence: str
+) -> None:
+    run = dsfn("deploy", ".", *terms.split())
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith(sentence) and run.err.count("\n") == 1
+
+
+def test_terms_of_a_canary_are_sent_as_they_were_said() -> None:
+    sent = canary_parameters(canary_terms(10, "P15DT1S", "0.5%", "1.5ms"))
+    assert {name: float(value) for name, value in sent.items()} == {
+        "canary": 10,
+        "promote_after_s": 15 * 86_400 + 1,
+        "max_error_percent": 0.5,
+        "max_p99_us": 1500,
+    }
+    assert canary_parameters(canary_terms(None, None, None, None)) == {}
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

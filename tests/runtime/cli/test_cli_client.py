@@ -12,7 +12,7 @@ from cli_runs import Dsfn
 
 from dsfn.functions.errors import DsfnError, HandlerRaised, Unavailable, UsageError
 from dsfn.runtime.cli.client import Client
-from dsfn.runtime.cli.ways import Reached, add_way
+from dsfn.runtime.cli.ways import Reached, Way, add_way
 from dsfn.runtime.problem_reading import problem_error
 
 
@@ -69,9 +69,9 @@ def test_a_stream_that_breaks_is_one_sentence() -> None:
             list(client.logs("a", None, follow=True))
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8700", "ftp://localhost", "http://"])
+@pytest.mark.parametrize("url", ["", "localhost:8700", "ftp://localhost", "http://", "http://a b"])
 def test_a_url_that_is_none_is_a_usage_mistake(url: str) -> None:
-    with pytest.raises(UsageError, match="is not an http or https URL"):
+    with pytest.raises(UsageError, match=r"and not an http\(s\) URL"):
         Client(url)
 
 
@@ -107,7 +107,7 @@ def test_what_a_deployment_needs_elsewhere_is_prepared_before_it_is_sent(dsfn: D
     def way(url: str) -> Iterator[Reached]:
         yield Reached("http://127.0.0.1:9", prepare=prepare)
 
-    add_way("elsewhere", way)
+    add_way("elsewhere", Way(way, require_url=str))
     there, app = dsfn.given(DSFN_URL="elsewhere://here"), dsfn.directory / "app.py"
     app.write_text("import dsfn\n\n@dsfn.function\ndef a() -> int:\n    return 1\n")
     assert "No node answers" in there("deploy", str(app)).err and wanted == []

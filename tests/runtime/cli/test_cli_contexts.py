@@ -101,8 +101,33 @@ def test_the_key_of_a_context_goes_to_it_alone(cli: Dsfn, node: str) -> None:
         (("list", "--target", "nobody"), "There is no context 'nobody'; there are local.\n"),
         (("context", "use", "nobody"), "There is no context 'nobody'; there are local.\n"),
         (("context", "remove", "local"), "The context 'local' is always there.\n"),
-        (("context", "set", "far", "ftp://far"), "'ftp://far' is not an http or https URL.\n"),
+        (
+            ("context", "set", "far", "ftp://far"),
+            "The URL is 'ftp://far', and not an http(s) URL.\n",
+        ),
+        (
+            ("context", "set", "far", "http://far/?a=1"),
+            "The URL is 'http://far/?a=1', and nothing can be below what has a '?' or '#'.\n",
+        ),
         (("context", "set", "far", "http://far", "--key", ""), "The API key is empty.\n"),
+        (
+            ("context", "set", "far", "http://far", "--key", "a\nb"),
+            "The API key is no API key: it has characters that none has.\n",
+        ),
+        *(
+            (("context", "set", "far", url), f"{url!r} is not kubernetes://CONTEXT/NAMESPACE.\n")
+            for url in (
+                "kubernetes://",
+                "kubernetes://far",
+                "kubernetes://far/a b",
+                "kubernetes:///Far",
+                f"kubernetes://far/{64 * 'n'}",
+            )
+        ),
+        (
+            ("context", "set", "far", "kubernetes"),
+            "The URL is 'kubernetes', and not an http(s) URL.\n",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(
