@@ -33,6 +33,25 @@ def adding(a: int) -> int:
     return add(a=add(a=a, b=1), b=2)
 """
 
+LENT = """
+import dsfn
+
+
+@dsfn.function
+def lent() -> int:
+    return 7
+
+
+@dsfn.workflow
+def lending() -> int:
+    return lent()
+
+
+@dsfn.workflow
+def relending() -> int:
+    return lending()
+"""
+
 
 @pytest.fixture(scope="module")
 def cli(
@@ -127,6 +146,26 @@ def test_functions_are_called_run_described_read_and_billed_alike(cli: Dsfn) -> 
         described.pop("replicas")  # a node shows them at once, a cluster when it has looked
         documents.append([shape(ran), shape(described), shape(bill)])
     assert documents[0] == documents[1]
+
+
+def test_a_function_is_deleted_after_the_workflows_that_call_it(cli: Dsfn) -> None:
+    (cli.directory / "lent.py").write_text(LENT, encoding="utf-8")
+    for name in ("node", "knative"):
+        to = ("--target", name)
+        assert cli("deploy", "lent.py", *to).code == 0
+        refused = cli("delete", "lent", *to)
+        assert (refused.code, refused.out, refused.err) == (
+            1,
+            "",
+            "Workflows lending and relending call lent: delete them first, or deploy them without"
+            " lent.\n",
+        )
+        assert cli("invoke", "lent", *to).json() == 7
+        for workflow in ("lending", "relending"):
+            assert cli("workflow", "run", workflow, *to).json() == 7
+            assert cli("workflow", "delete", workflow, *to).code == 0
+        assert cli("delete", "lent", *to).out == "lent is deleted.\n"
+        assert cli("invoke", "lent", *to).code == 1
 
 
 def test_a_control_service_that_has_no_pod_is_one_sentence(cli: Dsfn) -> None:
