@@ -168,6 +168,15 @@ def test_a_function_is_deleted_after_the_workflows_that_call_it(cli: Dsfn) -> No
         assert cli("invoke", "lent", *to).code == 1
 
 
+def test_a_function_cannot_set_what_is_dsfns_own(cli: Dsfn) -> None:
+    greedy = 'import dsfn\n\n\n@dsfn.function(env={"DSFN_DISK_BYTES": "0"})\ndef greedy() -> int:\n'
+    (cli.directory / "greedy.py").write_text(f"{greedy}    return 1\n", encoding="utf-8")
+    for name in ("node", "knative"):
+        refused = cli("deploy", "greedy.py", "--target", name)
+        assert refused.code == 1
+        assert "env must not set DSFN_DISK_BYTES: names with DSFN_ are dsfn's own." in refused.err
+
+
 def test_a_control_service_that_has_no_pod_is_one_sentence(cli: Dsfn) -> None:
     cli("context", "set", "empty", "kubernetes://home/nowhere")
     run = cli("list", "--target", "empty")
