@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
+import logging
 import os
 import socket
 from dataclasses import field
@@ -26,6 +28,12 @@ BACKLOG = 512
 MAX_CONNECTIONS = 4096
 # A connection that does not say whose it is takes the place of another.
 HELLO_TIMEOUT_S = 10.0
+# What a process, or its machine, has no more of, and has again once connections end.
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+SHORT_PAUSE_S = 0.1
+# A shortage comes and goes with each connection, and is told of so seldom.
+SILENT_S = 60.0
+_LOG = logging.getLogger("dsfn.agent")
 
 
 def listen(path: Path) -> socket.socket:
@@ -71,12 +79,12 @@ class Server:
     control: Control
     api_key: str
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
+    _silent_until_s: float = 0.0
 
     async def run(self, listener: socket.socket) -> None:
         """Goes on until it is cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            connection = await self._accept(listener)
             if len(self._connections) >= MAX_CONNECTIONS:
                 connection.close()
                 continue
@@ -89,6 +97,23 @@ class Server:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket) -> socket.socket:
+        """The next connection. While there are no descriptors or no memory for one, it waits for
+        those that end. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return (await loop.sock_accept(listener))[0]
+            except ConnectionAbortedError:
+                continue  # it has gone before it was taken
+            except OSError as error:
+                if error.errno not in _SHORT:
+                    raise
+                if loop.time() >= self._silent_until_s:
+                    self._silent_until_s = loop.time() + SILENT_S
+                    _LOG.warning("The agent takes no connections for now: %s.", error.strerror)
+                await asyncio.sleep(SHORT_PAUSE_S)
 
     async def _serve(self, connection: socket.socket) -> None:
         pod = ""
