@@ -45,6 +45,7 @@ from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
+from dsfn.runtime.sealing import Sealed
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.tiers.opening import open_bucket
 from dsfn.runtime.timelines import Timelines
@@ -149,7 +150,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     pools = Pools(node, clock, revisions, starter)
     blobs = _blobs(settings)
     database = data_dir / "pod.db"
-    answers = Answers(connect(database, ""), blobs, clock)
+    answers = Answers(connect(database, ""), blobs, clock, Sealed(settings.api_key))
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
     usage, rates = _usage(control, agent, leases), CurrentRates(control)
     purse, metrics, timelines = Unlimited(usage), LateMetrics(), Timelines()
