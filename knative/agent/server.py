@@ -6,23 +6,23 @@ import asyncio
 import errno
 import hmac
 import logging
-import os
 import socket
 from dataclasses import field
 from pathlib import Path
 
 from dsfn.billing.posting_document import Measured, read_posting
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated, UsageError
+from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
 from dsfn.knative.agent.outbox import Outbox
-from dsfn.knative.agent.packets import Packets, StreamPackets, packets_of
+from dsfn.knative.agent.packets import Packets, packets_of
 from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.snapshots import NodeSnapshots, OpenFile, close_files
 from dsfn.knative.agent.wire import BadPacket, Message, decode, encode
 from dsfn.knative.pod.control import Control
+from dsfn.knative.pod.listening import cannot_listen
 
 BACKLOG = 512
 MAX_CONNECTIONS = 4096
@@ -59,10 +59,8 @@ def listen_tcp(port: int) -> socket.socket:
         listener = socket.create_server(
             ("", port), family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
-    except (OSError, OverflowError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        reason = os.strerror(number).lower() if number else str(error).rstrip(".")
-        raise UsageError(f"The agent cannot listen on port {port}: {reason}.") from error
+    except OSError as error:
+        raise cannot_listen("agent", port, error) from error
     listener.setblocking(False)
     return listener
 
@@ -127,7 +125,7 @@ class Server:
                         pod = await self._welcome(message)
                         reply: Message = {}
                     else:
-                        if message["do"] == "snapshot" and isinstance(packets, StreamPackets):
+                        if message["do"] == "snapshot" and not packets.give_files:
                             raise ValueError("no file comes this way")
                         reply = await self._answer(pod, message, files)
                 except (BadPacket, ValueError, TypeError, KeyError) as error:
@@ -205,9 +203,6 @@ async def _next(packets: Packets, timeout_s: float | None) -> bytes:
 async def _send(packets: Packets, reply: Message, files: list[OpenFile]) -> None:
     """Raises `OSError`."""
     try:
-        if isinstance(packets, StreamPackets):
-            await packets.send(encode(reply))
-        else:
-            await packets.send(encode(reply), [each.descriptor for each in files])
+        await packets.send(encode(reply), [each.descriptor for each in files])
     finally:
         close_files(files)

@@ -21,7 +21,7 @@ from live_pod import LivePod, StartPod, TestStore
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import MalformedBody, StoreUnavailable
-from dsfn.knative.agent.address import Endpoint
+from dsfn.knative.agent.address import Endpoint, NodeSocket
 from dsfn.knative.agent.wire import LENGTH, MAX_PACKET_BYTES, encode, framed
 from dsfn.knative.pod.agent import Agent
 
@@ -201,7 +201,7 @@ def test_without_the_platforms_key_the_agent_does_nothing(
     agent = LiveAgent(tmp_path / "keyed", directory, proxy.url, {"DSFN_API_KEY": "right"})
     agent.start()
     try:
-        for address in (agent.socket, Endpoint("127.0.0.1", agent.port)):
+        for address in (NodeSocket(agent.socket), Endpoint("127.0.0.1", agent.port)):
             with closing(Agent(address, "pod", "right")) as known:
                 asyncio.run(known.ask({"do": "hello"}))
             with (
