@@ -11,6 +11,8 @@ from dsfn.functions.errors import DefinitionError
 from dsfn.functions.options import MAX_CONCURRENCY, Options, check_tags, parse_bytes
 from dsfn.functions.placement import Placement
 
+# Of a node's and a pod's own settings.
+_RESERVED = "DSFN_"
 _COUNTS = ("concurrency", "min_replicas", "max_replicas", "retries", "max_queue", "max_batch")
 
 
@@ -29,7 +31,7 @@ def options_of(
         values["memory_bytes"] = parse_bytes(_expect("memory", memory, (int, str)))
     if env is not None:
         pairs = _expect("env", env, (Mapping,)).items()
-        values["env"] = tuple(sorted((_text("env", k), _text("env", v)) for k, v in pairs))
+        values["env"] = tuple(sorted(_variable(*pair) for pair in pairs))
     if isinstance(requirements, str):
         raise DefinitionError("requirements must be a list of texts, such as ['httpx>=0.27'].")
     values["requirements"] = tuple(_text("requirements", r) for r in requirements)
@@ -75,6 +77,15 @@ def _expect(option: str, value: Any, kinds: tuple[type, ...]) -> Any:
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise DefinitionError(f"{option} must be of type {wanted}, not {type(value).__name__}.")
     return value
+
+
+def _variable(name: object, value: object) -> tuple[str, str]:
+    name, value = _text("env", name), _text("env", value)
+    if name.upper().startswith(_RESERVED):
+        raise DefinitionError(f"env must not set {name}: names with {_RESERVED} are dsfn's own.")
+    if not name or "=" in name or "\0" in name + value:
+        raise DefinitionError(f"env cannot set {name!r}: no process can have such a variable.")
+    return name, value
 
 
 def _text(option: str, value: object) -> str:

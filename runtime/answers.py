@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -34,6 +34,7 @@ from dsfn.runtime.events.stored import (
     store_body,
 )
 from dsfn.runtime.model import EVENT_KEY, Answer, Call, shown_key
+from dsfn.runtime.sealing import Plain, Sealed
 
 # July and August: a key outlives its own month and the next, in which that is corrected.
 KEEP_KEYS_S = 62 * 24 * 3600
@@ -41,6 +42,7 @@ WAIT_S = 300.0
 _STILL_RUNNING_RETRY_AFTER_S = 1.0
 _PRUNE_ROWS = 1000
 _QUERIES = load_queries("dsfn.runtime", "sql/answers.sql")
+_PLAIN = Plain()
 _LOG = logging.getLogger("dsfn.answers")
 
 # The function ran and this came of it; a repeat must not run it again.
@@ -78,10 +80,18 @@ class _Running:
 
 
 class Answers:
-    """The first answers of a node, on its database. Belongs to the event loop's thread."""
+    """The first answers of a node, on its database. Belongs to the event loop's thread. `rows`: how
+    usage rows are written there."""
 
-    def __init__(self, connection: apsw.Connection, blobs: BlobStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        blobs: BlobStore,
+        clock: Clock,
+        rows: Plain | Sealed = _PLAIN,
+    ) -> None:
         self._connection = connection
+        self._rows = rows
         self._blobs = blobs
         self._clock = clock
         self._running: dict[Key, _Running] = {}
@@ -166,8 +176,9 @@ class Answers:
     def unposted(self) -> Iterator[tuple[Key, Usage]]:
         """The usage rows, with their keys, that the ledger may not have: post them at start."""
         rows: list[Any] = self._connection.execute(_QUERIES["unposted"]).fetchall()
-        for tenant, function, key, usage in rows:
-            yield (tenant, function, key), Usage(**json.loads(usage))
+        for tenant, function, key, text in rows:
+            if (usage := self._own(text)) is not None:
+                yield (tenant, function, key), usage
 
     def posted(self, keys: Iterable[Key]) -> None:
         """Notes that the ledger has the rows of these keys. Raises `StorageFull`."""
@@ -197,7 +208,7 @@ class Answers:
         self._store(claim, answer, body, usage)
 
     def _store(self, claim: Claim, answer: Answer, body: StoredBody, usage: Usage) -> None:
-        document, row = json.dumps(answer_document(answer)), json.dumps(asdict(usage))
+        document, row = json.dumps(answer_document(answer)), self._rows.text(usage)
         with transaction(self._connection) as connection:
             connection.execute(
                 _QUERIES["complete"], (*claim.key, document, body.inline, body.ref, row)
@@ -211,8 +222,14 @@ class Answers:
             raise first
         body = await load_body(self._blobs, StoredBody(inline, ref))
         answer = replace(read_answer(json.loads(document), body), replayed=True)
-        unposted = None if posted else Usage(**json.loads(usage))
+        unposted = None if posted else self._own(usage)
         return Claim(key, answer.call_id, answer, unposted)
+
+    def _own(self, text: str) -> Usage | None:
+        row = self._rows.usage(text)
+        if row is None:
+            _LOG.warning("A usage row was written by somebody else, and is not posted.")
+        return row
 
     def _leave(self, claim: Claim) -> None:
         self._running.pop(claim.key).over.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from typing import ClassVar
 
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.wire import LENGTH, MAX_PACKET_BYTES, framed
@@ -26,6 +27,7 @@ class SocketPackets:
     """Of a Unix socket, which keeps packets whole."""
 
     connection: socket.socket
+    give_files: ClassVar[bool] = True
 
     async def receive(self) -> bytes:
         """The next packet, b"" once the other side has gone. Raises `OSError`."""
@@ -49,6 +51,7 @@ class StreamPackets:
     """Of a TCP connection, on which each packet's length goes before it."""
 
     connection: socket.socket
+    give_files: ClassVar[bool] = False
 
     async def receive(self) -> bytes:
         """See `SocketPackets`."""
@@ -60,8 +63,9 @@ class StreamPackets:
             raise ConnectionAbortedError("A packet is too long.")
         return await self._exactly(size)
 
-    async def send(self, packet: bytes) -> None:
-        """See `SocketPackets`."""
+    async def send(self, packet: bytes, descriptors: Sequence[int]) -> None:
+        """See `SocketPackets`. There are no files."""
+        assert not descriptors
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             await asyncio.get_running_loop().sock_sendall(self.connection, framed(packet))
 

@@ -23,6 +23,6 @@ async def prefetch(functions: Sequence[str], control: Control, snapshots: NodeSn
             try:
                 if digest := await control.snapshot_of(function):
                     await snapshots.ensure(digest)
-            except DsfnError as error:
-                _LOG.warning("The snapshot of %s is not here yet: %s", function, error.message)
+            except (DsfnError, OSError) as error:
+                _LOG.warning("The snapshot of %s is not here yet: %s", function, error)
         await asyncio.sleep(EVERY_S)

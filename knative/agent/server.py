@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
-import os
+import logging
 import socket
 from dataclasses import field
 from pathlib import Path
 
 from dsfn.billing.posting_document import Measured, read_posting
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated, UsageError
+from dsfn.functions.errors import DsfnError, MalformedBody, Unauthenticated
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
 from dsfn.knative.agent.outbox import Outbox
-from dsfn.knative.agent.packets import Packets, StreamPackets, packets_of
+from dsfn.knative.agent.packets import Packets, packets_of
 from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.snapshots import NodeSnapshots, OpenFile, close_files
 from dsfn.knative.agent.wire import BadPacket, Message, decode, encode
 from dsfn.knative.pod.control import Control
+from dsfn.knative.pod.listening import cannot_listen
 
 BACKLOG = 512
 MAX_CONNECTIONS = 4096
 # A connection that does not say whose it is takes the place of another.
 HELLO_TIMEOUT_S = 10.0
+# What a process, or its machine, has no more of, and has again once connections end.
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+SHORT_PAUSE_S = 0.1
+# A shortage comes and goes with each connection, and is told of so seldom.
+SILENT_S = 60.0
+_LOG = logging.getLogger("dsfn.agent")
 
 
 def listen(path: Path) -> socket.socket:
@@ -51,10 +59,8 @@ def listen_tcp(port: int) -> socket.socket:
         listener = socket.create_server(
             ("", port), family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
-    except (OSError, OverflowError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        reason = os.strerror(number).lower() if number else str(error).rstrip(".")
-        raise UsageError(f"The agent cannot listen on port {port}: {reason}.") from error
+    except OSError as error:
+        raise cannot_listen("agent", port, error) from error
     listener.setblocking(False)
     return listener
 
@@ -71,12 +77,12 @@ class Server:
     control: Control
     api_key: str
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
+    _silent_until_s: float = 0.0
 
     async def run(self, listener: socket.socket) -> None:
         """Goes on until it is cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            connection = await self._accept(listener)
             if len(self._connections) >= MAX_CONNECTIONS:
                 connection.close()
                 continue
@@ -90,6 +96,23 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    async def _accept(self, listener: socket.socket) -> socket.socket:
+        """The next connection. While there are no descriptors or no memory for one, it waits for
+        those that end. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return (await loop.sock_accept(listener))[0]
+            except ConnectionAbortedError:
+                continue  # it has gone before it was taken
+            except OSError as error:
+                if error.errno not in _SHORT:
+                    raise
+                if loop.time() >= self._silent_until_s:
+                    self._silent_until_s = loop.time() + SILENT_S
+                    _LOG.warning("The agent takes no connections for now: %s.", error.strerror)
+                await asyncio.sleep(SHORT_PAUSE_S)
+
     async def _serve(self, connection: socket.socket) -> None:
         pod = ""
         try:
@@ -102,7 +125,7 @@ class Server:
                         pod = await self._welcome(message)
                         reply: Message = {}
                     else:
-                        if message["do"] == "snapshot" and isinstance(packets, StreamPackets):
+                        if message["do"] == "snapshot" and not packets.give_files:
                             raise ValueError("no file comes this way")
                         reply = await self._answer(pod, message, files)
                 except (BadPacket, ValueError, TypeError, KeyError) as error:
@@ -180,9 +203,6 @@ async def _next(packets: Packets, timeout_s: float | None) -> bytes:
 async def _send(packets: Packets, reply: Message, files: list[OpenFile]) -> None:
     """Raises `OSError`."""
     try:
-        if isinstance(packets, StreamPackets):
-            await packets.send(encode(reply))
-        else:
-            await packets.send(encode(reply), [each.descriptor for each in files])
+        await packets.send(encode(reply), [each.descriptor for each in files])
     finally:
         close_files(files)

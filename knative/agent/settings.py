@@ -11,7 +11,8 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.agent.outbox import MAX_BYTES, MAX_ROWS
 from dsfn.knative.manifests.agent import MAX_PREFETCHED
 from dsfn.knative.manifests.words import AGENT_PORT
-from dsfn.knative.pod.settings import API_KEY, required, store_settings, url
+from dsfn.knative.pod.listening import told_port
+from dsfn.knative.pod.settings import API_KEY, number, required, store_settings, url
 from dsfn.runtime.config import SnapshotSettings
 from dsfn.runtime.libraries import LIBRARIES, told_libraries
 
@@ -50,20 +51,13 @@ def read_settings(environ: Mapping[str, str]) -> AgentSettings:
         store=store_settings(required(environ, "DSFN_STORE"), environ),
         control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
         socket=Path(required(environ, "DSFN_AGENT")),
-        port=_number(environ, "PORT", AGENT_PORT),
+        port=told_port(environ, AGENT_PORT),
         api_key=environ.get(API_KEY, ""),
         data_dir=data_dir,
         shown=Path(environ.get("DSFN_SHOWN") or data_dir / "snapshots"),
-        max_rows=_number(environ, "DSFN_OUTBOX_ROWS", MAX_ROWS),
-        max_outbox_bytes=_number(environ, "DSFN_OUTBOX_BYTES", MAX_BYTES),
-        max_snapshot_bytes=_number(environ, "DSFN_SNAPSHOT_BYTES", MAX_SNAPSHOT_BYTES),
+        max_rows=number(environ, "DSFN_OUTBOX_ROWS", MAX_ROWS),
+        max_outbox_bytes=number(environ, "DSFN_OUTBOX_BYTES", MAX_BYTES),
+        max_snapshot_bytes=number(environ, "DSFN_SNAPSHOT_BYTES", MAX_SNAPSHOT_BYTES),
         prefetch=prefetch,
         libraries=LIBRARIES if libraries is None else libraries,
     )
-
-
-def _number(environ: Mapping[str, str], name: str, usual: int) -> int:
-    text = environ.get(name) or str(usual)
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UsageError(f"{name} is {text!r}, and not a number above 0.")
-    return int(text)

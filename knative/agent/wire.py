@@ -17,7 +17,6 @@ An error is {"error": NAME, "message": TEXT, "fields": {...}}.
 from __future__ import annotations
 
 import json
-import socket
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,38 +66,6 @@ def packed(rows: Sequence[Message]) -> list[list[Message]]:
     return parts
 
 
-def exchange(connection: socket.socket, message: Message) -> tuple[Message, list[int]]:
-    """One request: its reply, and the descriptors that came along. Blocks. Raises `OSError` when
-    the other side has gone, `BadPacket`."""
-    packet = encode(message)
-    if connection.family != socket.AF_UNIX:
-        connection.sendall(framed(packet))
-        return decode(_received(connection)), []
-    connection.sendall(packet)
-    packet, descriptors, _, _ = socket.recv_fds(connection, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
-    if not packet:
-        raise ConnectionResetError("it has gone")
-    return decode(packet), descriptors
-
-
 def framed(packet: bytes) -> bytes:
     """A packet as it goes over TCP."""
     return LENGTH.pack(len(packet)) + packet
-
-
-def _received(connection: socket.socket) -> bytes:
-    """The next packet of a TCP connection."""
-    (size,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
-    if size > MAX_PACKET_BYTES:
-        raise BadPacket("it is too long")
-    return _exactly(connection, size)
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    found = bytearray()
-    while len(found) < size:
-        part = connection.recv(size - len(found))
-        if not part:
-            raise ConnectionResetError("it has gone")
-        found += part
-    return bytes(found)

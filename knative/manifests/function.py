@@ -8,15 +8,13 @@ from math import ceil
 
 from dsfn.functions.placement import Placement
 from dsfn.functions.values import dataclass
+from dsfn.knative.manifests.disk import Disk, disk_of
 from dsfn.knative.manifests.proof import proof_variable
-from dsfn.knative.manifests.resources import resources, snapshot_bytes
+from dsfn.knative.manifests.resources import resources
 from dsfn.knative.manifests.scaling import autoscaling
 from dsfn.knative.manifests.security import restricted
 from dsfn.knative.manifests.traffic import ALL_TO_LATEST, Target, traffic_of
 from dsfn.knative.manifests.words import (
-    AGENT_CLAIM,
-    AGENT_DIRECTORY,
-    AGENT_SOCKET,
     FUNCTION_LABEL,
     REVISION_ANNOTATION,
     Manifest,
@@ -37,14 +35,6 @@ BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 
 _PORT = 8080
 _DIGITS = 10
-_TMP_BYTES = 2 << 30
-_AGENT = {"name": "agent", "readOnly": True}
-_AGENT_VOLUME = {
-    "name": "agent",
-    "persistentVolumeClaim": {"claimName": AGENT_CLAIM, "readOnly": True},
-}
-# Beside the snapshot: the bundle, and the packages of its requirements.
-_BUNDLE_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +97,7 @@ def revision_name(service: str, template: Manifest) -> str:
 def _template(revision: Revision, publication: Publication, settings: ServiceSettings) -> Manifest:
     options = revision.options
     timeout_s = ceil(options.timeout_s) + BEYOND_TIMEOUT_S
+    disk = disk_of(revision, settings.agent)
     return {
         "metadata": {
             "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},
@@ -120,14 +111,16 @@ def _template(revision: Revision, publication: Publication, settings: ServiceSet
             "containerConcurrency": options.concurrency,
             "timeoutSeconds": timeout_s,
             "responseStartTimeoutSeconds": timeout_s,
-            "containers": [_container(revision, publication, settings)],
-            **_volumes(revision, settings),
+            "containers": [_container(revision, publication, settings, disk)],
+            **({"volumes": list(disk.volumes)} if disk.volumes else {}),
             **_placed(options.placement, revision.function),
         },
     }
 
 
-def _container(revision: Revision, publication: Publication, settings: ServiceSettings) -> Manifest:
+def _container(
+    revision: Revision, publication: Publication, settings: ServiceSettings, disk: Disk
+) -> Manifest:
     secret = settings.secret
     return {
         "name": FUNCTION,
@@ -142,8 +135,7 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             {"name": "DSFN_TENANT", "value": settings.tenant},
             # Libraries keep caches at home.
             {"name": "HOME", "value": "/tmp"},
-            *_disk(revision),
-            *_agent(revision, settings),
+            *disk.env,
         ],
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "resources": resources(revision),
@@ -167,43 +159,8 @@ def _container(revision: Revision, publication: Publication, settings: ServiceSe
             "timeoutSeconds": 5,
             "failureThreshold": 6,
         },
-        **_mounts(revision, settings),
+        **({"volumeMounts": list(disk.mounts)} if disk.mounts else {}),
     }
-
-
-def _disk(revision: Revision) -> list[Manifest]:
-    """What a pod without volumes holds itself to."""
-    if revision.snapshot is not None:
-        return []
-    return [{"name": "DSFN_DISK_BYTES", "value": str(_TMP_BYTES + _BUNDLE_BYTES)}]
-
-
-def _agent(revision: Revision, settings: ServiceSettings) -> list[Manifest]:
-    if not settings.agent:
-        return []
-    return [{"name": "DSFN_AGENT", "value": AGENT_SOCKET if revision.snapshot else settings.agent}]
-
-
-def _mounts(revision: Revision, settings: ServiceSettings) -> Manifest:
-    """Those of the volumes."""
-    if revision.snapshot is None:
-        return {}
-    own = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "dsfn", "mountPath": "/dsfn"}]
-    agents = [{**_AGENT, "mountPath": AGENT_DIRECTORY}] if settings.agent else []
-    return {"volumeMounts": [*own, *agents]}
-
-
-def _volumes(revision: Revision, settings: ServiceSettings) -> Manifest:
-    """None where there is no snapshot: the kubelet waits a third of a second until it looks
-    whether volumes are mounted, and the image has directories that a container writes to."""
-    if revision.snapshot is None:
-        return {}
-    own_bytes = _BUNDLE_BYTES + snapshot_bytes(revision)
-    own = [
-        {"name": "tmp", "emptyDir": {"sizeLimit": str(_TMP_BYTES)}},
-        {"name": "dsfn", "emptyDir": {"sizeLimit": str(own_bytes)}},
-    ]
-    return {"volumes": [*own, *([_AGENT_VOLUME] if settings.agent else [])]}
 
 
 def _placed(placement: Placement | None, function: str) -> Manifest:

@@ -17,8 +17,8 @@ from dsfn.billing.posting_document import Measured, posting_document
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import Conflict, DsfnError, StoreUnavailable, from_document
 from dsfn.functions.values import dataclass
-from dsfn.knative.agent.address import Endpoint, connect
-from dsfn.knative.agent.wire import BadPacket, Message, exchange, packed
+from dsfn.knative.agent.address import Address
+from dsfn.knative.agent.wire import BadPacket, Message, packed
 from dsfn.knative.pod.control import RETRY_AFTER_S
 from dsfn.knative.pod.held import HeldFiles
 from dsfn.knative.pod.revision import PulledSnapshots
@@ -42,7 +42,7 @@ class Agent:
     `held`: what it has given to workers.
     """
 
-    address: Path | Endpoint
+    address: Address
     pod: str
     key: str = field(repr=False)
     held: HeldFiles = field(default_factory=HeldFiles)
@@ -102,7 +102,7 @@ class Agent:
         self._kept.connection = None
         try:
             connection.settimeout(timeout_s)
-            found = exchange(connection, message)
+            found = self.address.exchange(connection, message)
         except BaseException:
             self._open.discard(connection)
             connection.close()
@@ -111,10 +111,11 @@ class Agent:
         return found
 
     def _connected(self) -> socket.socket:
-        connection = connect(self.address, CONNECT_TIMEOUT_S)
+        connection = self.address.connect(CONNECT_TIMEOUT_S)
         try:
             connection.settimeout(TIMEOUT_S)
-            reply, _ = exchange(connection, {"do": "hello", "pod": self.pod, "key": self.key})
+            hello = {"do": "hello", "pod": self.pod, "key": self.key}
+            reply, _ = self.address.exchange(connection, hello)
             if "error" in reply:
                 raise BadPacket(str(reply.get("message")))
         except BaseException:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
 from dsfn.functions.values import dataclass
-from dsfn.knative.agent.address import Endpoint
 from dsfn.knative.pod.agent import Agent, AgentBooks, AgentSnapshots
 from dsfn.knative.pod.control import Control
 from dsfn.knative.pod.events import EventCalls
@@ -45,6 +43,7 @@ from dsfn.runtime.replicas.pools import Pools
 from dsfn.runtime.replicas.quarantine import Quarantine
 from dsfn.runtime.replicas.soundness import Soundness
 from dsfn.runtime.replicas.starter import Starter
+from dsfn.runtime.sealing import Sealed
 from dsfn.runtime.tiers.copies import Copies
 from dsfn.runtime.tiers.opening import open_bucket
 from dsfn.runtime.timelines import Timelines
@@ -131,7 +130,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     gpus = Gpus(find_gpus(None), node.gpu, settings.tenant, limits.queue_timeout_s)
     leases = Leases(clock, new_call_id, gpus.class_of)
     files = FileStore(data_dir / "snapshots")
-    agent = None if settings.agent is None else _agent(settings.agent, settings.api_key)
+    agent = _agent(settings)
     copies = Copies(files, store.snapshots, limits.transfer_timeout_s)
     snapshots = _snapshots(agent, PulledSnapshots(copies), limits)
     environments = Environments(data_dir / "environments")
@@ -149,7 +148,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     pools = Pools(node, clock, revisions, starter)
     blobs = _blobs(settings)
     database = data_dir / "pod.db"
-    answers = Answers(connect(database, ""), blobs, clock)
+    answers = Answers(connect(database, ""), blobs, clock, Sealed(settings.api_key))
     control = Control(HttpClient(settings.control, CONTROL_THREADS), settings.api_key)
     usage, rates = _usage(control, agent, leases), CurrentRates(control)
     purse, metrics, timelines = Unlimited(usage), LateMetrics(), Timelines()
@@ -210,14 +209,16 @@ def _usage(control: Control, agent: Agent | None, leases: Leases) -> SentUsage:
     return SentUsage(books, leases, AGENT_PATIENCE_S, books)
 
 
-def _agent(address: Path | Endpoint, key: str) -> Agent:
-    return Agent(address, os.urandom(16).hex(), key)
+def _agent(settings: PodSettings) -> Agent | None:
+    if settings.agent is None:
+        return None
+    return Agent(settings.agent, os.urandom(16).hex(), settings.api_key)
 
 
 def _snapshots(
     agent: Agent | None, pulled: PulledSnapshots, limits: Limits
 ) -> PulledSnapshots | AgentSnapshots:
-    if agent is None or isinstance(agent.address, Endpoint):
+    if agent is None or not agent.address.gives_files:
         return pulled
     return AgentSnapshots(agent, pulled.copies.files, pulled, limits.transfer_timeout_s)
 

@@ -1,30 +1,40 @@
-"""The pod's port: taken at once, open once the pod has what it serves."""
+"""The port of a pod, or of the agent: what it is told to be, and that it can be had."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
+
+from dsfn.functions.errors import UsageError
 
 DEFAULT_PORT = 8080
 BACKLOG = 2048
 
 
-class CannotListen(Exception):
-    """The port cannot be had; says why in a sentence."""
+def told_port(environ: Mapping[str, str], usual: int) -> int:
+    """$PORT. Raises `UsageError` for one that is none."""
+    text = environ.get("PORT") or str(usual)
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise UsageError(f"PORT is {text!r}, and not a port from 0 to 65535.")
+    return int(text)
+
+
+def cannot_listen(who: str, port: int, error: OSError) -> UsageError:
+    """Why a port cannot be had, in a sentence."""
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return UsageError(f"The {who} cannot listen on port {port}: {reason}.")
 
 
 def take_port() -> socket.socket:
     """A socket on $PORT of every IPv4 address, which is where queue-proxy connects; it refuses who
-    connects before it listens. Raises `CannotListen`."""
-    text = os.environ.get("PORT", str(DEFAULT_PORT))
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise CannotListen(f"PORT is {text!r}, and not a port from 0 to 65535.")
+    connects before it listens. Raises `UsageError`."""
+    port = told_port(os.environ, DEFAULT_PORT)
     taken = socket.socket()
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("", int(text)))
+        taken.bind(("", port))
     except OSError as error:
         taken.close()
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise CannotListen(f"The pod cannot listen on port {text}: {reason}.") from error
+        raise cannot_listen("pod", port, error) from error
     return taken

@@ -12,7 +12,7 @@ from pathlib import Path
 from dsfn.functions.errors import UsageError
 from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
-from dsfn.knative.agent.address import Endpoint, read_address
+from dsfn.knative.agent.address import Address, read_address
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
 from dsfn.snapshots.addresses import read_store
 
@@ -43,7 +43,7 @@ class PodSettings:
     proved: bool = False
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
-    agent: Path | Endpoint | None = None
+    agent: Address | None = None
     blobs: BlobSettings | None = None
     data_dir: Path = DEFAULT_DATA_DIR
     max_disk_bytes: int = 0
@@ -71,7 +71,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         agent=read_address(agent) if (agent := environ.get("DSFN_AGENT")) else None,
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=_data_dir(environ),
-        max_disk_bytes=_bytes(environ, "DSFN_DISK_BYTES"),
+        max_disk_bytes=number(environ, "DSFN_DISK_BYTES", usual=0, least=0),
         sink=url("K_SINK", environ.get("K_SINK", "")),
         overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
     )
@@ -85,10 +85,11 @@ def _data_dir(environ: Mapping[str, str]) -> Path:
     return DEFAULT_DATA_DIR if os.access(DEFAULT_DATA_DIR, os.W_OK) else _SPARE_DIR / "dsfn"
 
 
-def _bytes(environ: Mapping[str, str], name: str) -> int:
-    text = environ.get(name) or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"{name} is {text!r}, and not a number of bytes.")
+def number(environ: Mapping[str, str], name: str, usual: int, least: int = 1) -> int:
+    """A variable's whole number, or the usual one. Raises `UsageError`."""
+    text = environ.get(name) or str(usual)
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise UsageError(f"{name} is {text!r}, and not a whole number from {least} on.")
     return int(text)
 
 

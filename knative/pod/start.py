@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dsfn.functions.errors import DsfnError
-from dsfn.knative.pod.listening import BACKLOG, CannotListen, take_port
+from dsfn.knative.pod.listening import BACKLOG, take_port
 from dsfn.runtime.libraries import told_libraries
 from dsfn.runtime.replicas.begun import begin
 from dsfn.snapshots.secrets import keep_secrets
@@ -36,7 +36,5 @@ def start() -> None:
             from dsfn.knative.pod.program import run
 
             run(listener, settings, begun)
-    except CannotListen as error:
-        sys.exit(str(error))
     except DsfnError as error:
         sys.exit(error.message)

@@ -19,6 +19,7 @@ from dsfn.runtime.gateway.ndjson import NDJSON_CONTENT_TYPE, NdjsonResponse
 from dsfn.runtime.gateway.request import read_object
 from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.services import Services
+from dsfn.runtime.workflows.removing import remove_function
 
 
 async def list_functions(request: Request) -> Response:
@@ -36,9 +37,9 @@ async def describe_function(request: Request) -> Response:
 
 
 async def delete_function(request: Request) -> Response:
-    """DELETE /functions/{name}."""
+    """DELETE /functions/{name}: 409 while a workflow calls it."""
     services: Services = request.app.state.services
-    services.registry.delete(request.path_params["name"])
+    remove_function(request.path_params["name"], services.registry, services.workflows)
     await services.serving.reconcile()
     return Response(status_code=204)
 

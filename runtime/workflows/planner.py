@@ -59,7 +59,7 @@ class Planner:
         name = revision.workflow
         if not self.workflows.has(name) or self.workflows.find(name).id != revision.id:
             self.workflows.register(revision)
-        if _is_auto(revision):
+        if is_auto(revision):
             self._use(name)
         return revision
 
@@ -73,12 +73,12 @@ class Planner:
         """Notes that a plan is used, and forgets the plan that was not for the longest time."""
         self._used.pop(name, None)
         self._used[name] = None
-        kept = [r for r in self.workflows.all() if _is_auto(r) and r.workflow != name]
+        kept = [r for r in self.workflows.all() if is_auto(r) and r.workflow != name]
         order = {used: at for at, used in enumerate(self._used)}
         kept.sort(key=lambda r: (order.get(r.workflow, -1), r.created_at_us))
         for surplus in kept[: max(0, len(kept) + 1 - MAX_AUTO_WORKFLOWS)]:
             self.workflows.delete(surplus.workflow)
-            self._used.pop(surplus.workflow, None)
+        self._used = {used: None for used in self._used if self.workflows.has(used)}
 
 
 def offer_of(record: FunctionRecord, recent: Sequence[RecentCall], card: RateCard) -> Offer:
@@ -121,7 +121,7 @@ def estimate_of(
     )
 
 
-def _is_auto(revision: WorkflowRevision) -> bool:
+def is_auto(revision: WorkflowRevision) -> bool:
     """Whether a workflow has the name that it was given here."""
     is_named = _AUTO_NAME.fullmatch(revision.workflow) is not None
     return is_named and AUTO in revision.dag.options.tags

@@ -204,8 +204,7 @@ def test_a_run_ends_well_although_its_functions_and_its_workflow_are_deleted(
     school.teacher("Ada")
     school.deploy(FLOW)
     run = school.begin()
-    for path in ("/functions/lesson", "/functions/pause", "/workflows/school"):
-        assert node.http.delete(path).status_code == 204
+    delete_school(node)
     assert node.call("lesson", text="x").status_code == 404
     assert start(node, "school", folder="x").status_code == 404
     school.go_on()
@@ -223,8 +222,7 @@ def test_a_node_that_is_killed_goes_on_with_revisions_of_deleted_functions(
     school.teacher("Ada")
     school.deploy(FLOW)
     run = school.begin()
-    node.http.delete("/functions/lesson")
-    node.http.delete("/functions/pause")
+    delete_school(node)
     node.kill()
     school.node = node = start(libraries=())
     assert retained(node) == 2
@@ -234,6 +232,16 @@ def test_a_node_that_is_killed_goes_on_with_revisions_of_deleted_functions(
     node = start(libraries=())
     eventually(lambda: retained(node) == 0, "what nobody needs to be forgotten")
     assert node.http.get(f"/runs/{run}").json()["state"] == "succeeded"
+
+
+def delete_school(node: LiveNode) -> None:
+    """The functions, and before them all workflows that call them."""
+    assert node.http.delete("/functions/lesson").status_code == 409
+    workflows = [
+        f"/workflows/{one['name']}" for one in node.http.get("/workflows").json()["workflows"]
+    ]
+    for path in (*workflows, "/functions/lesson", "/functions/pause"):
+        assert node.http.delete(path).status_code == 204
 
 
 def retained(node: LiveNode) -> int:

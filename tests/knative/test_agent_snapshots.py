@@ -17,6 +17,7 @@ from live_pod import LivePod, StartPod, TestStore, revision_of
 from s3_server import S3Server
 
 from dsfn.functions.errors import DsfnError
+from dsfn.knative.agent.address import NodeSocket
 from dsfn.knative.pod.agent import Agent, AgentSnapshots
 from dsfn.knative.pod.revision import PulledSnapshots
 from dsfn.runtime.config import SnapshotSettings
@@ -143,7 +144,7 @@ def test_what_cannot_be_linked_leaves_no_file_open(
 ) -> None:
     watched[0].publish(node, "weights")
     files = FileStore(tmp_path / "pod")
-    here = Agent(agent.socket, "pod", "")
+    here = Agent(NodeSocket(agent.socket), "pod", "")
     store = open_store(SnapshotSettings(f"file://{tmp_path}"))
     assert store is not None
     pulled = PulledSnapshots(Copies(files, store, 1.0))

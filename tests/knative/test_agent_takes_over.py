@@ -15,7 +15,7 @@ from live_agent import LiveAgent
 from live_node import LiveNode
 from live_pod import StartPod, TestStore
 
-from dsfn.knative.agent.address import Endpoint
+from dsfn.knative.agent.address import Endpoint, NodeSocket
 from dsfn.knative.pod.agent import Agent
 
 CALLERS = 4
@@ -82,7 +82,7 @@ def test_one_that_stands_by_can_be_stopped(agents: list[LiveAgent]) -> None:
     first.start()
     second.stand_by()
     assert second.stop() == 0, second.log
-    with closing(Agent(first.socket, "pod", "")) as pod:
+    with closing(Agent(NodeSocket(first.socket), "pod", "")) as pod:
         assert asyncio.run(pod.ask({"do": "hello"})) == {}
 
 

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -21,12 +21,13 @@ from live_pod import LivePod, StartPod, TestStore
 
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import MalformedBody, StoreUnavailable
-from dsfn.knative.agent.address import Endpoint
+from dsfn.knative.agent.address import Endpoint, NodeSocket
 from dsfn.knative.agent.wire import LENGTH, MAX_PACKET_BYTES, encode, framed
 from dsfn.knative.pod.agent import Agent
 
 REFUSED = Fault("refused")
 KILLS = 20
+SHORT = "takes no connections for now: Too many open files."
 # Beyond the time after which a pod without a connection has ended.
 ACCOUNTED_S = 30.0
 
@@ -62,6 +63,15 @@ def rows_of_tenant(node: LiveNode, agent: LiveAgent, name: str) -> list[Usage]:
 
 def pod_of(start_pod: StartPod, agent: LiveAgent, name: str) -> LivePod:
     return start_pod("rest", variables={**agent.pods, "DSFN_TENANT": tenant_of(agent, name)})
+
+
+def connected(agent: LiveAgent) -> socket.socket:
+    """A connection that says nothing."""
+    if agent.by_port:
+        return socket.create_connection(("127.0.0.1", agent.port), 5)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(str(agent.socket))
+    return connection
 
 
 def test_calls_are_answered_while_the_control_service_is_away(
@@ -191,7 +201,7 @@ def test_without_the_platforms_key_the_agent_does_nothing(
     agent = LiveAgent(tmp_path / "keyed", directory, proxy.url, {"DSFN_API_KEY": "right"})
     agent.start()
     try:
-        for address in (agent.socket, Endpoint("127.0.0.1", agent.port)):
+        for address in (NodeSocket(agent.socket), Endpoint("127.0.0.1", agent.port)):
             with closing(Agent(address, "pod", "right")) as known:
                 asyncio.run(known.ask({"do": "hello"}))
             with (
@@ -251,6 +261,23 @@ def test_who_says_something_else_first_holds_no_connection(agent: LiveAgent) -> 
 def test_who_never_says_who_it_is_is_cut_off(agent: LiveAgent) -> None:
     with socket.create_connection(("127.0.0.1", agent.port), 60) as connection:
         assert connection.recv(1) == b""
+
+
+def test_more_connections_than_descriptors_do_not_end_it(
+    start_pod: StartPod, agent: LiveAgent
+) -> None:
+    assert agent.process is not None
+    held = len(list(Path(f"/proc/{agent.process.pid}/fd").iterdir()))
+    _, hard = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (held + 20, hard))
+    with ExitStack() as crowd:
+        for _ in range(40):
+            crowd.enter_context(closing(connected(agent)))
+        eventually(lambda: SHORT in agent.log, "the agent to have no descriptors")
+    pod = pod_of(start_pod, agent, "crowd")
+    assert pod.call(seconds=0).status_code == 200
+    assert agent.process.poll() is None
+    assert agent.log.count(SHORT) == 1
 
 
 def test_a_full_disk_refuses_calls_until_there_is_room(

@@ -16,6 +16,7 @@ from live_agent import KEY, LiveAgent
 from live_pod import TestStore
 from page_cache import evict, resident_share
 
+from dsfn.knative.agent.address import NodeSocket
 from dsfn.knative.agent.warming import keep_warm
 from dsfn.knative.pod.agent import Agent
 
@@ -137,7 +138,7 @@ def test_an_import_that_hangs_keeps_no_pod_waiting_and_ends_with_the_agent(
     ((pid, _),) = eventually(lambda: told_by(module), "the import to begin")
     process = os.pidfd_open(pid)
     try:
-        with closing(Agent(agent.socket, "pod", KEY)) as pod:
+        with closing(Agent(NodeSocket(agent.socket), "pod", KEY)) as pod:
             asyncio.run(pod.ask({"do": "hello"}))
         end(agent)
         assert select.select([process], [], [], WITHIN_S)[0]

@@ -35,6 +35,25 @@ def adding(a: int) -> int:
     return add(a=add(a=a, b=1), b=2)
 """
 
+LENT = """
+import dsfn
+
+
+@dsfn.function
+def lent() -> int:
+    return 7
+
+
+@dsfn.workflow
+def lending() -> int:
+    return lent()
+
+
+@dsfn.workflow
+def relending() -> int:
+    return lending()
+"""
+
 
 @pytest.fixture(scope="module")
 def cli(
@@ -147,6 +166,35 @@ def test_replicas_are_shown_by_what_they_are_found_by(cli: Dsfn, cluster: Acting
     assert isinstance(found["node"]["pid"], int) and found["node"]["pod"] is None
     head, line = cli("describe", "twice", "--target", "knative").out.splitlines()[-2:]
     assert (head.split(), line.split()) == (["POD", "STATE", "REVISION"], [pod, "ready", revision])
+
+
+def test_a_function_is_deleted_after_the_workflows_that_call_it(cli: Dsfn) -> None:
+    (cli.directory / "lent.py").write_text(LENT, encoding="utf-8")
+    for name in ("node", "knative"):
+        to = ("--target", name)
+        assert cli("deploy", "lent.py", *to).code == 0
+        refused = cli("delete", "lent", *to)
+        assert (refused.code, refused.out, refused.err) == (
+            1,
+            "",
+            "Workflows lending and relending call lent: delete them first, or deploy them without"
+            " lent.\n",
+        )
+        assert cli("invoke", "lent", *to).json() == 7
+        for workflow in ("lending", "relending"):
+            assert cli("workflow", "run", workflow, *to).json() == 7
+            assert cli("workflow", "delete", workflow, *to).code == 0
+        assert cli("delete", "lent", *to).out == "lent is deleted.\n"
+        assert cli("invoke", "lent", *to).code == 1
+
+
+def test_a_function_cannot_set_what_is_dsfns_own(cli: Dsfn) -> None:
+    greedy = 'import dsfn\n\n\n@dsfn.function(env={"DSFN_DISK_BYTES": "0"})\ndef greedy() -> int:\n'
+    (cli.directory / "greedy.py").write_text(f"{greedy}    return 1\n", encoding="utf-8")
+    for name in ("node", "knative"):
+        refused = cli("deploy", "greedy.py", "--target", name)
+        assert refused.code == 1
+        assert "env must not set DSFN_DISK_BYTES: names with DSFN_ are dsfn's own." in refused.err
 
 
 def test_a_control_service_that_has_no_pod_is_one_sentence(cli: Dsfn) -> None:

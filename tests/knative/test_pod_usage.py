@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from gates import gate
 from live_node import LiveNode
 from live_pod import StartPod
 
+from dsfn.billing.sqlite import connect
 from dsfn.knative.control.door import Door
 from dsfn.knative.control.passing import Passing
 from dsfn.knative.handover import DOOR_PATIENCE_S
@@ -50,6 +52,36 @@ def test_a_call_is_answered_once_its_row_is_accepted(
     for each in done:
         assert node.row(each).held_us == int(each.headers["dsfn-held-us"])
     assert pod.stop() == 0, pod.log
+
+
+def test_a_row_that_a_function_writes_to_its_pods_disk_is_not_posted(
+    node: LiveNode, start_pod: StartPod
+) -> None:
+    pod = start_pod("rest")
+    answer = pod.http.post("/", json={"seconds": 0}, headers={"Idempotency-Key": "own"})
+    id_ = answer.headers["dsfn-invocation-id"]
+    with closing(connect(pod.place / "dsfn" / "pod.db", "")) as database:
+        ((digest, at_us, usage),) = database.execute(
+            "SELECT digest, claimed_at_us, usage FROM answers"
+        ).fetchall()
+        assert isinstance(usage, str)
+        for key, text in (
+            ("changed", usage.replace(id_, "forged")),
+            ("unsealed", usage[usage.index("{") :].replace(id_, "forged-too")),
+        ):
+            database.execute(
+                "INSERT INTO answers (tenant, function, key, digest, claimed_at_us, done, usage,"
+                " posted) VALUES ('other', 'shout', ?, ?, ?, 1, ?, 0)",
+                (key, digest, at_us, text),
+            )
+        database.execute("UPDATE answers SET posted = 0")
+    assert pod.stop() == 0
+    assert pod.log.count("A usage row was written by somebody else") == 2
+    assert node.rows_of("forged") == node.rows_of("forged-too") == []
+    assert len(node.rows_of(id_)) == 1
+    with closing(connect(pod.place / "dsfn" / "pod.db", "")) as database:
+        posted = database.execute("SELECT key FROM answers WHERE posted = 1").fetchall()
+    assert len(posted) == 1
 
 
 def test_a_call_waits_for_the_next_leader_as_long_as_a_connection_to_it_does(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from patience import within
 from revisions import event_type, make_revision
+from small_dags import make_dag
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +37,7 @@ from dsfn.runtime.model import ReplicaState
 from dsfn.runtime.problems import problem_response
 from dsfn.runtime.registry import Registry
 from dsfn.runtime.serving import ReplicaView
+from dsfn.runtime.workflows.registry import WorkflowRegistry
 
 FIRST, SECOND = make_revision(1), make_revision(2)
 BUNDLE = {"Content-Type": BUNDLE_CONTENT_TYPE}
@@ -92,6 +94,7 @@ def services(tmp_path: Path) -> Iterator[SimpleNamespace]:
         settings=Settings(tmp_path),
         clock=SystemClock(),
         registry=registry,
+        workflows=WorkflowRegistry(connection, SystemClock()),
         pipeline=Scripted(),
         bodies=BodyReader(Settings(tmp_path).limits),
         blobs=BlobStore(tmp_path / "blobs"),
@@ -168,6 +171,18 @@ def test_a_deleted_function_is_gone(client: TestClient, services: SimpleNamespac
     response = client.get("/functions/echo")
     assert response.status_code == 404
     assert response.json()["name"] == "echo"
+
+
+def test_a_function_that_a_workflow_calls_is_deleted_after_it(
+    client: TestClient, services: SimpleNamespace
+) -> None:
+    services.workflows.register(services.workflows.new_revision(make_dag()))
+    refused = client.delete("/functions/echo")
+    assert refused.status_code == 409
+    assert refused.json().items() >= {"function": "echo", "workflows": ["relay"]}.items()
+    assert services.registry.has("echo") and services.serving.reconciled == 0
+    services.workflows.delete("relay")
+    assert client.delete("/functions/echo").status_code == 204
 
 
 @pytest.mark.parametrize(

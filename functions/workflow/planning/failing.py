@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from dsfn.functions.errors import NoPlan
+from dsfn.functions.listing import listed
 from dsfn.functions.workflow.planning.bounds import Bounds
 from dsfn.functions.workflow.planning.catalogue import Catalogue, Slot, Usable
-
-# Names that a sentence lists before it says how many more there are.
-MAX_NAMED = 6
 
 
 def no_plan(catalogue: Catalogue, bounds: Bounds, complete: bool) -> NoPlan:
@@ -25,11 +23,11 @@ def no_plan(catalogue: Catalogue, bounds: Bounds, complete: bool) -> NoPlan:
     ]
     unused = [g.name for g in catalogue.given if not _is_taken(catalogue, g.type)]
     if unused:
-        sentences.append(f"No function takes {_listed(unused)}.")
+        sentences.append(f"No function takes {listed(unused)}.")
     if reached:
         kinds = sorted({catalogue.types.describe(f.gives) for f in reached})
-        names = _listed([f.name for f in reached])
-        sentences.append(f"The inputs lead to {_listed(kinds)}, by {names}.")
+        names = listed([f.name for f in reached])
+        sentences.append(f"The inputs lead to {listed(kinds)}, by {names}.")
     sentences += _towards(catalogue, giving, bounds)
     if bounds.useful and not unused and complete:
         sentences.append("No plan uses every input.")
@@ -48,12 +46,12 @@ def _towards(catalogue: Catalogue, giving: Sequence[Usable], bounds: Bounds) -> 
     if not giving:
         return [f"No function gives {catalogue.request.output}."]
     missing = [
-        f"{function.name} needs {_listed([_slot(catalogue, slot) for slot in slots])}"
+        f"{function.name} needs {listed([_slot(catalogue, slot) for slot in slots])}"
         for function in giving
         if (slots := _unfed(catalogue, function, bounds))
     ]
-    sentence = f"{catalogue.request.output} comes from {_listed([f.name for f in giving])}"
-    return [f"{sentence}; {_listed(missing)}." if missing else f"{sentence}."]
+    sentence = f"{catalogue.request.output} comes from {listed([f.name for f in giving])}"
+    return [f"{sentence}; {listed(missing)}." if missing else f"{sentence}."]
 
 
 def _unfed(catalogue: Catalogue, function: Usable, bounds: Bounds) -> list[Slot]:
@@ -73,11 +71,3 @@ def _is_taken(catalogue: Catalogue, type_: int) -> bool:
         for function in catalogue.usable
         for slot in (*function.required, *function.optional)
     )
-
-
-def _listed(names: Iterable[str]) -> str:
-    found = list(names)
-    shown = found[:MAX_NAMED]
-    if len(found) > MAX_NAMED:
-        return f"{', '.join(shown)} and {len(found) - MAX_NAMED} more"
-    return " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else "".join(shown)

@@ -6,12 +6,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from pydantic import BaseModel
 
 import dsfn
 from dsfn import Event, Image, Text
+
+kept: list[BinaryIO] = []
 
 
 class Line(BaseModel):
@@ -85,6 +88,18 @@ def rest(seconds: float, number: int = 0) -> int:
     """Takes its time."""
     time.sleep(seconds)
     return number
+
+
+@dsfn.function
+def hoard(folder: str, size_bytes: int) -> int:
+    """Keeps a file of this size open that has no name any more."""
+    path = Path(folder) / "hoarded"
+    file = path.open("wb")
+    file.write(bytes(size_bytes))
+    file.flush()
+    path.unlink()
+    kept.append(file)
+    return os.fstat(file.fileno()).st_nlink
 
 
 @dsfn.function

@@ -17,8 +17,9 @@ from dsfn.billing.rates import Rate, RateCard
 from dsfn.billing.sqlite import connect
 from dsfn.billing.sqlite_ledger import SqliteLedger
 from dsfn.billing.usage import Usage
-from dsfn.functions.errors import DefinitionError, NoPlan
+from dsfn.functions.errors import Conflict, DefinitionError, NoPlan
 from dsfn.functions.interface import Interface, Kind, ParameterInterface, ResultInterface
+from dsfn.functions.listing import MAX_NAMED
 from dsfn.functions.workflow.planning.asking import request_of
 from dsfn.functions.workflow.planning.model import UNMEASURED_US
 from dsfn.runtime.clock import SystemClock
@@ -31,6 +32,7 @@ from dsfn.runtime.workflows.planner import (
     estimate_of,
 )
 from dsfn.runtime.workflows.registry import WorkflowRegistry
+from dsfn.runtime.workflows.removing import remove_function
 
 CARD = RateCard(devices={"cpu": Rate(pico_per_second=1_000_000)})
 
@@ -184,6 +186,33 @@ def test_a_plan_over_what_is_deployed_no_more_is_not_made(planner: Planner) -> N
     planner.registry.delete("f")
     with pytest.raises(NoPlan):
         asyncio.run(planner.plan(request_of(["audio/wav"], "text/plain")))
+
+
+def test_a_plan_that_nobody_named_goes_with_a_function_that_it_calls(planner: Planner) -> None:
+    deploy(planner, "f", "audio", "text")
+    deploy(planner, "g", "image", "text")
+    for media in ("audio/wav", "image/png"):
+        planner.save(asyncio.run(planner.plan(request_of([media], "text/plain"))))
+    remove_function("f", planner.registry, planner.workflows)
+    assert not planner.registry.has("f")
+    assert [each.dag.functions for each in planner.workflows.all()] == [("g",)]
+
+
+def test_a_function_stays_while_workflows_call_it_and_some_of_them_are_named(
+    planner: Planner,
+) -> None:
+    deploy(planner, "f", "audio", "text")
+    for at in range(MAX_NAMED + 2):
+        request = request_of(["audio/wav"], "text/plain")
+        planner.save(asyncio.run(planner.plan(request, f"w{at}")))
+    with pytest.raises(Conflict) as caught:
+        remove_function("f", planner.registry, planner.workflows)
+    assert caught.value.message == (
+        "Workflows w0, w1, w2, w3, w4, w5 and 2 more call f: delete them first, or deploy them"
+        " without f."
+    )
+    assert planner.registry.has("f")
+    assert len(planner.workflows.all()) == MAX_NAMED + 2
 
 
 def test_of_plans_without_a_name_those_that_were_used_last_are_kept(planner: Planner) -> None:
