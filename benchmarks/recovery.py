@@ -19,7 +19,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -57,9 +57,11 @@ def main() -> None:
         os.environ["DSFN_BENCH_TINY"] = "1"
     machine, gpus = Machine.this(), measure_links(options.devices)
     console.print(f"{machine.sentence()}; {len(gpus.names)} x {gpus.names[0]}, {gpus.driver}")
+    settings = {"gpus": asdict(gpus), "tiny": options.tiny}
+    keep = partial(save, "recovery", machine, settings, path=options.output)
     directory = Path(tempfile.mkdtemp(prefix="dsfn-recovery-", dir=options.directory))
     try:
-        rows = _measure(options, directory)
+        rows = _measure(options, directory, keep)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     show(
@@ -75,15 +77,17 @@ def main() -> None:
             for row in rows
         ],
     )
-    settings = {"gpus": asdict(gpus), "tiny": options.tiny}
-    console.print(f"Written to {save('recovery', machine, settings, rows, options.output)}")
+    console.print(f"Written to {keep(rows)}")
 
 
-def _measure(options: argparse.Namespace, directory: Path) -> list[Row]:
+def _measure(
+    options: argparse.Namespace, directory: Path, keep: Callable[[Sequence[Row]], Path]
+) -> list[Row]:
+    """All rows. What there is is kept after each, for a run that is cut short."""
     sizes = {model: MODELS[model].size_bytes() for model in options.models}
     arena_bytes = sum(sizes.values()) + (512 << 20)
     config = ["[gpu]", f"devices = {options.devices}", f"arena = {arena_bytes}"]
-    rows = []
+    rows: list[Row] = []
     with gpu_node(directory, config) as node:
         for model in options.models:
             node.deploy(model)
@@ -92,6 +96,7 @@ def _measure(options: argparse.Namespace, directory: Path) -> list[Row]:
                 found = [_round(node, model, victim, right) for _ in range(options.rounds)]
                 back_ms, told = (Spread.of(values) for values in zip(*found, strict=True))
                 rows.append(Row(victim, model, sizes[model], back_ms, told))
+                keep(rows)
             node.park(model, "absent")
     return rows
 
