@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from cli_runs import Dsfn
 from deadlines import eventually
+from live_platform import end_pods
 from wheels import make_wheel
 
 from dsfn.knative.cluster.objects import Objects
@@ -52,7 +53,7 @@ def namespace(objects: Objects) -> str:
 
 
 @pytest.fixture
-def dsfn(namespace: str, tmp_path: Path, told: dict[str, str]) -> Iterator[Dsfn]:
+def dsfn(objects: Objects, namespace: str, tmp_path: Path, told: dict[str, str]) -> Iterator[Dsfn]:
     """The command line of a platform with agents, which is installed for as long."""
     variables = {
         "DSFN_DATA": str(tmp_path),
@@ -66,6 +67,7 @@ def dsfn(namespace: str, tmp_path: Path, told: dict[str, str]) -> Iterator[Dsfn]
         assert run.code == 0, run.err
         yield dsfn
     finally:
+        end_pods(objects, namespace)
         run = dsfn("platform", "uninstall", *where, "--with-functions", "--timeout", "300")
     assert run.code == 0, run.err
 

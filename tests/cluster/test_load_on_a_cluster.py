@@ -43,7 +43,7 @@ def test_no_call_fails(require: Any, there: Place, greet: Any, script: str, tmp_
     host = urlsplit(greet["status"]["url"]).netloc
     summary = tmp_path / "summary.json"
     wait_for_zero(there)
-    variables = {"URL": GATEWAY or f"http://{host}", "HOST": host, "MINUTES": "3"}
+    variables = {"URL": GATEWAY or f"http://{host}", "HOST": host, "MINUTES": "2"}
     given = [f"--env={name}={value}" for name, value in variables.items()]
     command = ("k6", "run", "--quiet", f"--summary-export={summary}", *given)
     done = subprocess.run((*command, str(LOAD / f"{script}.js")), capture_output=True, text=True)
