@@ -263,7 +263,7 @@ def end_pods(objects: Objects, namespace: str) -> None:
     call, which an uninstall waits for."""
     for each in objects.list(SERVING, "Service", namespace, {}):
         objects.delete({"apiVersion": SERVING, "kind": "Service", **each})
-    query = {"labelSelector": FUNCTION_LABEL}
+    query = {"labelSelector": "serving.knative.dev/service"}
 
     def are_gone() -> bool:
         found = list(objects.list("v1", "Pod", namespace, query))

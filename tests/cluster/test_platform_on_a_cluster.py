@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli_runs import Dsfn
 from live_cluster import LiveCluster
+from live_platform import end_pods
 from revisions import event_type, make_revision
 
 from dsfn.functions.errors import MissingKinds, MissingRights
@@ -30,10 +31,11 @@ def dsfn(tmp_path: Path, objects: Objects, told: dict[str, str]) -> Dsfn:
 
 
 @pytest.fixture
-def namespace(dsfn: Dsfn) -> Iterator[str]:
+def namespace(dsfn: Dsfn, objects: Objects) -> Iterator[str]:
     """A name for a platform, which is not there after the test."""
     name = f"dsfn-test-{uuid.uuid4().hex[:8]}"
     yield name
+    end_pods(objects, name)
     run = dsfn("platform", "uninstall", "--namespace", name, "--with-functions")
     assert run.code == 0, run.err
 
