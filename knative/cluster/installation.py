@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from dsfn.functions.errors import MissingKinds, NotFound
@@ -138,19 +138,14 @@ class Installation:
     def remove(
         self, manifests: tuple[Manifest, ...], deadline_s: float, progress: Progress
     ) -> None:
-        """Deletes these, the functions at once, then the rest one after the other. Raises
-        `NotReady` for one that does not go."""
-        functions = [each for each in manifests if each["apiVersion"] == SERVING]
-        others = [each for each in manifests if each["apiVersion"] != SERVING]
-        # Each waits for its last calls: beside the others.
-        going = [each for each in functions if self.objects.delete(each)]
-        for function in going:
-            progress(f"deleting {name_of(function)}")
-            wait_gone(self.objects, function, deadline_s, progress)
-        for manifest in others:
-            progress(f"deleting {name_of(manifest)}")
-            if self.objects.delete(manifest):
-                wait_gone(self.objects, manifest, deadline_s, progress)
+        """Deletes these, and waits: for the functions together, then for one after the other, at
+        last for the namespaces together. Raises `NotReady` for one that does not go."""
+        for group in _groups(manifests):
+            # Functions wait for their last calls, namespaces for what is left in them.
+            going = [each for each in group if self.objects.delete(each)]
+            for each in going:
+                progress(f"deleting {name_of(each)}")
+                wait_gone(self.objects, each, deadline_s, progress)
 
     def _settings(self, told: Told, off: tuple[Feature, ...]) -> PlatformSettings:
         """Functions use agents, and so there are some, where Knative lets them."""
@@ -197,6 +192,15 @@ class Installation:
         # Where Knative was taken away before dsfn, its objects are gone, too.
         with suppress(MissingKinds):
             yield from self.objects.list(api_version, kind, namespace or self.namespace, query)
+
+
+def _groups(manifests: Sequence[Manifest]) -> Iterator[Sequence[Manifest]]:
+    """Those that may go at the same time."""
+    functions = [each for each in manifests if each["apiVersion"] == SERVING]
+    namespaces = [each for each in manifests if each["kind"] == "Namespace"]
+    yield functions
+    yield from ([each] for each in manifests if each not in functions and each not in namespaces)
+    yield namespaces
 
 
 def _is_ours(live: Manifest) -> bool:
