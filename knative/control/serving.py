@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import field
 from functools import partial
 
-from dsfn.functions.errors import Conflict, DsfnError
+from dsfn.functions.errors import Conflict, DsfnError, NotReady
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.waiting import AGAIN_S
@@ -72,6 +72,7 @@ class KnativeServing:
             loop.call_soon_threadsafe(tell, function, f"{message}.")
 
         try:
+            await _together(self._gone(each, partial(say, each)) for each in functions)
             await _seen_through(self._place(revisions, placed))
             await _together(
                 self._ready(each, partial(say, each.revision.function)) for each in placed
@@ -137,6 +138,21 @@ class KnativeServing:
     async def verify(self, function: str) -> list[VerifiedReplica]:
         """See `Serving`. Raises `Conflict`."""
         raise Conflict("What is in the memory of pods is not looked at.", function=function)
+
+    async def _gone(self, function: str, tell: Callable[[str], None]) -> None:
+        """Returns once nothing is left of a function that was deleted before: its pods answer their
+        last calls. Raises `NotReady` where that takes too long, `ClusterError`."""
+        await self.sharing.removed(function)
+        loop = asyncio.get_running_loop()
+        ends_at_s, told = loop.time() + self.publisher.deadline_s, False
+        while await asyncio.to_thread(self.publisher.is_going, function):
+            if not told:
+                tell("Waiting for the pods of the one that was deleted to be gone")
+                told = True
+            if loop.time() >= ends_at_s:
+                reason = f"The Service of {function} that was deleted does not go."
+                raise NotReady(reason, object=f"Service {function}", reason=reason, log="")
+            await asyncio.sleep(AGAIN_S)
 
     async def _place(self, revisions: Sequence[Revision], placed: list[Placed]) -> None:
         for revision in revisions:

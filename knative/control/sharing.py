@@ -82,6 +82,11 @@ class Sharing:
         self._fresh.clear()
         return tasks
 
+    async def removed(self, function: str) -> None:
+        """Returns once a function that is being taken out is asked for no more."""
+        if self._wanted.get(function) is None and (task := self._tasks.get(function)) is not None:
+            await asyncio.wait([task])
+
     async def address(self, revision: Revision) -> str:
         """The URL at which a revision is called, which one that has just become live has once the
         ingress knows of it. Raises `Unavailable` when that takes too long."""

@@ -60,6 +60,7 @@ class ActingCluster:
     control: int = 0
     max_timeout_s: int = 600
     unready: set[str] = field(default_factory=set)
+    lingering: set[str] = field(default_factory=set)
     is_away: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: threading.Lock = field(default_factory=threading.Lock)
@@ -128,11 +129,22 @@ class ActingCluster:
             pod["status"] = _without_image()
 
     def delete(self, path: str) -> bool:
-        """DELETE."""
+        """DELETE. A Service that lingers stays until `let_go`, as its pods have calls."""
         with self.lock:
+            document = self.objects.get(path)
+            if document and document["metadata"]["name"] in self.lingering:
+                document["metadata"]["deletionTimestamp"] = f"{_AT}{len(self.objects):06d}"
+                return True
             gone = self.objects.pop(path, None) is not None
             self._map()
         return gone
+
+    def let_go(self, service: str) -> None:
+        """Has a Service that was deleted be gone, with all that it was told meanwhile."""
+        with self.lock:
+            self.lingering.discard(service)
+            document = self.of_kind("Service")[service]
+            self.delete(next(path for path, each in self.objects.items() if each is document))
 
     def listed(self, path: str, query: dict[str, list[str]]) -> list[Any]:
         """GET of a kind in a namespace, by one label."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -218,3 +220,30 @@ def test_what_is_large_comes_through_whole(cli: Dsfn) -> None:
     text = "".join(map(str, range(300_000)))
     run = cli("invoke", "twice", "--data", json.dumps({"text": text}), "--target", "knative")
     assert run.json() == 2 * text
+
+
+def test_one_that_is_deployed_again_waits_until_the_one_that_was_deleted_is_gone(
+    cli: Dsfn, cluster: ActingCluster
+) -> None:
+    def write(number: int) -> None:
+        text = f"import dsfn\n\n\n@dsfn.function\ndef again() -> int:\n    return {number}\n"
+        (cli.directory / "again.py").write_text(text, encoding="utf-8")
+
+    to = ("--target", "knative")
+    write(1)
+    assert cli("deploy", "again.py", *to).code == 0
+    cluster.lingering.add("again")
+    assert cli("delete", "again", *to).code == 0
+    eventually(
+        lambda: "deletionTimestamp" in cluster.of_kind("Service")["again"]["metadata"], "its end"
+    )
+    write(2)
+    with ThreadPoolExecutor(1) as threads:
+        deploying = threads.submit(cli, "deploy", "again.py", *to)
+        time.sleep(3)
+        assert not deploying.done()
+        cluster.let_go("again")
+        run = deploying.result()
+    assert run.code == 0, run.err
+    assert "Waiting for the pods of the one that was deleted to be gone." in run.err
+    assert cli("invoke", "again", *to).json() == 2
