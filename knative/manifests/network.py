@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dsfn.knative.manifests.accounts import CONTROL
 from dsfn.knative.manifests.function import FUNCTION
-from dsfn.knative.manifests.words import AGENT_PORT, COMPONENT, Manifest, labels
+from dsfn.knative.manifests.words import AGENT_PORT, COMPONENT, DSFN, MANAGED_BY, Manifest, labels
 
 # Knative's own namespace, from which the activator sends calls and the autoscaler asks for
 # figures, and those of the ingresses that Knative has.
@@ -29,11 +29,14 @@ MAX_NAMESPACE = 63 - len(_OF_AGENTS)
 
 
 def network_policies(namespace: str) -> tuple[Manifest, ...]:
-    """Nobody connects to anything of the namespace, except: Knative to functions; functions,
+    """Nobody connects to anything of the platform, except: Knative to functions; functions,
     agents, Knative and its dead letters to the control service, whose replicas pass requests on to
     each other. Functions connect to everything but link-local addresses."""
     return (
-        _policy("dsfn-deny", namespace, "platform", {}, {"policyTypes": ["Ingress"]}),
+        # The namespace may be somebody else's, with pods that are no business of ours.
+        _policy(
+            "dsfn-deny", namespace, "platform", {MANAGED_BY: DSFN}, {"policyTypes": ["Ingress"]}
+        ),
         _policy(
             "dsfn-functions",
             namespace,

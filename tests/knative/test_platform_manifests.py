@@ -118,7 +118,9 @@ def test_no_right_goes_beyond_the_namespace_and_none_is_for_everything() -> None
 
 def test_functions_are_reached_by_knative_alone_and_reach_no_credentials_of_the_node() -> None:
     policies = {each["metadata"]["name"]: each["spec"] for each in of_kind("NetworkPolicy")}
-    assert policies["dsfn-deny"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    # Of the platform's pods, and not of others that may be in the namespace.
+    ours = {"matchLabels": {"app.kubernetes.io/managed-by": "dsfn"}}
+    assert policies["dsfn-deny"] == {"podSelector": ours, "policyTypes": ["Ingress"]}
     functions = policies["dsfn-functions"]
     (ingress,) = functions["ingress"]
     (peer,) = ingress["from"]
