@@ -108,29 +108,36 @@ class FunctionServices:
         targets = tuple(Target(percent, name, tag_of(name)) for name, percent in share.targets)
         service = self._object(SERVING, "Service", function)
         self.objects.change(service, {"spec": {"traffic": traffic_of(targets)}})
-        sink = self.dead_letters(function)
-        events = trigger(share.current, share.filters, self.namespace, self.broker, sink)
+        events = self._trigger(share)
         if events is None:
             self.objects.delete(self._object(EVENTING, "Trigger", function))
         else:
             self.objects.apply(events)
 
-    def is_ready(self, function: str) -> bool:
-        """Whether a function's Service does what it was told. Raises `ClusterError`, `NotFound`."""
+    def is_ready(self, share: Share) -> bool:
+        """Whether a function's Service and its Trigger do what they were told: what the Broker
+        takes before that is not heard. Raises `ClusterError`, `NotFound`."""
+        function = share.current.function
         manifest = self._object(SERVING, "Service", function)
-        service = self.objects.read(manifest)
-        if service is None:
+        if (service := self.objects.read(manifest)) is None:
             self._forget(function)
             raise NotFound(f"{is_about(manifest)} is gone.", kind="Service")
         if not is_ready(service):
             return False
         self.note(function, service)
-        return True
+        events = self._trigger(share)
+        if events is None:
+            return True
+        heard = self.objects.read(events)
+        return heard is not None and is_ready(heard)
 
-    def require_ready(self, function: str) -> None:
+    def require_ready(self, share: Share) -> None:
         """Raises `NotReady` with the reason, `ClusterError`, `NotFound`."""
+        function = share.current.function
         service = self._object(SERVING, "Service", function)
         self.note(function, wait_ready(self.objects, service, 0.0, lambda _: None))
+        if (events := self._trigger(share)) is not None:
+            wait_ready(self.objects, events, 0.0, lambda _: None)
 
     def remove(self, function: str) -> None:
         """Takes a function out of the cluster. Raises `ClusterError`."""
@@ -142,6 +149,11 @@ class FunctionServices:
         """The functions' pods. Raises `ClusterError`."""
         pods = self.objects.list("v1", "Pod", self.namespace, _OURS)
         return [_pod_of(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def _trigger(self, share: Share) -> Manifest | None:
+        """None where no event calls the function."""
+        sink = self.dead_letters(share.current.function)
+        return trigger(share.current, share.filters, self.namespace, self.broker, sink)
 
     def _forget(self, function: str) -> None:
         self.urls.pop(function, None)

@@ -142,11 +142,11 @@ class Sharing:
         self._agreed.pop(function, None)
         await self._ask(self.services.tell, share)
         looks, end_s = 0, asyncio.get_running_loop().time() + SHARE_S
-        while not await self._ask(self.services.is_ready, function):
+        while not await self._ask(self.services.is_ready, share):
             if self._wanted.get(function) != share:
                 return
             if asyncio.get_running_loop().time() >= end_s:
-                await self._ask(self.services.require_ready, function)
+                await self._ask(self.services.require_ready, share)
                 break
             await asyncio.sleep(doubled_s(_LOOK_S, looks // _LOOKS, _LATE_LOOK_S))
             looks += 1

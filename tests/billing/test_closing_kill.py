@@ -50,13 +50,13 @@ def _post(directory: Path, month: str) -> None:
 def test_a_month_is_closed_whole_or_not_at_all_after_kill_9(tmp_path: Path) -> None:
     chance = random.Random(20261127)
     _post(tmp_path, "2026-11")
-    took_s = _close_until_killed(tmp_path, None)[1]
+    most_s = 1.3 * _close_until_killed(tmp_path, None)[1]
     whole = 0
     for cycle in range(CYCLES):
         directory = tmp_path / str(cycle)
         directory.mkdir()
         _post(directory, "2026-11")
-        closed = _close_until_killed(directory, chance.uniform(0, 1.3 * took_s))[0]
+        closed = _close_until_killed(directory, chance.uniform(0, most_s))[0]
         with open_months(directory, BOOK) as months:
             found = months.ledger.documents.all("2026-11")
             assert len(found) in (0, TENANTS)
@@ -64,6 +64,8 @@ def test_a_month_is_closed_whole_or_not_at_all_after_kill_9(tmp_path: Path) -> N
             if closed:
                 assert found
             whole += bool(found)
+            # The machine may have more to do by now: some are to be closed when they are killed.
+            most_s *= 1 if found else 1.1
             again = close_month(months, "2026-11")
             assert [each.number[-4:] for each in again] == [f"{n + 1:04}" for n in range(TENANTS)]
             if found:

@@ -93,7 +93,7 @@ def brought(publisher: Publisher, services: FunctionServices, revision: Revision
 def shared(services: FunctionServices, share: Share) -> None:
     """Has calls be shared out so."""
     services.tell(share)
-    eventually(lambda: services.is_ready(share.current.function), "the Service to be ready")
+    eventually(lambda: services.is_ready(share), "the Service to be ready")
 
 
 def test_a_revision_takes_no_calls_before_it_is_told_to(

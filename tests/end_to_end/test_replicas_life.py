@@ -169,7 +169,8 @@ def test_after_restore_runs_at_each_restore_and_each_replica_draws_its_own(node:
 
 
 def draw_twice(node: LiveNode, pool: ThreadPoolExecutor) -> list[dict[str, object]]:
-    return list(pool.map(lambda _: node.value("dice", seconds=0.2), range(2)))
+    # Longer than a second replica takes to come where there are other things to do, too.
+    return list(pool.map(lambda _: node.value("dice", seconds=1.5), range(2)))
 
 
 def differ(drawn: list[dict[str, object]]) -> bool:

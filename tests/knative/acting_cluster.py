@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ _KINDS = {
     "/apis/eventing.knative.dev/v1": ["Trigger", "Broker"],
     "/api/v1": ["Pod", "Event", "Service", "ConfigMap"],
 }
+# A Trigger hears nothing for as long after a change.
+HEARS_AFTER_S = 0.5
 _AT = "2026-01-01T00:00:00Z"
 
 
@@ -61,6 +64,7 @@ class ActingCluster:
     max_timeout_s: int = 600
     unready: set[str] = field(default_factory=set)
     lingering: set[str] = field(default_factory=set)
+    told: dict[tuple[str, int], float] = field(default_factory=dict)
     is_away: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: threading.Lock = field(default_factory=threading.Lock)
@@ -165,6 +169,8 @@ class ActingCluster:
             document = self.objects.get(path)
             if document and document["kind"] == "Service" and not _is_host(document):
                 self._look(document)
+            if document and document["kind"] == "Trigger":
+                self._subscribe(document)
             return document
 
     def add_control(self, namespace: str, port: int) -> None:
@@ -237,6 +243,17 @@ class ActingCluster:
             "observedGeneration": metadata["generation"],
             "conditions": [{"type": "Ready", "status": "True" if is_ready else "Unknown"}],
             "url": f"http://{metadata['name']}.{metadata['namespace']}.example.com",
+        }
+
+    def _subscribe(self, trigger: Any) -> None:
+        """Has the Broker's events come by it, a moment after it was told which."""
+        name, generation = trigger["metadata"]["name"], trigger["metadata"]["generation"]
+        told = self.told.setdefault((name, generation), time.monotonic())
+        hears = time.monotonic() - told > HEARS_AFTER_S
+        reason = {} if hears else {"message": "the subscription is not there yet"}
+        trigger["status"] = {
+            "observedGeneration": generation,
+            "conditions": [{"type": "Ready", "status": "True" if hears else "Unknown", **reason}],
         }
 
     def _map(self) -> None:

@@ -172,7 +172,10 @@ def test_what_the_broker_gives_up_is_a_dead_letter_and_can_be_replayed(
     cluster: ActingCluster, control: LiveNode, tmp_path: Path
 ) -> None:
     deployed(control, tmp_path, 1)
-    spec = cluster.of_kind("Trigger")["speak"]["spec"]
+    told = cluster.of_kind("Trigger")["speak"]
+    # What comes to the Broker before that is lost.
+    assert [each["status"] for each in told["status"]["conditions"]] == ["True"]
+    spec = told["spec"]
     assert spec["filters"] == [
         {"any": [{"all": [{"exact": {"type": "word.due"}}, {"prefix": {"source": "/mouth"}}]}]}
     ]
