@@ -64,7 +64,7 @@ class Options:
 
     def __post_init__(self) -> None:
         _require(
-            NAME_PATTERN.match(self.name) is not None,
+            NAME_PATTERN.fullmatch(self.name) is not None,
             f"name {self.name!r} must be lower-case letters, digits and '-', start with a letter,"
             " and have at most 63 characters",
         )

@@ -134,7 +134,7 @@ def check_parallel(parallel: int) -> int:
 
 def check_name(what: str, name: str) -> None:
     """Raises `DefinitionError` unless it is a name as functions have them."""
-    if not isinstance(name, str) or NAME_PATTERN.match(name) is None:
+    if not isinstance(name, str) or NAME_PATTERN.fullmatch(name) is None:
         raise DefinitionError(
             f"{what} must be lower-case letters, digits and '-', start with a letter, and have at"
             f" most 63 characters; {name!r} is not."

@@ -191,12 +191,13 @@ def _told(store: str, image: str, function_image: str, prefetch: list[str] | Non
     """What somebody says now: what is secret in the environment, where no other user sees it.
     Raises `UsageError`."""
     from dsfn.knative.cluster.told import Told, require_sound
-    from dsfn.knative.manifests.secrets import VARIABLES
+    from dsfn.knative.manifests.secrets import OPTIONAL, VARIABLES
     from dsfn.snapshots.addresses import read_bucket
 
     # Without a "/" at its end it is the same, and no change of the platform.
     store = str(read_bucket(store, "--store")) if store else ""
-    secrets = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    there = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    secrets = {name: value for name, value in there.items() if value or name in OPTIONAL}
     told = Told(store, image, function_image, secrets, _prefetched(prefetch))
     require_sound(told)
     return told
@@ -209,7 +210,7 @@ def _prefetched(names: list[str] | None) -> tuple[str, ...] | None:
     if names is None:
         return None
     found = tuple(dict.fromkeys(name for name in names if name))
-    if wrong := [name for name in found if NAME_PATTERN.match(name) is None]:
+    if wrong := [name for name in found if NAME_PATTERN.fullmatch(name) is None]:
         raise UsageError(f"--prefetch takes names of functions, and {wrong[0]!r} is none.")
     if len(found) > MAX_PREFETCHED:
         raise UsageError(f"--prefetch takes at most {MAX_PREFETCHED} functions.")

@@ -25,6 +25,7 @@ from dsfn.knative.manifests.secrets import (
     read_secret,
     require_sound_secrets,
     require_whole_credentials,
+    together,
 )
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import Manifest
@@ -34,8 +35,8 @@ from dsfn.snapshots.addresses import read_bucket
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What somebody says now, "" or None for what stays as it was. The fields are those of
-    `PlatformSettings`."""
+    """What somebody says now, "" or None for what stays as it was, but for a secret that may
+    be "", and is none then. The fields are those of `PlatformSettings`."""
 
     store: str = ""
     image: str = ""
@@ -50,7 +51,7 @@ class Told:
             self.store,
             self.image,
             self.function_image,
-            self.secrets,
+            together({}, self.secrets),
             agents,
             self.prefetch or (),
         )
@@ -77,7 +78,7 @@ def platform_settings(
         told.store or before.store,
         told.image or before.image,
         told.function_image or before.function_image,
-        {**made_up, **before.secrets, **told.secrets},
+        {**made_up, **together(before.secrets, told.secrets)},
         before.prefetch if told.prefetch is None else told.prefetch,
     )
     return now.settings(namespace, agents)

@@ -18,7 +18,6 @@ from dsfn.knative.manifests.function import FUNCTION, FUNCTION_ACCOUNT
 from dsfn.knative.manifests.network import agents_namespace
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import Manifest, labels
-from dsfn.runtime.access.access import is_local_key
 
 API_KEY, LEDGER, LEDGER_KEY = "DSFN_API_KEY", "DSFN_LEDGER", "DSFN_LEDGER_KEY"
 # As boto3 has them.
@@ -26,8 +25,11 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _SERVERS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 AWS = (*_CREDENTIALS, "AWS_SESSION_TOKEN", *_REGIONS, *_SERVERS)
+# Told as "", they are none, whatever they were before.
+OPTIONAL = ("AWS_SESSION_TOKEN", *_REGIONS, *_SERVERS)
 # All that can be told.
 VARIABLES = (API_KEY, LEDGER, LEDGER_KEY, *AWS)
+_LOCAL_KEY = re.compile(r"dsfn_local_[A-Za-z0-9_-]{16,}")
 # Functions and agents ask the control service and read the store; the books are not theirs.
 _SHARED = (API_KEY, *AWS)
 _REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")  # as boto3 has it
@@ -38,18 +40,31 @@ def require_sound_secrets(told: Mapping[str, str]) -> None:
     not shown."""
     for name, value in told.items():
         _require_text(name, value)
-    if API_KEY in told and not is_local_key(told[API_KEY]):
-        raise UsageError(f"{API_KEY} must begin with dsfn_local_, and be what nobody guesses.")
+    if API_KEY in told and _LOCAL_KEY.fullmatch(told[API_KEY]) is None:
+        raise UsageError(
+            f"{API_KEY} must begin with dsfn_local_, and go on with 16 or more letters, digits, -"
+            " and _ that nobody guesses."
+        )
+    for name in _CREDENTIALS:
+        if not all("!" <= each <= "~" for each in told.get(name, "")):
+            raise UsageError(f"{name} has characters that no key has, such as blanks.")
     if LEDGER_KEY in told:
         SigningKey.of_pem(told[LEDGER_KEY].encode(), LEDGER_KEY)
     if LEDGER in told:
         require_ledger(told[LEDGER])
     for name in _SERVERS:
-        if name in told:
-            read_http_url(told[name], name)
+        if told.get(name):
+            _require_server(told[name], name)
     for name in _REGIONS:
-        if name in told and _REGION.fullmatch(told[name]) is None:
+        if told.get(name) and _REGION.fullmatch(told[name]) is None:
             raise UsageError(f"{name} is {told[name]!r}, and no region, such as eu-central-1.")
+
+
+def together(before: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """What is told now, and before. A session's token is of the credentials that it came with."""
+    if told.keys() & set(_CREDENTIALS):
+        before = {name: value for name, value in before.items() if name != "AWS_SESSION_TOKEN"}
+    return {name: value for name, value in {**before, **told}.items() if value}
 
 
 def require_whole_credentials(told: Mapping[str, str]) -> None:
@@ -92,6 +107,12 @@ def read_secret(secret: Manifest) -> dict[str, str]:
 def digest_of(secrets: Mapping[str, str]) -> str:
     """Another one when a variable is: pods that have it as an annotation are started anew then."""
     return sha256(json.dumps(dict(secrets), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _require_server(url: str, name: str) -> None:
+    parts = read_http_url(url, name)
+    if parts.query or parts.fragment:
+        raise UsageError(f"{name} is {url!r}, and a server's URL has no ? and no #.")
 
 
 def _require_text(name: str, value: str) -> None:

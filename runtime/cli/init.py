@@ -27,7 +27,7 @@ def init(
     json_output: JsonOption = False,
 ) -> None:
     """Write a new function, ready to deploy, into the directory NAME."""
-    if NAME_PATTERN.match(name) is None:
+    if NAME_PATTERN.fullmatch(name) is None:
         raise UsageError(
             f"{name!r} is not a function's name: lower-case letters, digits and '-',"
             " a letter first, at most 63 characters."

@@ -143,7 +143,7 @@ def test_what_agents_bring_takes_agents(cluster: ScriptedCluster) -> None:
         {
             "DSFN_LEDGER": "postgresql://db/dsfn",
             "DSFN_LEDGER_KEY": new_pem().decode(),
-            "DSFN_API_KEY": "dsfn_local_k",
+            "DSFN_API_KEY": "dsfn_local_of-the-test-platform",
         },
         ("embed",),
     ).settings("models", agents=False)

@@ -24,7 +24,7 @@ TOLD = {
     "DSFN_CONTROL": "http://dsfn-control",
     "DSFN_LEDGER": "postgresql://dsfn@db/dsfn",
     "DSFN_LEDGER_KEY": "PEM",
-    "DSFN_API_KEY": "dsfn_local_k",
+    "DSFN_API_KEY": "dsfn_local_of-the-test-platform",
 }
 
 

@@ -28,7 +28,7 @@ users: [{{name: u, user: {{token: t}}}}]
 
 
 SECRETS = {
-    "DSFN_API_KEY": "dsfn_local_k",
+    "DSFN_API_KEY": "dsfn_local_of-the-test-platform",
     "DSFN_LEDGER": "postgresql://dsfn:word@db/dsfn",
     "DSFN_LEDGER_KEY": new_pem().decode(),
     "AWS_ACCESS_KEY_ID": "id",
@@ -135,6 +135,12 @@ BUCKET = "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dot
         ((), {"AWS_ENDPOINT_URL_S3": "http://a b"}, "AWS_ENDPOINT_URL_S3 is 'http://a b', and not"),
         ((), {"AWS_SECRET_ACCESS_KEY": "\udcff"}, "AWS_SECRET_ACCESS_KEY is not text in UTF-8."),
         ((), {"DSFN_API_KEY": "word"}, "DSFN_API_KEY must begin with dsfn_local_"),
+        ((), {"DSFN_API_KEY": "dsfn_local_"}, "go on with 16 or more letters, digits, - and _"),
+        ((), {"DSFN_API_KEY": f"dsfn_local_{'a' * 32} "}, "go on with 16 or more letters, digits"),
+        ((), {"DSFN_API_KEY": f"dsfn_local_{'a' * 32}\n"}, "go on with 16 or more letters, digits"),
+        ((), {"AWS_SECRET_ACCESS_KEY": "a\n"}, "has characters that no key has, such as blanks."),
+        ((), {"AWS_ENDPOINT_URL": "https://s3.example/?x"}, "a server's URL has no ? and no #."),
+        (("--prefetch", "embed\n"), {}, "--prefetch"),
         ((), {"AWS_REGION": "eu west"}, "AWS_REGION is 'eu west', and no region, such as"),
         (
             (),

@@ -14,11 +14,11 @@ from dsfn.knative.manifests.agent import agent_url, agents_namespace_of
 from dsfn.knative.manifests.control import control_objects
 from dsfn.knative.manifests.features import enabling, missing_features
 from dsfn.knative.manifests.platform import AGENT_KINDS, KINDS, platform_objects
-from dsfn.knative.manifests.secrets import read_secret
+from dsfn.knative.manifests.secrets import read_secret, together
 from dsfn.knative.manifests.settings import PlatformSettings
 
 TOLD = {
-    "DSFN_API_KEY": "dsfn_local_k",
+    "DSFN_API_KEY": "dsfn_local_of-the-test-platform",
     "DSFN_LEDGER": "postgresql://a:b@c/d",
     "DSFN_LEDGER_KEY": "PEM",
     "AWS_SECRET_ACCESS_KEY": "s",
@@ -57,7 +57,7 @@ def test_each_kind_is_one_that_uninstall_looks_for(
 def test_functions_and_agents_get_no_secret_of_the_books() -> None:
     secrets = {each["metadata"]["name"]: read_secret(each) for each in of_kind("Secret")}
     assert secrets.pop("dsfn-control") == TOLD
-    shared = {"DSFN_API_KEY": "dsfn_local_k", "AWS_SECRET_ACCESS_KEY": "s"}
+    shared = {"DSFN_API_KEY": "dsfn_local_of-the-test-platform", "AWS_SECRET_ACCESS_KEY": "s"}
     assert secrets == {"dsfn-function": shared, "dsfn-agent": shared}
 
 
@@ -127,6 +127,14 @@ def test_functions_are_reached_by_knative_alone_and_reach_no_credentials_of_the_
     assert "knative-serving" in str(peer["namespaceSelector"])
     blocks = [each["ipBlock"] for rule in functions["egress"] for each in rule.get("to", ())]
     assert {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]} in blocks
+
+
+def test_a_sessions_token_goes_with_its_credentials_and_what_is_said_to_be_nothing() -> None:
+    before = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
+    others = {"AWS_ACCESS_KEY_ID": "d", "AWS_SECRET_ACCESS_KEY": "e"}
+    assert together(before, others) == others
+    assert together(before, {"AWS_SESSION_TOKEN": ""}).keys() == others.keys()
+    assert together(before, {"AWS_REGION": "eu-central-1"}).items() > before.items()
 
 
 def test_a_flag_that_nobody_has_set_is_as_knative_has_it() -> None:
