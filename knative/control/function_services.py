@@ -17,7 +17,7 @@ from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.proof import name_of_proved
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
-from dsfn.knative.manifests.trigger import EVENTING, DeadLetterSink, trigger
+from dsfn.knative.manifests.trigger import EVENTING, NOTHING, DeadLetterSink, trigger
 from dsfn.knative.manifests.words import (
     COMPONENT,
     FUNCTION_LABEL,
@@ -138,6 +138,14 @@ class FunctionServices:
         self.note(function, wait_ready(self.objects, service, 0.0, lambda _: None))
         if (events := self._trigger(share)) is not None:
             wait_ready(self.objects, events, 0.0, lambda _: None)
+
+    def silent_trigger(self, revision: Revision) -> Manifest | None:
+        """What can become ready before the revision is live: what serves until then is not to get
+        events that it does not know. None where no event calls the revision."""
+        if not revision.interface.triggers:
+            return None
+        sink = self.dead_letters(revision.function)
+        return trigger(revision, (NOTHING,), self.namespace, self.broker, sink)
 
     def remove(self, function: str) -> None:
         """Takes a function out of the cluster. Raises `ClusterError`."""

@@ -6,17 +6,19 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 
 from dsfn.functions.errors import Conflict, DsfnError, NotReady
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
-from dsfn.knative.cluster.waiting import AGAIN_S
+from dsfn.knative.cluster.waiting import AGAIN_S, Awaited
+from dsfn.knative.cluster.objects import is_about
 from dsfn.knative.control.function_services import FunctionServices, PodOf, Share
 from dsfn.knative.control.publishing import Placed, Publisher
 from dsfn.knative.control.sharing import SHARE_S, Sharing
 from dsfn.knative.manifests.trigger import require_filter
+from dsfn.knative.manifests.words import Manifest
 from dsfn.runtime.model import ReplicaState, Revision
 from dsfn.runtime.registry import FunctionRecord, Registry
 from dsfn.runtime.replicas.verifying import VerifiedReplica
@@ -66,6 +68,7 @@ class KnativeServing:
             await asyncio.to_thread(self.publisher.require_free_name, revision.function)
         loop = asyncio.get_running_loop()
         functions, placed = {each.function for each in revisions}, list[Placed]()
+        subscribed = list[Manifest]()
         self._coming |= functions
 
         def say(function: str, message: str) -> None:
@@ -75,10 +78,11 @@ class KnativeServing:
             await _together(self._gone(each, partial(say, each)) for each in functions)
             await _seen_through(self._place(revisions, placed))
             await _together(
-                self._ready(each, partial(say, each.revision.function)) for each in placed
+                self._ready(each, subscribed, partial(say, each.revision.function))
+                for each in placed
             )
         except BaseException:
-            await _seen_through(self._put_back(placed))
+            await _seen_through(self._put_back(placed, subscribed))
             raise
         finally:
             self._coming -= functions
@@ -158,16 +162,36 @@ class KnativeServing:
         for revision in revisions:
             placed.append(await asyncio.to_thread(self.publisher.place, revision))
 
-    async def _ready(self, placed: Placed, tell: Callable[[str], None]) -> None:
-        """Returns once it is. It may take minutes, of which threads are held for moments."""
+    async def _ready(
+        self, placed: Placed, subscribed: list[Manifest], tell: Callable[[str], None]
+    ) -> None:
+        """Returns once it is, and its Trigger."""
         awaited = self.publisher.awaited(placed, tell)
-        while (service := await asyncio.to_thread(awaited.look)) is None:
-            await asyncio.sleep(AGAIN_S)
+        events = await self._subscribe(placed.revision, subscribed)
+        service = await _once_ready(awaited)
+        if events is not None:
+            await _once_ready(replace(awaited, manifest=events))
         await asyncio.to_thread(self.publisher.prove, placed)
         self.services.note(placed.revision.function, service)
         self.services.names[placed.revision.id] = placed.name
 
-    async def _put_back(self, placed: Sequence[Placed]) -> None:
+    async def _subscribe(self, revision: Revision, subscribed: list[Manifest]) -> Manifest | None:
+        """The revision's Trigger, if events call it: the one that is there, or one that hears of
+        nothing before the revision is live, which is then among those `subscribed`."""
+        events = self.services.silent_trigger(revision)
+        objects = self.services.objects
+        if events is not None and await asyncio.to_thread(objects.read, events) is None:
+            subscribed.append(events)
+            self.sharing.forget(revision.function)
+            await _seen_through(asyncio.to_thread(objects.apply, events))
+        return events
+
+    async def _put_back(self, placed: Sequence[Placed], subscribed: Sequence[Manifest]) -> None:
+        for events in subscribed:
+            try:
+                await asyncio.to_thread(self.services.objects.delete, events)
+            except DsfnError as error:
+                _LOG.error("%s is not gone: %s", is_about(events), error.message)
         for each in placed:
             try:
                 await asyncio.to_thread(self.publisher.put_back, each)
@@ -237,7 +261,14 @@ async def _together(works: Iterable[Coroutine[None, None, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _seen_through(work: Coroutine[None, None, None]) -> None:
+async def _once_ready(awaited: Awaited) -> Manifest:
+    """What is awaited. It may take minutes, of which threads are held for moments."""
+    while (ready := await asyncio.to_thread(awaited.look)) is None:
+        await asyncio.sleep(AGAIN_S)
+    return ready
+
+
+async def _seen_through(work: Coroutine[None, None, object]) -> None:
     """Does all of the work, though whoever waits for it is called off meanwhile."""
     task = asyncio.ensure_future(work)
     try:

@@ -82,6 +82,11 @@ class Sharing:
         self._fresh.clear()
         return tasks
 
+    def forget(self, function: str) -> None:
+        """Has the cluster be told of a function again: it may not have what was agreed."""
+        self._agreed.pop(function, None)
+        self._wanted.pop(function, None)
+
     async def removed(self, function: str) -> None:
         """Returns once a function that is being taken out is asked for no more."""
         if self._wanted.get(function) is None and (task := self._tasks.get(function)) is not None:

@@ -19,6 +19,8 @@ from dsfn.knative.manifests.words import (
 from dsfn.runtime.model import Revision
 
 EVENTING = "eventing.knative.dev/v1"
+# No event fits it. Knative takes a Trigger without filters as one that every event fits.
+NOTHING = FilterInterface({"type": "dev.dsfn.nothing"}, {}, {})
 
 
 @dataclass(frozen=True, slots=True)

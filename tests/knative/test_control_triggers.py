@@ -1,0 +1,101 @@
+"""A deployment to a cluster waits for its Triggers: what the Broker takes before is lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acting_cluster import BROKEN, ActingCluster, acting_cluster
+from deadlines import eventually
+from live_node import DeployFailed, LiveNode, launch, once_ready
+from live_pod import s3_store
+from ports import free_port
+from s3_server import S3Server
+
+KEY = "dsfn_local_of-the-platform"
+HEARS = """
+import dsfn
+
+
+@dsfn.on(type="word.due")
+@dsfn.function
+def hears(word: str = "") -> int:
+    return 1
+"""
+
+
+def trigger(cluster: ActingCluster) -> Any:
+    """As the cluster has it."""
+    return cluster.of_kind("Trigger").get("hears")
+
+
+def types_heard(cluster: ActingCluster) -> list[str]:
+    """The types of events that the Trigger is for, none without a Trigger."""
+    if (found := trigger(cluster)) is None:
+        return []
+    (any_of,) = found["spec"]["filters"]
+    return [each["exact"]["type"] for one in any_of["any"] for each in one["all"]]
+
+
+def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
+    s3: S3Server, tmp_path: Path, require: Callable[[str, str], None]
+) -> None:
+    require("kubernetes", "pip install 'dsfn[knative]'")
+    store, port = s3_store(s3), free_port()
+    source = tmp_path / "app.py"
+    source.write_text(HEARS, encoding="utf-8")
+
+    def start(**limits: float) -> LiveNode:
+        program = str(Path(__file__).parent / "control_program.py")
+        return launch(
+            tmp_path / "control",
+            port=port,
+            blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
+            program=(program, "--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY),
+            variables={
+                **store.variables,
+                "KUBECONFIG": str(cluster.kubeconfig),
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            **limits,
+        )
+
+    secret = {**store.variables, "DSFN_API_KEY": KEY}
+    with acting_cluster(tmp_path / "acting", secret) as cluster:
+        control = start()
+        try:
+            once_ready(control)
+            cluster.images["hears"] = BROKEN
+            with pytest.raises(DeployFailed, match="cannot be pulled"):
+                control.deploy(source)
+            assert trigger(cluster) is None
+            cluster.objects.clear()  # the revision with that image, too
+            cluster.deaf.add("hears")
+            with ThreadPoolExecutor(1) as threads:
+                try:
+                    deploying = threads.submit(control.deploy, source)
+                    # Nothing calls the code before it is live.
+                    eventually(lambda: types_heard(cluster) == ["dev.dsfn.nothing"], "a Trigger")
+                    assert control.http.get("/functions/hears").status_code == 404
+                finally:
+                    cluster.deaf.clear()
+                deploying.result()
+            assert types_heard(cluster) == ["word.due"]
+            assert [each["status"] for each in trigger(cluster)["status"]["conditions"]] == ["True"]
+            assert control.stop() == 0, control.log
+            cluster.deaf.add("hears")
+            control = start(start_timeout_s=2)
+            once_ready(control)
+            words = "Trigger hears.* is not ready: the subscription is not there yet"
+            with pytest.raises(DeployFailed, match=words):
+                control.deploy(source)
+            assert types_heard(cluster) == ["word.due"]
+            assert control.value("hears") == 1
+            assert control.stop() == 0, control.log
+        finally:
+            control.end()
