@@ -12,8 +12,8 @@ from functools import partial
 from dsfn.functions.errors import Conflict, DsfnError, NotReady
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
-from dsfn.knative.cluster.waiting import AGAIN_S, Awaited
 from dsfn.knative.cluster.objects import is_about
+from dsfn.knative.cluster.waiting import AGAIN_S, Awaited
 from dsfn.knative.control.function_services import FunctionServices, PodOf, Share
 from dsfn.knative.control.publishing import Placed, Publisher
 from dsfn.knative.control.sharing import SHARE_S, Sharing
