@@ -50,7 +50,7 @@ def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
     source = tmp_path / "app.py"
     source.write_text(HEARS, encoding="utf-8")
 
-    def start(**limits: float) -> LiveNode:
+    def start(start_timeout_s: float = 600.0) -> LiveNode:
         program = str(Path(__file__).parent / "control_program.py")
         return launch(
             tmp_path / "control",
@@ -62,7 +62,7 @@ def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
                 "KUBECONFIG": str(cluster.kubeconfig),
                 "PYTHONPATH": os.pathsep.join(sys.path),
             },
-            **limits,
+            start_timeout_s=start_timeout_s,
         )
 
     secret = {**store.variables, "DSFN_API_KEY": KEY}
