@@ -139,6 +139,12 @@ class FunctionServices:
         if (events := self._trigger(share)) is not None:
             wait_ready(self.objects, events, 0.0, lambda _: None)
 
+    def is_going(self, function: str) -> bool:
+        """Whether the Service of a function that was deleted is still there: what it is told is
+        lost with it. Raises `ClusterError`."""
+        found = self.objects.read(self._object(SERVING, "Service", function))
+        return found is not None and "deletionTimestamp" in found["metadata"]
+
     def remove(self, function: str) -> None:
         """Takes a function out of the cluster. Raises `ClusterError`."""
         self.objects.delete(self._object(EVENTING, "Trigger", function))
