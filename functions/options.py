@@ -14,7 +14,7 @@ from dsfn.functions.placement import Placement
 from dsfn.functions.retrying import Policy, check_retrying
 from dsfn.functions.values import dataclass
 
-NAME_PATTERN = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+NAME_PATTERN = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 MAX_CONCURRENCY = 1000
 MAX_TAGS = 32
 PRECISIONS = ("int8", "fp8")
@@ -83,7 +83,9 @@ class Options:
         )
         _require(self.park_after_s >= 0, "park_after must not be negative")
         _require(
-            self.remove_after_s >= self.park_after_s, "remove_after must not be before park_after"
+            self.remove_after_s >= self.park_after_s,
+            f"remove_after is {self.remove_after_s:g} s, and must not be before park_after, which"
+            f" is {self.park_after_s:g} s",
         )
         _require(0 < self.timeout_s <= 86_400, "timeout must be above 0 and at most a day")
         check_retrying(self.retries, self.backoff_policy, self.backoff_delay_s)

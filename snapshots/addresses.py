@@ -11,8 +11,11 @@ from dsfn.functions.values import dataclass
 
 _S3, _FILE = "s3://", "file:///"
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_BUCKET_RULE = "whose bucket has 3 to 63 small letters, digits, dots and hyphens"
+_IP_ADDRESS = r"[0-9]+(\.[0-9]+){3}"
+_BUCKET = re.compile(rf"(?!.*\.\.)(?!{_IP_ADDRESS}$)[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]")
+_BUCKET_RULE = (
+    "whose bucket has 3 to 63 small letters, digits, dots and hyphens, and is no IP address"
+)
 # A URL has something else behind these, which no key would have.
 _ENDS = frozenset("?#")
 

@@ -147,6 +147,12 @@ class FunctionServices:
         sink = self.dead_letters(revision.function)
         return trigger(revision, (NOTHING,), self.namespace, self.broker, sink)
 
+    def is_going(self, function: str) -> bool:
+        """Whether the Service of a function that was deleted is still there: what it is told is
+        lost with it. Raises `ClusterError`."""
+        found = self.objects.read(self._object(SERVING, "Service", function))
+        return found is not None and "deletionTimestamp" in found["metadata"]
+
     def remove(self, function: str) -> None:
         """Takes a function out of the cluster. Raises `ClusterError`."""
         self.objects.delete(self._object(EVENTING, "Trigger", function))

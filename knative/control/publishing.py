@@ -20,7 +20,7 @@ from dsfn.knative.manifests.function import SERVING, ServiceSettings, function_s
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.proof import proof
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
-from dsfn.knative.manifests.words import Manifest, service_name
+from dsfn.knative.manifests.words import Manifest
 from dsfn.knative.pod.publication import publish
 from dsfn.knative.pod.store import Store
 from dsfn.runtime.model import Revision
@@ -68,14 +68,6 @@ class Publisher:
         """Raises `DefinitionError` where something else has the name that the function's Service
         would, and `ClusterError`."""
         require_free_name(self.objects, self.settings.namespace, function)
-
-    def is_going(self, function: str) -> bool:
-        """Whether the Service of a function that was deleted is still there: what it is told is
-        lost with it. Raises `ClusterError`."""
-        metadata = {"name": service_name(function), "namespace": self.settings.namespace}
-        service = {"apiVersion": SERVING, "kind": "Service", "metadata": metadata}
-        found = self.objects.read(service)
-        return found is not None and "deletionTimestamp" in found["metadata"]
 
     def place(self, revision: Revision) -> Placed:
         """Has the cluster start a revision. Raises `StoreUnavailable`, `ClusterError`,

@@ -149,7 +149,7 @@ class KnativeServing:
         await self.sharing.removed(function)
         loop = asyncio.get_running_loop()
         ends_at_s, told = loop.time() + self.publisher.deadline_s, False
-        while await asyncio.to_thread(self.publisher.is_going, function):
+        while await asyncio.to_thread(self.services.is_going, function):
             if not told:
                 tell("Waiting for the pods of the one that was deleted to be gone")
                 told = True

@@ -24,9 +24,10 @@ API_KEY, LEDGER, LEDGER_KEY = "DSFN_API_KEY", "DSFN_LEDGER", "DSFN_LEDGER_KEY"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _SERVERS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-AWS = (*_CREDENTIALS, "AWS_SESSION_TOKEN", *_REGIONS, *_SERVERS)
+_TOKEN = "AWS_SESSION_TOKEN"
+AWS = (*_CREDENTIALS, _TOKEN, *_REGIONS, *_SERVERS)
 # Told as "", they are none, whatever they were before.
-OPTIONAL = ("AWS_SESSION_TOKEN", *_REGIONS, *_SERVERS)
+OPTIONAL = (_TOKEN, *_REGIONS, *_SERVERS)
 # All that can be told.
 VARIABLES = (API_KEY, LEDGER, LEDGER_KEY, *AWS)
 _LOCAL_KEY = re.compile(r"dsfn_local_[A-Za-z0-9_-]{16,}")
@@ -45,7 +46,7 @@ def require_sound_secrets(told: Mapping[str, str]) -> None:
             f"{API_KEY} must begin with dsfn_local_, and go on with 16 or more letters, digits, -"
             " and _ that nobody guesses."
         )
-    for name in _CREDENTIALS:
+    for name in (*_CREDENTIALS, _TOKEN):
         if not all("!" <= each <= "~" for each in told.get(name, "")):
             raise UsageError(f"{name} has characters that no key has, such as blanks.")
     if LEDGER_KEY in told:
@@ -62,8 +63,8 @@ def require_sound_secrets(told: Mapping[str, str]) -> None:
 
 def together(before: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
     """What is told now, and before. A session's token is of the credentials that it came with."""
-    if told.keys() & set(_CREDENTIALS):
-        before = {name: value for name, value in before.items() if name != "AWS_SESSION_TOKEN"}
+    if any(told.get(name, before.get(name)) != before.get(name) for name in _CREDENTIALS):
+        before = {name: value for name, value in before.items() if name != _TOKEN}
     return {name: value for name, value in {**before, **told}.items() if value}
 
 
@@ -110,8 +111,8 @@ def digest_of(secrets: Mapping[str, str]) -> str:
 
 
 def _require_server(url: str, name: str) -> None:
-    parts = read_http_url(url, name)
-    if parts.query or parts.fragment:
+    read_http_url(url, name)
+    if set("?#") & set(url):
         raise UsageError(f"{name} is {url!r}, and a server's URL has no ? and no #.")
 
 

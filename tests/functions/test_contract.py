@@ -88,6 +88,7 @@ def test_durations_are_read_in_their_units(value: float | str, seconds: float) -
     [
         {"name": "-a"},
         {"name": "a" * 64},
+        {"name": "a\n"},
         {"gpu": -1.0},
         {"gpu": 1.5},
         {"gpu": float("inf")},

@@ -200,6 +200,11 @@ def test_wrong_targets_are_refused_with_a_sentence(target: Any, sentence: str) -
         ({"backoff_policy": "cubic"}, "backoff_policy must be 'linear' or 'exponential'"),
         ({"backoff_delay": "2h"}, "backoff_delay must be from 0 to 3600 seconds"),
         ({"name": "No Good"}, "name 'No Good' must be lower-case"),
+        ({"name": "newline\n"}, "must be lower-case"),
+        (
+            {"remove_after": "30s"},
+            "remove_after is 30 s, and must not be before park_after, which is 60 s",
+        ),
         ({"env": {"A": 1}}, "env must hold texts only"),
         ({"env": {"DSFN_DISK_BYTES": "1"}}, "env must not set DSFN_DISK_BYTES: names with DSFN_"),
         ({"env": {"": "1"}}, "env cannot set '': no process can have such a variable"),

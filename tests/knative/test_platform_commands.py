@@ -93,7 +93,10 @@ def test_what_must_be_told_is_asked_for(
 
 
 LEDGER = "DSFN_LEDGER names no host, and a pod has no PostgreSQL beside it: say"
-BUCKET = "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dots and hyphens."
+BUCKET = (
+    "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dots and hyphens,"
+    " and is no IP address."
+)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,11 @@ BUCKET = "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dot
         (("--store", "s3://my models/p"), {}, f"--store is 's3://my models/p', and not {BUCKET}"),
         (("--store", "s3://Models"), {}, f"--store is 's3://Models', and not {BUCKET}"),
         (("--store", "s3://a..b/p"), {}, f"--store is 's3://a..b/p', and not {BUCKET}"),
+        (
+            ("--store", "s3://192.168.1.1/p"),
+            {},
+            f"--store is 's3://192.168.1.1/p', and not {BUCKET}",
+        ),
         (("--store", "s3://ab"), {}, f"--store is 's3://ab', and not {BUCKET}"),
         (
             ("--store", "s3://models:9000/p"),
@@ -139,7 +147,11 @@ BUCKET = "s3://BUCKET/PREFIX whose bucket has 3 to 63 small letters, digits, dot
         ((), {"DSFN_API_KEY": f"dsfn_local_{'a' * 32} "}, "go on with 16 or more letters, digits"),
         ((), {"DSFN_API_KEY": f"dsfn_local_{'a' * 32}\n"}, "go on with 16 or more letters, digits"),
         ((), {"AWS_SECRET_ACCESS_KEY": "a\n"}, "has characters that no key has, such as blanks."),
-        ((), {"AWS_ENDPOINT_URL": "https://s3.example/?x"}, "a server's URL has no ? and no #."),
+        ((), {"AWS_ACCESS_KEY_ID": "a b"}, "AWS_ACCESS_KEY_ID has characters that no key has"),
+        ((), {"AWS_SESSION_TOKEN": "a\x7f"}, "AWS_SESSION_TOKEN has characters that no key has"),
+        ((), {"AWS_ENDPOINT_URL": "https://s3.example/?x#y"}, "a server's URL has no ? and no #."),
+        ((), {"AWS_ENDPOINT_URL": "https://s3.example/?"}, "a server's URL has no ? and no #."),
+        ((), {"AWS_ENDPOINT_URL_S3": "https://s3.example#y"}, "a server's URL has no ? and no #."),
         (("--prefetch", "embed\n"), {}, "--prefetch"),
         ((), {"AWS_REGION": "eu west"}, "AWS_REGION is 'eu west', and no region, such as"),
         (

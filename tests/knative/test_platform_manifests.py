@@ -133,6 +133,10 @@ def test_a_sessions_token_goes_with_its_credentials_and_what_is_said_to_be_nothi
     before = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
     others = {"AWS_ACCESS_KEY_ID": "d", "AWS_SECRET_ACCESS_KEY": "e"}
     assert together(before, others) == others
+    same = {name: before[name] for name in others}
+    assert together(before, same) == before
+    assert "AWS_SESSION_TOKEN" not in together(before, {"AWS_SECRET_ACCESS_KEY": "e"})
+    assert together(before, others | {"AWS_SESSION_TOKEN": "f"})["AWS_SESSION_TOKEN"] == "f"
     assert together(before, {"AWS_SESSION_TOKEN": ""}).keys() == others.keys()
     assert together(before, {"AWS_REGION": "eu-central-1"}).items() > before.items()
 

@@ -16,6 +16,8 @@ from dsfn.snapshots.addresses import BucketAddress, read_bucket, read_store
         ("s3://models", BucketAddress("models"), "s3://models"),
         ("s3://models/", BucketAddress("models"), "s3://models"),
         ("s3://a.b-1/p", BucketAddress("a.b-1", "p/"), "s3://a.b-1/p"),
+        ("s3://1.2.3", BucketAddress("1.2.3"), "s3://1.2.3"),
+        ("s3://1.2.3.4a", BucketAddress("1.2.3.4a"), "s3://1.2.3.4a"),
         ("s3://models/a b/C_d/", BucketAddress("models", "a b/C_d/"), "s3://models/a b/C_d"),
     ],
 )
@@ -31,7 +33,10 @@ def test_a_directory_is_read_whatever_it_is_called() -> None:
     assert read_store("file:///mnt/a%20b#c?d") == Path("/mnt/a b#c?d")
 
 
-@pytest.mark.parametrize("text", ["", "s3:", "s3://", "s3:///p", "S3://models", "file:///a%00b"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "s3:", "s3://", "s3:///p", "S3://models", "s3://192.168.1.1/p", "file:///a%00b"],
+)
 def test_what_names_no_place_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="neither file:///DIRECTORY nor s3://BUCKET/PREFIX"):
         read_store(text)

@@ -33,3 +33,9 @@ def test_an_existing_directory_is_left_alone(dsfn: Dsfn) -> None:
     run = dsfn("init", "hello")
     assert (run.code, run.err) == (1, "hello exists already; nothing was written.\n")
     assert not list((dsfn.directory / "hello").iterdir())
+
+
+def test_a_name_with_a_line_break_at_its_end_is_refused(dsfn: Dsfn) -> None:
+    run = dsfn("init", "hello\n")
+    assert run.code == 2 and "is not a function's name" in run.err
+    assert not list(dsfn.directory.glob("hello*"))
