@@ -133,6 +133,7 @@ def assemble(
         Around(
             settings,
             clock,
+            connection,
             registry,
             replicas,
             tiers,

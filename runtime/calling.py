@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import apsw
+
 from dsfn.billing.rates import RateCard
 from dsfn.functions.values import dataclass
 from dsfn.runtime.access.access import new_local_key
@@ -29,10 +31,12 @@ from dsfn.runtime.workflows.books import Post
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The parts of a node that a place for functions may need."""
+    """The parts of a node that a place for functions may need. `connection`: the one that writes to
+    its database."""
 
     settings: Settings
     clock: Clock
+    connection: apsw.Connection
     registry: Registry
     replicas: Starter
     tiers: SnapshotTiers

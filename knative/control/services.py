@@ -13,6 +13,7 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.control.caller import ServiceCaller
 from dsfn.knative.control.function_services import FunctionServices
+from dsfn.knative.control.known import KnownFunctions
 from dsfn.knative.control.pod_logs import PodLogs
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.control.serving import KnativeServing
@@ -86,7 +87,7 @@ def on_a_cluster(
             settings.broker,
             lambda name: DeadLetterSink(CONTROL_NAME, letterbox_path(settings.api_key, name)),
         )
-        sharing = Sharing(services)
+        sharing = Sharing(services, KnownFunctions(around.connection))
         serving = KnativeServing(around.registry, publisher, services, sharing)
         caller = ServiceCaller(
             client,

@@ -76,6 +76,7 @@ class KnativeServing:
 
         try:
             await _together(self._gone(each, partial(say, each)) for each in functions)
+            self.sharing.known.add(functions)
             await _seen_through(self._place(revisions, placed))
             await _together(
                 self._ready(each, subscribed, partial(say, each.revision.function))

@@ -15,6 +15,7 @@ from typing import TypeVar
 from dsfn.functions.errors import DsfnError, Unavailable
 from dsfn.functions.values import dataclass
 from dsfn.knative.control.function_services import FunctionServices, Share
+from dsfn.knative.control.known import KnownFunctions
 from dsfn.runtime.model import Revision
 from dsfn.runtime.waiting import doubled_s
 
@@ -35,11 +36,10 @@ class Sharing:
     """Has the cluster agree with what is wanted of it, each function by a task of its own."""
 
     services: FunctionServices
+    known: KnownFunctions
     # None for one that is to be taken out.
     _wanted: dict[str, Share | None] = field(default_factory=dict)
     _agreed: dict[str, Share] = field(default_factory=dict)
-    # Those that have been in the registry: nothing else in the cluster is removed.
-    _known: set[str] = field(default_factory=set)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     # Of which something else is wanted than before, which nobody has waited for yet.
     _fresh: set[str] = field(default_factory=set)
@@ -66,9 +66,10 @@ class Sharing:
         self, shares: Mapping[str, Share], registered: Collection[str], kept: Collection[str]
     ) -> None:
         """Begins to have calls be shared out so, by function, and to take out those that are
-        neither `registered` any more nor `kept`. What has failed begins again."""
-        self._known.update(registered)
-        gone = self._known.difference(registered, kept)
+        neither `registered` any more nor `kept`. What has failed begins again. Raises
+        `StoreUnavailable`."""
+        self.known.add(registered)
+        gone = self.known.beside(registered, kept)
         before, self._wanted = self._wanted, {**shares, **dict.fromkeys(gone)}
         for function, wanted in self._wanted.items():
             if not self._is_so(function) and function not in self._tasks:
@@ -164,7 +165,7 @@ class Sharing:
         # It may have come again meanwhile.
         if function in self._wanted and self._wanted[function] is None:
             del self._wanted[function]
-            self._known.discard(function)
+            self.known.discard(function)
 
     async def _ask(self, request: Callable[..., _T], *arguments: object) -> _T:
         loop = asyncio.get_running_loop()

@@ -14,7 +14,8 @@ from acting_cluster import ActingCluster
 from cli_runs import Dsfn
 from deadlines import eventually
 from live_node import LiveNode
-from test_control_and_command_line import KEY, cluster, control
+from node_on_cluster import KEY
+from test_control_and_command_line import cluster, control
 
 __all__ = ["cluster", "control"]
 APP = """

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -14,12 +12,12 @@ import httpx
 import pytest
 from acting_cluster import ActingCluster, acting_cluster
 from deadlines import eventually
-from live_node import DeployFailed, LiveNode, launch, once_ready
+from live_node import DeployFailed, LiveNode
 from live_pod import s3_store
+from node_on_cluster import KEY, start_control
 from ports import free_port
 from s3_server import S3Server
 
-KEY = "dsfn_local_of-the-platform"
 SPOKEN = """
 import dsfn
 
@@ -50,21 +48,9 @@ def control(
     require: Callable[[str, str], None],
 ) -> Iterator[LiveNode]:
     require("kubernetes", "pip install 'dsfn[knative]'")
-    store, program = s3_store(s3), Path(__file__).parent / "control_program.py"
-    told = ("--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY)
-    control = launch(
-        tmp_path_factory.mktemp("control"),
-        port=free_port(),
-        blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
-        program=(str(program), *told),
-        variables={
-            **store.variables,
-            "KUBECONFIG": str(cluster.kubeconfig),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-    )
+    place = tmp_path_factory.mktemp("control")
+    control = start_control(place, cluster, s3_store(s3), free_port())
     try:
-        once_ready(control)
         yield control
         assert control.stop() == 0, control.log
     finally:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +16,9 @@ import httpx
 import pytest
 from acting_cluster import BROKEN, LATE, ActingCluster, acting_cluster
 from deadlines import eventually
-from live_node import DeployFailed, LiveNode, launch, once_ready
+from live_node import DeployFailed, LiveNode
 from live_pod import TestStore, s3_store
+from node_on_cluster import KEY, start_control
 from ports import free_port
 from s3_server import S3Server
 from stacks import WITH_STACKS, stacks
@@ -35,14 +34,12 @@ from dsfn.knative.manifests.words import COMPONENT, FUNCTION_LABEL, REVISION_ANN
 from dsfn.runtime import landlock
 
 BOTH = Path(__file__).parent / "apps" / "both.py"
-KEY = "dsfn_local_of-the-platform"
 HOST = ".functions.svc.cluster.local"
 KNATIVE_REVISION = "serving.knative.dev/revision"
 TEXT = {"content-type": "text/plain"}
 # As the control service's own container has them.
 SECRETS = {"DSFN_API_KEY": KEY, "DSFN_LEDGER": "postgresql://db", "DSFN_LEDGER_KEY": "PEM"}
 SPY = """
-import os
 import dsfn
 
 
@@ -71,43 +68,22 @@ def cluster(store: TestStore, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def start_control(
+def start(
     cluster: ActingCluster,
     store: TestStore,
-    s3: S3Server,
     tmp_path_factory: pytest.TempPathFactory,
     require: Callable[[str, str], None],
 ) -> Callable[[], LiveNode]:
     """Starts the control service, each time with the same data and at the same port."""
     require("kubernetes", "pip install 'dsfn[knative]'")
     place, port = tmp_path_factory.mktemp("control-service"), free_port()
-    program = str(Path(__file__).parent / "control_program.py")
-    told = ("--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY)
-    variables = {
-        **store.variables,
-        **SECRETS,
-        **WITH_STACKS,
-        "DSFN_STORE": store.url,
-        "KUBECONFIG": str(cluster.kubeconfig),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-
-    def start() -> LiveNode:
-        control = launch(
-            place,
-            port=port,
-            blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
-            program=(program, *told),
-            variables=variables,
-        )
-        return once_ready(control)
-
-    return start
+    variables = {**SECRETS, **WITH_STACKS, "DSFN_STORE": store.url}
+    return lambda: start_control(place, cluster, store, port, variables)
 
 
 @pytest.fixture(scope="module")
-def control(start_control: Callable[[], LiveNode], cluster: ActingCluster) -> Iterator[LiveNode]:
-    control = start_control()
+def control(start: Callable[[], LiveNode], cluster: ActingCluster) -> Iterator[LiveNode]:
+    control = start()
     try:
         try:
             control.deploy(BOTH)
@@ -742,13 +718,13 @@ def test_pods_are_shown_by_their_names_and_revisions_and_those_that_are_not_dsfn
 
 
 def test_a_control_service_that_starts_again_finds_what_serves_and_what_does_not(
-    cluster: ActingCluster, control: LiveNode, start_control: Callable[[], LiveNode]
+    cluster: ActingCluster, control: LiveNode, start: Callable[[], LiveNode]
 ) -> None:
     assert control.stop() == 0, control.log
     assert cluster.delete("/apis/serving.knative.dev/v1/namespaces/functions/services/hear")
     pods, traffic = set(cluster.pods), cluster.of_kind("Service")["shout"]["spec"]["traffic"]
     with made_by_hand(cluster, annotated=True):
-        again = start_control()
+        again = start()
         try:
             assert again.value("measure", text="four") == 4
             eventually(lambda: again.describe("shout")["url"].endswith(".example.com"), "the URL")

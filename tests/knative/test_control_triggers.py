@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +10,12 @@ from typing import Any
 import pytest
 from acting_cluster import BROKEN, ActingCluster, acting_cluster
 from deadlines import eventually
-from live_node import DeployFailed, LiveNode, launch, once_ready
+from live_node import DeployFailed, LiveNode
 from live_pod import s3_store
+from node_on_cluster import KEY, start_control
 from ports import free_port
 from s3_server import S3Server
 
-KEY = "dsfn_local_of-the-platform"
 HEARS = """
 import dsfn
 
@@ -51,25 +49,13 @@ def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
     source.write_text(HEARS, encoding="utf-8")
 
     def start(start_timeout_s: float = 600.0) -> LiveNode:
-        program = str(Path(__file__).parent / "control_program.py")
-        return launch(
-            tmp_path / "control",
-            port=port,
-            blobs={"store": f"{store.url}/blobs", "endpoint_url": s3.url},
-            program=(program, "--store", store.url, "--hosts", str(cluster.hosts), "--key", KEY),
-            variables={
-                **store.variables,
-                "KUBECONFIG": str(cluster.kubeconfig),
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            },
-            start_timeout_s=start_timeout_s,
-        )
+        place = tmp_path / "control"
+        return start_control(place, cluster, store, port, start_timeout_s=start_timeout_s)
 
     secret = {**store.variables, "DSFN_API_KEY": KEY}
     with acting_cluster(tmp_path / "acting", secret) as cluster:
         control = start()
         try:
-            once_ready(control)
             cluster.images["hears"] = BROKEN
             with pytest.raises(DeployFailed, match="cannot be pulled"):
                 control.deploy(source)
@@ -90,7 +76,6 @@ def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
             assert control.stop() == 0, control.log
             cluster.deaf.add("hears")
             control = start(start_timeout_s=2)
-            once_ready(control)
             words = "Trigger hears.* is not ready: the subscription is not there yet"
             with pytest.raises(DeployFailed, match=words):
                 control.deploy(source)
