@@ -266,11 +266,11 @@ def end_pods(objects: Objects, namespace: str) -> None:
     query = {"labelSelector": "serving.knative.dev/service"}
 
     def are_gone() -> bool:
-        found = list(objects.list("v1", "Pod", namespace, query))
-        for each in found:
+        for each in objects.list("v1", "Pod", namespace, query):
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": each["metadata"]}
             with suppress(NotFound):
                 objects.cluster.request("DELETE", objects.path(pod), body={"gracePeriodSeconds": 0})
-        return not found
+        # Until a Service is gone, a pod that has ended may be replaced.
+        return not list(objects.list(SERVING, "Service", namespace, {}))
 
-    eventually(are_gone, "the functions' pods to be gone", WHOLE_WITHIN_S)
+    eventually(are_gone, "the functions to be gone", WHOLE_WITHIN_S)
