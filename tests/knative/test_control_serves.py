@@ -40,6 +40,8 @@ TEXT = {"content-type": "text/plain"}
 # As the control service's own container has them.
 SECRETS = {"DSFN_API_KEY": KEY, "DSFN_LEDGER": "postgresql://db", "DSFN_LEDGER_KEY": "PEM"}
 SPY = """
+import os
+
 import dsfn
 
 
