@@ -89,13 +89,14 @@ def wait_ready(
 
 def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
     """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
-    end_s, about, told = time.monotonic() + deadline_s, is_about(manifest), ""
+    began_s, about, told = time.monotonic(), is_about(manifest), ""
     while (document := objects.read(manifest)) is not None:
-        reason = why_there(document)
-        if time.monotonic() >= end_s:
+        reason, waited_s = why_there(document), time.monotonic() - began_s
+        if waited_s >= deadline_s:
             sentence = f"{about} does not go: {reason}."
             raise NotReady(sentence, object=about, reason=reason, log="")
-        if reason != told:
+        # Most go at once, and nobody asks why they were there for a moment.
+        if reason != told and waited_s >= _ASK_S:
             progress(f"{about}: {reason}")
             told = reason
         time.sleep(AGAIN_S)

@@ -106,6 +106,19 @@ def test_what_does_not_go_is_told(cluster: ScriptedCluster) -> None:
         wait_gone(cluster.objects, BROKER, 0, lambda sentence: None)
 
 
+def test_why_something_stays_is_told_once_and_not_of_what_goes_at_once(
+    cluster: ScriptedCluster,
+) -> None:
+    told = list[str]()
+    cluster.answers[PATH] = [broker("True"), {"code": 404, "message": "not found"}]
+    wait_gone(cluster.objects, BROKER, 10, told.append)
+    assert told == []
+    cluster.answers[PATH] = [broker("True")]
+    with pytest.raises(NotReady):
+        wait_gone(cluster.objects, BROKER, 2, told.append)
+    assert told == ["Broker dsfn in namespace models: something that it owns is still there"]
+
+
 def test_what_is_prefetched_is_remembered_until_something_else_is_told(
     cluster: ScriptedCluster,
 ) -> None:
