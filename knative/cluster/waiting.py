@@ -89,17 +89,19 @@ def wait_ready(
 
 def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
     """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
-    began_s, about, told = time.monotonic(), is_about(manifest), ""
-    while (document := objects.read(manifest)) is not None:
-        reason, waited_s = why_there(document), time.monotonic() - began_s
-        if waited_s >= deadline_s:
+    about, told = is_about(manifest), ""
+    document, seen_s = objects.read(manifest), time.monotonic()
+    while document is not None:
+        reason, stays_s = why_there(document), time.monotonic() - seen_s
+        if stays_s >= deadline_s:
             sentence = f"{about} does not go: {reason}."
             raise NotReady(sentence, object=about, reason=reason, log="")
         # Most go at once, and nobody asks why they were there for a moment.
-        if reason != told and waited_s >= _ASK_S:
+        if reason != told and stays_s >= _ASK_S:
             progress(f"{about}: {reason}")
             told = reason
         time.sleep(AGAIN_S)
+        document = objects.read(manifest)
 
 
 def _not_ready(document: Manifest, reason: Reason) -> NotReady:
