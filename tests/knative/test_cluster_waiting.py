@@ -107,15 +107,17 @@ def test_what_does_not_go_is_told(cluster: ScriptedCluster) -> None:
 
 
 def test_why_something_stays_is_told_once_and_not_of_what_goes_at_once(
-    cluster: ScriptedCluster,
+    cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = list[str]()
+    monkeypatch.setattr("dsfn.knative.cluster.waiting._ASK_S", 60.0)
     cluster.answers[PATH] = [broker("True"), {"code": 404, "message": "not found"}]
     wait_gone(cluster.objects, BROKER, 10, told.append)
     assert told == []
-    cluster.answers[PATH] = [broker("True")]
+    monkeypatch.setattr("dsfn.knative.cluster.waiting._ASK_S", 0.0)
+    cluster.answers[PATH] = [broker("True"), broker("True"), broker("True")]
     with pytest.raises(NotReady):
-        wait_gone(cluster.objects, BROKER, 2, told.append)
+        wait_gone(cluster.objects, BROKER, 0.5, told.append)
     assert told == ["Broker dsfn in namespace models: something that it owns is still there"]
 
 
