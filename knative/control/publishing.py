@@ -16,7 +16,12 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import Awaited, Progress
 from dsfn.knative.control.refusing import require_free_name, require_timeout_taken
-from dsfn.knative.manifests.function import SERVING, ServiceSettings, function_service
+from dsfn.knative.manifests.function import (
+    SERVING,
+    ServiceSettings,
+    function_service,
+    service_of,
+)
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.proof import proof
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
@@ -28,14 +33,26 @@ from dsfn.snapshots.store import FileStore
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """How a function is in the cluster before a revision is brought there.
+
+    `revision`: the id of that one. `spec`: the Service's template and traffic, None where there is
+    no Service. `fresh`: what Knative is going to call the revision, None where it has that already.
+    """
+
+    function: str
+    revision: str
+    spec: Manifest | None
+    fresh: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
-    """A revision that the cluster has been told of. `before`: the Service as it was, None where
-    there was none; `is_new`: whether the cluster did not have the revision."""
+    """A revision that the cluster is told of."""
 
     revision: Revision
     service: Manifest
-    before: Manifest | None
-    is_new: bool
+    former: Former
 
     @property
     def name(self) -> str:
@@ -46,8 +63,7 @@ class Placed:
     @property
     def knative_revision(self) -> Manifest:
         """The name of Knative's revision, as an object."""
-        metadata = {"name": self.name, "namespace": self.service["metadata"]["namespace"]}
-        return {"apiVersion": SERVING, "kind": "Revision", "metadata": metadata}
+        return _knative_revision(self.name, self.service["metadata"]["namespace"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +85,31 @@ class Publisher:
         would, and `ClusterError`."""
         require_free_name(self.objects, self.settings.namespace, function)
 
-    def place(self, revision: Revision) -> Placed:
-        """Has the cluster start a revision. Raises `StoreUnavailable`, `ClusterError`,
-        `DefinitionError` for a timeout that Knative does not take, and `CorruptSnapshot`,
-        `NotFound` for a snapshot that is damaged or gone."""
+    def prepare(self, revision: Revision) -> Placed:
+        """Has the store get a revision; what the cluster is to be told. Raises `StoreUnavailable`,
+        `ClusterError`, and `CorruptSnapshot`, `NotFound` for a snapshot that is damaged or gone."""
         publication = publish(
             revision, self.bundles, self.snapshots, self.store, self.transfer_timeout_s
         )
         image = image_with(self.settings.image, self.requirements(revision.environment))
         service = function_service(revision, publication, replace(self.settings, image=image))
-        before = self.objects.read(service)
-        placed = Placed(revision, service, before, is_new=True)
-        if before is not None and self.objects.read(placed.knative_revision) is not None:
-            placed = replace(placed, is_new=False)
-        service["spec"]["traffic"] = _traffic(before, placed.name)
+        name = service["spec"]["template"]["metadata"]["name"]
+        spec, fresh = None, name
+        if (before := self.objects.read(service)) is not None:
+            spec = {part: before["spec"][part] for part in ("template", "traffic")}
+            known = self.objects.read(_knative_revision(name, self.settings.namespace))
+            fresh = name if known is None else None
+        service["spec"]["traffic"] = _traffic(spec, name)
+        return Placed(revision, service, Former(revision.function, revision.id, spec, fresh))
+
+    def place(self, placed: Placed) -> None:
+        """Has the cluster start a revision. Raises `ClusterError`, and `DefinitionError` for a
+        timeout that Knative does not take."""
         try:
-            self.objects.apply(service)
+            self.objects.apply(placed.service)
         except ClusterRefused as error:
-            require_timeout_taken(error, revision)
+            require_timeout_taken(error, placed.revision)
             raise
-        return placed
 
     def awaited(self, placed: Placed, tell: Progress) -> Awaited:
         """The Service, which is ready once the revision is."""
@@ -100,24 +121,28 @@ class Publisher:
         if revision is not None:
             self.objects.apply(proof(revision))
 
-    def put_back(self, placed: Placed) -> None:
-        """Has the Service be as it was, without pods that begin again and again. Raises
+    def put_back(self, former: Former) -> None:
+        """Has a function be as it was, without pods that begin again and again. Raises
         `ClusterError`."""
-        before = placed.before
-        if before is None:
-            self.objects.delete(placed.service)
+        namespace = self.settings.namespace
+        service = service_of(former.function, namespace)
+        if former.spec is None:
+            self.objects.delete(service)
             return
-        spec = {name: before["spec"][name] for name in ("template", "traffic")}
-        metadata = placed.service["metadata"]
-        self.objects.apply({**placed.service, "metadata": metadata, "spec": spec})
-        if placed.is_new:
-            self.objects.delete(placed.knative_revision)
+        self.objects.apply({**service, "spec": former.spec})
+        if former.fresh is not None:
+            self.objects.delete(_knative_revision(former.fresh, namespace))
 
 
-def _traffic(before: Manifest | None, name: str) -> list[Manifest]:
+def _knative_revision(name: str, namespace: str) -> Manifest:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": SERVING, "kind": "Revision", "metadata": metadata}
+
+
+def _traffic(spec: Manifest | None, name: str) -> list[Manifest]:
     """The traffic as it is, all where there is none: the ingress is told of a revision once, when
     that is ready and goes live, since each change of it takes a third of a second."""
-    if before is None:
+    if spec is None:
         return traffic_of((Target(100, name, tag_of(name)),))
-    traffic: list[Manifest] = before["spec"]["traffic"]
+    traffic: list[Manifest] = spec["traffic"]
     return traffic

@@ -18,6 +18,7 @@ from dsfn.knative.control.pod_logs import PodLogs
 from dsfn.knative.control.publishing import Publisher
 from dsfn.knative.control.serving import KnativeServing
 from dsfn.knative.control.sharing import Sharing
+from dsfn.knative.control.unfinished import Unfinished
 from dsfn.knative.manifests.accounts import CONTROL_NAME
 from dsfn.knative.manifests.function import ServiceSettings
 from dsfn.knative.manifests.platform import BROKER
@@ -88,7 +89,8 @@ def on_a_cluster(
             lambda name: DeadLetterSink(CONTROL_NAME, letterbox_path(settings.api_key, name)),
         )
         sharing = Sharing(services, KnownFunctions(around.connection))
-        serving = KnativeServing(around.registry, publisher, services, sharing)
+        unfinished = Unfinished(around.connection)
+        serving = KnativeServing(around.registry, publisher, services, sharing, unfinished)
         caller = ServiceCaller(
             client,
             sharing.address,

@@ -9,14 +9,15 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import field, replace
 from functools import partial
 
-from dsfn.functions.errors import Conflict, DsfnError, NotReady
+from dsfn.functions.errors import ClusterRefused, Conflict, DsfnError, NotReady
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import is_about
 from dsfn.knative.cluster.waiting import AGAIN_S, Awaited
 from dsfn.knative.control.function_services import FunctionServices, PodOf, Share
-from dsfn.knative.control.publishing import Placed, Publisher
+from dsfn.knative.control.publishing import Former, Placed, Publisher
 from dsfn.knative.control.sharing import SHARE_S, Sharing
+from dsfn.knative.control.unfinished import Unfinished
 from dsfn.knative.manifests.trigger import require_filter
 from dsfn.knative.manifests.words import Manifest
 from dsfn.runtime.model import ReplicaState, Revision
@@ -40,9 +41,11 @@ class KnativeServing:
     publisher: Publisher
     services: FunctionServices
     sharing: Sharing
+    unfinished: Unfinished
     _coming: set[str] = field(default_factory=set)
     _pods: list[PodOf] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _undoing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -69,6 +72,7 @@ class KnativeServing:
         loop = asyncio.get_running_loop()
         functions, placed = {each.function for each in revisions}, list[Placed]()
         subscribed = list[Manifest]()
+        await self._undo()
         self._coming |= functions
 
         def say(function: str, message: str) -> None:
@@ -161,7 +165,10 @@ class KnativeServing:
 
     async def _place(self, revisions: Sequence[Revision], placed: list[Placed]) -> None:
         for revision in revisions:
-            placed.append(await asyncio.to_thread(self.publisher.place, revision))
+            each = await asyncio.to_thread(self.publisher.prepare, revision)
+            self.unfinished.add(each.former)
+            placed.append(each)
+            await asyncio.to_thread(self.publisher.place, each)
 
     async def _ready(
         self, placed: Placed, subscribed: list[Manifest], tell: Callable[[str], None]
@@ -194,15 +201,39 @@ class KnativeServing:
             except DsfnError as error:
                 _LOG.error("%s is not gone: %s", is_about(events), error.message)
         for each in placed:
-            try:
-                await asyncio.to_thread(self.publisher.put_back, each)
-            except DsfnError as error:
-                _LOG.error("%s is not as it was: %s", each.revision.function, error.message)
+            await self._be_as(each.former)
+
+    async def _undo(self) -> None:
+        """Has functions be as they were before what has not become live, also what a leader before
+        this one has brought."""
+        async with self._undoing:
+            for former in self.unfinished.beside(self._coming):
+                is_live = self.registry.find(former.revision) is not None
+                if is_live or not self.registry.has(former.function):
+                    self.unfinished.discard(former.function)
+                    continue
+                self._coming.add(former.function)
+                try:
+                    await self._be_as(former)
+                    self.sharing.forget(former.function)
+                finally:
+                    self._coming.discard(former.function)
+
+    async def _be_as(self, former: Former) -> None:
+        """Tries it; it is tried again later, unless the cluster refuses it."""
+        try:
+            await asyncio.to_thread(self.publisher.put_back, former)
+            self.unfinished.discard(former.function)
+        except DsfnError as error:
+            _LOG.error("%s is not as it was: %s", former.function, error.message)
+            if isinstance(error, ClusterRefused):
+                self.unfinished.discard(former.function)
 
     async def _keep(self) -> None:
         loaded = False
         while True:
             try:
+                await self._undo()
                 if not loaded:
                     await self.sharing.load()
                     self._agree()

@@ -76,15 +76,20 @@ def function_service(
     template["metadata"]["name"] = revision_name(name, template)
     (container,) = template["spec"]["containers"]
     container["env"].append(proof_variable(template["metadata"]["name"]))
+    spec = {"template": template, "traffic": traffic_of(traffic)}
+    return {**service_of(revision.function, settings.namespace), "spec": spec}
+
+
+def service_of(function: str, namespace: str) -> Manifest:
+    """The Knative Service of a function, without what it is to be like."""
     return {
         "apiVersion": SERVING,
         "kind": "Service",
         "metadata": {
-            "name": name,
-            "namespace": settings.namespace,
-            "labels": {**labels(FUNCTION), FUNCTION_LABEL: revision.function},
+            "name": service_name(function),
+            "namespace": namespace,
+            "labels": {**labels(FUNCTION), FUNCTION_LABEL: function},
         },
-        "spec": {"template": template, "traffic": traffic_of(traffic)},
     }
 
 

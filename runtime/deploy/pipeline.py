@@ -444,11 +444,12 @@ class Pipeline:
         modules = dict.fromkeys(m for d in deployed for m in d.revision.modules)
         if modules:
             await self.jobs.preload(source.environment, list(modules))
+        trial = None if terms is None else await self.canaries.prepare(terms)
+        # Straight to the registry from here: what is up on a cluster and not in it is taken back.
         await self.bring_up(
             [each.revision for each in deployed],
             lambda function, message: report(Progress("publish", function, message)),
         )
-        trial = None if terms is None else await self.canaries.prepare(terms)
         done = self._register(deployed, workflows, trial, report)
         captured = [
             each.revision.snapshot

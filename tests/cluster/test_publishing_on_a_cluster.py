@@ -80,9 +80,16 @@ def waited(publisher: Publisher, placed: Placed) -> Manifest:
     return wait_ready(publisher.objects, placed.service, publisher.deadline_s, print)
 
 
+def placed_by(publisher: Publisher, revision: Revision) -> Placed:
+    """Has the cluster start a revision."""
+    placed = publisher.prepare(revision)
+    publisher.place(placed)
+    return placed
+
+
 def brought(publisher: Publisher, services: FunctionServices, revision: Revision) -> str:
     """Brings a revision into the cluster; what Knative calls it."""
-    placed = publisher.place(revision)
+    placed = placed_by(publisher, revision)
     service = waited(publisher, placed)
     publisher.prove(placed)
     services.note(revision.function, service)
@@ -102,7 +109,7 @@ def test_a_revision_takes_no_calls_before_it_is_told_to(
     first = brought(publisher, services, FIRST)
     shared(services, Share(FIRST, ((first, 100),)))
     second = brought(publisher, services, SECOND)
-    live = cluster.objects.read(publisher.place(SECOND).service)
+    live = cluster.objects.read(placed_by(publisher, SECOND).service)
     assert live is not None
     assert [(each["revisionName"], each["percent"]) for each in live["status"]["traffic"]] == [
         (first, 100)
@@ -111,7 +118,7 @@ def test_a_revision_takes_no_calls_before_it_is_told_to(
     assert (first_url or "").startswith(f"http://{tag_of(first)}-published.")
     assert second_url is None
     shared(services, Share(SECOND, ((second, 90), (first, 10))))
-    live = cluster.objects.read(publisher.place(SECOND).service)
+    live = cluster.objects.read(placed_by(publisher, SECOND).service)
     assert live is not None
     assert {each["revisionName"]: each["percent"] for each in live["status"]["traffic"]} == {
         second: 90,
@@ -130,12 +137,12 @@ def test_one_that_cannot_be_ready_leaves_all_as_it_was(
     cluster: LiveCluster, publisher: Publisher
 ) -> None:
     broken = replace(publisher, settings=replace(publisher.settings, image="dev.local/no:v1"))
-    before = cluster.objects.read(publisher.place(SECOND).service)
-    placed = broken.place(THIRD)
+    before = cluster.objects.read(placed_by(publisher, SECOND).service)
+    placed = placed_by(broken, THIRD)
     with pytest.raises(NotReady, match="cannot be pulled"):
         waited(broken, placed)
     assert before is not None and cluster.get(before).status_code == 200
-    broken.put_back(placed)
+    broken.put_back(placed.former)
     after = waited(publisher, placed)
     assert after["status"]["traffic"] == before["status"]["traffic"]
     assert cluster.get(after).status_code == 200
@@ -146,7 +153,7 @@ def test_one_that_cannot_be_ready_leaves_all_as_it_was(
 def test_a_function_that_is_removed_is_gone(
     cluster: LiveCluster, publisher: Publisher, services: FunctionServices
 ) -> None:
-    service = publisher.place(SECOND).service
+    service = placed_by(publisher, SECOND).service
     services.remove("published")
     services.remove("published")
     assert services.urls == {}

@@ -23,13 +23,19 @@ import dsfn
 @dsfn.on(type="word.due")
 @dsfn.function
 def {name}(word: str = "") -> int:
-    return 1
+    return {value}
 """
 
 
 def objects(cluster: ActingCluster) -> set[str]:
     """The names of what the cluster has for functions."""
     return set(cluster.of_kind("Service")) | set(cluster.of_kind("Trigger"))
+
+
+def template(cluster: ActingCluster) -> str:
+    """What Knative calls the newest revision of the function that stays."""
+    name: str = cluster.of_kind("Service")["stays"]["spec"]["template"]["metadata"]["name"]
+    return name
 
 
 def test_a_leader_takes_out_what_one_before_has_deleted_or_not_made_live(
@@ -39,9 +45,9 @@ def test_a_leader_takes_out_what_one_before_has_deleted_or_not_made_live(
     store, port = s3_store(s3), free_port()
     secret = {**store.variables, "DSFN_API_KEY": KEY}
 
-    def source(name: str) -> Path:
+    def source(name: str, value: int = 1) -> Path:
         path = tmp_path / f"{name}.py"
-        path.write_text(APP.format(name=name), encoding="utf-8")
+        path.write_text(APP.format(name=name, value=value), encoding="utf-8")
         return path
 
     def start() -> LiveNode:
@@ -70,6 +76,30 @@ def test_a_leader_takes_out_what_one_before_has_deleted_or_not_made_live(
             control = start()
             eventually(lambda: objects(cluster) == {"stays"}, "the new one to be gone")
             assert control.value("stays") == 1
+            # The same of one that was there before: that comes back, and the other one goes.
+            before, revisions = template(cluster), set(cluster.of_kind("Revision"))
+            cluster.unready.add("stays")
+            deploying = threads.submit(control.deploy, source("stays", 2))
+            eventually(lambda: template(cluster) != before, "the next one to be there")
+            control.kill()
+            with suppress(httpx.HTTPError):
+                deploying.result()
+            cluster.unready.clear()
+            cluster.is_away = True
+            control = start()
+            eventually(lambda: "is not as it was" in control.log, "it to be tried")
+            cluster.is_away = False
+            eventually(lambda: template(cluster) == before, "the one before to be back")
+            gone = "the next one to be gone"
+            eventually(lambda: set(cluster.of_kind("Revision")) == revisions, gone)
+            assert control.value("stays") == 1
+            # Made live, and the end came right after.
+            control.deploy(source("stays", 2))
+            live = template(cluster)
+            control.kill()
+            control = start()
+            assert control.value("stays") == 2
             assert control.stop() == 0, control.log
+            assert template(cluster) == live != before
         finally:
             control.end()
