@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -43,6 +43,7 @@ from dsfn.runtime.deploy.identity import Platform, platform_of, revision_id
 from dsfn.runtime.deploy.jobs import Jobs
 from dsfn.runtime.deploy.sources import declared_by, is_yaml
 from dsfn.runtime.deploy.stages import Captured, Definition, Discovered, Source, Stages
+from dsfn.runtime.deploy.turns import Turns
 from dsfn.runtime.deploy.unpack import STAGING_PREFIX, unpack
 from dsfn.runtime.gpus.found import Found
 from dsfn.runtime.gpus.gpus import Gpus
@@ -57,8 +58,6 @@ from dsfn.runtime.workflows.model import WorkflowRevision
 from dsfn.snapshots.reading import read_manifest
 from dsfn.snapshots.store import FileStore
 
-MAX_WAITING = 4
-WAIT_TIMEOUT_S = 600.0
 _GONE = "The snapshot is gone or damaged."
 _ON_ITS_GPU = "Its setup() runs where its GPU is, whenever a replica starts."
 _NO_GOLDEN = "The output of the sample will not be compared after a restore:"
@@ -110,11 +109,19 @@ class _Draft:
     precision: Precision | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is to become live; `captured`: the digests of the snapshots that are new."""
+
+    deployed: tuple[Deployed, ...]
+    captured: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class Pipeline:
-    """The deployments of a node, one at a time. `has_gpus_elsewhere`: functions run on other
-    machines, and what asks for a GPU gets it there; its memory cannot be captured here.
-    `confinement`: of the code of functions that runs here, if any."""
+    """The deployments of a node. `has_gpus_elsewhere`: functions run on other machines, and what
+    asks for a GPU gets it there; its memory cannot be captured here. `confinement`: of the code of
+    functions that runs here, if any."""
 
     bundles: Path
     tiers: SnapshotTiers
@@ -131,8 +138,7 @@ class Pipeline:
     confinement: Confinement | None = None
     discover_timeout_s: float = 60.0
     setup_timeout_s: float = 600.0
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _waiting: int = 0
+    _turns: Turns = field(default_factory=Turns)
     _running: set[asyncio.Task[Progress]] = field(default_factory=set)
 
     @property
@@ -147,7 +153,7 @@ class Pipeline:
         `terms`, functions that have another revision are on trial.
 
         Raises `DeployError` for the author's mistakes, `Unavailable` when too many
-        deployments wait, `StorageFull`, `ShuttingDown`; in each case nothing has changed.
+        deployments are under way, `StorageFull`, `ShuttingDown`; in each case nothing has changed.
         Closing the generator stops the deployment, unless it is live already.
         """
         steps: asyncio.Queue[Progress | None] = asyncio.Queue()
@@ -205,24 +211,26 @@ class Pipeline:
     async def _deploy(
         self, data: bytes, entry: str, terms: Terms | None, report: Report
     ) -> Progress:
-        async with self._turn(report):
-            digest = await asyncio.to_thread(unpack, data, self.bundles)
-            bundle = self.bundles / digest
-            if is_yaml(entry):
-                report(Progress("discover", None, f"Reading {entry}."))
-                dag = await asyncio.to_thread(_read_yaml, _entry_path(bundle, entry))
-                workflows = self._link(Discovered((), (dag,)), report)
-                self._require_same(workflows, terms)
-                return self._register((), workflows, None, report)
-            source, found = await self._discover(bundle, entry, report)
-            workflows = self._link(found, report)
-            self._require_same(workflows, terms)
-            with ExitStack() as stagings:
-                drafts = [
-                    await self._draft(source, definition, stagings, report)
-                    for definition in found.functions
-                ]
-                return await self._publish(source, drafts, workflows, terms, report)
+        def say(words: str) -> None:
+            report(Progress("environment", None, words))
+
+        with self._turns.under_way(), ExitStack() as holds:
+            async with self._turns.making(say):
+                digest = await asyncio.to_thread(unpack, data, self.bundles)
+                bundle = self.bundles / digest
+                if is_yaml(entry):
+                    report(Progress("discover", None, f"Reading {entry}."))
+                    dag = await asyncio.to_thread(_read_yaml, _entry_path(bundle, entry))
+                    workflows = self._link(Discovered((), (dag,)), terms, report)
+                    return self._register((), workflows, None, report)
+                source, found = await self._discover(bundle, entry, report)
+                self._link(found, terms, report)
+            async with self._turns.owning({one.options.name for one in found.functions}, say):
+                async with self._turns.making(say):
+                    made = await self._make(source, found, holds, report)
+                done = await self._publish(made.deployed, found, terms, report)
+                await self.tiers.published(made.captured)
+                return done
 
     def _require_same(self, workflows: tuple[WorkflowRevision, ...], terms: Terms | None) -> None:
         """Raises `DefinitionError` for a workflow that is to be tried: runs are not shared out."""
@@ -233,7 +241,9 @@ class Pipeline:
                     " alone. Deploy the workflow without --canary, or from a file of its own."
                 )
 
-    def _link(self, found: Discovered, report: Report) -> tuple[WorkflowRevision, ...]:
+    def _link(
+        self, found: Discovered, terms: Terms | None, report: Report
+    ) -> tuple[WorkflowRevision, ...]:
         """The workflows of a deployment as revisions; warns of others that it breaks.
 
         Raises `DefinitionError`.
@@ -246,29 +256,8 @@ class Pipeline:
         for misfit in self.linker.misfits(fresh, found.workflows):
             words = f"Its next run will fail, until it is deployed again: {misfit.reason}"
             report(Progress("check", misfit.workflow, words, warns=True))
+        self._require_same(linked, terms)
         return linked
-
-    @asynccontextmanager
-    async def _turn(self, report: Report) -> AsyncIterator[None]:
-        """Waits until no other deployment runs. Raises `Unavailable`."""
-        if self._waiting >= MAX_WAITING:
-            raise Unavailable("Too many deployments wait already.", retry_after_s=10)
-        if self._lock.locked():
-            report(Progress("environment", None, "Waiting for another deployment to end."))
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(WAIT_TIMEOUT_S):
-                await self._lock.acquire()
-        except TimeoutError:
-            raise Unavailable(
-                "Another deployment has not ended in time.", retry_after_s=60
-            ) from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     async def _discover(
         self, bundle: Path, entry: str, report: Report
@@ -423,41 +412,48 @@ class Pipeline:
         self.soundness.trust(snapshot)
         return snapshot
 
-    async def _publish(
-        self,
-        source: Source,
-        drafts: list[_Draft],
-        workflows: tuple[WorkflowRevision, ...],
-        terms: Terms | None,
-        report: Report,
-    ) -> Progress:
-        """Makes all drafts live in one transaction."""
-        deployed: list[Deployed] = []
-        for draft in drafts:
-            revision = draft.revision
-            report(Progress("publish", revision.function, _publication(draft)))
-            if draft.staging is not None:
-                snapshot = await asyncio.to_thread(self._publish_snapshot, draft, draft.staging)
-                revision = replace(revision, snapshot=snapshot)
-            deployed.append(Deployed(revision, draft.created))
+    async def _make(
+        self, source: Source, found: Discovered, holds: ExitStack, report: Report
+    ) -> _Made:
+        """Snapshots are on the disk then, where they stay as long as `holds` is open."""
+        with ExitStack() as stagings:
+            drafts = [
+                await self._draft(source, definition, stagings, report)
+                for definition in found.functions
+            ]
+            deployed, captured = list[Deployed](), list[str]()
+            for draft in drafts:
+                revision = draft.revision
+                report(Progress("publish", revision.function, _publication(draft)))
+                if draft.staging is not None:
+                    snapshot = await asyncio.to_thread(self._publish_snapshot, draft, draft.staging)
+                    holds.enter_context(self.tiers.pruner.hold(snapshot.digest))
+                    revision = replace(revision, snapshot=snapshot)
+                    captured.append(snapshot.digest)
+                deployed.append(Deployed(revision, draft.created))
         # In the order in which the source asked for them, which is known to work.
         modules = dict.fromkeys(m for d in deployed for m in d.revision.modules)
         if modules:
             await self.jobs.preload(source.environment, list(modules))
+        return _Made(tuple(deployed), tuple(captured))
+
+    async def _publish(
+        self,
+        deployed: Sequence[Deployed],
+        found: Discovered,
+        terms: Terms | None,
+        report: Report,
+    ) -> Progress:
+        """Makes all live in one transaction, once they are up."""
         trial = None if terms is None else await self.canaries.prepare(terms)
-        # Straight to the registry from here: what is up on a cluster and not in it is taken back.
         await self.bring_up(
             [each.revision for each in deployed],
             lambda function, message: report(Progress("publish", function, message)),
         )
-        done = self._register(deployed, workflows, trial, report)
-        captured = [
-            each.revision.snapshot
-            for draft, each in zip(drafts, deployed, strict=True)
-            if draft.staging is not None and each.revision.snapshot is not None
-        ]
-        await self.tiers.published([snapshot.digest for snapshot in captured])
-        return done
+        # Straight to the registry from here: what is up on a cluster and not in it is taken back.
+        # Others may have become live meanwhile.
+        workflows = self._link(found, terms, lambda _: None)
+        return self._register(deployed, workflows, trial, report)
 
     def _register(
         self,

@@ -35,7 +35,7 @@ from dsfn.runtime.canaries.canaries import Canaries
 from dsfn.runtime.canaries.store import CanaryStore
 from dsfn.runtime.clock import SystemClock
 from dsfn.runtime.config import GpuSettings
-from dsfn.runtime.deploy import pipeline as pipeline_module
+from dsfn.runtime.deploy import turns as turns_module
 from dsfn.runtime.deploy.bundle import pack
 from dsfn.runtime.deploy.environments import Environment, Environments
 from dsfn.runtime.deploy.jobs import JobResult, Jobs
@@ -65,6 +65,19 @@ def echo(text: str) -> str:
     """Says it again."""
     return text
 '''
+CALLER = """
+import dsfn
+
+@dsfn.function
+def louder(text: str) -> str:
+    return text.upper()
+
+echo = dsfn.deployed("echo")
+
+@dsfn.workflow
+def shouted(text: str) -> str:
+    return echo(louder(text))
+"""
 WEIGHTS = """
 import dsfn
 import torch
@@ -714,7 +727,7 @@ async def deploying(pipeline: Pipeline, data: bytes) -> AsyncIterator[asyncio.Ta
 def test_deployments_wait_for_each_other_within_limits(
     deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "MAX_WAITING", 1)
+    monkeypatch.setattr(turns_module, "MAX_UNDER_WAY", 2)
     data = pack(deployer.write(ECHO)).data
     blocked = Blocked()
     deployer.pipeline.jobs = blocked
@@ -728,7 +741,7 @@ def test_deployments_wait_for_each_other_within_limits(
             with pytest.raises(Unavailable) as caught:
                 await anext(deployer.pipeline.deploy(data, "app.py"))
             assert caught.value.fields["retry_after_s"] == 10
-            monkeypatch.setattr(pipeline_module, "WAIT_TIMEOUT_S", 0.01)
+            monkeypatch.setattr(turns_module, "WAIT_TIMEOUT_S", 0.01)
             await waiting.aclose()
             late = deployer.pipeline.deploy(data, "app.py")
             await anext(late)
@@ -736,6 +749,66 @@ def test_deployments_wait_for_each_other_within_limits(
                 await anext(late)
 
     deployer.loop.run(crowd())
+
+
+def test_one_that_does_not_come_up_holds_up_no_other_function(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pack(deployer.write(ECHO)).data
+    other = pack(deployer.write(ECHO.replace("echo", "cry"))).data
+    reached, up = asyncio.Event(), asyncio.Event()
+
+    async def slow(revisions: Sequence[Revision], _: Tell) -> None:
+        if [each.function for each in revisions] == ["echo"]:
+            reached.set()
+            await up.wait()
+
+    monkeypatch.setattr(deployer.pipeline, "bring_up", slow)
+
+    async def side_by_side() -> None:
+        async with deploying(deployer.pipeline, first) as begun, asyncio.timeout(60):
+            await reached.wait()
+            async with deploying(deployer.pipeline, other) as beside:
+                await beside
+            assert deployer.registry.has("cry") and not deployer.registry.has("echo")
+            again = deployer.pipeline.deploy(first, "app.py")
+            words = [(await anext(again)).message, (await anext(again)).message]
+            assert words[-1] == "Waiting for another deployment of echo to end."
+            up.set()
+            await begun
+            steps = [step async for step in again]
+            assert steps[-1].result[0].created is False
+
+    deployer.loop.run(side_by_side())
+
+
+def test_a_workflow_is_checked_against_what_became_live_while_it_came_up(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployer.deploy(ECHO)
+    calls = deployer.write(CALLER)
+    reached, up = asyncio.Event(), asyncio.Event()
+
+    async def slow(revisions: Sequence[Revision], _: Tell) -> None:
+        if [each.function for each in revisions] == ["louder"]:
+            reached.set()
+            await up.wait()
+
+    monkeypatch.setattr(deployer.pipeline, "bring_up", slow)
+    data = pack(calls).data
+    other = pack(deployer.write(ECHO.replace("text: str", "text: list[int]"))).data
+
+    async def side_by_side() -> None:
+        async with deploying(deployer.pipeline, data) as begun, asyncio.timeout(60):
+            await reached.wait()
+            async with deploying(deployer.pipeline, other) as beside:
+                await beside
+            up.set()
+            with pytest.raises(DefinitionError, match="echo"):
+                await begun
+
+    deployer.loop.run(side_by_side())
+    assert not deployer.registry.has("louder")
 
 
 def test_a_deployment_that_no_one_follows_any_more_is_stopped_and_the_next_goes_on(
