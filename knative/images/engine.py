@@ -116,14 +116,16 @@ def find_engine() -> Engine:
     )
 
 
-def run(command: Sequence[str]) -> None:
-    """Runs a command whose output is for people, on standard error. Raises `UsageError`."""
+def run(command: Sequence[str], failed: str = "") -> None:
+    """Runs a command whose output is for people, on standard error. Raises `UsageError`; `failed`
+    is what that says after output that tells enough, instead of the command."""
     try:
         done = subprocess.run(command, stdout=2, check=False)
     except OSError as error:
         raise UsageError(f"{command[0]} cannot be run: {error.strerror}.") from error
     if done.returncode != 0:
-        raise UsageError(f"{shlex.join(command)} failed (exit code {done.returncode}).")
+        words = f"{shlex.join(command)} failed (exit code {done.returncode})."
+        raise UsageError(failed or words)
 
 
 def _works(program: str) -> bool:

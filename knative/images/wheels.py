@@ -50,7 +50,8 @@ def collect(requirements: Collection[str], target: Path, alone: bool = False) ->
     _empty(target)
     without = ("--no-deps",) if alone else ()
     # No requirement is taken for an option.
-    run([*_PIP, *without, f"--wheel-dir={target}", "--", *sorted(requirements)])
+    command = [*_PIP, *without, f"--wheel-dir={target}", "--", *sorted(requirements)]
+    run(command, f"pip cannot collect {', '.join(sorted(requirements))}: it has said why.")
 
 
 def leave_out(wheels: Path, known: Path) -> None:

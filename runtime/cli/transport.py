@@ -86,7 +86,7 @@ class Transport:
 
         timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         with (
-            self._sentences(),
+            self._sentences(method),
             self._http.stream(
                 method, path, params=params, content=content, headers=headers, timeout=timeout
             ) as response,
@@ -96,9 +96,13 @@ class Transport:
             yield response
 
     @contextmanager
-    def _sentences(self) -> Iterator[None]:
+    def _sentences(self, method: str) -> Iterator[None]:
         """Turns the transport's errors into sentences."""
         import httpx
+
+        unknown = (
+            "" if method == "GET" else " It may have done what it was asked: look, or ask again."
+        )
 
         try:
             yield
@@ -107,10 +111,13 @@ class Transport:
                 f"No node answers at {self._url}. Start one with `dsfn up`."
             ) from error
         except httpx.TimeoutException as error:
-            raise Unavailable(f"The node at {self._url} took too long to answer.") from error
+            raise Unavailable(
+                f"The node at {self._url} took too long to answer.{unknown}"
+            ) from error
         except httpx.TransportError as error:
             raise Unavailable(
                 f"The connection to the node at {self._url} broke before the answer was complete."
+                f"{unknown}"
             ) from error
 
 

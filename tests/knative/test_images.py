@@ -11,7 +11,7 @@ from wheels import make_wheel
 from dsfn.functions.errors import UsageError
 from dsfn.knative.images.engine import Destination, Engine, destination, find_engine
 from dsfn.knative.images.required import ensure_image
-from dsfn.knative.images.wheels import digest_of, leave_out
+from dsfn.knative.images.wheels import collect, digest_of, leave_out
 from dsfn.knative.manifests.images import image_with
 
 # What an engine is asked for goes to the file COMMANDS. It cannot do what BROKEN says.
@@ -52,6 +52,15 @@ def test_an_image_is_named_for_what_it_consists_of(commands: Path, tmp_path: Pat
     build, tag = asked(commands)
     assert "--network=none" in build and "--build-arg=IMAGE_BASE=base:1" in build
     assert tag == "podman tag 0123456789abcdef dev.local/app:0123456789ab"
+
+
+def test_what_pip_cannot_collect_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(UsageError, match=r"^pip cannot collect no-such-thing==9\.9: it has said"):
+        collect(["no-such-thing==9.9"], tmp_path / "wheels")
+    assert "no-such-thing" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,15 @@ def test_a_connection_that_breaks_is_one_sentence() -> None:
             client.functions()
 
 
+def test_what_a_broken_connection_may_have_changed_is_said_to_be_unknown() -> None:
+    step = b'{"stage": "setup", "function": "a", "message": "Running."}\n'
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = f"{len(step):x}\r\n".encode() + step + b"\r\n"
+    with _server(head + chunk) as url, Client(url) as client:
+        with pytest.raises(Unavailable, match=r"complete\. It may have done what it was asked"):
+            list(client.deploy(b"", "app.py", {}))
+
+
 def test_a_stream_that_breaks_is_one_sentence() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with _server(head + b'd\r\n{"text": "a"}\n\r\n') as url, Client(url) as client:
