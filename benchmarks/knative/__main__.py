@@ -3,7 +3,8 @@
     python -m benchmarks.knative [--rounds 10]
 
 A round waits until no Service has a pod, and calls each once through Knative's ingress: a function
-without a model, a bare HTTP server in Python, the same without a token, and one in Go. A deployment
+without a model, one with 64 MB of weights in its snapshot, a bare HTTP server in Python, the same
+without a token, and one in Go. No agent is on the node: pods fetch from the S3 server. A deployment
 is that of a change in the code, until the new revision is ready: `dsfn deploy`, and `kubectl apply`
 of the bare server.
 
@@ -33,23 +34,27 @@ from benchmarks.knative.cold import Cold, body_of, cold_call, wait_for_zero
 from benchmarks.knative.place import Images, Place, place
 
 APP = Path(__file__).parent / "app.py"
+MODEL = Path(__file__).parent / "model.py"
 # Without the token of a ServiceAccount, which Kubernetes mounts into every pod, and with it the
 # kubelet's wait for volumes.
 BARER = "python, no token"
 GO = "ghcr.io/knative/helloworld-go:latest"
-SYSTEMS = ("dsfn", "python", BARER, "go")
+WITH_MODEL = "dsfn, 64 MB"
+RESTORE = "answer: restore"
+SYSTEMS = ("dsfn", WITH_MODEL, "python", BARER, "go")
 DEPLOYMENTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ColdRow:
     """Cold calls of one system, in milliseconds; `times_python`: the median, by that of the bare
-    server in Python."""
+    server in Python, and `times_python_beside_restore` without its restore."""
 
     system: str
     total: Spread
     phases: Mapping[str, Spread]
     times_python: float
+    times_python_beside_restore: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ def _cold_calls(here: Place, rounds: int) -> dict[str, list[Cold]]:
     filled, is not counted."""
     services: Mapping[str, tuple[Any, str, bytes | None]] = {
         "dsfn": (here.objects.read(here.service("greet")), "POST", body_of({"name": "Ada"})),
+        WITH_MODEL: (here.deploy(MODEL), "POST", body_of({"row": 7})),
         "python": (here.objects.read(here.service("python")), "GET", None),
         BARER: (
             here.apply("barer", here.python(), automountServiceAccountToken=False),
@@ -138,6 +144,10 @@ def _cold_rows(calls: Mapping[str, Sequence[Cold]]) -> list[ColdRow]:
     totals = {
         system: Spread.of([each.total_ms for each in several]) for system, several in calls.items()
     }
+    beside = {
+        system: Spread.of([each.total_ms - each.phases_ms.get(RESTORE, 0.0) for each in several])
+        for system, several in calls.items()
+    }
     return [
         ColdRow(
             system,
@@ -147,6 +157,7 @@ def _cold_rows(calls: Mapping[str, Sequence[Cold]]) -> list[ColdRow]:
                 for phase in several[0].phases_ms
             },
             totals[system].p50 / totals["python"].p50,
+            beside[system].p50 / totals["python"].p50,
         )
         for system, several in calls.items()
     ]
