@@ -87,6 +87,13 @@ def wait_ready(
     return ready
 
 
+def require_possible(objects: Objects, manifest: Manifest) -> None:
+    """Raises `NotReady` for what waiting would not help, of an object that is to be there."""
+    reason = explain(gather(objects, manifest))
+    if reason.is_final:
+        raise _not_ready(manifest, reason)
+
+
 def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
     """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
     about, told = is_about(manifest), ""
