@@ -44,8 +44,8 @@ def stay_of(objects: Objects, document: Manifest) -> Stay:
     if left_s > 0:
         return Stay(
             f"{which} may still answer calls, until {ends_at:%H:%M:%S} UTC at the latest",
-            f"{which} may still answer calls, for {ceil(left_s)} s more at the latest; a longer"
-            f" --timeout waits for that, and {forced} breaks the calls off",
+            f"{which} may still answer calls, for {ceil(left_s)} s more at the latest; without"
+            f" --timeout, or with a longer one, that is waited for, and {forced} breaks them off",
             left_s,
         )
     return Stay(

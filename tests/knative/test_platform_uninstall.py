@@ -134,8 +134,8 @@ def test_a_function_that_may_still_answer_calls_is_told_with_its_pods_and_what_h
     assert 280 < left_s <= 300
     assert sentence == (
         "Service slow in namespace models does not go: its pod slow-1-pod may still answer calls,"
-        f" for {left_s} s more at the latest; a longer --timeout waits for that, and `kubectl -n"
-        " models delete pod slow-1-pod --force` breaks the calls off."
+        f" for {left_s} s more at the latest; without --timeout, or with a longer one, that is"
+        " waited for, and `kubectl -n models delete pod slow-1-pod --force` breaks them off."
     )
 
 
