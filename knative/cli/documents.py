@@ -51,9 +51,11 @@ class PlatformDocument(TypedDict):
 
 
 class RemovedDocument(TypedDict):
-    """What `uninstall` has deleted, or would delete."""
+    """What `uninstall` has deleted, or would delete; `others`: what dsfn has not made, and goes
+    with its namespace."""
 
     context: str
     namespace: str
     dry_run: bool
     deleted: list[str]
+    others: list[str]

@@ -144,11 +144,18 @@ def uninstall(
     with_functions: Annotated[
         bool, typer.Option("--with-functions", help="Delete the functions there, too.")
     ] = False,
-    timeout: TimeoutOption = _TIMEOUT_S,
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="How long to wait for an object; without it 120, and as long as calls may take.",
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Take dsfn out of a cluster."""
-    from dsfn.knative.cli.shown import removed_document
+    from dsfn.knative.cli.shown import going_too, removed_document
 
     installation = _open(context, namespace)
     functions = installation.functions()
@@ -158,14 +165,18 @@ def uninstall(
             " first, or say --with-functions."
         )
     manifests = installation.to_remove()
+    others = installation.of_others(manifests)
+    document = removed_document(installation, manifests, others, dry_run)
+    if others and not json_output:
+        complain(going_too(others, dry_run))
     if not dry_run:
         with progress("Deleting") as shown:
-            installation.remove(manifests, timeout, shown.show)
+            wait_s = _TIMEOUT_S if timeout is None else timeout
+            installation.remove(manifests, wait_s, shown.show, with_grace=timeout is None)
     if json_output:
-        print_json(removed_document(installation, manifests, dry_run))
+        print_json(document)
     elif dry_run or not manifests:
-        names = removed_document(installation, manifests, dry_run)["deleted"]
-        say("\n".join(f"- {name}" for name in names) or _not_installed(installation))
+        say("\n".join(f"- {name}" for name in document["deleted"]) or _not_installed(installation))
     else:
         say(f"dsfn is gone from namespace {namespace}.")
 

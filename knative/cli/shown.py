@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dsfn.knative.cli.documents import (
@@ -12,7 +12,7 @@ from dsfn.knative.cli.documents import (
     PlatformDocument,
     RemovedDocument,
 )
-from dsfn.knative.cluster.objects import name_of
+from dsfn.knative.cluster.objects import is_about, name_of
 
 if TYPE_CHECKING:
     from dsfn.knative.cluster.changes import Change, Planned
@@ -64,15 +64,26 @@ def platform_document(installation: Installation) -> PlatformDocument:
 
 
 def removed_document(
-    installation: Installation, manifests: tuple[Manifest, ...], dry_run: bool
+    installation: Installation,
+    manifests: Sequence[Manifest],
+    others: Sequence[Manifest],
+    dry_run: bool,
 ) -> RemovedDocument:
-    """What was deleted, or would be."""
+    """What was deleted, or would be; `others`: what was so with the namespaces."""
     return {
         "context": installation.objects.cluster.context,
         "namespace": installation.namespace,
         "dry_run": dry_run,
         "deleted": [name_of(manifest) for manifest in manifests],
+        "others": [is_about(manifest) for manifest in others],
     }
+
+
+def going_too(others: Sequence[Manifest], dry_run: bool) -> str:
+    """Warns of what goes with the namespaces though dsfn has not made it."""
+    goes = "would go" if dry_run else "goes"
+    names = ", ".join(is_about(each) for each in others)
+    return f"With its namespace {goes} what dsfn has not made: {names}."
 
 
 def _object_document(planned: Planned) -> ObjectChangesDocument:

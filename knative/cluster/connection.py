@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dsfn.functions.errors import ClusterUnreachable, DsfnError, UsageError
 from dsfn.functions.values import dataclass
-from dsfn.knative.cluster.refusals import one_line, refusal_of
+from dsfn.knative.cluster.refusals import one_line, own_token_refused, refusal_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,17 +28,20 @@ _JSON = "application/json"
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
 _IN_CLUSTER = "in-cluster"
+_UNKNOWN_USER = 401
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """An API server, and the user to whom it is asked to do things. `context`: of kubeconfig.
-    `answer_s`: how long it may take to answer."""
+    `answer_s`: how long it may take to answer; `is_of_control`: whether the user is the control
+    service, and not who reads an error."""
 
     context: str
     address: str
     answer_s: float
     _api: Any = field(repr=False)
+    is_of_control: bool = False
 
     def request(
         self,
@@ -48,7 +51,8 @@ class Cluster:
         body: object = None,
         content_type: str = _JSON,
     ) -> bytes:
-        """What the API server answers. Raises `ClusterError`, `NotFound`."""
+        """What the API server answers. Raises `ClusterError`, `NotFound`, and `Unavailable` where
+        it takes the control service's token no more."""
         from kubernetes.client import ApiException
         from urllib3 import exceptions
 
@@ -114,6 +118,8 @@ class Cluster:
             ) from error
 
     def _refusal(self, status: int, body: bytes | str | None) -> DsfnError:
+        if status == _UNKNOWN_USER and self.is_of_control:
+            return own_token_refused()
         return refusal_of(status, body, f"context '{self.context}'")
 
     def _silent(self) -> ClusterUnreachable:
@@ -128,11 +134,14 @@ class Cluster:
 
 
 def open_cluster(
-    context: str | None = None, answer_s: float = _ANSWER_S, tries_again: bool = True
+    context: str | None = None,
+    answer_s: float = _ANSWER_S,
+    tries_again: bool = True,
+    is_of_control: bool = False,
 ) -> Cluster:
     """The cluster of a context of kubeconfig, by default its current one; in a pod without a
     kubeconfig, the pod's own. `tries_again`: what it does not answer is asked for some more times,
-    unless it has kept silent for `answer_s`.
+    unless it has kept silent for `answer_s`. `is_of_control`: as of `Cluster`.
 
     Nothing is sent yet. Raises `UsageError`.
     """
@@ -148,7 +157,8 @@ def open_cluster(
     configuration.retries = _retries() if tries_again else False
     if context is None and _is_inside():
         config.load_incluster_config(client_configuration=configuration)
-        return Cluster(_IN_CLUSTER, configuration.host, answer_s, ApiClient(configuration))
+        api = ApiClient(configuration)
+        return Cluster(_IN_CLUSTER, configuration.host, answer_s, api, is_of_control)
     name = _chosen_context(context)
     try:
         config.load_kube_config(_kubeconfig(), name, configuration)
@@ -156,7 +166,7 @@ def open_cluster(
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
-    return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
+    return Cluster(name, configuration.host, answer_s, ApiClient(configuration), is_of_control)
 
 
 def _retries() -> Retry:

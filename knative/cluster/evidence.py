@@ -10,11 +10,12 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.readiness import condition, is_current
 from dsfn.knative.manifests.function import FUNCTION, SERVING
+from dsfn.knative.manifests.trigger import EVENTING
 from dsfn.knative.manifests.words import Manifest
 
 _LINES = 20
 _POD_LABEL = "serving.knative.dev/revision"
-_WITH_PODS = ("Deployment", "DaemonSet")
+WITH_PODS = ("Deployment", "DaemonSet")
 # By which a Deployment and its newest ReplicaSet know each other, and what that one's pods have.
 _DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE_HASH = "pod-template-hash"
@@ -37,17 +38,22 @@ class PodEvidence:
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """`document`: the object; `revision`: that of a Knative Service which is to come, None where
-    there is none yet, and for others."""
+    there is none yet, and for others; `without`: the Broker that a Trigger names and that is not
+    there."""
 
     document: Manifest
     revision: Manifest | None = None
     pods: tuple[PodEvidence, ...] = ()
+    without: Manifest | None = None
 
 
 def gather(objects: Objects, document: Manifest) -> Evidence:
     """Reads what there is to know. Raises `ClusterError`."""
-    if document["kind"] in _WITH_PODS:
+    if document["kind"] in WITH_PODS:
         return Evidence(document, None, tuple(_of_template(objects, document)))
+    if (document["apiVersion"], document["kind"]) == (EVENTING, "Trigger"):
+        broker = _broker_of(document)
+        return Evidence(document, without=broker if objects.read(broker) is None else None)
     if (document["apiVersion"], document["kind"]) != (SERVING, "Service"):
         return Evidence(document)
     name = _revision_name(document)
@@ -56,9 +62,14 @@ def gather(objects: Objects, document: Manifest) -> Evidence:
     namespace = document["metadata"]["namespace"]
     wanted = {"name": name, "namespace": namespace}
     revision = objects.read({"apiVersion": SERVING, "kind": "Revision", "metadata": wanted})
-    pods = objects.list("v1", "Pod", namespace, _with_labels({_POD_LABEL: name}))
+    pods = objects.list("v1", "Pod", namespace, with_labels({_POD_LABEL: name}))
     container = document["spec"]["template"]["spec"]["containers"][0].get("name", FUNCTION)
     return Evidence(document, revision, tuple(_about(objects, pod, container) for pod in pods))
+
+
+def _broker_of(trigger: Manifest) -> Manifest:
+    metadata = {"name": trigger["spec"]["broker"], "namespace": trigger["metadata"]["namespace"]}
+    return {"apiVersion": EVENTING, "kind": "Broker", "metadata": metadata}
 
 
 def _revision_name(service: Manifest) -> str:
@@ -78,7 +89,7 @@ def _of_template(objects: Objects, document: Manifest) -> Iterator[PodEvidence]:
         return
     (container,) = document["spec"]["template"]["spec"]["containers"]
     selected = {**document["spec"]["selector"]["matchLabels"], **_newest(objects, document)}
-    query = _with_labels(selected)
+    query = with_labels(selected)
     for pod in objects.list("v1", "Pod", document["metadata"]["namespace"], query):
         if condition(pod, "Ready").get("status") != "True":
             yield _about(objects, pod, container["name"])
@@ -91,7 +102,7 @@ def _newest(objects: Objects, document: Manifest) -> dict[str, str]:
     if document["kind"] == "DaemonSet":
         generation = _annotation(document, _DAEMON_GENERATION)
         return {_TEMPLATE_GENERATION: generation} if generation else {}
-    query = _with_labels(document["spec"]["selector"]["matchLabels"])
+    query = with_labels(document["spec"]["selector"]["matchLabels"])
     newest = _annotation(document, _DEPLOYMENT_REVISION)
     with suppress(MissingRights):
         for each in objects.list("apps/v1", "ReplicaSet", metadata["namespace"], query):
@@ -106,7 +117,8 @@ def _annotation(document: Manifest, name: str) -> str:
     return found
 
 
-def _with_labels(wanted: Mapping[str, str]) -> dict[str, str]:
+def with_labels(wanted: Mapping[str, str]) -> dict[str, str]:
+    """The query for objects that have all of these."""
     return {"labelSelector": ",".join(f"{name}={value}" for name, value in wanted.items())}
 
 

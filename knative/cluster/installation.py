@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from dsfn.functions.errors import MissingKinds, NotFound
+from dsfn.functions.errors import MissingKinds, MissingRights, NotFound
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.changes import Planned, plan
 from dsfn.knative.cluster.leading import lease_of, wait_led, why_nobody_leads
@@ -32,11 +32,22 @@ from dsfn.knative.manifests.platform import (
     platform_objects,
 )
 from dsfn.knative.manifests.settings import PlatformSettings
+from dsfn.knative.manifests.trigger import EVENTING
 from dsfn.knative.manifests.words import COMPONENT, DSFN, MANAGED_BY, Manifest
 
 # What Knative makes for a function has the function's labels.
 _OURS = {"labelSelector": f"{MANAGED_BY}={DSFN},{COMPONENT}!={FUNCTION}"}
 _FUNCTIONS = {"labelSelector": f"{MANAGED_BY}={DSFN},{COMPONENT}={FUNCTION}"}
+# What people make in a namespace, and would miss.
+_MADE_BY_HAND = (
+    (SERVING, "Service"),
+    (EVENTING, "Trigger"),
+    (EVENTING, "Broker"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("batch/v1", "CronJob"),
+    ("v1", "PersistentVolumeClaim"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +138,44 @@ class Installation:
         yield ObjectState(lease, "starting" if reason else "ready", reason)
 
     def to_remove(self) -> tuple[Manifest, ...]:
-        """All of it, last made first, with the functions; the namespace if dsfn made it."""
+        """All of it, last made first, with the functions, and what calls those before them; the
+        namespace if dsfn made it."""
+        triggers = self._listed(EVENTING, "Trigger", _FUNCTIONS)
         services = [_named(SERVING, "Service", each, self.namespace) for each in self.functions()]
         ours = [each for kind in reversed(KINDS) for each in self._listed(*kind, _OURS)]
         volume, agents = agents_volume(self.namespace), agents_namespace_of(self.namespace)
         namespaces = [each for each in (agents, namespace_of(self.namespace)) if self._owns(each)]
         volumes = [volume] if self.objects.read(volume) is not None else []
-        return (*services, *ours, *volumes, *namespaces)
+        return (*triggers, *services, *ours, *volumes, *namespaces)
+
+    def of_others(self, manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
+        """What somebody else has made, and goes with the namespaces among these. Not told is what
+        belongs to something else, and what whoever asks may not see."""
+        going = [each["metadata"]["name"] for each in manifests if each["kind"] == "Namespace"]
+        return tuple(
+            each
+            for namespace in going
+            for api_version, kind in _MADE_BY_HAND
+            for each in self._visible(api_version, kind, namespace)
+            if not _is_ours(each) and not each["metadata"].get("ownerReferences")
+        )
 
     def remove(
-        self, manifests: tuple[Manifest, ...], deadline_s: float, progress: Progress
+        self,
+        manifests: tuple[Manifest, ...],
+        deadline_s: float,
+        progress: Progress,
+        with_grace: bool = False,
     ) -> None:
         """Deletes these, and waits: for the functions together, then for one after the other, at
-        last for the namespaces together. Raises `NotReady` for one that does not go."""
+        last for the namespaces together. `with_grace`: for pods for as long as they may take.
+        Raises `NotReady` for one that does not go."""
         for group in _groups(manifests):
             # Functions wait for their last calls, namespaces for what is left in them.
             going = [each for each in group if self.objects.delete(each)]
             for each in going:
                 progress(f"deleting {name_of(each)}")
-                wait_gone(self.objects, each, deadline_s, progress)
+                wait_gone(self.objects, each, deadline_s, progress, with_grace)
 
     def _settings(self, told: Told, off: tuple[Feature, ...]) -> PlatformSettings:
         """Functions use agents, and so there are some, where Knative lets them."""
@@ -193,13 +223,20 @@ class Installation:
         with suppress(MissingKinds):
             yield from self.objects.list(api_version, kind, namespace or self.namespace, query)
 
+    def _visible(self, api_version: str, kind: str, namespace: str) -> Iterator[Manifest]:
+        with suppress(MissingRights):
+            yield from self._listed(api_version, kind, {}, namespace)
+
 
 def _groups(manifests: Sequence[Manifest]) -> Iterator[Sequence[Manifest]]:
     """Those that may go at the same time."""
+    triggers = [each for each in manifests if each["kind"] == "Trigger"]
     functions = [each for each in manifests if each["apiVersion"] == SERVING]
     namespaces = [each for each in manifests if each["kind"] == "Namespace"]
+    together = (*triggers, *functions, *namespaces)
+    yield triggers
     yield functions
-    yield from ([each] for each in manifests if each not in functions and each not in namespaces)
+    yield from ([each] for each in manifests if each not in together)
     yield namespaces
 
 

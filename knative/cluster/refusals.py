@@ -12,6 +12,7 @@ from dsfn.functions.errors import (
     DsfnError,
     MissingRights,
     NotFound,
+    Unavailable,
 )
 
 # services.serving.knative.dev "a" is forbidden: User "eve" cannot patch resource "services" in
@@ -27,6 +28,8 @@ _WEBHOOK = re.compile(r'admission webhook "[^"]*" denied the request: ')
 _NOT_ALLOWED = "must not set the field"
 _ALLOWS = "; `dsfn platform upgrade --enable-features` has Knative allow them"
 _UNAVAILABLE = (429, 502, 503, 504)
+# A Lease of the control service that nobody renews ends by then.
+_TAKEN_OVER_S = 15.0
 
 
 def refusal_of(status: int, body: bytes | str | None, where: str) -> DsfnError:
@@ -49,6 +52,16 @@ def refusal_of(status: int, body: bytes | str | None, where: str) -> DsfnError:
         )
     reason = _WEBHOOK.sub("", message) + (_ALLOWS if _NOT_ALLOWED in message else "")
     return ClusterRefused(f"The cluster of {where} refuses that: {reason}.", reason=reason)
+
+
+def own_token_refused() -> Unavailable:
+    """The error of the control service, whose users know nothing of its token. That ends with its
+    pod: what it serves in its last moments is not the users' mistake."""
+    return Unavailable(
+        "This replica of the control service is ending, or its ServiceAccount is another one: the"
+        " cluster does not take its token. Another replica takes over in some seconds: try again.",
+        retry_after_s=_TAKEN_OVER_S,
+    )
 
 
 def one_line(text: object) -> str:

@@ -9,8 +9,9 @@ from dataclasses import field
 from dsfn.functions.errors import ClusterUnreachable, NotFound, NotReady
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import gather
+from dsfn.knative.cluster.going import stay_of
 from dsfn.knative.cluster.objects import Objects, is_about
-from dsfn.knative.cluster.readiness import is_ready, why_there
+from dsfn.knative.cluster.readiness import is_ready
 from dsfn.knative.cluster.why import Reason, explain
 from dsfn.knative.manifests.words import Manifest
 
@@ -19,6 +20,8 @@ AGAIN_S = 0.1
 # How often it is asked why something is not ready, and how long after the start of the waiting for
 # the first time: that takes five requests and more, of a cluster that has other things to do.
 _ASK_S = 1.0
+# How long the kubelet and Kubernetes' garbage collection have for what is left of killed pods.
+_AFTER_GRACE_S = 30.0
 
 Progress = Callable[[str], None]
 
@@ -87,19 +90,38 @@ def wait_ready(
     return ready
 
 
-def wait_gone(objects: Objects, manifest: Manifest, deadline_s: float, progress: Progress) -> None:
-    """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`."""
+def require_possible(objects: Objects, manifest: Manifest) -> None:
+    """Raises `NotReady` for what waiting would not help, of an object that is to be there."""
+    reason = explain(gather(objects, manifest))
+    if reason.is_final:
+        raise _not_ready(manifest, reason)
+
+
+def wait_gone(
+    objects: Objects,
+    manifest: Manifest,
+    deadline_s: float,
+    progress: Progress,
+    with_grace: bool = False,
+) -> None:
+    """Returns once the object is gone. Raises `NotReady` when it is not within `deadline_s`;
+    `with_grace`: or later, for as long as pods of it may take to end."""
     about, told = is_about(manifest), ""
     document, seen_s = objects.read(manifest), time.monotonic()
+    end_s, asked_s = seen_s + deadline_s, seen_s
     while document is not None:
-        reason, stays_s = why_there(document), time.monotonic() - seen_s
-        if stays_s >= deadline_s:
-            sentence = f"{about} does not go: {reason}."
-            raise NotReady(sentence, object=about, reason=reason, log="")
+        now_s = time.monotonic()
         # Most go at once, and nobody asks why they were there for a moment.
-        if reason != told and stays_s >= _ASK_S:
-            progress(f"{about}: {reason}")
-            told = reason
+        if now_s >= min(end_s, asked_s + _ASK_S):
+            stay, asked_s = stay_of(objects, document), now_s
+            if with_grace and stay.grace_s:
+                end_s = max(end_s, now_s + stay.grace_s + _AFTER_GRACE_S)
+            if now_s >= end_s:
+                sentence = f"{about} does not go: {stay.at_the_end}."
+                raise NotReady(sentence, object=about, reason=stay.at_the_end, log="")
+            if stay.reason != told:
+                progress(f"{about}: {stay.reason}")
+                told = stay.reason
         time.sleep(AGAIN_S)
         document = objects.read(manifest)
 

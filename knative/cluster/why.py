@@ -7,6 +7,7 @@ from typing import Any
 
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.evidence import Evidence, PodEvidence
+from dsfn.knative.cluster.objects import name_of
 from dsfn.knative.cluster.readiness import condition, why_not
 from dsfn.knative.cluster.refusals import one_line
 
@@ -38,6 +39,13 @@ class Reason:
 
 def explain(evidence: Evidence) -> Reason:
     """The reason that is nearest to the cause: a container's, a pod's, then what Knative says."""
+    if (broker := evidence.without) is not None:
+        # Knative says nothing of a Trigger whose Broker is not there, or what it said before.
+        return Reason(
+            f"there is no {name_of(broker)} there; `dsfn platform install --namespace"
+            f" {broker['metadata']['namespace']}` brings it back",
+            is_final=True,
+        )
     reasons = [reason for pod in evidence.pods for reason in _of_pod(pod)]
     if reasons:
         return max(reasons, key=lambda reason: reason.is_final)

@@ -13,7 +13,7 @@ from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects, is_about
 from dsfn.knative.cluster.readiness import is_ready
-from dsfn.knative.cluster.waiting import wait_ready
+from dsfn.knative.cluster.waiting import require_possible, wait_ready
 from dsfn.knative.manifests.function import FUNCTION, SERVING
 from dsfn.knative.manifests.proof import name_of_proved
 from dsfn.knative.manifests.traffic import Target, tag_of, traffic_of
@@ -146,6 +146,12 @@ class FunctionServices:
             return None
         sink = self.dead_letters(revision.function)
         return trigger(revision, (NOTHING,), self.namespace, self.broker, sink)
+
+    def require_events(self, revision: Revision) -> None:
+        """Raises `NotReady` where the events that call the revision cannot reach it: without a
+        Broker its Trigger would wait for ever. `ClusterError`."""
+        if (events := self.silent_trigger(revision)) is not None:
+            require_possible(self.objects, events)
 
     def is_going(self, function: str) -> bool:
         """Whether the Service of a function that was deleted is still there: what it is told is

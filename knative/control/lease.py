@@ -43,7 +43,9 @@ class Lease:
     def open(cls, namespace: str) -> Lease:
         """The Lease in a namespace. An API server that is slow is no longer waited for than a
         leader can afford. Raises `UsageError`."""
-        return cls(open_cluster(answer_s=_ANSWER_S, tries_again=False), namespace)
+        return cls(
+            open_cluster(answer_s=_ANSWER_S, tries_again=False, is_of_control=True), namespace
+        )
 
     def read(self) -> Held | None:
         """As it is now, None where nobody has ever held it."""

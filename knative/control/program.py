@@ -116,7 +116,7 @@ def _lead(settings: ControlSettings, door: Door, client: httpx.AsyncClient) -> N
         return restore(path, tables, _end)
 
     _prepare(settings)
-    objects, store = Objects(open_cluster()), open_published(settings.store)
+    objects, store = Objects(open_cluster(is_of_control=True)), open_published(settings.store)
     place = on_a_cluster(settings.cluster, objects, store, client)
     inner = socket.create_server(("127.0.0.1", 0))
     inner_url = f"http://127.0.0.1:{inner.getsockname()[1]}"

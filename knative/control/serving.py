@@ -69,6 +69,7 @@ class KnativeServing:
             for each in revision.interface.triggers:
                 require_filter(each, revision.function)
             await asyncio.to_thread(self.publisher.require_free_name, revision.function)
+            await asyncio.to_thread(self.services.require_events, revision)
         loop = asyncio.get_running_loop()
         functions, placed = {each.function for each in revisions}, list[Placed]()
         subscribed = list[Manifest]()

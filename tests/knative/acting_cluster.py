@@ -40,8 +40,10 @@ TOO_LONG = (
 _KINDS = {
     "/apis/serving.knative.dev/v1": ["Service", "Revision"],
     "/apis/eventing.knative.dev/v1": ["Trigger", "Broker"],
-    "/api/v1": ["Pod", "Event", "Service", "ConfigMap"],
+    "/api/v1": ["Pod", "Event", "Service", "ConfigMap", "Namespace", "PersistentVolume"],
 }
+_IN_NO_NAMESPACE = ("Namespace", "PersistentVolume")
+_LISTED = ("services", "revisions", "triggers", "brokers", "pods", "events")
 # A Trigger hears nothing for as long after a change.
 HEARS_AFTER_S = 0.5
 _AT = "2026-01-01T00:00:00Z"
@@ -53,7 +55,9 @@ class ActingCluster:
     `images`: of functions whose next pod has another than its own. `control`: the port of the
     control service, to which connections to its pod lead. `max_timeout_s`: the longest of a
     request that Knative takes. `unready`: Services that do not become ready, whatever their pods
-    say; `deaf`: Triggers that do not. `is_away`: it answers 503."""
+    say; `deaf`: Triggers that do not. `has_broker`: without it Triggers stay as they are.
+    `is_away`: it answers 503; `knows_users`: else 401. `deleted`: the paths of what it was told to
+    delete, in that order."""
 
     place: Path
     secret: Mapping[str, str]
@@ -66,7 +70,10 @@ class ActingCluster:
     deaf: set[str] = field(default_factory=set)
     lingering: set[str] = field(default_factory=set)
     told: dict[tuple[str, int], float] = field(default_factory=dict)
+    has_broker: bool = True
     is_away: bool = False
+    knows_users: bool = True
+    deleted: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: threading.Lock = field(default_factory=threading.Lock)
 
@@ -137,10 +144,14 @@ class ActingCluster:
         """DELETE. A Service that lingers stays until `let_go`, as its pods have calls."""
         with self.lock:
             document = self.objects.get(path)
+            self.deleted += [path] if document else []
             if document and document["metadata"]["name"] in self.lingering:
                 document["metadata"]["deletionTimestamp"] = f"{_AT}{len(self.objects):06d}"
                 return True
             gone = self.objects.pop(path, None) is not None
+            if document and document["kind"] == "Namespace":
+                within = f"/namespaces/{document['metadata']['name']}/"
+                self.objects = {k: each for k, each in self.objects.items() if within not in k}
             self._map()
         return gone
 
@@ -152,20 +163,22 @@ class ActingCluster:
             self.delete(next(path for path, each in self.objects.items() if each is document))
 
     def listed(self, path: str, query: dict[str, list[str]]) -> list[Any]:
-        """GET of a kind in a namespace, by one label."""
-        label, _, value = query.get("labelSelector", [""])[0].partition("=")
+        """GET of a kind in a namespace, by labels."""
+        wanted = [each for each in query.get("labelSelector", [""])[0].split(",") if each]
         with self.lock:
             return [
                 each
                 for name, each in self.objects.items()
                 if name.rpartition("/")[0] == path
-                and (not label or each["metadata"]["labels"].get(label) == value)
+                and all(_has(each["metadata"].get("labels", {}), label) for label in wanted)
             ]
 
     def read(self, path: str) -> Any:
         """GET: a Service says whether it is ready by then."""
         if "/leases/" in path:
             return self.objects.get(path)
+        if "/brokers/" in path:
+            return {"kind": "Broker"} if self.has_broker else None
         with self.lock:
             document = self.objects.get(path)
             if document and document["kind"] == "Service" and not _is_host(document):
@@ -248,6 +261,8 @@ class ActingCluster:
 
     def _subscribe(self, trigger: Any) -> None:
         """Has the Broker's events come by it, a moment after it was told which."""
+        if not self.has_broker:
+            return
         name, generation = trigger["metadata"]["name"], trigger["metadata"]["generation"]
         told = self.told.setdefault((name, generation), time.monotonic())
         hears = time.monotonic() - told > HEARS_AFTER_S and name not in self.deaf
@@ -291,6 +306,14 @@ def _ended(code: int) -> Any:
         "restartCount": 2,
         "ready": False,
     }
+
+
+def _has(labels: Mapping[str, str], wanted: str) -> bool:
+    """Whether labels are as a part of a selector has them: "a=b" or "a!=b"."""
+    name, _, value = wanted.partition("=")
+    if name.endswith("!"):
+        return labels.get(name[:-1]) != value
+    return labels.get(name) == value
 
 
 def _is_host(document: Any) -> bool:
@@ -338,11 +361,15 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
                 return
             if path in _KINDS:
                 kinds = [
-                    {"name": f"{each.lower()}s", "kind": each, "namespaced": True}
+                    {
+                        "name": f"{each.lower()}s",
+                        "kind": each,
+                        "namespaced": each not in _IN_NO_NAMESPACE,
+                    }
                     for each in _KINDS[path]
                 ]
                 self._send(200, {"resources": kinds})
-            elif path.rpartition("/")[2] in ("services", "revisions", "triggers", "pods", "events"):
+            elif path.rpartition("/")[2] in _LISTED:
                 self._send(200, {"items": cluster.listed(path, query), "metadata": {}})
             else:
                 found = cluster.read(path)
@@ -388,6 +415,8 @@ def acting_cluster(place: Path, secret: Mapping[str, str]) -> Iterator[ActingClu
         def _send(self, status: int, document: Any) -> None:
             if cluster.is_away:
                 status, document = 503, {"message": "it is away"}
+            if not cluster.knows_users:
+                status, document = 401, {"message": "Unauthorized"}
             self.send_document(status, document)
 
     try:

@@ -38,7 +38,7 @@ def main() -> None:
     )
     place = on_a_cluster(
         ClusterSettings(services, told.key),
-        Objects(open_cluster()),
+        Objects(open_cluster(is_of_control=True)),
         open_published(store_settings(told.store, os.environ)),
         httpx.AsyncClient(transport=MappedTransport(Path(told.hosts))),
     )

@@ -17,6 +17,7 @@ from dsfn.functions.errors import (
     NotReady,
     UsageError,
 )
+from dsfn.knative.cluster.going import stay_of
 from dsfn.knative.cluster.installation import Installation
 from dsfn.knative.cluster.told import Told, platform_settings, require_complete
 from dsfn.knative.cluster.waiting import wait_gone, wait_ready
@@ -298,3 +299,34 @@ def test_a_service_whose_revisions_have_no_name_of_their_own_is_awaited(
     ]
     with pytest.raises(NotReady, match="revision bare-00001 is no good"):
         wait_ready(cluster.objects, service(""), 1, lambda sentence: None)
+
+
+def namespace(labels: Any) -> Any:
+    metadata = {"name": "models", "labels": labels}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def test_pods_that_a_namespace_or_a_deployment_waits_for_are_named(
+    cluster: ScriptedCluster,
+) -> None:
+    know_kinds(cluster)
+    going = {"deletionTimestamp": "2126-01-01T00:00:00Z", "namespace": "models"}
+    pods = [
+        {"metadata": {**going, "name": "theirs"}},
+        {"metadata": {**going, "name": "control", "labels": OF_CONTROL}},
+        {"metadata": {"namespace": "models", "name": "stays", "labels": OF_CONTROL}},
+    ]
+    cluster.answers[PODS] = [{"items": pods, "metadata": {}}]
+    deployment = of_workload("Deployment", "deployment.kubernetes.io/revision", ready=True)
+    whole, one = (stay_of(cluster.objects, each) for each in (namespace({}), deployment))
+    until = "may still answer calls, until 00:00:00 UTC at the latest"
+    assert whole.reason == f"its pods theirs, control {until}"
+    assert one.reason == f"its pod control {until}"
+
+
+def test_who_may_not_see_pods_is_told_what_the_object_says(cluster: ScriptedCluster) -> None:
+    know_kinds(cluster)
+    message = 'pods is forbidden: User "eve" cannot list resource "pods" in API group ""'
+    cluster.answers[PODS] = [{"code": 403, "message": message}]
+    stay = stay_of(cluster.objects, namespace({}))
+    assert (stay.reason, stay.grace_s) == ("something that it owns is still there", 0.0)

@@ -84,3 +84,42 @@ def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
             assert control.stop() == 0, control.log
         finally:
             control.end()
+
+
+def test_without_a_broker_a_deployment_fails_at_once_and_says_what_brings_it_back(
+    s3: S3Server, tmp_path: Path, require: Callable[[str, str], None]
+) -> None:
+    require("kubernetes", "pip install 'dsfn[knative]'")
+    store = s3_store(s3)
+    source = tmp_path / "app.py"
+    source.write_text(HEARS, encoding="utf-8")
+    words = (
+        "Trigger hears in namespace functions is not ready: there is no Broker dsfn there; `dsfn"
+        " platform install --namespace functions` brings it back."
+    )
+    with acting_cluster(
+        tmp_path / "acting", {**store.variables, "DSFN_API_KEY": KEY}
+    ) as cluster, ThreadPoolExecutor(1) as threads:  # fmt: skip
+        control = start_control(tmp_path / "control", cluster, store, free_port())
+        try:
+            cluster.has_broker = False
+            with pytest.raises(DeployFailed) as failed:
+                control.deploy(source)
+            assert str(failed.value) == words
+            assert not cluster.of_kind("Service") and trigger(cluster) is None
+            # The same of one that goes while the Trigger is awaited.
+            cluster.has_broker = True
+            cluster.deaf.add("hears")
+            deploying = threads.submit(control.deploy, source)
+            eventually(lambda: trigger(cluster) is not None, "a Trigger")
+            cluster.has_broker = False
+            with pytest.raises(DeployFailed) as failed:
+                deploying.result()
+            assert str(failed.value) == words
+            cluster.has_broker = True
+            cluster.deaf.clear()
+            control.deploy(source)
+            assert control.value("hears") == 1
+            assert control.stop() == 0, control.log
+        finally:
+            control.end()
