@@ -23,6 +23,7 @@ from dsfn.knative.manifests.words import (
     Manifest,
     labels,
 )
+from dsfn.knative.process_one import command_of
 
 AGENT = "agent"
 MAX_PREFETCHED = 100
@@ -130,7 +131,7 @@ def _container(settings: AgentSettings) -> Manifest:
     return {
         "name": AGENT,
         "image": settings.image,
-        "command": ["python", "-m", "dsfn.knative.agent"],
+        "command": command_of(AGENT),
         "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
         "env": [
             {"name": "PORT", "value": str(AGENT_PORT)},

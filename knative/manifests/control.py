@@ -9,6 +9,7 @@ from dsfn.knative.manifests.secrets import digest_of
 from dsfn.knative.manifests.security import restricted
 from dsfn.knative.manifests.settings import PlatformSettings
 from dsfn.knative.manifests.words import COMPONENT, SECRETS_ANNOTATION, Manifest, labels
+from dsfn.knative.process_one import command_of
 
 _REPLICAS = 2
 # A pod that is deleted is told to stop so much later: the nodes go on sending to it until they have
@@ -86,7 +87,7 @@ def _container(settings: PlatformSettings) -> Manifest:
     return {
         "name": CONTROL,
         "image": settings.image,
-        "command": ["python", "-m", "dsfn.knative.control"],
+        "command": command_of(CONTROL),
         "ports": [{"name": "http", "containerPort": CONTROL_PORT}],
         "env": [
             {"name": "PORT", "value": str(CONTROL_PORT)},
