@@ -176,7 +176,7 @@ class ServiceCaller:
         self.timelines.answered(call.function, answer, self.clock.now_us())
 
     def _failed(self, call: Call, error: BaseException) -> None:
-        cause = cause_of_failure(error)
+        cause = cause_of_failure(error, call)
         self.metrics.failed(call.function, type(cause).__name__, status_of_failure(cause))
 
 
