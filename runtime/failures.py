@@ -11,11 +11,12 @@ from dsfn.functions.errors import (
     HandlerCrashed,
     RequestError,
 )
+from dsfn.runtime.model import Call
 
 
-def cause_of_failure(error: BaseException) -> DsfnError:
+def cause_of_failure(error: BaseException, call: Call) -> DsfnError:
     """The error of the tree that a call ended in: what is none has called it off."""
-    return error if isinstance(error, DsfnError) else CallCancelled("The call was cancelled.")
+    return error if isinstance(error, DsfnError) else call.called_off()
 
 
 def status_of_failure(error: DsfnError) -> Status:

@@ -7,6 +7,7 @@ from dataclasses import asdict, field, fields
 from enum import StrEnum
 from typing import Any
 
+from dsfn.functions.errors import CallCancelled, DsfnError
 from dsfn.functions.interface import Interface
 from dsfn.functions.options import Options
 from dsfn.functions.values import dataclass
@@ -54,6 +55,10 @@ class Payer:
     key_id: str = ""
 
 
+def _cancelled() -> DsfnError:
+    return CallCancelled("The call was cancelled.")
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to a function, whoever made it.
@@ -61,7 +66,8 @@ class Call:
     `tenant`: on whose account; `key_id`: of the API key that it came with, "" for none.
     `received_ns` is a monotonic reading (for durations), `received_at_us` UTC
     microseconds since the epoch (for the books). A call is cut off before it costs more than
-    `max_cost_nano`. `origin`: the step that makes it, if one does.
+    `max_cost_nano`. `origin`: the step that makes it, if one does. `called_off`: what it has failed
+    for when it is called off, which is its caller's doing unless somebody knows better.
     """
 
     id: str
@@ -78,6 +84,7 @@ class Call:
     received_ns: int = 0
     max_cost_nano: int | None = None
     origin: Origin | None = None
+    called_off: Callable[[], DsfnError] = field(default=_cancelled, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ to the ledger, and says what that row is: it is told here to whoever counts, and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from math import ceil
 from typing import Any
 
 import httpx
+from httpx import codes
 
 from dsfn.billing.posting_document import read_posting
 from dsfn.billing.rates import RateCard
@@ -39,6 +41,12 @@ CONNECT_S = 10.0
 # Knative gives up on a call by then, and says so.
 _BEYOND_KNATIVE_S = 10
 _RETRY_AFTER_S = 1.0
+# Of what Knative says of a call that it could not bring to its end.
+_SAID_BYTES = 300
+# In the words of its own proxies (502): the call never came to a pod.
+_NOT_CONNECTED = re.compile(r"\bdial tcp\b")
+# In those of Envoy, which is most networking layers' (503): it was with a pod.
+_CUT_OFF = re.compile(r"reset reason: (connection termination|remote reset)")
 
 
 def open_client() -> httpx.AsyncClient:
@@ -74,7 +82,7 @@ class ServiceCaller:
         began_ns = self.clock.monotonic_ns()
         try:
             response = await self._send(call, revision, whole)
-            if response.status_code != httpx.codes.OK:
+            if response.status_code != codes.OK:
                 raise await self._failure(response, call, post)
             answer, usage = self._read_head(response, began_ns)
             if _is_whole(response):
@@ -116,11 +124,7 @@ class ServiceCaller:
         """What a call failed for; its row, if it has one, is told."""
         body = await _body(response)
         if response.headers.get("content-type") != PROBLEM_CONTENT_TYPE:
-            # Of Knative's own: it had no pod for the call, or the pod went away.
-            return Unavailable(
-                f"Knative answered {response.status_code} for {call.function}.",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+            return _of_knative(response.status_code, body, call.function)
         error = problem_error(json.loads(body))
         # Who asked for the call is told its id by the gateway.
         error.fields = {k: v for k, v in error.fields.items() if k != "instance"}
@@ -176,7 +180,7 @@ class ServiceCaller:
         self.timelines.answered(call.function, answer, self.clock.now_us())
 
     def _failed(self, call: Call, error: BaseException) -> None:
-        cause = cause_of_failure(error)
+        cause = cause_of_failure(error, call)
         self.metrics.failed(call.function, type(cause).__name__, status_of_failure(cause))
 
 
@@ -205,8 +209,20 @@ def _usage(response: httpx.Response) -> Usage:
     return usage
 
 
+def _of_knative(status: int, body: bytes, function: str) -> Unavailable:
+    """An answer of Knative's own: the pod went away under the call, or it had no pod for it."""
+    said = " ".join(body[:_SAID_BYTES].decode("utf-8", "replace").split()).rstrip(".")
+    if (status == codes.BAD_GATEWAY and not _NOT_CONNECTED.search(said)) or _CUT_OFF.search(said):
+        return _pod_lost(said or f"Knative answered {status}")
+    what = f"Knative answered {status} for {function}"
+    return Unavailable(f"{what}: {said}." if said else f"{what}.", retry_after_s=_RETRY_AFTER_S)
+
+
 def _lost(error: httpx.TransportError) -> ReplicaLost:
-    reason = str(error) or type(error).__name__
+    return _pod_lost(str(error) or type(error).__name__)
+
+
+def _pod_lost(reason: str) -> ReplicaLost:
     return ReplicaLost(
         f"The connection to the function's pod broke: {reason}.",
         reason=reason,

@@ -22,6 +22,7 @@ from dsfn.knative.manifests.words import (
     service_name,
 )
 from dsfn.knative.pod.document import Publication
+from dsfn.knative.pod.settings import PROXY_PORT
 from dsfn.runtime.config import Limits
 from dsfn.runtime.model import Revision
 
@@ -34,6 +35,8 @@ FUNCTION_ACCOUNT = "dsfn-function"
 BEYOND_TIMEOUT_S = ceil(Limits().queue_timeout_s) + 10
 
 _PORT = 8080
+# Of queue-proxy, the container that Knative puts beside this one: the kubelet has it drain there.
+_PROXY_PORT = 8022
 _DIGITS = 10
 
 
@@ -138,6 +141,7 @@ def _container(
             {"name": "DSFN_BLOBS", "value": settings.blobs},
             {"name": "DSFN_CONTROL", "value": settings.control_url},
             {"name": "DSFN_TENANT", "value": settings.tenant},
+            {"name": PROXY_PORT, "value": str(_PROXY_PORT)},
             # Libraries keep caches at home.
             {"name": "HOME", "value": "/tmp"},
             *disk.env,

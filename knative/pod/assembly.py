@@ -11,6 +11,7 @@ from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
 from dsfn.functions.values import dataclass
 from dsfn.knative.pod.agent import Agent, AgentBooks, AgentSnapshots
 from dsfn.knative.pod.control import Control
+from dsfn.knative.pod.ending import Ending
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.front import Front
 from dsfn.knative.pod.http import HttpClient
@@ -157,7 +158,7 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
     )
     invoker = Invoker(revisions, caller, usage, purse, answers)
     payer, function = Payer(settings.tenant), revision.function
-    sink = _sink(settings)
+    sink, ending = _sink(settings), Ending(settings.proxy_port)
     events = EventCalls(function, payer, invoker, clock, sink)
     front = Front(
         revisions.served,
@@ -166,7 +167,8 @@ def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: 
         rates,
         BodyReader(limits),
         events,
-        PlatformCalls(caller, revisions.served, usage, settings.api_key),
+        PlatformCalls(caller, revisions.served, usage, settings.api_key, ending),
+        ending,
         metrics,
         clock,
     )

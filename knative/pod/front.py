@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 import dsfn
 from dsfn.functions.errors import DsfnError, NotFound, RequestError
 from dsfn.functions.values import dataclass
+from dsfn.knative.pod.ending import Ending
 from dsfn.knative.pod.events import EventCalls
 from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform import HEADER
@@ -46,6 +47,7 @@ class Front:
     bodies: BodyReader
     events: EventCalls
     platform: PlatformCalls
+    ending: Ending
     metrics: LateMetrics
     clock: Clock
     in_flight: int = 0
@@ -145,8 +147,9 @@ class Front:
             # A repeat must find its first answer, whether the client waited for it or not.
             await send_answer(send, await self.invoker.invoke(call), event, headers)
             return
-        async with ClientWatch(receive):
-            await send_answer(send, await self.invoker.invoke(call), event, headers)
+        watch = ClientWatch(receive, self.ending.lost)
+        async with watch:
+            await send_answer(send, await self.invoker.invoke(watch.watched(call)), event, headers)
 
     def _refusal(self, path: str, method: str) -> Response:
         if path in ("/", f"/functions/{self.revision.function}"):

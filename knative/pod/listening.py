@@ -12,11 +12,11 @@ DEFAULT_PORT = 8080
 BACKLOG = 2048
 
 
-def told_port(environ: Mapping[str, str], usual: int) -> int:
-    """$PORT. Raises `UsageError` for one that is none."""
-    text = environ.get("PORT") or str(usual)
+def told_port(environ: Mapping[str, str], usual: int, name: str = "PORT") -> int:
+    """$PORT, or another variable. Raises `UsageError` for one that is none."""
+    text = environ.get(name) or str(usual)
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise UsageError(f"PORT is {text!r}, and not a port from 0 to 65535.")
+        raise UsageError(f"{name} is {text!r}, and not a port from 0 to 65535.")
     return int(text)
 
 

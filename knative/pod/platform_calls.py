@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +16,7 @@ from dsfn.billing.posting_document import posting_document
 from dsfn.billing.usage import Usage
 from dsfn.functions.errors import DsfnError
 from dsfn.functions.values import dataclass
+from dsfn.knative.pod.ending import Ending
 from dsfn.knative.pod.platform import Said, as_said
 from dsfn.knative.pod.usage import SentUsage
 from dsfn.runtime.gateway.calls import ClientWatch, send_answer
@@ -34,6 +36,7 @@ class PlatformCalls:
     revision: Revision
     usage: SentUsage
     api_key: str
+    ending: Ending
 
     async def answer(
         self,
@@ -46,8 +49,10 @@ class PlatformCalls:
         """Serves one request. Raises as `as_said`; what a call comes to is answered here."""
         said = as_said(call, headers, self.api_key)
         posted: list[Usage] = []
+        watch = ClientWatch(receive, self.ending.lost)
+        said = replace(said, call=watch.watched(said.call))
         try:
-            async with ClientWatch(receive):
+            async with watch:
                 await self._answer(said, posted, send)
         except DsfnError as error:
             response = problem_response(error, said.call.id)

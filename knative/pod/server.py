@@ -34,6 +34,7 @@ class PodServer(SignalledServer):
 
     def stop(self) -> None:
         """Drains, once."""
+        self._front.ending.told = True
         if self._drain is None:
             self._drain = asyncio.create_task(self._drained())
 

@@ -13,6 +13,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.address import Address, read_address
+from dsfn.knative.pod.listening import told_port
 from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
 from dsfn.snapshots.addresses import read_store
 
@@ -23,6 +24,7 @@ _SPARE_DIR = Path("/dev/shm")
 LIMITS = Limits(spares=1)
 API_KEY = "DSFN_API_KEY"
 PROVED = "DSFN_PROVED"
+PROXY_PORT = "DSFN_PROXY_PORT"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 
@@ -31,6 +33,7 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 class PodSettings:
     """`revision`: the digest of its document in the `store`; `proved`: whether a pod of it has been
     ready before. `control`: the URL of the control service, `api_key` what it is asked with.
+    `proxy_port`: at which queue-proxy answers as long as it lives, 0 where there is none.
     `agent`: where the node's agent is, None for none. `blobs`: where those of the control service
     are, which calls refer to, None for nowhere. `sink`: where events that follow go, "" for back to
     whoever sent the first one; `overrides`: attributes that they get on their way there.
@@ -43,6 +46,7 @@ class PodSettings:
     proved: bool = False
     tenant: str = "default"
     api_key: str = field(default="", repr=False)
+    proxy_port: int = 0
     agent: Address | None = None
     blobs: BlobSettings | None = None
     data_dir: Path = DEFAULT_DATA_DIR
@@ -68,6 +72,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         proved=environ.get(PROVED) == "true",
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
+        proxy_port=told_port(environ, usual=0, name=PROXY_PORT),
         agent=read_address(agent) if (agent := environ.get("DSFN_AGENT")) else None,
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=_data_dir(environ),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
@@ -84,14 +85,31 @@ async def send_answer(
         await send_whole(send, 200, headers_out, answer.body)
 
 
-class ClientWatch:
-    """Cancels the task inside when the client goes away; the block then ends in `ClientGone`."""
+async def _nobody_lost_it() -> DsfnError | None:
+    return None
 
-    def __init__(self, receive: Receive) -> None:
+
+class ClientWatch:
+    """Cancels the task inside when the client goes away; the block then ends in `ClientGone`.
+
+    `lost` is asked when the connection has broken: what the call failed for if that was not the
+    client's doing. The call goes on until it answers."""
+
+    def __init__(
+        self,
+        receive: Receive,
+        lost: Callable[[], Awaitable[DsfnError | None]] = _nobody_lost_it,
+    ) -> None:
         self._receive = receive
+        self._lost = lost
+        self._cause: DsfnError | None = None
         self._task = asyncio.current_task()
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
+
+    def watched(self, call: Call) -> Call:
+        """The call that is made inside: called off, it has failed for what broke its connection."""
+        return replace(call, called_off=lambda: self._cause or call.called_off())
 
     async def __aenter__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,6 +130,7 @@ class ClientWatch:
     async def _watch(self) -> None:
         message = await self._receive()
         if message["type"] == "http.disconnect" and self._task is not None:
+            self._cause = await self._lost()
             self._gone = True
             self._task.cancel()
 

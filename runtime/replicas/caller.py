@@ -249,7 +249,7 @@ class PoolCaller:
         self, call: Call, lease: Lease, error: BaseException, post: Post
     ) -> None:
         """Posts the row of a call that gave no answer: all the time it held was busy."""
-        cause = cause_of_failure(error)
+        cause = cause_of_failure(error, call)
         usage = self._settled(call, lease, None, status_of_failure(cause), type(cause).__name__)
         await self._post_error(error, usage, self._phases(lease), post)
 

@@ -179,6 +179,7 @@ def test_the_pod_is_told_where_everything_is_and_no_secret() -> None:
     assert told["DSFN_STORE"] == "s3://models/prod"
     assert told["DSFN_CONTROL"] == "http://dsfn-control"
     assert told["DSFN_TENANT"] == "default"
+    assert told["DSFN_PROXY_PORT"] == "8022"  # queue-proxy's, at every version of Knative
     assert container["envFrom"] == [{"secretRef": {"name": "functions"}}]
 
 

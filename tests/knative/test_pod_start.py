@@ -153,6 +153,7 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
         ({"AWS_ENDPOINT_URL_S3": "s3:9000"}, "AWS_ENDPOINT_URL_S3 is 's3:9000', and not an http"),
         ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
         ({"K_SINK": "broker"}, "not an http(s) URL"),
+        ({"DSFN_PROXY_PORT": "http"}, "DSFN_PROXY_PORT is 'http', and not a port"),
         ({"K_CE_OVERRIDES": "{"}, "no overrides"),
         ({"K_CE_OVERRIDES": '{"extensions": {"Shop!": "a"}}'}, "no overrides"),
     ],

@@ -157,6 +157,57 @@ def test_a_pod_that_goes_away_under_a_call_is_told_so(
         asyncio.run(made(url, key, call_of("rest", b'{"seconds": 0}'), revision))
 
 
+@asynccontextmanager
+async def answering(head: str, body: str) -> AsyncIterator[str]:
+    """What answers each request so: Knative, where it has no pod's answer to pass on."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        told = f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(f"HTTP/1.1 {head}\r\n{told}\r\n\r\n{body}".encode())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "is_lost"),
+    [
+        ("502 Bad Gateway", "EOF", True),
+        ("502 Bad Gateway", "read tcp 10.0.0.1:1->10.0.0.2:8012: connection reset by peer\n", True),
+        ("502 Bad Gateway", "", True),
+        ("502 Bad Gateway", "dial tcp 10.0.0.2:8012: connect: connection refused\n", False),
+        ("503 Service Unavailable", ENVOY + "connection termination", True),
+        ("503 Service Unavailable", ENVOY + "connection failure", False),
+        ("503 Service Unavailable", "pending request queue full\n", False),
+        ("504 Gateway Timeout", "activator request timeout", False),
+    ],
+)
+def test_what_knative_says_of_a_call_is_told_as_what_became_of_it(
+    node: LiveNode, head: str, body: str, is_lost: bool
+) -> None:
+    revision, rows = revision_of(node, "rest"), []
+
+    async def post(row: Usage) -> None:
+        rows.append(row)
+
+    async def fail() -> None:
+        async with answering(head, body) as url, caller_of(url, "key") as caller:
+            await caller.call(call_of("rest", b'{"seconds": 0}'), revision, post)
+
+    with pytest.raises(Unavailable) as raised:
+        asyncio.run(fail())
+    assert isinstance(raised.value, ReplicaLost) == is_lost
+    assert (body.strip() or head[:3]) in raised.value.message
+    assert raised.value.fields["retry_after_s"] == 1
+    assert rows == []  # it is the pod's, or the agent's, to post
+
+
 def test_a_call_that_is_called_off_ends_in_the_pod(
     node: LiveNode, start_pod: StartPod, key: str
 ) -> None:

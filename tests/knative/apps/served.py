@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +46,16 @@ def shout(text: Text) -> Text:
 def count_up(to: int) -> Iterator[int]:
     """Numbers as server-sent events."""
     yield from range(to)
+
+
+@dsfn.function
+async def trickle(every_s: float) -> AsyncIterator[int]:
+    """Numbers, one after the other, until nobody wants them."""
+    number = 0
+    while True:
+        yield number
+        number += 1
+        await asyncio.sleep(every_s)
 
 
 @dsfn.function
