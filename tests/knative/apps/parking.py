@@ -11,7 +11,7 @@ import dsfn
 COUNT = 4 << 20  # of 4 bytes each
 
 
-@dsfn.function(gpu=0.5, max_replicas=1, park_after=1, remove_after=3600)
+@dsfn.function(gpu=0.5, max_replicas=1, park_after=2, remove_after=3600)
 class Sleeper:
     """16 MiB of weights."""
 
