@@ -71,7 +71,8 @@ class GpuSettings:
     `devices`: None for every GPU of the machine. `arena_bytes`: pinned host memory for weights
     that are on no GPU; None for half of what is free. `reserve_bytes`: of each GPU, left to
     others. `context_bytes`: what a process needs of a GPU beside its weights. `warm`:
-    workers for each GPU that have a context before anybody needs them.
+    workers for each GPU that have a context before anybody needs them. `shared`: whether other
+    memory owners may use the GPUs too: what nobody needs now goes back to the driver at once.
     """
 
     devices: tuple[str, ...] | None = None
@@ -79,6 +80,7 @@ class GpuSettings:
     reserve_bytes: int = 512 << 20
     context_bytes: int = 768 << 20
     warm: int = 1
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.arena_bytes == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from dsfn.billing.sqlite import Checkpointer, connect
 from dsfn.functions.errors import BudgetExceeded, StoreUnavailable
@@ -20,7 +21,7 @@ from dsfn.knative.pod.metrics import LateMetrics
 from dsfn.knative.pod.platform_calls import PlatformCalls
 from dsfn.knative.pod.pruning import Pruning
 from dsfn.knative.pod.rates import CurrentRates
-from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, as_served
+from dsfn.knative.pod.revision import OneRevision, PulledSnapshots, arena_bytes, as_served
 from dsfn.knative.pod.settings import PodSettings
 from dsfn.knative.pod.sink import THREADS, EventSink
 from dsfn.knative.pod.store import Store
@@ -126,9 +127,10 @@ class Pod:
 def assemble(settings: PodSettings, revision: Revision, store: Store, launcher: Launcher) -> Pod:
     """The parts of a pod. Nothing runs yet when this is done."""
     clock, data_dir, limits = SystemClock(), settings.data_dir, settings.limits
-    node = Settings(data_dir, tenant=settings.tenant, limits=limits)
+    gpu = replace(settings.gpu, arena_bytes=arena_bytes(revision))
+    node = Settings(data_dir, tenant=settings.tenant, limits=limits, gpu=gpu)
     revisions = OneRevision(as_served(revision))
-    gpus = Gpus(find_gpus(None), node.gpu, settings.tenant, limits.queue_timeout_s)
+    gpus = Gpus(find_gpus(gpu.devices), gpu, settings.tenant, limits.queue_timeout_s)
     leases = Leases(clock, new_call_id, gpus.class_of)
     files = FileStore(data_dir / "snapshots")
     agent = _agent(settings)

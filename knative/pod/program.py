@@ -102,7 +102,9 @@ def _launcher(
     settings: PodSettings, libraries: tuple[str, ...], begun: Begun | None = None
 ) -> Launcher:
     """A launcher whose first worker is on its way."""
-    launcher = Launcher(settings.limits.spares, bool(find_gpus(None).devices), libraries, begun)
+    launcher = Launcher(
+        settings.limits.spares, bool(find_gpus(settings.gpu.devices).devices), libraries, begun
+    )
     launcher.nursery("", Path(sys.executable)).warm()
     return launcher
 

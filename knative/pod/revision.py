@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from dsfn.functions.errors import NotFound, StorageFull, StoreUnavailable
 from dsfn.functions.values import dataclass
 from dsfn.runtime.model import Revision
 from dsfn.runtime.tiers.copies import Copies
-from dsfn.snapshots.format import corrupt
+from dsfn.snapshots.format import PAGE_BYTES, corrupt
 
 
 def as_served(revision: Revision) -> Revision:
@@ -17,6 +18,15 @@ def as_served(revision: Revision) -> Revision:
     requires is part of the image, and nothing is imported ahead but by the one replica itself."""
     options = replace(revision.options, min_replicas=0, max_replicas=1)
     return replace(revision, options=options, environment="", modules=())
+
+
+def arena_bytes(revision: Revision) -> int:
+    """What the pod's arena has to hold: the weights of one snapshot, which the pod's requested
+    memory has in it, and not half of a node's that all its pods have together."""
+    if revision.snapshot is None:
+        return PAGE_BYTES
+    # No more slabs than GPUs, and each begins a page.
+    return revision.snapshot.bytes + ceil(revision.options.gpu) * PAGE_BYTES
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, MutableMapping
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 from dsfn.functions.errors import UsageError
@@ -14,7 +14,7 @@ from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.address import Address, read_address
 from dsfn.knative.pod.listening import told_port
-from dsfn.runtime.config import BlobSettings, Limits, SnapshotSettings
+from dsfn.runtime.config import BlobSettings, GpuSettings, Limits, SnapshotSettings
 from dsfn.snapshots.addresses import read_store
 
 DEFAULT_DATA_DIR = Path("/dsfn")
@@ -22,6 +22,9 @@ DEFAULT_DATA_DIR = Path("/dsfn")
 _SPARE_DIR = Path("/dev/shm")
 # One worker is born ahead: the one that the first call needs.
 LIMITS = Limits(spares=1)
+# Its one replica is there, or on its way, when it may be called, and other pods may share the GPU:
+# no context waits for another one.
+GPU = GpuSettings(warm=0, shared=True)
 API_KEY = "DSFN_API_KEY"
 PROVED = "DSFN_PROVED"
 PROXY_PORT = "DSFN_PROXY_PORT"
@@ -38,7 +41,7 @@ class PodSettings:
     are, which calls refer to, None for nowhere. `sink`: where events that follow go, "" for back to
     whoever sent the first one; `overrides`: attributes that they get on their way there.
     `max_disk_bytes`: what may be in `data_dir` and the directory of temporary files together, 0
-    where somebody else sees to it."""
+    where somebody else sees to it. `gpu`: its part of the GPUs."""
 
     revision: str
     store: SnapshotSettings
@@ -52,6 +55,7 @@ class PodSettings:
     data_dir: Path = DEFAULT_DATA_DIR
     max_disk_bytes: int = 0
     limits: Limits = LIMITS
+    gpu: GpuSettings = GPU
     sink: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
 
@@ -77,6 +81,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         blobs=_blobs(environ.get("DSFN_BLOBS", ""), environ),
         data_dir=_data_dir(environ),
         max_disk_bytes=number(environ, "DSFN_DISK_BYTES", usual=0, least=0),
+        gpu=replace(GPU, devices=_devices(environ)),
         sink=url("K_SINK", environ.get("K_SINK", "")),
         overrides=_overrides(environ.get("K_CE_OVERRIDES", "")),
     )
@@ -88,6 +93,17 @@ def _data_dir(environ: Mapping[str, str]) -> Path:
     if told := environ.get("DSFN_DATA"):
         return Path(told)
     return DEFAULT_DATA_DIR if os.access(DEFAULT_DATA_DIR, os.W_OK) else _SPARE_DIR / "dsfn"
+
+
+def _devices(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Those that are named, None for all that the container has. Raises `UsageError`."""
+    told = environ.get("DSFN_GPUS", "")
+    if not told:
+        return None
+    names = tuple(told.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise UsageError(f"DSFN_GPUS is {told!r}, and names a device twice or none.")
+    return names
 
 
 def number(environ: Mapping[str, str], name: str, usual: int, least: int = 1) -> int:

@@ -341,6 +341,8 @@ class Gpus:
 
     async def _settle(self, holding: Holding) -> None:
         with suppress(DsfnError):  # without an owner nobody holds anything
+            if self.settings.shared:
+                await (await self.owner()).trim()
             for gpu in holding.gpus:
                 await self.rooms[gpu.index].settle()
 

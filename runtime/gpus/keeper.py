@@ -172,9 +172,9 @@ class OwnerKeeper:
         return control.was_killed
 
     async def _raise_heirs(self, arena: HostFile) -> None:
-        """Has an heir whenever the GPUs have room for one."""
+        """Has an heir whenever the GPUs have room for one, and it is not others' to use."""
         pause_s = _HEIR_AFTER_S
-        while True:
+        while not self.settings.shared:
             await asyncio.sleep(pause_s)
             pause_s = min(_RESTART_MAX_S, 2 * pause_s)
             try:
@@ -212,7 +212,8 @@ class OwnerKeeper:
 
         devices = [gpu.spec for gpu in self.gpus]
         # The stand-in has a codec for its own tests: nobody's memory gets larger by it.
-        compress = all(name.startswith("cuda:") for name in devices)
+        is_cuda = all(name.startswith("cuda:") for name in devices)
+        compress = is_cuda and not self.settings.shared  # decoding holds memory of the GPU
         message = Start(0, devices, reserve_bytes=self.settings.reserve_bytes, compress=compress)
         return await OwnerControl.start(message, arena)
 

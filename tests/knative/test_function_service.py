@@ -80,6 +80,21 @@ def test_the_last_pod_goes_as_long_after_the_last_call_as_a_replica_does(
     assert annotations[key] == retention
 
 
+@pytest.mark.parametrize(
+    ("park_after_s", "remove_after_s"), [(0, 6), (1, 20), (60, 600), (600, 3600), (3000, 3660)]
+)
+def test_a_pod_stays_after_it_has_parked_for_as_long_as_a_replica_does(
+    park_after_s: float, remove_after_s: float
+) -> None:
+    found = template_of(gpu=0.5, park_after_s=park_after_s, remove_after_s=remove_after_s)
+    annotations = found["metadata"]["annotations"]
+    kept_s = sum(
+        int(annotations[f"autoscaling.knative.dev/{name}"].removesuffix("s"))
+        for name in ("window", "scale-to-zero-pod-retention-period")
+    )
+    assert park_after_s < kept_s == remove_after_s
+
+
 def test_there_are_as_many_pods_as_replicas() -> None:
     annotations = template_of(min_replicas=2, max_replicas=5)["metadata"]["annotations"]
     assert annotations["autoscaling.knative.dev/min-scale"] == "2"

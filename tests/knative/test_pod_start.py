@@ -152,6 +152,8 @@ def test_a_source_that_was_changed(node: LiveNode, tmp_path: Path) -> None:
         ({"DSFN_STORE": "ftp://a"}, "DSFN_STORE is 'ftp://a', and neither file:///DIRECTORY nor"),
         ({"AWS_ENDPOINT_URL_S3": "s3:9000"}, "AWS_ENDPOINT_URL_S3 is 's3:9000', and not an http"),
         ({"DSFN_CONTROL": "control"}, "not an http(s) URL"),
+        ({"DSFN_GPUS": "cuda:0,"}, "DSFN_GPUS is 'cuda:0,', and names a device twice or none"),
+        ({"DSFN_GPUS": "cuda:0,cuda:0"}, "names a device twice or none"),
         ({"K_SINK": "broker"}, "not an http(s) URL"),
         ({"DSFN_PROXY_PORT": "http"}, "DSFN_PROXY_PORT is 'http', and not a port"),
         ({"K_CE_OVERRIDES": "{"}, "no overrides"),
