@@ -122,7 +122,7 @@ def test_another_context_than_the_current_one_is_used_where_it_is_said(
 
     assert sentence(dsfn("list"), 1) == told
     dsfn = dsfn.given(DSFN_URL=f"kubernetes://{there}/{namespace}")
-    names = {each["name"] for each in dsfn("list", "--json").json()["functions"]}
+    names = {each["name"] for each in dsfn("list", "--json").json()}
     assert {"rest", "hear"} <= names
 
 
