@@ -166,7 +166,15 @@ def open_cluster(
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
+<<<<<<< HEAD
     return Cluster(name, configuration.host, answer_s, ApiClient(configuration), is_of_control)
+=======
+    except TypeError as error:
+        raise UsageError(
+            f"Context '{name}' of {_kubeconfig()} cannot be used: it lacks what one consists of."
+        ) from error
+    return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
+>>>>>>> small
 
 
 def _retries() -> Retry:
@@ -202,25 +210,41 @@ def _kubeconfig() -> str:
 def _chosen_context(context: str | None) -> str:
     """The context's name. Raises `UsageError` when there is no such context, or none chosen."""
     import yaml
-    from kubernetes import config
 
     place = _kubeconfig()
     # KUBECONFIG may name several files.
-    if not any(Path(each).expanduser().is_file() for each in place.split(os.pathsep)):
+    paths = [Path(each).expanduser() for each in place.split(os.pathsep) if each]
+    files = [each for each in paths if each.is_file()]
+    if not files:
         raise UsageError(f"There is no kubeconfig at {place}; KUBECONFIG says where another is.")
     try:
-        contexts, current = config.list_kube_config_contexts(place)
-        names = [str(each["name"]) for each in contexts]
-        usual = str(current["name"])
+        names, usual = _contexts([yaml.safe_load(each.read_text("utf-8")) for each in files])
     except UnicodeDecodeError as error:
         raise UsageError(f"{place} is no kubeconfig: it is not text in UTF-8.") from error
-    except TypeError as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise UsageError(f"{place} is no kubeconfig: it lacks what one consists of.") from error
-    except (config.ConfigException, OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise UsageError(f"{place} is no kubeconfig: {one_line(error)}.") from error
-    if context is not None and context not in names:
-        raise UsageError(f"{place} has no context '{context}'; it has {', '.join(names)}.")
-    return context or usual
+    if not names:
+        raise UsageError(f"{place} is no kubeconfig: it has no context.")
+    chosen, known = context or usual, ", ".join(names)
+    if not chosen:
+        raise UsageError(
+            f"{place} has no current context, which `kubectl config use-context` sets; it has"
+            f" {known}."
+        )
+    if chosen not in names:
+        raise UsageError(f"{place} has no context '{chosen}'; it has {known}.")
+    return chosen
+
+
+def _contexts(documents: list[Any]) -> tuple[tuple[str, ...], str]:
+    """The names of the contexts of several files, and the current one, "" for none: what the first
+    of them says, as kubectl has it. The package kubernetes has the last one say it, and reads
+    none where that context is not there."""
+    contexts = [one for each in documents for one in each.get("contexts") or ()]
+    current = [str(each["current-context"]) for each in documents if each.get("current-context")]
+    return tuple(dict.fromkeys(str(one["name"]) for one in contexts)), next(iter(current), "")
 
 
 def _cause(error: Exception) -> str:

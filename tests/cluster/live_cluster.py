@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from dsfn.functions.options import Options
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.accounts import accounts
+from dsfn.knative.manifests.features import enabling
 from dsfn.knative.manifests.function import ServiceSettings, function_service
 from dsfn.knative.pod.document import Publication
 
@@ -84,3 +87,17 @@ def make_functions_account(objects: Objects, namespace: str) -> None:
     """The account that functions run as."""
     for account in accounts(namespace):
         objects.apply(account)
+
+
+@contextmanager
+def switched_off(objects: Objects, flag: str) -> Iterator[None]:
+    """One of Knative's feature flags is off inside the block."""
+    features = enabling()
+    found = objects.read(features)
+    assert found is not None
+    objects.change(features, {"data": {flag: "disabled"}})
+    try:
+        yield
+    finally:
+        # A flag that nobody has said anything of is taken away again.
+        objects.change(features, {"data": {flag: (found.get("data") or {}).get(flag)}})

@@ -77,8 +77,18 @@ class Pods:
     selector: str
 
 
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """Pods that were, by their uids, and how many of their kind there were with them."""
+
+    pods: Pods
+    uids: frozenset[str]
+    before: int
+
+
 ACTIVATOR = Pods("knative-serving", "app=activator")
-BROKER_PARTS = Pods("knative-eventing", "eventing.knative.dev/brokerRole in (ingress,filter)")
+BROKER_INGRESS = Pods("knative-eventing", "eventing.knative.dev/brokerRole=ingress")
+BROKER_FILTER = Pods("knative-eventing", "eventing.knative.dev/brokerRole=filter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +130,39 @@ class LivePlatform:
         """How many are ready."""
         return sum(condition(each, "Ready").get("status") == "True" for each in self.pods(pods))
 
-    def kill(self, pods: Pods, count: int | None = None) -> int:
-        """Deletes pods without a moment to say goodbye, all of them or `count`; how many."""
-        found = self.pods(pods)[:count]
+    def kill(self, pods: Pods, count: int | None = None, name: str = "") -> Killed:
+        """Deletes pods without a moment to say goodbye, all of them, `count` or the one of that
+        name, and one at least."""
+        there = self.pods(pods)
+        found = [each for each in there if name in ("", each["metadata"]["name"])][:count]
+        assert found, f"there is no pod {name or pods.selector} to kill"
         for each in found:
-            self.kill_pod(pods.namespace, each["metadata"]["name"])
-        return len(found)
+            path = self.objects.path(each)
+            self.objects.cluster.request("DELETE", path, body={"gracePeriodSeconds": 0})
+        uids = frozenset(each["metadata"]["uid"] for each in found)
+        return Killed(pods, uids, len(there))
 
-    def kill_pod(self, namespace: str, name: str) -> None:
-        """Deletes one."""
-        metadata = {"name": name, "namespace": namespace}
-        path = self.objects.path({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
-        self.objects.cluster.request("DELETE", path, body={"gracePeriodSeconds": 0})
+    def are_replaced(self, killed: Killed) -> bool:
+        """Whether there is none of them any more, and as many pods are ready as there were."""
+        query = {"labelSelector": killed.pods.selector}
+        found = list(self.objects.list("v1", "Pod", killed.pods.namespace, query))
+        is_gone = killed.uids.isdisjoint(each["metadata"]["uid"] for each in found)
+        return is_gone and self.ready(killed.pods) >= killed.before
+
+    def goes_by_activator(self, function: str) -> bool:
+        """Whether calls of a function's own URL come to activators alone: Knative has them in the
+        way where they are asked for, and where pods have no room for a burst."""
+        networking = "networking.internal.knative.dev/v1alpha1"
+        query = {"labelSelector": f"serving.knative.dev/service={function}"}
+        ways = self.objects.list(networking, "ServerlessService", self.namespace, query)
+        activators = {each["status"].get("podIP") for each in self.pods(ACTIVATOR)}
+        led_to: set[str] = set()
+        for each in ways:
+            metadata = {"name": each["status"]["serviceName"], "namespace": self.namespace}
+            ends = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}
+            subsets = (self.objects.read(ends) or {}).get("subsets") or ()
+            led_to |= {one["ip"] for subset in subsets for one in subset.get("addresses") or ()}
+        return bool(led_to) and led_to <= activators
 
     def leader(self) -> str:
         """The pod that leads, "" for none."""
@@ -216,6 +247,8 @@ class LivePlatform:
                 self.ready(self.controls) == 2
                 and self.ready(self.agents) > 0
                 and self.ready(ACTIVATOR) > 0
+                and self.ready(BROKER_INGRESS) > 0
+                and self.ready(BROKER_FILTER) > 0
                 and self.ready(self.pods_of("rest")) == 4
                 and self.ready(self.pods_of("hear")) == 1
                 and self.ask_control("/functions/rest", {"seconds": 0}).status_code == 200

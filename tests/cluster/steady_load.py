@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import httpx
 
@@ -47,6 +48,11 @@ class Load:
         """Calls answered in a second between two moments."""
         count = sum(from_s <= each.at_s < until_s for each in list(self.answered))
         return count / (until_s - from_s)
+
+    def longest_gap_s(self, from_s: float, until_s: float) -> float:
+        """The longest time between two moments in which no call was answered."""
+        at_s = [each.at_s for each in list(self.answered) if from_s < each.at_s < until_s]
+        return max(after - before for before, after in pairwise([from_s, *sorted(at_s), until_s]))
 
     def run(self, caller: int) -> None:
         """One caller, until all are told to stop; the last call is seen through."""

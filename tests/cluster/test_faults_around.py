@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import time
 import uuid
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,11 @@ from live_platform import LivePlatform
 from platform_load import by_url, check_calls
 from steady_load import Load, load
 
+from dsfn.functions.errors import ClusterUnreachable
+from dsfn.knative.cluster.connection import open_cluster
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.manifests.platform import namespace_of
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 AWAY_S = 60.0
@@ -26,6 +30,7 @@ GAP_S = 10.0
 # Kubernetes may take a node that it has not heard of for one that is gone, until it hears of it.
 BACK_WITHIN_S = 180.0
 EXEC_S = 60
+API_S = 5.0
 SLAB = "slab-cpu.safetensors"
 WEIGHTS = Path(__file__).parent / "apps" / "weights.py"
 TOTAL = float(1 << 20)
@@ -39,23 +44,30 @@ def goes_on(calls: Load, for_s: float) -> bool:
     """Whether calls are answered through all of a time."""
     began_s = time.monotonic()
     time.sleep(for_s)
-    at_s = [each.at_s for each in list(calls.answered) if each.at_s > began_s]
-    return longest_gap_s([began_s, *at_s, time.monotonic()]) < GAP_S
+    return calls.longest_gap_s(began_s, time.monotonic()) < GAP_S
 
 
-def longest_gap_s(at_s: list[float]) -> float:
-    """The longest time in which there was none."""
-    return max(after - before for before, after in pairwise(sorted(at_s)))
+def api_answers(platform: LivePlatform) -> bool:
+    """Whether the API server does, to whoever connects anew."""
+    cluster = open_cluster(answer_s=API_S, tries_again=False)
+    try:
+        Objects(cluster).read(namespace_of(platform.namespace))
+    except ClusterUnreachable:
+        return False
+    return True
 
 
 def test_functions_go_on_while_the_api_server_is_away(whole: LivePlatform) -> None:
     stop, start = os.environ.get("DSFN_TEST_STOP_API"), os.environ.get("DSFN_TEST_START_API")
     if not stop or not start:
         pytest.skip("DSFN_TEST_STOP_API and DSFN_TEST_START_API say how the API server is stopped")
+    assert api_answers(whole)
     with calls_of(whole, "api") as calls:
         subprocess.run(shlex.split(stop), check=True)
         try:
+            assert not api_answers(whole)
             assert goes_on(calls, AWAY_S)
+            assert not api_answers(whole)
         finally:
             subprocess.run(shlex.split(start), check=True)
         eventually(whole.is_whole, "the platform to be whole again", BACK_WITHIN_S)

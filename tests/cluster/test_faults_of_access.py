@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,36 @@ def test_a_kubeconfig_that_is_wrong_is_a_usage_mistake(
         wrong.write_text(text, encoding="utf-8")
         told = sentence(platform.dsfn.given(KUBECONFIG=str(wrong))("deploy", app), 2)
         assert f"{wrong} is no kubeconfig: " in told
+
+
+AWAY = """\
+apiVersion: v1
+kind: Config
+current-context: dsfn-test-away
+contexts: [{name: dsfn-test-away, context: {cluster: dsfn-test-away, user: dsfn-test-away}}]
+clusters: [{name: dsfn-test-away, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: dsfn-test-away, user: {token: t}}]
+"""
+
+
+def test_another_context_than_the_current_one_is_used_where_it_is_said(
+    whole: LivePlatform, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    away.write_text(AWAY, encoding="utf-8")
+    there, namespace = whole.objects.cluster.context, whole.namespace
+    # Of several files the first one says which context is the current one, as `kubectl` has it.
+    dsfn = whole.dsfn.given(KUBECONFIG=f"{away}{os.pathsep}{os.environ['KUBECONFIG']}")
+    status = ("platform", "status", "--namespace", namespace)
+    told = sentence(dsfn(*status), 1)
+    assert told.startswith("The cluster of context 'dsfn-test-away' does not answer at ")
+    state = dsfn(*status, "--context", there, "--json").json()
+    assert {each["state"] for each in state["objects"]} == {"ready"}
+
+    assert sentence(dsfn("list"), 1) == told
+    dsfn = dsfn.given(DSFN_URL=f"kubernetes://{there}/{namespace}")
+    names = {each["name"] for each in dsfn("list", "--json").json()}
+    assert {"rest", "hear"} <= names
 
 
 def test_a_namespace_without_a_platform_is_told(

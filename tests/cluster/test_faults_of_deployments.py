@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from deadlines import eventually
 from live_platform import LivePlatform
+from steady_load import load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 READY_S = 30
+PAUSE_S = 0.2
+# One caller waits for little else than for the pause between two calls, whatever else the machine
+# does.
+GAP_S = 10.0
 NO_IMAGE = "dev.local/nothing:v1"
 REACHING = Path(__file__).parent / "apps" / "reaching.py"
 APP = """
@@ -47,12 +55,27 @@ def write(app: Path, number: int, options: str = "") -> None:
 
 
 def why(platform: LivePlatform, app: Path, within_s: float) -> str:
-    """Why a deployment has failed, the revision before serving all the time."""
-    began_s = time.monotonic()
-    run = platform.dsfn("deploy", str(app))
+    """Why a deployment has failed, the revision before answering every call meanwhile, the first
+    time that it is asked."""
+    host, answers = platform.host("tried"), []
+
+    def ask(key: str) -> httpx.Response:
+        time.sleep(PAUSE_S)
+        answer = platform.ask_function(host, {}, key)
+        answers.append(answer.text)
+        return answer
+
+    before = platform.answer("tried")
+    with load(f"tried-{uuid.uuid4().hex[:6]}", ask, callers=1) as calls:
+        began_s = time.monotonic()
+        run = platform.dsfn("deploy", str(app))
+        ended_s = time.monotonic()
     assert run.code == 1, run.out
-    assert time.monotonic() - began_s < within_s
-    assert platform.answer("tried") == 1
+    assert ended_s - began_s < within_s
+    assert calls.longest_gap_s(began_s, ended_s) < GAP_S
+    assert {each.tries for each in calls.answered} == {1}
+    assert set(answers) == {json.dumps(before)}
+    assert platform.answer("tried") == before
     return run.err.strip().splitlines()[-1]
 
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from cli_runs import Dsfn
-from live_cluster import LiveCluster
+from live_cluster import LiveCluster, switched_off
 from live_platform import end_pods
 from revisions import event_type, make_revision
 
+from dsfn.billing.signing import new_pem
 from dsfn.functions.errors import MissingKinds, MissingRights
 from dsfn.functions.interface import FilterInterface
 from dsfn.knative.cluster.changes import plan
 from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.manifests.agent import agents_namespace_of
+from dsfn.knative.manifests.features import enabling
 from dsfn.knative.manifests.platform import BROKER, namespace_of
 from dsfn.knative.manifests.trigger import DeadLetterSink, trigger
 
 pytestmark = pytest.mark.cluster
+
+SPREAD = "kubernetes.podspec-topologyspreadconstraints"
 
 
 @pytest.fixture
@@ -49,9 +57,18 @@ def test_the_platforms_life(dsfn: Dsfn, objects: Objects, namespace: str) -> Non
     assert {each["action"] for each in planned["objects"]} == {"create"}
     assert objects.read(namespace_of(namespace)) is None
 
-    first = dsfn("platform", "install", *where)
-    assert first.code == 0, first.err
-    assert f"+ Namespace {namespace}" in first.out and "+ Broker dsfn" in first.out
+    with switched_off(objects, SPREAD):
+        features: Any = objects.read(enabling())
+        first = dsfn("platform", "install", *where)
+        assert first.code == 0, first.err
+        assert f"+ Namespace {namespace}" in first.out and "+ Broker dsfn" in first.out
+        # Nobody has said --enable-features: all of it, its version included, is as it was.
+        assert objects.read(enabling()) == features
+        assert f"feature flag {SPREAD} is off: it will refuse functions with a spread" in first.err
+        switched = dsfn("platform", "upgrade", *where, "--enable-features")
+        assert f'data.{SPREAD}: "disabled" -> "enabled"' in switched.out, switched.err
+        changed: Any = objects.read(enabling())
+        assert changed["data"] == {**features["data"], **enabling()["data"]}
     second = dsfn("platform", "install", *where)
     assert second.out == "Everything is there as it should be.\n"
 
@@ -149,6 +166,34 @@ def test_a_namespace_that_somebody_else_made_stays(
     assert dsfn("platform", "uninstall", *where).code == 0
     assert objects.read(theirs) is not None
     objects.delete(theirs)
+
+
+def test_kubectl_takes_the_manifests_that_are_printed(
+    dsfn: Dsfn, cluster: LiveCluster, require: Callable[[str, str], None]
+) -> None:
+    require("kubectl", "https://kubernetes.io/docs/tasks/tools/")
+    keys = {"DSFN_LEDGER_KEY": new_pem().decode(), "DSFN_API_KEY": f"dsfn_local_{'k' * 32}"}
+    where = ("--namespace", cluster.namespace, "--enable-features")
+    printed = dsfn.given(**keys)("platform", "install", "-o", "yaml", *where)
+    assert printed.code == 0, printed.err
+    manifests = list(yaml.safe_load_all(printed.out))
+    # Without their namespaces the API server does not look at the rest.
+    agents = agents_namespace_of(cluster.namespace)
+    cluster.objects.apply(agents)
+    try:
+        apply = ("apply", "--server-side", "--field-manager", "dsfn", "--dry-run=server", "-f", "-")
+        run = subprocess.run(
+            ["kubectl", *apply], input=printed.out, capture_output=True, text=True, check=False
+        )
+    finally:
+        cluster.objects.delete(agents)
+    assert run.returncode == 0, run.stderr
+    taken = run.stdout.splitlines()
+    assert len(taken) == len(manifests)
+    assert all(each.endswith(" serverside-applied (server dry run)") for each in taken)
+    for manifest, line in zip(manifests, taken, strict=True):
+        kind, name = line.split()[0].split("/")
+        assert kind.startswith(manifest["kind"].lower()) and name == manifest["metadata"]["name"]
 
 
 @pytest.mark.parametrize("command", ["install", "upgrade", "status", "uninstall"])

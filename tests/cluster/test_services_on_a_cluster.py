@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from live_cluster import LiveCluster
+from deadlines import eventually
+from live_cluster import LiveCluster, switched_off
 
 from dsfn.functions.errors import ClusterRefused, NotReady
 from dsfn.functions.placement import Placement
 from dsfn.knative.cluster.changes import plan
+from dsfn.knative.cluster.objects import Objects
+from dsfn.knative.manifests.features import enabling
+from dsfn.knative.manifests.words import FUNCTION_LABEL
 
 pytestmark = pytest.mark.cluster
 
@@ -112,3 +117,60 @@ def test_what_knative_does_not_take_is_told_before_anything_changes(cluster: Liv
         f"Service hello in namespace {cluster.namespace} is refused: validation failed: "
     )
     assert "timeoutSeconds" in raised.value.message and "\n" not in raised.value.message
+
+
+SPREAD = "kubernetes.podspec-topologyspreadconstraints"
+PRIORITY = 1000
+
+
+@pytest.fixture
+def priority_class(objects: Objects) -> Iterator[str]:
+    """The name of one."""
+    found: Any = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": f"dsfn-test-{uuid.uuid4().hex[:8]}"},
+        "value": PRIORITY,
+        "preemptionPolicy": "Never",
+    }
+    objects.apply(found)
+    yield found["metadata"]["name"]
+    objects.delete(found)
+
+
+def refusal(cluster: LiveCluster, service: Any) -> str:
+    """Why Knative does not take a Service, "" where it does."""
+    try:
+        plan(cluster.objects, [service])
+    except ClusterRefused as error:
+        return error.message
+    return ""
+
+
+def test_a_pod_is_placed_as_its_function_asks_and_only_where_the_flags_are_on(
+    cluster: LiveCluster, priority_class: str
+) -> None:
+    wanted = Placement({"kubernetes.io/os": "linux"}, priority_class, ("kubernetes.io/hostname",))
+    service = cluster.hello("placed", placement=wanted, min_replicas=1)
+    cluster.objects.apply(enabling())
+    with switched_off(cluster.objects, SPREAD):
+        told = eventually(lambda: refusal(cluster, service), "Knative to hear of the flag")
+    assert told.startswith(f"Service placed in namespace {cluster.namespace} is refused: ")
+    assert told.endswith(
+        "must not set the field(s): spec.template.spec.topologySpreadConstraints;"
+        " `dsfn platform upgrade --enable-features` has Knative allow them."
+    )
+    eventually(lambda: not refusal(cluster, service), "Knative to hear of the flag")
+
+    cluster.deploy(service)
+    query = {"labelSelector": f"{FUNCTION_LABEL}=placed"}
+    (pod,) = cluster.objects.list("v1", "Pod", cluster.namespace, query)
+    spec = pod["spec"]
+    assert spec["nodeSelector"] == wanted.node_selector
+    assert (spec["priorityClassName"], spec["priority"]) == (priority_class, PRIORITY)
+    (spread,) = spec["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["maxSkew"]) == ("kubernetes.io/hostname", 1)
+    # What is spread are this function's pods.
+    assert spread["labelSelector"] == {"matchLabels": {FUNCTION_LABEL: "placed"}}
+    node = cluster.objects.cluster.document(f"/api/v1/nodes/{spec['nodeName']}")
+    assert wanted.node_selector.items() <= node["metadata"]["labels"].items()
