@@ -6,9 +6,10 @@ The cluster itself is asked what Knative calls the revisions: they say whose the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import field
 
-from dsfn.functions.errors import NotFound
+from dsfn.functions.errors import ClusterError, NotFound
 from dsfn.functions.interface import FilterInterface
 from dsfn.functions.values import dataclass
 from dsfn.knative.cluster.objects import Objects, is_about
@@ -21,6 +22,7 @@ from dsfn.knative.manifests.trigger import EVENTING, NOTHING, DeadLetterSink, tr
 from dsfn.knative.manifests.words import (
     COMPONENT,
     FUNCTION_LABEL,
+    REMINDED_ANNOTATION,
     REVISION_ANNOTATION,
     Manifest,
     service_name,
@@ -152,6 +154,13 @@ class FunctionServices:
         Broker its Trigger would wait for ever. `ClusterError`."""
         if (events := self.silent_trigger(revision)) is not None:
             require_possible(self.objects, events)
+
+    def remind(self, events: Manifest, number: int) -> None:
+        """Has Knative look at a Trigger again, by a change that says nothing. Where that cannot be
+        done it looks later."""
+        with suppress(ClusterError, NotFound):
+            about = {"annotations": {REMINDED_ANNOTATION: str(number)}}
+            self.objects.change(events, {"metadata": about})
 
     def is_going(self, function: str) -> bool:
         """Whether the Service of a function that was deleted is still there: what it is told is

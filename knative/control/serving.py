@@ -28,6 +28,8 @@ from dsfn.runtime.waiting import wait_within
 
 # How often what could not be done is tried again, and the pods are counted.
 LOOK_S = 5.0
+# After how many looks at a Trigger that is not ready Knative is to look, too.
+REMIND_LOOKS = 20
 _LOG = logging.getLogger("dsfn.control")
 
 
@@ -179,7 +181,7 @@ class KnativeServing:
         events = await self._subscribe(placed.revision, subscribed)
         service = await _once_ready(awaited)
         if events is not None:
-            await _once_ready(replace(awaited, manifest=events))
+            await self._once_heard(replace(awaited, manifest=events))
         await asyncio.to_thread(self.publisher.prove, placed)
         self.services.note(placed.revision.function, service)
         self.services.names[placed.revision.id] = placed.name
@@ -194,6 +196,16 @@ class KnativeServing:
             self.sharing.forget(revision.function)
             await _seen_through(asyncio.to_thread(objects.apply, events))
         return events
+
+    async def _once_heard(self, awaited: Awaited) -> None:
+        """Returns once a Trigger is ready whose Service is. Knative, which found no Service, looks
+        for it after pauses that double; when the Trigger changes it does so at once."""
+        looks = 0
+        while await asyncio.to_thread(awaited.look) is None:
+            if looks % REMIND_LOOKS == 0:
+                await asyncio.to_thread(self.services.remind, awaited.manifest, looks)
+            looks += 1
+            await asyncio.sleep(AGAIN_S)
 
     async def _put_back(self, placed: Sequence[Placed], subscribed: Sequence[Manifest]) -> None:
         for events in subscribed:

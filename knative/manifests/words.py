@@ -12,6 +12,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 FUNCTION_LABEL = "dsfn.dev/function"
 REVISION_ANNOTATION = "dsfn.dev/revision"
+# Of Triggers: another one when Knative is to look at them.
+REMINDED_ANNOTATION = "dsfn.dev/reminded"
 # Of pods: another one when what their Secret says is.
 SECRETS_ANNOTATION = "dsfn.dev/secrets"
 DSFN = "dsfn"

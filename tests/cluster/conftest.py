@@ -32,7 +32,15 @@ from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.manifests.platform import namespace_of
 
+# Its functions need more room than there is beside the platform of the tests of faults, which
+# stays from when it is first asked for: a node of two processors is enough.
+FIRST = "test_conformance_on_a_cluster.py"
 FAULTY = Path(__file__).parent / "apps" / "faulty.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of FIRST before the others."""
+    items.sort(key=lambda each: each.path.name != FIRST)
 
 
 @pytest.fixture(scope="session")

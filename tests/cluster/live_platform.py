@@ -219,6 +219,10 @@ class LivePlatform:
                 return http.post(f"{there.url}{path}", json=body, headers=headers)
 
     def send_event(self, type: str, key: str) -> None:
+        """Has the Broker take an event without data. Raises `DsfnError`."""
+        self.send({"specversion": "1.0", "id": key, "type": type, "source": "/tests"})
+
+    def send(self, event: dict[str, Any]) -> None:
         """Has the Broker take an event. Raises `DsfnError`."""
         metadata = {"name": BROKER, "namespace": self.namespace}
         broker = self.objects.read({"apiVersion": EVENTING, "kind": "Broker", "metadata": metadata})
@@ -227,7 +231,6 @@ class LivePlatform:
         service, namespace, *_ = (url.hostname or "").split(".")
         # Brokers have addresses inside the cluster: the way there is through the API server.
         path = f"/api/v1/namespaces/{namespace}/services/{service}:80/proxy{url.path}"
-        event = {"specversion": "1.0", "id": key, "type": type, "source": "/tests"}
         kind = "application/cloudevents+json"
         self.objects.cluster.request("POST", path, body=event, content_type=kind)
 

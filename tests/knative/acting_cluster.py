@@ -55,9 +55,9 @@ class ActingCluster:
     `images`: of functions whose next pod has another than its own. `control`: the port of the
     control service, to which connections to its pod lead. `max_timeout_s`: the longest of a
     request that Knative takes. `unready`: Services that do not become ready, whatever their pods
-    say; `deaf`: Triggers that do not. `has_broker`: without it Triggers stay as they are.
-    `is_away`: it answers 503; `knows_users`: else 401. `deleted`: the paths of what it was told to
-    delete, in that order."""
+    say; `deaf`: Triggers that do not; `asleep`: those that do once they change. `has_broker`:
+    without it Triggers stay as they are. `is_away`: it answers 503; `knows_users`: else 401.
+    `deleted`: the paths of what it was told to delete, in that order."""
 
     place: Path
     secret: Mapping[str, str]
@@ -68,6 +68,7 @@ class ActingCluster:
     max_timeout_s: int = 600
     unready: set[str] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
+    asleep: set[str] = field(default_factory=set)
     lingering: set[str] = field(default_factory=set)
     told: dict[tuple[str, int], float] = field(default_factory=dict)
     has_broker: bool = True
@@ -102,6 +103,10 @@ class ActingCluster:
             known = self.objects.get(path)
             if known is None and not is_apply:
                 return None
+            if known is not None and not is_apply and body.keys() == {"metadata"}:
+                known["metadata"] |= body["metadata"]
+                self.asleep.discard(known["metadata"]["name"])
+                return known
             if "spec" not in body:
                 self.objects[path] = body
                 return body
@@ -265,7 +270,7 @@ class ActingCluster:
             return
         name, generation = trigger["metadata"]["name"], trigger["metadata"]["generation"]
         told = self.told.setdefault((name, generation), time.monotonic())
-        hears = time.monotonic() - told > HEARS_AFTER_S and name not in self.deaf
+        hears = time.monotonic() - told > HEARS_AFTER_S and name not in self.deaf | self.asleep
         reason = {} if hears else {"message": "the subscription is not there yet"}
         trigger["status"] = {
             "observedGeneration": generation,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from acting_cluster import ActingCluster
 from cli_runs import Dsfn
+from conformance import TARGETS, Use, check_use, printed, shape
 from deadlines import eventually
 from live_node import LiveNode
 from node_on_cluster import KEY
@@ -86,15 +87,6 @@ def deployed(cli: Dsfn) -> tuple[Any, Any]:
     return here, there
 
 
-def shape(found: Any) -> Any:
-    """A document's keys and the types of its values."""
-    if isinstance(found, dict):
-        return {name: shape(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [shape(each) for each in found[:1]]
-    return type(found).__name__
-
-
 def test_a_deployment_prints_the_same_list_and_the_url_of_the_service(
     deployed: tuple[Any, Any],
 ) -> None:
@@ -136,21 +128,10 @@ def test_a_command_shows_the_same_of_both(cli: Dsfn, line: str) -> None:
 
 
 def test_functions_are_called_run_described_read_and_billed_alike(cli: Dsfn) -> None:
-    documents = []
-    for name in ("node", "knative"):
-        to = ("--target", name)
-        assert cli("invoke", "add", "--data", '{"a": 1, "b": 2}', *to).json() == 3
-        ran = cli("workflow", "run", "adding", "--data", '{"a": 1}', "--json", *to).json()
-        runs = cli("runs", "list", "--workflow", "adding", "--json", *to).json()
-        described = cli("describe", "add", "--json", *to).json()
-        assert described["traffic"] == {described["revision"]: 100}
-        lines = cli("logs", "add", "--json", *to).json()
-        assert [line["text"] for line in lines] == ["adding 1", "adding 1", "adding 2"]
-        bill = cli("bill", "report", "--json", "--by", "function", *to).json()
-        assert "add" in json.dumps(bill)
-        described.pop("replicas")  # a node shows them at once, a cluster when it has looked
-        documents.append([shape(each) for each in (ran, runs, described, bill)])
-    assert documents[0] == documents[1]
+    use = Use("add", '{"a": 1, "b": 2}', 3, "adding", '{"a": 1}')
+    check_use(cli, use)
+    for name in TARGETS:
+        assert printed(cli, "add", name) == ["adding 1", "adding 1", "adding 2"]
 
 
 def test_replicas_are_shown_by_what_they_are_found_by(cli: Dsfn, cluster: ActingCluster) -> None:

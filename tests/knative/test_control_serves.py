@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from acting_cluster import BROKEN, LATE, ActingCluster, acting_cluster
+from conformance import BOTH, STRUCTURED, TEXT, billed, check_calls
 from deadlines import eventually
 from live_node import DeployFailed, LiveNode
 from live_pod import TestStore, s3_store
@@ -22,21 +23,17 @@ from node_on_cluster import KEY, start_control
 from ports import free_port
 from s3_server import S3Server
 from stacks import WITH_STACKS, stacks
-from test_pod_answers import JSON, seen
 from wheels import make_wheel
 
 from dsfn.billing.rates import RateCard
-from dsfn.billing.usage import Usage
 from dsfn.knative.manifests.function import FUNCTION
 from dsfn.knative.manifests.images import image_with
 from dsfn.knative.manifests.secrets import VARIABLES
 from dsfn.knative.manifests.words import COMPONENT, FUNCTION_LABEL, REVISION_ANNOTATION
 from dsfn.runtime import landlock
 
-BOTH = Path(__file__).parent / "apps" / "both.py"
 HOST = ".functions.svc.cluster.local"
 KNATIVE_REVISION = "serving.knative.dev/revision"
-TEXT = {"content-type": "text/plain"}
 # As the control service's own container has them.
 SECRETS = {"DSFN_API_KEY": KEY, "DSFN_LEDGER": "postgresql://db", "DSFN_LEDGER_KEY": "PEM"}
 SPY = """
@@ -54,7 +51,6 @@ class Spy:
         return 0
 """
 FUNCTIONS = {"shout", "measure", "count-up", "hear", "repeat", "choke"}
-STRUCTURED = "application/cloudevents+json"
 
 
 @pytest.fixture(scope="module")
@@ -104,48 +100,10 @@ def embedded(node: LiveNode) -> LiveNode:
     return node
 
 
-def billed(row: Usage) -> dict[str, Any]:
-    """A row without what is of this call alone."""
-    own = ("invocation_id", "started_at_us", "busy_us", "held_us", "restore_us", "lease", "run")
-    return {name: getattr(row, name) for name in Usage.__slots__ if name not in own}
-
-
-CALLS: list[tuple[str, dict[str, str], bytes]] = [
-    ("shout", TEXT, b"hello"),
-    ("shout", {**JSON, "idempotency-key": "once"}, b'{"text": "again"}'),
-    ("shout", {**JSON, "idempotency-key": "once"}, b'{"text": "again"}'),
-    ("shout", {**JSON, "idempotency-key": "once"}, b'{"text": "other"}'),
-    ("measure", JSON, b'{"text": "four"}'),
-    ("measure", JSON, b'{"text": 4}'),
-    ("measure", JSON, b"{"),
-    ("measure", {"content-type": "image/png"}, b"x"),
-    ("measure", JSON, b'{"text": "x", "how": "badly"}'),
-    ("measure", {**JSON, "idempotency-key": "bad"}, b'{"text": "x", "how": "badly"}'),
-    ("measure", {**JSON, "idempotency-key": "bad"}, b'{"text": "x", "how": "badly"}'),
-    ("measure", JSON, b'{"text": "x", "how": "exit"}'),
-    ("measure", JSON, b'{"text": "four"}'),
-    ("count-up", JSON, b'{"to": 4}'),
-    ("count-up", JSON, b'{"to": 4, "until": 0}'),
-    ("count-up", JSON, b'{"to": 4, "until": 2}'),
-    ("nobody", JSON, b"{}"),
-]
-
-
 def test_calls_come_to_the_same_and_are_billed_the_same(
     embedded: LiveNode, control: LiveNode
 ) -> None:
-    for function, headers, body in CALLS:
-        answers = [
-            each.http.post(f"/functions/{function}", headers=headers, content=body)
-            for each in (embedded, control)
-        ]
-        there, here = map(seen, answers)
-        assert here == there
-        rows = [
-            [billed(row) for row in each.rows_of(answer.headers["dsfn-invocation-id"])]
-            for each, answer in zip((embedded, control), answers, strict=True)
-        ]
-        assert rows[0] == rows[1]
+    check_calls(embedded, control)
 
 
 def test_a_run_of_a_workflow_calls_services_and_its_steps_are_billed_once(

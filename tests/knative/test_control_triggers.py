@@ -62,6 +62,7 @@ def test_a_deployment_waits_for_its_trigger_and_fails_where_that_is_not_ready(
             assert trigger(cluster) is None
             cluster.objects.clear()  # the revision with that image, too
             cluster.deaf.add("hears")
+            cluster.asleep.add("hears")  # Knative looks at once at what changes, later at the rest
             with ThreadPoolExecutor(1) as threads:
                 try:
                     deploying = threads.submit(control.deploy, source)

@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Mapping
 
-import httpx
 import pytest
+from conformance import JSON, seen
 from live_node import LiveNode
 from live_pod import StartPod, TestStore
 from PIL import Image as Pictures
-
-JSON = {"content-type": "application/json"}
-# What is of this call alone: its id, when it ran, how long it took.
-_OWN = {"date", "dsfn-invocation-id", "server-timing", "content-length"}
-_MEASURED = {"dsfn-busy-us", "dsfn-held-us", "dsfn-cost-nano", "dsfn-gpu-us"}
 
 
 def picture(side: int) -> bytes:
     buffer = io.BytesIO()
     Pictures.new("RGB", (side, side), "red").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def seen(answer: httpx.Response) -> tuple[int, Mapping[str, str], object]:
-    """An answer without what is of this call alone."""
-    headers = {
-        name: "" if name in _MEASURED else value
-        for name, value in answer.headers.items()
-        if name not in _OWN
-    }
-    if answer.headers["content-type"] == "application/problem+json":
-        document = answer.json()
-        del document["instance"]
-        for name in ("charge", "phases", "pid"):
-            if name in document:
-                document[name] = bool(document[name])
-        body: object = document
-    elif answer.headers["content-type"].startswith("text/event-stream"):
-        body = re.sub(r'(_(us|nano)": |dur=)[\d.]+', "", answer.text)
-    else:
-        body = answer.content
-    return answer.status_code, headers, body
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,11 @@ class Receiver:
     headers: list[dict[str, str]] = field(default_factory=list)
     taken: list[Document] = field(default_factory=list)
     port: int = 0
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/v1/events"
+        return f"http://{self.host}:{self.port}/api/v1/events"
 
     @property
     def ids(self) -> list[str]:
@@ -99,7 +100,7 @@ def receiving(receiver: Receiver) -> Iterator[Receiver]:
         def handle_error(self, request: object, client_address: object) -> None:
             """Nothing: the other side was killed."""
 
-    server = Server(("127.0.0.1", receiver.port), Handler)
+    server = Server((receiver.host, receiver.port), Handler)
     receiver.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
