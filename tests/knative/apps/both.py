@@ -26,7 +26,7 @@ def measure(text: str, how: str = "well") -> int:
 
 
 @dsfn.function
-def count_up(to: int, until: int = 1000) -> Iterator[int]:
+def count_up(to: int, until: int = -1) -> Iterator[int]:
     """Numbers as server-sent events, up to one that it cannot give."""
     for number in range(to):
         if number == until:
