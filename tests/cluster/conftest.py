@@ -67,10 +67,9 @@ def platform(
     """A platform with agents, which the tests of faults share: its functions are up, and one
     deployment has shown that all of it works."""
     database = any_postgres.make_database()
-    with (
-        surroundings(database, s3) as around,
-        live_platform(objects, around, any_postgres, tmp_path_factory.mktemp("faults")) as found,
-    ):
+    with live_platform(
+        objects, database, s3, any_postgres, tmp_path_factory.mktemp("faults")
+    ) as found:
         found.deploy(FAULTY)
         yield found
     any_postgres.drop_database(database)

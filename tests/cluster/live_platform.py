@@ -269,9 +269,18 @@ class LivePlatform:
 
 @contextmanager
 def live_platform(
+    objects: Objects, database: str, s3: S3Server, server: PostgresServer, place: Path
+) -> Iterator[LivePlatform]:
+    """Installs a platform with this database, which is the server's, and a new bucket, for as long
+    as the block takes."""
+    with surroundings(database, s3) as around, _installed(objects, around, server, place) as found:
+        yield found
+
+
+@contextmanager
+def _installed(
     objects: Objects, around: Surroundings, server: PostgresServer, place: Path
 ) -> Iterator[LivePlatform]:
-    """Installs a platform for as long as the block takes."""
     namespace = f"dsfn-test-{uuid.uuid4().hex[:8]}"
     variables = {
         **around.told,

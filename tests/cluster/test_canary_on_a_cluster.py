@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from deadlines import eventually
-from live_platform import LivePlatform, live_platform, surroundings
+from live_platform import LivePlatform, live_platform
 from postgres_server import PostgresServer
 from s3_server import S3Server
 
@@ -40,10 +40,7 @@ def canaries(
     objects: Objects, database: str, s3: S3Server, any_postgres: PostgresServer, tmp_path: Path
 ) -> Iterator[LivePlatform]:
     """A platform of its own."""
-    with (
-        surroundings(database, s3) as around,
-        live_platform(objects, around, any_postgres, tmp_path) as platform,
-    ):
+    with live_platform(objects, database, s3, any_postgres, tmp_path) as platform:
         yield platform
 
 

@@ -31,7 +31,7 @@ from conformance import (
 )
 from deadlines import eventually
 from live_node import LiveNode, start_node
-from live_platform import LivePlatform, live_platform, surroundings
+from live_platform import LivePlatform, live_platform
 from postgres_server import PostgresServer
 from s3_server import S3Server
 from usage_receiver import Receiver, receiving
@@ -90,10 +90,9 @@ def platform(
 ) -> Iterator[LivePlatform]:
     """One of the module's own: its books are compared."""
     database = any_postgres.make_database()
-    with (
-        surroundings(database, s3) as around,
-        live_platform(objects, around, any_postgres, tmp_path_factory.mktemp("own")) as found,
-    ):
+    with live_platform(
+        objects, database, s3, any_postgres, tmp_path_factory.mktemp("own")
+    ) as found:
         yield found
     any_postgres.drop_database(database)
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from deadlines import eventually
-from live_platform import LivePlatform, live_platform, surroundings
+from live_platform import LivePlatform, live_platform
 from platform_load import by_url, check_calls
 from postgres_server import PostgresServer
 from s3_server import S3Server
@@ -45,10 +45,7 @@ def without_agents(
     tmp_path: Path,
 ) -> Iterator[LivePlatform]:
     """A platform whose functions know of no agents: they post their rows themselves."""
-    with (
-        surroundings(database, s3) as around,
-        live_platform(objects, around, any_postgres, tmp_path) as platform,
-    ):
+    with live_platform(objects, database, s3, any_postgres, tmp_path) as platform:
         (container,) = deployment(platform)["spec"]["template"]["spec"]["containers"]
         for variable in container["env"]:
             if variable["name"] == "DSFN_AGENTS":
