@@ -7,7 +7,9 @@ somebody waits, takes none of what defines them.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+# As type checkers know it. `typing` takes longer to import than all that goes on from an image.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from dsfn.functions.errors import DsfnError

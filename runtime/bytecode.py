@@ -74,6 +74,11 @@ def end_use() -> None:
     sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, _Finder)]
 
 
+def bytecode_files(path: Path = _FILE) -> list[str]:
+    """The file, where there is one: it is another one in each build of an image."""
+    return [str(path)] if path.is_file() else []
+
+
 def write_bytecode(modules: Sequence[str], path: Path = _FILE) -> None:
     """Imports the modules, and writes the bytecode of all that have a source and are imported."""
     for name in modules:
