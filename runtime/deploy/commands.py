@@ -8,7 +8,8 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 
 from dsfn.runtime.deploy.confinement import Room
 from dsfn.snapshots.secrets import without_secrets
@@ -35,16 +36,19 @@ class CommandFailed(Exception):
 
 
 async def run_command(
-    *command: str, on_line: Callable[[str], None] | None = None, room: Room | None = None
+    *command: str,
+    on_line: Callable[[str], None] | None = None,
+    room: Room | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Runs a program to its end, line by line; it may be somebody else's, as what pip builds is,
-    and gets none of the platform's secrets. `room`: what it is confined to. Raises
-    `CommandFailed`.
+    and gets none of the platform's secrets. `room`: what it is confined to;
+    `variables`: what its environment has beside the node's. Raises `CommandFailed`.
 
     Cancelled, or when the node dies, the program ends with all that it started
     (with the node: itself at once, its own children when they notice).
     """
-    environment = without_secrets(os.environ)
+    environment = without_secrets(os.environ) | dict(variables)
     if room is not None:
         command, environment = room.command(*command), environment | room.environment()
     process = await asyncio.create_subprocess_exec(

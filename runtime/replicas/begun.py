@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Where the package is; not asked of the package itself, which has no file where a directory of its
 # name in the working directory was found before it.
 _HOME = Path(__file__).parents[3]
+# Without what Python does at its start for programs that import more; what follows is the image.
+FROM_IMAGE = ("-S", "-P", "-c", "from dsfn.runtime.worker.imaged import main; main()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +39,31 @@ def begin(
     gpus: bool = False,
     in_a_hurry: bool = False,
     room: Room | None = None,
+    image: Path | None = None,
 ) -> Begun:
     """Starts one that imports these libraries. It ends when its socket closes, and with this
     process. `gpus`: its workers may come to use some. `in_a_hurry`: its first worker counts, at the
-    price of the later ones. `room`: what it is confined to, and its workers. Raises `OSError`."""
+    price of the later ones. `room`: what it is confined to, and its workers. `image`: one of such a
+    process in a hurry, from which it goes on where it fits. Raises `OSError`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:
         program = [str(python), "-m", "dsfn.runtime.worker"]
+        if image is not None:
+            program = [str(python), *FROM_IMAGE, str(image)]
         words = [*["gpus"] * gpus, *["first"] * in_a_hurry]
         command = [*program, str(theirs.fileno()), ",".join(libraries), *words]
         process = subprocess.Popen(
             command if room is None else room.command(*command),
             pass_fds=(theirs.fileno(), *([] if room is None else [room.rules])),
             stdin=subprocess.DEVNULL,
-            env=_environment() | ({} if room is None else room.environment()),
+            env=environment() | ({} if room is None else room.environment()),
             start_new_session=True,
         )
     return Begun(process, ours, tuple(libraries))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment of a fork server: none of the platform's secrets, this package importable,
     NumPy's BLAS without threads, since a process with threads cannot be forked safely."""
     path = os.environ.get("PYTHONPATH", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from dsfn.snapshots.owner.client import OwnerClient
 
 _CHOICE = "CUDA_VISIBLE_DEVICES"
-# The node's own: a worker that was warmed up chooses again when it becomes a replica.
-_OUTER = os.environ.get(_CHOICE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Devices:
     @classmethod
     def choose(cls, gpus: Sequence[Gpu], owner: socket.socket | None) -> Devices:
         """Shows CUDA these GPUs and no others. Before anything has touched CUDA."""
-        os.environ[_CHOICE] = visible([gpu.spec for gpu in gpus], _OUTER)
+        os.environ[_CHOICE] = visible([gpu.spec for gpu in gpus], _outer())
         return cls(tuple(gpus), owner)
 
     @cached_property
@@ -93,6 +91,13 @@ def visible(specs: Sequence[str], outer: str | None) -> str:
         return ",".join(map(str, numbers))
     names = outer.split(",")
     return ",".join(names[number] for number in numbers if number < len(names))
+
+
+@cache
+def _outer() -> str | None:
+    """The node's own, kept by the first choice: a worker that was warmed up chooses again when it
+    becomes a replica. What this module was imported with may be that of whoever made an image."""
+    return os.environ.get(_CHOICE)
 
 
 def _owned(client: OwnerClient, gpu: Gpu, number: int) -> Memory:

@@ -23,7 +23,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from dsfn.functions.values import compile_all
@@ -162,26 +162,43 @@ class ForkServer:
 def serve() -> NoReturn:
     """Serves the node at FD until its socket closes. The garbage collector is off when it begins;
     workers enable it for themselves."""
+    node = node_at(int(sys.argv[1]))
+    libraries = [name for name in sys.argv[2].split(",") if name]
+    prepare(libraries, gpus="gpus" in sys.argv[3:], in_a_hurry="first" in sys.argv[3:])
+    ForkServer(node).serve()
+
+
+def node_at(descriptor: int) -> socket.socket:
+    """The node's socket. Ends this process where the node has ended."""
     # Until it serves, a signal just ends it; then it has workers to take with it.
     die_with_parent(signal.SIGTERM)
-    node = socket.socket(fileno=int(sys.argv[1]))
+    node = socket.socket(fileno=descriptor)
     if _has_hung_up(node):
         sys.exit()  # the node died before the kernel knew that it was to tell
+    return node
+
+
+def prepare(libraries: Sequence[str], *, gpus: bool, in_a_hurry: bool) -> None:
+    """Has this process be what workers are forked from."""
     if not sys.flags.safe_path:
         sys.path.pop(0)  # the node's working directory, which is none of a function's business
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # it would start threads when it is loaded
-    # How long OpenMP's threads spin at a barrier. With its own 300,000 a model that shares its
-    # CPUs with one busy process takes 400 ms instead of 20; alone, both take the same 4 ms.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    tell_libraries()
     keep_freed_memory()
-    rehearse([name for name in sys.argv[2].split(",") if name], gpus="gpus" in sys.argv[3:])
+    rehearse(libraries, gpus=gpus)
     end_use()  # what comes now may be an author's
-    if "first" in sys.argv[3:]:
+    if in_a_hurry:
         gc.freeze()  # the collectors of workers are not to touch, and copy, what they share
     else:
         compile_all()  # or each worker does it for the values that it makes
         settle_heap()
-    ForkServer(node).serve()
+
+
+def tell_libraries() -> None:
+    """What native libraries are told by the environment of this process and of its workers."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # it would start threads when it is loaded
+    # How long OpenMP's threads spin at a barrier. With its own 300,000 a model that shares its
+    # CPUs with one busy process takes 400 ms instead of 20; alone, both take the same 4 ms.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 def _has_hung_up(node: socket.socket) -> bool:

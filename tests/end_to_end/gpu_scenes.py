@@ -1,8 +1,9 @@
-"""What tests of functions on GPUs share: three that do not all fit a stand-in, and one that has
-two GPUs."""
+"""What tests of functions on GPUs share: three that do not all fit a stand-in, one that has two
+GPUs, and what the driver says of a real one."""
 
 from __future__ import annotations
 
+import subprocess
 from functools import cache
 
 from apps import gpus, two_gpus
@@ -59,3 +60,20 @@ def check_a_function_on_two_gpus(node: LiveNode) -> None:
         node.park("pair", rest)
         eventually(lambda: resident_bytes(node) == [0, 0], "both to be given back")
     assert node.value("pair", number=1) == sums
+
+
+def gpu_bytes(what: str) -> int:
+    """The first GPU's memory: "total", "used", "free"."""
+    return int(asked_of_gpu(f"--query-gpu=memory.{what}")) * MIB
+
+
+def gpu_processes() -> set[int]:
+    """The processes that have memory of the first GPU. In a container the driver may name none."""
+    lines = asked_of_gpu("--query-compute-apps=pid").splitlines()
+    return {int(line) for line in lines if line.isdecimal()}
+
+
+def asked_of_gpu(query: str) -> str:
+    """What the driver says of the first GPU, without a context for it."""
+    command = ["nvidia-smi", "-i", "0", query, "--format=csv,noheader,nounits"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout

@@ -18,7 +18,12 @@ import pytest
 import torch
 from apps import one_gpu, writing
 from deadlines import eventually
-from gpu_scenes import check_a_function_on_two_gpus, check_that_workers_are_born_ready
+from gpu_scenes import (
+    check_a_function_on_two_gpus,
+    check_that_workers_are_born_ready,
+    gpu_bytes,
+    gpu_processes,
+)
 from live_node import APPS, SHARED_MEMORY, LiveNode, left_in_shared_memory, start_node
 
 if not torch.cuda.is_available():
@@ -313,20 +318,3 @@ def verified(node: LiveNode, function: str) -> int:
         timeout=60,
         check=False,
     ).returncode
-
-
-def gpu_bytes(what: str) -> int:
-    """The first GPU's memory: "total", "used", "free"."""
-    return int(asked_of_gpu(f"--query-gpu=memory.{what}")) * MIB
-
-
-def gpu_processes() -> set[int]:
-    """The processes that have memory of the first GPU. In a container the driver may name none."""
-    lines = asked_of_gpu("--query-compute-apps=pid").splitlines()
-    return {int(line) for line in lines if line.isdecimal()}
-
-
-def asked_of_gpu(query: str) -> str:
-    """What the driver says of the first GPU, without a context for it."""
-    command = ["nvidia-smi", "-i", "0", query, "--format=csv,noheader,nounits"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout

@@ -4,13 +4,23 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-from worker_client import ForkServer, Worker, fork_server
+from worker_client import ForkServer, Worker, fork_server, make_image
+
+from dsfn.snapshots.process.machine import is_known
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[ForkServer]:
-    """One fork server for all tests: importing torch takes a second or two."""
-    with fork_server() as running:
+@pytest.fixture(scope="session", params=["imported", "image"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ForkServer]:
+    """One fork server for all tests, as importing torch takes a second or two; and one that has
+    gone on from an image, of which all is to be as of the first."""
+    image = None
+    if request.param == "image":
+        if not is_known():
+            pytest.skip("images are for x86-64 and Linux")
+        image = make_image(tmp_path_factory.mktemp("images") / "workers.image")
+    with fork_server(image=image) as running:
         yield running
 
 

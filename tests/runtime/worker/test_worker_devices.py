@@ -11,7 +11,8 @@ from dsfn.runtime.worker.messages import Gpu
 
 
 def test_a_worker_that_chooses_again_sees_the_same_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which is undone in the end
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     seen = []
     for _ in ("to be warmed up", "as a replica"):
         Devices.choose((Gpu(1, "cuda:1"),), None)

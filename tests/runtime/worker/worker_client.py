@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from dsfn.runtime.libraries import LIBRARIES
+from dsfn.runtime.replicas.begun import FROM_IMAGE
+from dsfn.runtime.replicas.begun import environment as fork_server_environment
 from dsfn.runtime.worker import frames
 from dsfn.runtime.worker.frames import Frame, FrameReader, Kind
 from dsfn.runtime.worker.messages import Load, Message, Preload, Spawn
@@ -181,13 +183,16 @@ class ForkServer:
 
 
 @contextmanager
-def fork_server(path: Path | None = None) -> Iterator[ForkServer]:
-    """Starts a fork server, with `path` on its import path, and ends it."""
+def fork_server(path: Path | None = None, image: Path | None = None) -> Iterator[ForkServer]:
+    """Starts a fork server, with `path` on its import path, from an image where there is one, and
+    ends it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
     program = [sys.executable, "-m", "dsfn.runtime.worker"]
+    if image is not None:
+        program, environment = [sys.executable, *FROM_IMAGE, str(image)], fork_server_environment()
     with theirs:
         process = subprocess.Popen(
             [*program, str(theirs.fileno()), ",".join(LIBRARIES)],
@@ -200,6 +205,13 @@ def fork_server(path: Path | None = None) -> Iterator[ForkServer]:
             yield ForkServer(process, ours)
     finally:
         process.wait(PATIENCE_S)
+
+
+def make_image(path: Path) -> Path:
+    """An image of a fork server with all libraries."""
+    command = [sys.executable, "-m", "dsfn.runtime.worker.imaging", str(path), ",".join(LIBRARIES)]
+    subprocess.run(command, env=fork_server_environment(), check=True, timeout=PATIENCE_S)
+    return path
 
 
 def write_app(directory: Path, source: str, name: str = "app.py") -> Path:
