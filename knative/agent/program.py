@@ -12,6 +12,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
+from dsfn.knative.agent.imaging import make_images
 from dsfn.knative.agent.prefetching import prefetch
 from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.server import Server, listen, listen_tcp
@@ -68,7 +69,7 @@ class Agent:
                     ),
                 ]
                 if self.settings.libraries:
-                    parts.append(tasks.create_task(keep_warm(self.settings.libraries)))
+                    parts += self._ready_ahead(tasks)
                 await ended.wait()
                 for part in parts:
                     part.cancel()
@@ -76,6 +77,14 @@ class Agent:
             listener.close()
             port.close()
             await self._close()
+
+    def _ready_ahead(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """What has the node ready for pods before they come."""
+        libraries = self.settings.libraries
+        return [
+            tasks.create_task(make_images(self.settings.socket.parent, libraries)),
+            tasks.create_task(keep_warm(libraries)),
+        ]
 
     async def _close(self) -> None:
         await self.server.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from dsfn.knative.manifests.words import Manifest, labels
-from dsfn.knative.pod.settings import PROVED
+from dsfn.knative.pod.listening import PROVED
 
 _KEY = "proved"
 _PROOF, _SUFFIX = "proof", "-proved"

@@ -13,7 +13,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.urls import read_http_url
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.address import Address, read_address
-from dsfn.knative.pod.listening import told_port
+from dsfn.knative.pod.listening import is_proved, told_port
 from dsfn.runtime.config import BlobSettings, GpuSettings, Limits, SnapshotSettings
 from dsfn.snapshots.addresses import read_store
 
@@ -26,7 +26,6 @@ LIMITS = Limits(spares=1)
 # no context waits for another one.
 GPU = GpuSettings(warm=0, shared=True)
 API_KEY = "DSFN_API_KEY"
-PROVED = "DSFN_PROVED"
 PROXY_PORT = "DSFN_PROXY_PORT"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
@@ -73,7 +72,7 @@ def read_settings(environ: MutableMapping[str, str]) -> PodSettings:
         revision=revision,
         store=store_settings(required(environ, "DSFN_STORE"), environ),
         control=url("DSFN_CONTROL", required(environ, "DSFN_CONTROL")).rstrip("/"),
-        proved=environ.get(PROVED) == "true",
+        proved=is_proved(environ),
         tenant=environ.get("DSFN_TENANT") or "default",
         api_key=environ.pop(API_KEY, ""),
         proxy_port=told_port(environ, usual=0, name=PROXY_PORT),
