@@ -4,13 +4,14 @@
 
 A round waits until no Service has a pod, and calls each once through Knative's ingress: a function
 without a model, one with 64 MB of weights in its snapshot, a bare HTTP server in Python, the same
-without a token, and one in Go. No agent is on the node: pods fetch from the S3 server. A deployment
-is that of a change in the code, until the new revision is ready: `dsfn deploy`, and `kubectl apply`
-of the bare server.
+without a token, and one in Go. An agent is on the node, as the platform has it. A deployment is
+that of a change in the code, until the new revision is ready: `dsfn deploy`, and `kubectl apply` of
+the bare server.
 
 It needs KUBECONFIG, `kubectl` and `versitygw` (an S3 server) on PATH, and these variables:
 
-    DSFN_FUNCTION_IMAGE      dsfn's image, as `make images` names it
+    DSFN_FUNCTION_IMAGE      dsfn's images, as `make images` names them
+    DSFN_CONTROL_IMAGE
     DSFN_TEST_HELLO_IMAGE    a bare server in Go, by default Knative's example
     DSFN_BENCH_PYTHON_IMAGE  any image with python3, by default dsfn's
     DSFN_TEST_HOST           an address of this machine that pods reach
@@ -78,6 +79,7 @@ def main() -> None:
         function,
         os.environ.get("DSFN_TEST_HELLO_IMAGE", GO),
         os.environ.get("DSFN_BENCH_PYTHON_IMAGE", function),
+        os.environ["DSFN_CONTROL_IMAGE"],
     )
     host, gateway = os.environ["DSFN_TEST_HOST"], os.environ["DSFN_TEST_GATEWAY"]
     with place(images, host, gateway) as here:

@@ -17,11 +17,14 @@ from dsfn.runtime.config import load_settings
 from dsfn.runtime.node import run_node
 
 
-def main(host: str, port: int, data: Path, namespace: str, image: str, store: str) -> None:
-    """Runs it until SIGTERM. `store`: "s3://BUCKET/PREFIX"; its server is named as boto3 has it."""
+def main(
+    host: str, port: int, data: Path, namespace: str, image: str, store: str, agent: str
+) -> None:
+    """Runs it until SIGTERM. `store`: "s3://BUCKET/PREFIX"; its server is named as boto3 has it.
+    `agent`: where pods find that of their node, "" for no agents."""
     url = f"http://{host}:{port}"
     key = os.environ["DSFN_API_KEY"]
-    services = ServiceSettings(namespace, image, store, url, secret="benchmark")
+    services = ServiceSettings(namespace, image, store, url, secret="benchmark", agent=agent)
     place = on_a_cluster(
         ClusterSettings(services, key),
         Objects(open_cluster()),

@@ -24,7 +24,21 @@ from dsfn.knative.cluster.connection import open_cluster
 from dsfn.knative.cluster.objects import Objects
 from dsfn.knative.cluster.waiting import wait_ready
 from dsfn.knative.manifests.accounts import accounts
+from dsfn.knative.manifests.agent import (
+    AgentSettings,
+    agent_objects,
+    agent_url,
+    agents_namespace_of,
+    agents_volume,
+)
+from dsfn.knative.manifests.features import (
+    AGENTS_FEATURE,
+    FEATURES_NAME,
+    FEATURES_NAMESPACE,
+    missing_features,
+)
 from dsfn.knative.manifests.function import SERVING
+from dsfn.knative.manifests.network import agents_namespace
 from dsfn.knative.manifests.platform import namespace_of
 from dsfn.knative.manifests.security import restricted
 
@@ -32,16 +46,19 @@ BARE = Path(__file__).parent / "bare.py"
 READY_S = 120.0
 START_S = 60.0
 _BUCKET = "functions"
+_SECRET = "benchmark"
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """`function`: dsfn's, as `make images` names it. `go`: a server in Go that answers every GET on
-    $PORT. `python`: any with python3, for the bare server."""
+    """`function`, `agent`: dsfn's, as `make images` names them; agents have that of the control
+    service, "" for no agents. `go`: a server in Go that answers every GET on $PORT. `python`: any
+    with python3, for the bare server."""
 
     function: str
     go: str
     python: str
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +124,12 @@ def _run(command: Sequence[str], variables: Mapping[str, str], told: bytes = b""
 
 @contextmanager
 def place(images: Images, host: str, gateway: str) -> Iterator[Place]:
-    """Makes all this, and takes it away. `host`: an address of this machine that pods reach."""
+    """Makes all this, and takes it away. `host`: an address of this machine that pods reach. Raises
+    `RuntimeError`."""
     namespace = f"dsfn-bench-{secrets.token_hex(3)}"
     objects = Objects(open_cluster())
+    if images.agent:
+        _check_features(objects)
     with TemporaryDirectory(prefix="dsfn-bench-") as directory:
         root = Path(directory)
         with _store(root, host) as credentials:
@@ -120,12 +140,48 @@ def place(images: Images, host: str, gateway: str) -> Iterator[Place]:
                 for each in (*accounts(namespace), _secret(namespace, told)):
                     objects.apply(each)
                 store = f"s3://{_BUCKET}/published"
-                words = (namespace, images.function, store)
-                with _control(root, host, words, told) as url:
+                agent = agent_url(namespace) if images.agent else ""
+                words = (namespace, images.function, store, agent)
+                with (
+                    _control(root, host, words, told) as url,
+                    _agents(objects, namespace, images.agent, store, url, told),
+                ):
                     variables = {"DSFN_URL": url, "DSFN_API_KEY": key}
                     yield Place(objects, namespace, gateway, images, variables)
             finally:
                 objects.delete(namespace_of(namespace))
+
+
+@contextmanager
+def _agents(
+    objects: Objects, namespace: str, image: str, store: str, url: str, told: Mapping[str, str]
+) -> Iterator[None]:
+    """Agents of this image on all nodes, unless it is ""."""
+    if not image:
+        yield
+        return
+    settings = AgentSettings(namespace, image, store, url, _SECRET)
+    home = agents_namespace_of(namespace)
+    objects.apply(home)
+    try:
+        objects.apply(_secret(agents_namespace(namespace), told))
+        for each in agent_objects(settings):
+            objects.apply(each)
+        yield
+    finally:
+        objects.delete(agents_volume(namespace))
+        objects.delete(home)
+
+
+def _check_features(objects: Objects) -> None:
+    """Raises `RuntimeError`."""
+    metadata = {"name": FEATURES_NAME, "namespace": FEATURES_NAMESPACE}
+    found = objects.read({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    if AGENTS_FEATURE in missing_features((found or {}).get("data") or {}):
+        raise RuntimeError(
+            f"Knative's flag {AGENTS_FEATURE.flag!r} is off, without which there is no agent:"
+            " `dsfn platform install --enable-features` switches it on."
+        )
 
 
 @contextmanager
@@ -169,5 +225,5 @@ def _answers(url: str) -> bool:
 
 
 def _secret(namespace: str, told: Mapping[str, str]) -> Any:
-    metadata = {"name": "benchmark", "namespace": namespace}
+    metadata = {"name": _SECRET, "namespace": namespace}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(told)}
