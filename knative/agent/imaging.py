@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,32 +20,53 @@ from dsfn.functions.values import dataclass
 from dsfn.knative.pod.images import FRONT, WORKERS
 from dsfn.runtime.deploy.commands import CommandFailed, run_command
 from dsfn.runtime.replicas.begun import environment
+from dsfn.snapshots.process.checkpoint import unfinished
+from dsfn.snapshots.process.image import read_at_load
 from dsfn.snapshots.process.machine import is_known
+from dsfn.snapshots.secrets import without_secrets
 
 # A cold import on a slow disk and a busy node, several times over.
 LIMIT_S = 300.0
 # What was short once may be there again.
 RETRY_S = 600.0
+# A program's own, beside what libraries read.
+_NEEDED = ("HOME", "PATH")
 _PROOF = ("-P", "-c", "from dsfn.snapshots.process.proof import main; main()")
 _LOG = logging.getLogger("dsfn.agent")
 
 
 @dataclass(frozen=True, slots=True)
 class Imaging:
-    """`program`: what writes an image, and its arguments but for the path; `variables`: what the
-    processes that go on from it have in their environment."""
+    """`program`: what writes an image, and its arguments but for the path. `environment`: its own,
+    which is seen in the image."""
 
     name: str
     program: tuple[str, ...]
-    variables: Mapping[str, str]
+    environment: Mapping[str, str]
 
 
 def images_of(libraries: Sequence[str]) -> tuple[Imaging, ...]:
     """Those of pods whose workers are born with these libraries."""
+    workers = ("dsfn.runtime.worker.imaging", ",".join(libraries))
     return (
-        Imaging(WORKERS, ("dsfn.runtime.worker.imaging", ",".join(libraries)), environment()),
-        Imaging(FRONT, ("dsfn.knative.pod.imaging",), {}),
+        Imaging(WORKERS, workers, _shown(environment())),
+        Imaging(FRONT, ("dsfn.knative.pod.imaging",), _shown(without_secrets(os.environ))),
     )
+
+
+def _shown(environ: Mapping[str, str]) -> dict[str, str]:
+    """What has to be as in pods, and what a program cannot do without: all that read an image may
+    know it."""
+    kept = {name: environ[name] for name in _NEEDED if name in environ}
+    return kept | read_at_load(environ)
+
+
+def forget_images(directory: Path) -> None:
+    """Removes those of an earlier run, and what is left of its making. Processes that have gone on
+    from one keep it. Raises `OSError`."""
+    for pattern in ("*.image", "*.unproved", ".*.unproved.new"):
+        for each in directory.glob(pattern):
+            each.unlink(missing_ok=True)
 
 
 async def make_images(
@@ -53,17 +75,20 @@ async def make_images(
     limit_s: float = LIMIT_S,
     retry_s: float = RETRY_S,
 ) -> None:
-    """Makes them, in the place of those of an earlier run. What goes wrong is told once, tried
-    again after `retry_s`, and costs pods time alone."""
-    if not is_known():
-        return
+    """Makes them. What goes wrong is told once, tried again after `retry_s`, and costs pods time
+    alone."""
+    if is_known():
+        makings = (_make(each, directory, limit_s, retry_s) for each in images_of(libraries))
+        await asyncio.gather(*makings)
+
+
+async def _make(imaging: Imaging, directory: Path, limit_s: float, retry_s: float) -> None:
     told = ""
-    for each in images_of(libraries):
-        while trouble := await _trouble_of(each, directory / each.name, limit_s):
-            if trouble != told:
-                told = trouble
-                _LOG.warning("Pods start a second later, without %s: %s", each.name, trouble)
-            await asyncio.sleep(retry_s)
+    while trouble := await _trouble_of(imaging, directory / imaging.name, limit_s):
+        if trouble != told:
+            told = trouble
+            _LOG.warning("Pods start a second later, without %s: %s", imaging.name, trouble)
+        await asyncio.sleep(retry_s)
 
 
 async def _trouble_of(imaging: Imaging, path: Path, limit_s: float) -> str:
@@ -73,9 +98,9 @@ async def _trouble_of(imaging: Imaging, path: Path, limit_s: float) -> str:
     try:
         async with asyncio.timeout(limit_s):
             making = (sys.executable, "-m", module, str(fresh), *words)
-            await run_command(*making, variables=imaging.variables)
+            await run_command(*making, environment=imaging.environment)
             proving = (sys.executable, *_PROOF, str(fresh))
-            await run_command(*proving, variables=imaging.variables)
+            await run_command(*proving, environment=imaging.environment)
         fresh.replace(path)
     except TimeoutError:
         return f"it takes more than {limit_s:g} s."
@@ -84,6 +109,7 @@ async def _trouble_of(imaging: Imaging, path: Path, limit_s: float) -> str:
     except OSError as error:
         return f"{error.strerror}."
     finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
+        for each in (fresh, unfinished(fresh)):
+            with suppress(OSError):
+                each.unlink(missing_ok=True)
     return ""

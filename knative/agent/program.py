@@ -12,7 +12,7 @@ from dsfn.functions.errors import UsageError
 from dsfn.functions.values import dataclass
 from dsfn.knative.agent.committing import Committer
 from dsfn.knative.agent.forwarding import Forwarder
-from dsfn.knative.agent.imaging import make_images
+from dsfn.knative.agent.imaging import forget_images, make_images
 from dsfn.knative.agent.prefetching import prefetch
 from dsfn.knative.agent.presence import Presence
 from dsfn.knative.agent.server import Server, listen, listen_tcp
@@ -58,6 +58,8 @@ class Agent:
         await self.presence.recall()
         listener = listen(self.settings.socket)
         try:
+            # They have what many pods share: not longer than the agent runs.
+            forget_images(self.settings.socket.parent)
             async with asyncio.TaskGroup() as tasks:
                 parts = [
                     tasks.create_task(self.server.run(listener)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
-from dsfn.knative.pod.images import FRONT, go_on, image_path, wait_for_proxy
+from dsfn.knative.pod.images import FRONT, go_on, image_path
 from dsfn.knative.process_one import end_at_sigterm
 
 
@@ -14,7 +14,6 @@ def main() -> None:
     port = None
     if image := image_path(os.environ, FRONT):
         port = _port()
-        wait_for_proxy(os.environ)
         go_on(image, port)  # it is over here then
     end_at_sigterm()
     gc.disable()  # nothing of what a start makes is garbage; `run` enables it

@@ -31,6 +31,7 @@ def wait_for_proxy(environ: Mapping[str, str]) -> None:
     port, end_s = environ.get("DSFN_PROXY_PORT", ""), time.monotonic() + PROXY_PATIENCE_S
     while port.isdigit() and time.monotonic() < end_s:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as proxy:
+            proxy.settimeout(PROXY_PATIENCE_S)
             if proxy.connect_ex(("127.0.0.1", int(port))) == 0:
                 return
         time.sleep(_LOOK_S)
@@ -38,16 +39,19 @@ def wait_for_proxy(environ: Mapping[str, str]) -> None:
 
 def go_on(path: str, port: int | None) -> None:
     """Has this process go on from the image of a front, where that fits: it is told the descriptor
-    of its port. A signal that comes meanwhile must be blocked."""
-    from dsfn.snapshots.process.image import Unfit
+    of its port. SIGTERM must be blocked meanwhile."""
+    from dsfn.snapshots.process.image import Elsewhere, Unfit
     from dsfn.snapshots.process.restoring import Image
 
     try:
         image = Image(path, os.environ)
         try:
+            wait_for_proxy(os.environ)
             image.go_on({"environ": dict(os.environ), "port": port})
         finally:
             image.close()
+    except Elsewhere:
+        return  # as for a function with requirements
     except (OSError, Unfit) as error:
         # It starts as it would without one.
         sys.stderr.write(f"This pod does not go on from {path}: {error}.\n")

@@ -9,7 +9,6 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from types import MappingProxyType
 
 from dsfn.runtime.deploy.confinement import Room
 from dsfn.snapshots.secrets import without_secrets
@@ -39,25 +38,25 @@ async def run_command(
     *command: str,
     on_line: Callable[[str], None] | None = None,
     room: Room | None = None,
-    variables: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Runs a program to its end, line by line; it may be somebody else's, as what pip builds is,
     and gets none of the platform's secrets. `room`: what it is confined to;
-    `variables`: what its environment has beside the node's. Raises `CommandFailed`.
+    `environment`: its own, in the place of the node's. Raises `CommandFailed`.
 
     Cancelled, or when the node dies, the program ends with all that it started
     (with the node: itself at once, its own children when they notice).
     """
-    environment = without_secrets(os.environ) | dict(variables)
+    variables = without_secrets(os.environ) if environment is None else dict(environment)
     if room is not None:
-        command, environment = room.command(*command), environment | room.environment()
+        command, variables = room.command(*command), variables | room.environment()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-S", "-c", _LEASH, str(os.getpid()), *command),
         pass_fds=() if room is None else (room.rules,),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,
-        env=environment,
+        env=variables,
         start_new_session=True,
     )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)

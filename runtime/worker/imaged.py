@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dsfn.snapshots.process.image import Unfit
+from dsfn.snapshots.process.image import Elsewhere, Unfit
 from dsfn.snapshots.process.restoring import Image
 
 
@@ -19,8 +19,9 @@ def main() -> None:
     try:
         _go_on(path, int(words[0]), {name for name in words[1].split(",") if name})
     except (OSError, Unfit) as error:
-        sys.stderr.write(f"Workers do not go on from {path}: {error}.\n")
-        sys.stderr.flush()
+        if not isinstance(error, Elsewhere):
+            sys.stderr.write(f"Workers do not go on from {path}: {error}.\n")
+            sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, "-m", "dsfn.runtime.worker", *words])
 
 
@@ -31,7 +32,7 @@ def _go_on(path: str, node: int, libraries: set[str]) -> None:
         known = image.words["libraries"]
         assert isinstance(known, list)
         if not libraries.issubset(known):
-            raise Unfit("other libraries are wanted")
+            raise Elsewhere("other libraries are wanted")
         image.go_on({"node": node, "environ": dict(os.environ)})
     finally:
         image.close()

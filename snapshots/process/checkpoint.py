@@ -68,6 +68,8 @@ def checkpoint(path: Path, about: About) -> Message | None:
     """
     if not is_known():
         raise Unfit("there are images of processes on x86-64 and Linux alone")
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise Unfit("it has threads, which would be gone")
     if is_open := _open_files():
         raise Unfit(f"it has files open: {', '.join(is_open)}")
     registers = ctypes.create_string_buffer(REGISTERS_BYTES)
@@ -80,15 +82,20 @@ def checkpoint(path: Path, about: About) -> Message | None:
         if not told:
             _prove()
         return told
-    os.close(waiting)
     try:
-        _wait_until_stopped(pid)
+        _wait_until_stopped(pid, waiting)
         _write(path, pid, ctypes.addressof(registers), about)
     finally:
+        os.close(waiting)
         os.close(never)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     return None
+
+
+def unfinished(path: Path) -> Path:
+    """Where an image is written until it is whole; it stays there where its maker is killed."""
+    return path.with_name(f".{path.name}.new")
 
 
 def _prove() -> NoReturn:
@@ -111,17 +118,17 @@ def _open_files() -> list[str]:
     return found
 
 
-def _wait_until_stopped(pid: int) -> None:
-    """Returns once the child is in its system call, which is read(2), number 0."""
+def _wait_until_stopped(pid: int, waiting: int) -> None:
+    """Returns once the child is in its system call: read(2), number 0, of this descriptor."""
     call, end_s = Path(f"/proc/{pid}/syscall"), time.monotonic() + STOP_TIMEOUT_S
-    while call.read_text(encoding="ascii").split()[0] != "0":
+    while call.read_text(encoding="ascii").split()[:2] != ["0", hex(waiting)]:
         if time.monotonic() > end_s:
             raise Unfit("the process does not stop")
         time.sleep(0.001)
 
 
 def _write(path: Path, pid: int, registers: int, about: About) -> None:
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = unfinished(path)
     memory = Memory(pid)
     try:
         with fresh.open("wb") as file:
@@ -175,6 +182,13 @@ def _region(
 
 
 def _thread(pid: int, registers: int, memory: Memory) -> Thread:
+    """Raises `OSError`, `Unfit`."""
+    try:
+        rseq_offset = ctypes.c_ssize_t.in_dll(libc, "__rseq_offset").value
+        rseq_bytes = ctypes.c_uint.in_dll(libc, "__rseq_size").value
+        heap_end = ctypes.addressof(ctypes.c_void_p.in_dll(libc, "__curbrk"))
+    except ValueError:
+        raise Unfit("the C library is none of glibc from 2.35 on") from None
     (own,) = unpack("<Q", memory.read(registers + THREAD_AT, 8))
     beside = memory.read(own, _THREAD_BYTES)
     numbers = [at for at in range(0, len(beside), 4) if unpack_from("<i", beside, at)[0] == pid]
@@ -183,11 +197,9 @@ def _thread(pid: int, registers: int, memory: Memory) -> Thread:
     robust, size = ctypes.c_void_p(), ctypes.c_size_t()
     if libc.syscall(GET_ROBUST_LIST, pid, ctypes.byref(robust), ctypes.byref(size)) != 0:
         raise OSError(ctypes.get_errno(), "get_robust_list")
-    rseq = own + ctypes.c_ssize_t.in_dll(libc, "__rseq_offset").value
-    rseq_bytes = ctypes.c_uint.in_dll(libc, "__rseq_size").value
+    rseq = own + rseq_offset
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     bounds = [int(stat[each - 3]) for each in _BOUNDS]
-    heap_end = ctypes.addressof(ctypes.c_void_p.in_dll(libc, "__curbrk"))
     bounds.insert(_HEAP_AT, unpack("<Q", memory.read(heap_end, 8))[0])
     return Thread(registers, own, own + numbers[0], robust.value, rseq, rseq_bytes, tuple(bounds))
 

@@ -30,6 +30,7 @@ _READ_AT_LOAD = (
     "DNNL_",
     "GLIBC_",
     "GOMP_",
+    "GOTO_",
     "KINETO_",
     "KMP_",
     "LANG",
@@ -42,6 +43,7 @@ _READ_AT_LOAD = (
     "OMP_",
     "ONEDNN_",
     "OPENBLAS_",
+    "OPENSSL_",
     "PYTHON",
     "PYTORCH_",
     "TORCH",
@@ -65,7 +67,11 @@ Thread = namedtuple(
 
 
 class Unfit(Exception):
-    """An image that is not of this machine, of these files, or of this environment."""
+    """An image that cannot be made, or used."""
+
+
+class Elsewhere(Unfit):
+    """One of another machine, of other files or of another environment: nothing is wrong."""
 
 
 def identity(files: Iterable[str], packages: Iterable[str]) -> dict[str, object]:
@@ -87,13 +93,15 @@ def read_at_load(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def check(head: Head, environ: Mapping[str, str]) -> None:
-    """Raises `Unfit`, and `OSError` for a file that is not here."""
-    made = head["identity"]
-    assert isinstance(made, dict)
+    """Raises `Elsewhere`, and `OSError` for a file that is not here."""
+    made = head.get("identity")
+    # Of another version nothing else is known.
+    if not isinstance(made, dict) or made.get("version") != VERSION:
+        raise Elsewhere("it is of another version of dsfn")
     if identity([each[0] for each in made["files"]], made["packages"]) != made:
-        raise Unfit("it is of another machine, or of other files")
+        raise Elsewhere("it is of another machine, or of other files")
     if read_at_load(environ) != head["environment"]:
-        raise Unfit("libraries have read another environment")
+        raise Elsewhere("libraries have read another environment")
 
 
 def write_head(file: int, head: Head) -> None:

@@ -46,7 +46,7 @@ from dsfn.snapshots.process.vdso import functions_of, jumps
 # A stack grows as far by itself; here the kernel does not know that it is one.
 _STACK_ROOM_BYTES = 8 << 20
 _MADV_WIPEONFORK = 18
-_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+_PR_SET_MM, _PR_SET_MM_MAP, _PR_SET_MM_MAP_SIZE = 35, 14, 15
 _RSEQ_BYTES, _RSEQ_SIGNATURE, _RSEQ_UNREGISTER = 32, 0x53053053, 1
 _ROBUST_LIST_BYTES = 24
 # The kernel's own, and the stack that its command line is on.
@@ -104,7 +104,7 @@ class Image:
         routines.tell(bounds)
         if any(_overlap(each, routines.begin, routines.size) for each in late):
             raise Unfit("its addresses are taken")
-        told = tell(message)
+        _check_rights(bounds)
         calls = [
             *_leaving(thread, here),
             # Whatever has come to be there since it was looked at, such as more of a heap, goes.
@@ -112,7 +112,11 @@ class Image:
             *_arriving(thread, routines.told, len(bounds)),
             *((CLOSE, each) for each in (*self._files.values(), self._file)),
         ]
-        routines.thaw(calls, thread.registers, told)
+        told = tell(message)
+        try:
+            routines.thaw(calls, thread.registers, told)
+        finally:
+            os.close(told)
 
     def _regions(self) -> list[Region]:
         found = self._head["regions"]
@@ -213,6 +217,15 @@ def _make_clock_known(regions: Sequence[Region], here: Sequence[Mapped]) -> None
     for offset, code in found:
         ctypes.memmove(old.begin + offset, code, len(code))
     protect(old.begin, old.size, READ | EXECUTE)
+
+
+def _check_rights(bounds: bytes) -> None:
+    """What would fail for want of a right fails here, where all is as it was. Raises `OSError`."""
+    size = ctypes.c_uint()
+    if libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP_SIZE, ctypes.byref(size), 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_MM)")
+    if size.value != len(bounds):
+        raise Unfit("the kernel wants to know something else of a process's memory")
 
 
 def _leaving(thread: Thread, here: Sequence[Mapped]) -> Iterator[Call]:

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,9 @@ def make(tmp_path: Path, attempt: Attempt) -> Make:
 
 
 def _environ() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # NumPy's BLAS would start threads.
+    root = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def test_what_was_in_memory_is_there(make: Make) -> None:
@@ -198,11 +201,13 @@ def test_signals_reach_the_handlers_that_the_image_has(make: Make) -> None:
 
 def test_each_has_its_own_environment_and_random_numbers(make: Make) -> None:
     made = make(
-        "import random, ssl, multiprocessing, secrets",
+        "import random, ssl, multiprocessing, secrets, platform, threading; platform.node()",
         """
         say([os.environ.get("WHOSE"), "LEFT" in os.environ])
         say([random.random(), ssl.RAND_bytes(8).hex(), secrets.token_hex(8),
              multiprocessing.current_process().authkey.hex()])
+        assert platform.node() == os.uname().nodename
+        assert threading.main_thread().native_id == os.getpid()
         """,
     )
     (ours, first), (others, second) = (
@@ -258,7 +263,13 @@ def test_memory_that_children_find_empty_is_empty_and_stays_so(make: Make) -> No
 
 @pytest.mark.parametrize(
     ("variable", "is_read"),
-    [("OMP_NUM_THREADS", True), ("PYTHONHASHSEED", True), ("TZ", True), ("GREETING", False)],
+    [
+        ("OMP_NUM_THREADS", True),
+        ("OPENSSL_CONF", True),
+        ("PYTHONHASHSEED", True),
+        ("TZ", True),
+        ("GREETING", False),
+    ],
 )
 def test_one_whose_libraries_have_read_another_environment_does_not_fit(
     make: Make, variable: str, is_read: bool
@@ -282,22 +293,41 @@ def test_one_of_other_files_does_not_fit(make: Make, tmp_path: Path) -> None:
     assert "No such file" in made.go_on().stderr
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("boot", "another"), ("version", 0), ("packages", ["/x"])]
-)
-def test_one_of_another_machine_version_or_package_does_not_fit(
+@pytest.mark.parametrize(("key", "value"), [("boot", "another"), ("packages", ["/x"])])
+def test_one_of_another_machine_or_package_does_not_fit(
     make: Make, key: str, value: object
 ) -> None:
     made = make("import decimal", "say('went on')")
-    content = made.path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    head = marshal.loads(content[8 : 8 + length])
-    head["identity"][key] = value
-    changed = marshal.dumps(head)
-    made.path.write_bytes(
-        len(changed).to_bytes(8, "little") + changed + content[8 + len(changed) :]
-    )
+    head = read_head(made.path)
+    write_head(made.path, {**head, "identity": {**head["identity"], key: value}})
     assert made.go_on().stderr == "it is of another machine, or of other files\n"
+
+
+@pytest.mark.parametrize("head", [{}, {"identity": {"version": 2}}, {"identity": "another's"}])
+def test_one_of_another_version_does_not_fit_whatever_is_in_it(
+    make: Make, head: dict[str, object]
+) -> None:
+    made = make("import decimal", "say('went on')")
+    write_head(made.path, head)
+    assert made.go_on().stderr == "it is of another version of dsfn\n"
+
+
+def test_of_what_has_too_long_a_head_there_is_no_image(attempt: Attempt, tmp_path: Path) -> None:
+    done = attempt("environ = {'OMP_LONG': 'x' * (1 << 20)}")
+    assert (done.returncode, done.stderr) == (1, "its head is too large\n")
+    assert not list(tmp_path.glob("*.image"))
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    head: dict[str, Any] = marshal.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return head
+
+
+def write_head(path: Path, head: Mapping[str, object]) -> None:
+    changed = marshal.dumps(dict(head))
+    with path.open("r+b") as file:
+        file.write(len(changed).to_bytes(8, "little") + changed)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +344,11 @@ def test_what_is_no_image_does_not_fit(make: Make, content: bytes) -> None:
     [
         ("kept = open('/dev/null')", "it has files open: /dev/null\n"),
         ("import mmap; kept = mmap.mmap(-1, 4096)", "is shared with other processes\n"),
+        (
+            "import threading, time\n"
+            "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+            "it has threads, which would be gone\n",
+        ),
         (
             "import mmap, tempfile\n"
             "with tempfile.TemporaryFile() as file:\n"
