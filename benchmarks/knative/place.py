@@ -31,12 +31,7 @@ from dsfn.knative.manifests.agent import (
     agents_namespace_of,
     agents_volume,
 )
-from dsfn.knative.manifests.features import (
-    AGENTS_FEATURE,
-    FEATURES_NAME,
-    FEATURES_NAMESPACE,
-    missing_features,
-)
+from dsfn.knative.manifests.features import AGENTS_FEATURE, enabling, missing_features
 from dsfn.knative.manifests.function import SERVING
 from dsfn.knative.manifests.network import agents_namespace
 from dsfn.knative.manifests.platform import namespace_of
@@ -175,8 +170,7 @@ def _agents(
 
 def _check_features(objects: Objects) -> None:
     """Raises `RuntimeError`."""
-    metadata = {"name": FEATURES_NAME, "namespace": FEATURES_NAMESPACE}
-    found = objects.read({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    found = objects.read(enabling())
     if AGENTS_FEATURE in missing_features((found or {}).get("data") or {}):
         raise RuntimeError(
             f"Knative's flag {AGENTS_FEATURE.flag!r} is off, without which there is no agent:"

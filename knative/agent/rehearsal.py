@@ -16,8 +16,6 @@ from importlib import import_module
 from dsfn.runtime.bytecode import use_bytecode
 
 _LOWEST_PRIORITY = 19
-# What fetches a pod's revision.
-_FETCHING = "dsfn.knative.pod.publication"
 
 
 def main() -> None:
@@ -44,11 +42,10 @@ def _import(library: str) -> str:
 
 
 def _rehearse(libraries: Sequence[str]) -> None:
-    from dsfn.knative.pod.program import import_the_rest
+    from dsfn.knative.pod.program import import_all
     from dsfn.runtime.worker.rehearsal import rehearse
 
-    import_module(_FETCHING)
-    import_the_rest()
+    import_all()
     rehearse(libraries)
 
 

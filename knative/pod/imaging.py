@@ -6,7 +6,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from dsfn.knative.process_one import end_at_sigterm
@@ -14,8 +13,6 @@ from dsfn.runtime.bytecode import bytecode_files
 from dsfn.snapshots.process.image import Unfit
 
 _LOWEST_PRIORITY = 19
-# What fetches a pod's revision.
-_FETCHING = "dsfn.knative.pod.publication"
 
 
 def main() -> None:
@@ -23,13 +20,12 @@ def main() -> None:
     environ = dict(os.environ)
     os.nice(_LOWEST_PRIORITY)
     gc.disable()  # and on from where it serves
-    from dsfn.knative.pod.program import import_the_rest
+    from dsfn.knative.pod.program import import_all
     from dsfn.knative.pod.start import start
     from dsfn.snapshots.process.checkpoint import About, checkpoint
     from dsfn.snapshots.process.renewal import renew
 
-    import_module(_FETCHING)
-    import_the_rest()
+    import_all()
     gc.freeze()
     try:
         told = checkpoint(Path(sys.argv[1]), About(environ, bytecode_files(), {}))

@@ -138,6 +138,12 @@ def _fetch(settings: PodSettings) -> tuple[Published, Store]:
     return fetch(settings.revision, settings.data_dir / "bundles", store), store
 
 
+def import_all() -> None:
+    """Imports what a pod does until its first answer, the fetching of its revision included."""
+    import_module("dsfn.knative.pod.publication")
+    import_the_rest()
+
+
 def import_the_rest() -> None:
     """Imports what serving needs."""
     with left_out(_NOT_NEEDED):

@@ -23,13 +23,13 @@ from dsfn.snapshots.owner.linux import (
     HUGE_PAGE_BYTES,
     advise_huge_pages,
     available_bytes,
-    map_memory,
     shared_huge_pages,
     touch,
 )
 from dsfn.snapshots.owner.pieces import Piece, cut
 from dsfn.snapshots.owner.ranges import Ranges
 from dsfn.snapshots.owner.verdict import Verdict
+from dsfn.snapshots.process.machine import map_memory
 
 _HOST_RESERVE_BYTES = 256 << 20
 _BLOCK_BYTES = 512  # what `st_blocks` counts

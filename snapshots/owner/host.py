@@ -11,7 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from dsfn.snapshots.owner.device import Device, Granule
 from dsfn.snapshots.owner.errors import memory_full
-from dsfn.snapshots.owner.linux import map_memory, unmap_memory
+from dsfn.snapshots.owner.linux import unmap_memory
+from dsfn.snapshots.process.machine import map_memory
 
 
 class HostDevice:

@@ -11,33 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HUGE_PAGE_BYTES = 2 << 20
-MAP_FIXED = 0x10
-MAP_NORESERVE = 0x4000
 _MADV_POPULATE_WRITE = 23
 _TOUCH_BYTES = 256 << 20
 _TOUCH_THREADS = 8
-_FAILED = ctypes.c_void_p(-1).value
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-
-
-def map_memory(address: int, size_bytes: int, protection: int, flags: int, fd: int = -1) -> int:
-    """mmap(2): the address. Raises `OSError`."""
-    found: int | None = _libc.mmap(address, size_bytes, protection, flags, fd, 0)
-    if found is None or found == _FAILED:
-        raise _error("mmap")
-    return found
 
 
 def unmap_memory(address: int, size_bytes: int) -> None:

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import torch
 
-from dsfn.snapshots.owner.linux import MAP_FIXED, MAP_NORESERVE, map_memory, unmap_memory
+from dsfn.snapshots.owner.linux import unmap_memory
+from dsfn.snapshots.process.machine import FIXED, NO_RESERVE, map_memory
 
-_NOTHING = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+_NOTHING = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
 
 
 class Space(Protocol):
@@ -63,7 +64,7 @@ class HostSpace:
 
     def map(self, address: int, sizes: Sequence[int], descriptors: Sequence[int]) -> None:
         """See `Space`."""
-        access, flags, at = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | MAP_FIXED, address
+        access, flags, at = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | FIXED, address
         try:
             for size, descriptor in zip(sizes, descriptors, strict=True):
                 map_memory(at, size, access, flags, descriptor)
@@ -74,7 +75,7 @@ class HostSpace:
 
     def unmap(self, address: int, size_bytes: int) -> None:
         """See `Space`. Whatever touches the range from now on ends the process."""
-        map_memory(address, size_bytes, 0, _NOTHING | MAP_FIXED)
+        map_memory(address, size_bytes, 0, _NOTHING | FIXED)
 
     def synchronise(self) -> None:
         """See `Space`."""

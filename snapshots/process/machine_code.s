@@ -1,5 +1,5 @@
 # The source of the bytes in machine.py: x86-64, Linux, System V ABI (section 3.2.1 says which
-# registers a function keeps for its caller). tests/snapshots/test_process_machine.py assembles it.
+# registers a function keeps for its caller). tests/snapshots/test_process_images.py assembles it.
 .intel_syntax noprefix
 .text
 
